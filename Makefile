@@ -1,0 +1,38 @@
+# `make demo`, `make test` and `make lab` set up what they need: the active virtual or conda environment, else .venv,
+# and again only when pyproject.toml or constraints.txt has changed.
+
+SHELL := /bin/bash
+CONDA := $(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX))
+ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA),$(CURDIR)/.venv)
+PYTHON := $(ENVIRONMENT)/bin/python
+STAMP := $(ENVIRONMENT)/.avlib-set-up
+export PATH := $(ENVIRONMENT)/bin:$(PATH)
+
+.PHONY: demo test lab lint lock
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)  ## toy corpus, then the same run without and with modality dropout, and the comparison
+	avlib run params/demo.yaml
+
+test: $(STAMP)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pytest
+
+lab: $(STAMP)  ## JupyterLab on the notebooks
+	jupyter lab --notebook-dir=notebooks
+
+lock:  ## resolve pyproject.toml anew for Python 3.11 to 3.13 (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-annotate --no-header \
+	  --constraint <(printf 'torch==2.14.1\ntorchvision==0.29.1\n') pyproject.toml -o constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x $(PYTHON) ]; then \
+	  python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	    { echo "avlib needs Python 3.11 to 3.13 as python3; this one is $$(python3 --version)"; exit 1; }; \
+	  echo "Making a virtual environment in $(ENVIRONMENT)"; \
+	  python3 -m venv $(ENVIRONMENT); \
+	fi
+	@echo "Installing avlib and what it needs into $(ENVIRONMENT): about 8 GB and 3 minutes the first time"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@

@@ -1,0 +1,36 @@
+"""Self-attention fusion for audiovisual emotion recognition with incomplete data (Chumachenko et al., ICPR 2022)."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # the workbook: every path starts here, never at the working directory
+DATA = ROOT / os.environ.get("AVLIB_DATA", "data")  # corpora and stores; ignored by git
+OUTPUTS = ROOT / "outputs"  # one folder per run
+
+__version__ = "0.1.0"
+
+
+class InputError(ValueError):
+    """What a user gave is wrong: one sentence that says what, where, and what would be right."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The sentence alone, where IPython would print a traceback."""
+        return [f"InputError: {self}"]
+
+
+# Loaded on first use, so that `import avlib` costs nothing beyond the standard library.
+_LAZY = {
+    "build_model": "avlib.model",
+    "drop_modality": "avlib.dropout",
+    "FUSIONS": "avlib.fusion",
+    "modality_dropout": "avlib.dropout",
+    "load_run": "avlib.run.records",
+}
+__all__ = ["DATA", "OUTPUTS", "ROOT", "InputError", *_LAZY]
+
+
+def __getattr__(name: str):
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'avlib' has no attribute {name!r}")
