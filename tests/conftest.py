@@ -1,0 +1,54 @@
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # stores of the tests stay out of data/
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import avlib
+from avlib.data.store import Store
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real clips and of the original code's outputs, where this machine has it."""
+    folder = Path(os.environ.get("AVLIB_SHARED", avlib.ROOT.parent / "shared"))
+    if not (folder / "ravdess").is_dir():
+        pytest.skip(f"no real material at {folder}; AVLIB_SHARED can name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory) -> Store:
+    """48 clips of random numbers (6 actors, 8 labels, 3 frames of 64 pixels) whose label both modalities tell."""
+    folder = tmp_path_factory.mktemp("tiny") / "store"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(8), 6)
+    faces = rng.integers(0, 40, (48, 3, 64, 64, 3), dtype=np.uint8)
+    mfcc = rng.standard_normal((48, 10, 156)).astype(np.float32)
+    for row, label in enumerate(labels):
+        faces[row, :, 8 * label : 8 * label + 8] += 200
+        mfcc[row, label] += 3
+    clips = pd.DataFrame({"clip": [f"clip{row:02d}" for row in range(48)], "actor": np.repeat(range(1, 7), 8)})
+    clips = clips.assign(label=labels, has_audio=True, has_video=True)
+    np.save(folder / "faces.npy", faces)
+    np.save(folder / "mfcc.npy", mfcc)
+    clips.to_parquet(folder / "clips.parquet")
+    pd.DataFrame(columns=["clip", "path", "modality", "reason"]).to_parquet(folder / "problems.parquet")
+    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "0123456789ab"}))
+    return Store.open(folder)
+
+
+@pytest.fixture(scope="session")
+def small_toy(tmp_path_factory) -> Path:
+    """A toy corpus of all 24 actors with one take of each emotion: 192 clips."""
+    from avlib.data.toy import make_corpus
+
+    root = tmp_path_factory.mktemp("toy")
+    make_corpus(root, takes=1, progress=False)
+    return root

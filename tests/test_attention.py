@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avlib.attention import CrossAttention, Similarity, TransformerBlock, attention_vector, attention_weights
+
+
+def test_attention_weights_reproduce_torch():
+    B, H, Tq, Tk, D = 2, 3, 5, 7, 11
+    query, key, value = torch.randn(B, H, Tq, D), torch.randn(B, H, Tk, D), torch.randn(B, H, Tk, D)
+    weights = attention_weights(query, key)
+    assert weights.shape == (B, H, Tq, Tk)
+    torch.testing.assert_close(weights @ value, F.scaled_dot_product_attention(query, key, value))
+
+
+def test_one_query_over_two_keys_gives_the_logistic_weights():
+    query, key = torch.tensor([[[[2.0, 0, 0, 0]]]]), torch.tensor([[[[0.0, 0, 0, 0], [1, 0, 0, 0]]]])
+    expected = torch.tensor([1 / (1 + math.e), math.e / (1 + math.e)])  # scores 0 and 2 · 1 / √4 = 1
+    torch.testing.assert_close(attention_weights(query, key).flatten(), expected)
+
+
+def test_queries_and_keys_of_different_width_are_refused_with_both_numbers():
+    with pytest.raises(AssertionError, match="5 wide and keys 7"):
+        attention_weights(torch.zeros(1, 1, 2, 5), torch.zeros(1, 1, 2, 7))
+
+
+def test_the_attention_vector_totals_the_number_of_queries():
+    weights = torch.rand(2, 3, 5, 7).softmax(dim=-1)
+    vector = attention_vector(weights)
+    assert vector.shape == (2, 7)
+    torch.testing.assert_close(vector.sum(dim=-1), torch.full((2,), 5.0))
+
+
+def test_heads_are_averaged_and_queries_summed_in_the_attention_vector():
+    weights = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]])  # two heads, two queries, two keys
+    torch.testing.assert_close(attention_vector(weights), torch.tensor([[1.5, 0.5]]))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_cross_attention_agrees_with_torch_multihead_attention(heads):
+    ours = CrossAttention(query_width=6, key_width=10, width=6, heads=heads)
+    theirs = torch.nn.MultiheadAttention(6, heads, bias=True, kdim=10, vdim=10, batch_first=True)
+    with torch.no_grad():
+        theirs.q_proj_weight.copy_(ours.similarity.query.weight)
+        theirs.k_proj_weight.copy_(ours.similarity.key.weight)
+        theirs.v_proj_weight.copy_(ours.value.weight)
+        theirs.in_proj_bias.zero_()
+        theirs.out_proj.load_state_dict(ours.project.state_dict())
+    query, key = torch.randn(2, 5, 6), torch.randn(2, 7, 10)
+    mixed, weights = ours(query, key)
+    expected, expected_weights = theirs(query, key, key, average_attn_weights=False)
+    torch.testing.assert_close(mixed, expected)
+    torch.testing.assert_close(weights, expected_weights)
+
+
+def test_a_modality_of_zeros_is_attended_to_evenly():
+    similarity = Similarity(query_width=6, key_width=10, width=4, heads=2)
+    weights = similarity(torch.randn(3, 5, 6), torch.zeros(3, 7, 10))
+    torch.testing.assert_close(weights, torch.full((3, 2, 5, 7), 1 / 7))
+
+
+def test_a_transformer_block_without_mlp_and_values_returns_its_projection_bias():
+    block = TransformerBlock(query_width=6, key_width=10, width=6, heads=1).eval()
+    torch.nn.init.zeros_(block.attention.value.weight)
+    torch.nn.init.zeros_(block.mlp.fc2.weight)
+    torch.nn.init.zeros_(block.mlp.fc2.bias)
+    mixed, _ = block(torch.randn(2, 5, 6), torch.randn(2, 7, 10))  # nothing of the query passes: no residual around it
+    torch.testing.assert_close(mixed, block.attention.project.bias.expand(2, 5, 6))
