@@ -1,0 +1,94 @@
+"""Modality dropout (section III.C): a batch in, a batch out in which every clip also stands with a modality missing.
+
+The paper masks one modality of each sample at random; the authors' code, which made the paper's numbers, lays all
+variants side by side instead, so that one batch of B clips trains as 2 B, 3 B or 4 B views. That is done here.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from avlib import InputError
+
+Views = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def noise_like(tensor: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Standard normal noise in the shape and on the device of `tensor`."""
+    return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+
+
+def without_audio(audio, video, generator=None):
+    return torch.zeros_like(audio), video
+
+
+def without_video(audio, video, generator=None):
+    return audio, torch.zeros_like(video)
+
+
+def with_noisy_audio(audio, video, generator):
+    return noise_like(audio, generator), video
+
+
+def with_noisy_video(audio, video, generator):
+    return audio, noise_like(video, generator)
+
+
+def softened(audio, video, generator):
+    """Each clip's audio times α and its video times 1 - α, with α drawn from [0, 1)."""
+    B = len(audio)
+    alpha = torch.rand(B, generator=generator, device=audio.device, dtype=audio.dtype)
+    return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, 1, 1, 1, 1)
+
+
+# What stands beside the full clips in a batch of each kind.
+DROPOUTS: dict[str, tuple[Callable, ...]] = {
+    "none": (),
+    "hard": (without_audio, without_video),
+    "soft": (softened,),
+    "softhard": (softened, without_audio, without_video),  # the paper's incomplete-data runs
+    "noise": (with_noisy_audio, with_noisy_video),  # the paper's noisy-data runs
+}
+
+
+def modality_dropout(
+    kind: str,
+    audio: torch.Tensor,
+    video: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The clips, then the same clips once for each variant of `kind`: none x1, soft x2, hard and noise x3, softhard x4.
+
+    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W)      labels : (B,)
+    generator : draws α and the noise; on the device of the tensors.
+    Returns the three with B replaced by its multiple, variants in the order of `DROPOUTS`. Raises InputError for an
+    unknown kind.
+    """
+    if kind not in DROPOUTS:
+        raise InputError(f"dropout is '{kind}'; choose one of {', '.join(DROPOUTS)}")
+    views: Views = [(audio, video)] + [variant(audio, video, generator) for variant in DROPOUTS[kind]]
+    audios, videos = zip(*views, strict=True)
+    return torch.cat(audios), torch.cat(videos), labels.repeat(len(views))
+
+
+# The paper's incomplete-data test: the modality that is missing, and what stands in its place.
+MISSING: dict[tuple[str, str], Callable] = {
+    ("audio", "zeros"): without_audio,
+    ("video", "zeros"): without_video,
+    ("audio", "noise"): with_noisy_audio,
+    ("video", "noise"): with_noisy_video,
+}
+
+
+def drop_modality(
+    audio: torch.Tensor, video: torch.Tensor, missing: str, fill: str, generator: torch.Generator | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same clips with one modality replaced in all of them: the paper's incomplete-data test.
+
+    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W) in [0, 1]
+    missing : audio | video      fill : zeros | noise (standard normal, as in training)
+    """
+    if (missing, fill) not in MISSING:
+        raise InputError(f"cannot replace '{missing}' by '{fill}': missing is audio or video, fill is zeros or noise")
+    return MISSING[missing, fill](audio, video, generator)
