@@ -1,0 +1,137 @@
+"""One clip on its way from files to arrays: what cannot be used is reported, never raised, and the rest stays."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from avlib import InputError
+from avlib.data.faces import FaceDetector, crop_faces, fill_boxes
+from avlib.data.media import (
+    WINDOW,
+    Window,
+    cut_window,
+    duration,
+    is_silent,
+    place_window,
+    probe,
+    read_audio,
+    read_frames,
+)
+
+
+@dataclass
+class Prepared:
+    """What became of one clip."""
+
+    record: dict  # the columns of the clip table that come from the files
+    problems: list[dict]  # rows of the table of problems
+    faces: np.ndarray | None  # (frames, size, size, 3) uint8 RGB; None where the picture cannot be used
+    mfcc: np.ndarray | None  # (10, 156) float32; None where the sound cannot be used
+
+
+def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str) -> Prepared:
+    """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
+
+    trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file).
+    """
+    report = _Report(trial["clip"])
+    audio_path, video_path = trial["audio_path"], trial["video_path"]
+    samples = report.attempt("audio", audio_path, read_audio)
+    picture = report.attempt("video", video_path, probe)
+    audio_samples = 0 if samples is None else len(samples)
+    window = place_window(protocol, audio_samples, picture, frames)
+
+    features, faces, confidence = None, None, float("nan")
+    if samples is not None:
+        features = report.attempt("audio", audio_path, _features, samples, window)
+    if picture is not None:
+        found = report.attempt("video", video_path, _faces, window, image_size, protocol)
+        faces, confidence = found or (None, confidence)
+    record = {
+        "has_audio": features is not None,
+        "has_video": faces is not None,
+        "duration": duration(audio_samples, picture),
+        "window_start": window.audio_start,
+        "face_confidence": confidence,
+        "video_sha256": _sha256(video_path),
+        "audio_sha256": _sha256(audio_path),
+    }
+    return Prepared(record, report.problems(), faces, features)
+
+
+class _Report:
+    """The problems of one clip as they come up; one row for a file whose sound and picture fail for the same reason."""
+
+    def __init__(self, clip: str):
+        self.clip = clip
+        self.modalities: dict[tuple[str, str], list[str]] = {}  # (path, reason) -> the modalities lost by it
+
+    def attempt(self, modality: str, path: str, read: Callable, *arguments):
+        """What `read(path, *arguments)` returns, or None after noting why it does not; None where there is no file."""
+        if not path:
+            return None
+        try:
+            return read(path, *arguments)
+        except InputError as error:
+            reason = str(error)
+        except (
+            Exception
+        ) as error:  # a decoder's surprise must not cost the other modality, nor the clips after this one
+            reason = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
+        self.modalities.setdefault((path, reason), []).append(modality)
+        return None
+
+    def problems(self) -> list[dict]:
+        return [
+            {"clip": self.clip, "path": path, "modality": " and ".join(modalities), "reason": reason}
+            for (path, reason), modalities in self.modalities.items()
+        ]
+
+
+def _features(path: str, samples: np.ndarray, window: Window) -> np.ndarray:
+    """The MFCC of a clip's window, (10, 156)."""
+    from avlib.data.audio import mfcc  # librosa takes a second, and a clip may have no sound
+
+    part = cut_window(samples, window.audio_start)
+    if is_silent(part):
+        raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
+    return mfcc(part)
+
+
+def _faces(path: str, window: Window, size: int, protocol: str) -> tuple[np.ndarray, float]:
+    """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
+
+    Frames past the end of the picture stay zero, as in the original code. Protocol `authors` keeps its colours: BT.601,
+    in the order blue, green, red.
+    """
+    pictures = read_frames(path, window.frame_times, bt601=protocol == "authors")
+    if not len(pictures):
+        raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
+    boxes, confidence = _detector().detect(pictures)
+    if not confidence.any():
+        raise InputError(f"no face found in any of the {len(pictures)} frames of {Path(path).name}")
+    faces = np.zeros((len(window.frame_times), size, size, 3), np.uint8)
+    faces[: len(pictures)] = crop_faces(pictures, fill_boxes(boxes), size)
+    return faces[..., ::-1] if protocol == "authors" else faces, float(confidence[confidence > 0].mean())
+
+
+@cache
+def _detector() -> FaceDetector:
+    """This process's detector. It works on one thread: the clips run side by side already."""
+    import torch
+
+    torch.set_num_threads(1)
+    return FaceDetector()
+
+
+def _sha256(path: str) -> str:
+    """The hash of a file's bytes; "" where there is no file or it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,153 @@
+"""RAVDESS on disk: trials from file names, folds of actors, labels for 8 or 7 classes (Livingstone & Russo, 2018).
+
+A file name is seven two-digit fields, modality-channel-emotion-intensity-statement-repetition-actor, for example
+`01-01-03-02-01-01-05.mp4`. The same trial may come as `01-` (sound and picture), `02-` (picture) and `03-` (sound);
+here it is one row, called after the six fields that do not name the modality.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from avlib import InputError
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # codes 01 to 08
+
+FIELDS = {"modality": 3, "channel": 2, "emotion": 8, "intensity": 2, "statement": 2, "repetition": 2, "actor": 24}
+SUFFIXES = (".mp4", ".wav", ".flac")
+
+# Where a trial's picture and sound come from: (modality, suffix), the first one present wins.
+VIDEO_SOURCES = ((1, ".mp4"), (2, ".mp4"))
+AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac"), (1, ".mp4"))
+
+TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
+PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
+EXPECTED = "files such as Actor_05/03-01-03-02-01-01-05.wav (mp4, wav or flac) in any folder below it"
+
+
+def parse_name(name: str) -> dict[str, int]:
+    """The seven fields of a RAVDESS file name (without suffix) as numbers, for example {"modality": 1, ...}.
+
+    Raises InputError that says which field is wrong.
+    """
+    codes = name.split("-")
+    if len(codes) != len(FIELDS):
+        raise InputError(f"'{name}' has {len(codes)} fields where a name has seven: {'-'.join(FIELDS)}")
+    for (field, last), code in zip(FIELDS.items(), codes, strict=True):
+        if not re.fullmatch("[0-9]{2}", code) or not 1 <= int(code) <= last:
+            raise InputError(f"the {field} field of '{name}' is '{code}' where 01 to {last:02d} is expected")
+    return dict(zip(FIELDS, map(int, codes), strict=True))
+
+
+def find_trials(root: Path | str, speech_only: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per trial found anywhere under `root`, and one row per file or folder that could not be used.
+
+    trials : clip, actor, label (0 to 7), emotion, intensity, statement, repetition, video_path, audio_path; sorted by
+             clip. Picture from the `01-` file, else `02-`; sound from the `03-` file (wav before flac), else the
+             sound track of `01-`. A path is "" where the corpus has no such file. Of two equal files in two places
+             the first by path counts.
+    problems : clip, path, modality, reason. Files of other kinds and hidden files are passed over in silence.
+
+    Raises InputError where `root` is missing or holds no clip.
+    """
+    root = Path(root).expanduser().resolve()
+    if not os.path.isdir(root):
+        raise InputError(f"{root} is not a folder: the corpus was expected there, {EXPECTED}")
+    files, problems = _scan(root)
+    if speech_only and len(files):
+        files = files[files["channel"] == 1]
+    if files.empty:
+        first = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
+        raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{first}")
+    trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
+    trials["video_path"] = _best_source(files, VIDEO_SOURCES)
+    trials["audio_path"] = _best_source(files, AUDIO_SOURCES)
+    return trials.fillna({"video_path": "", "audio_path": ""}).reset_index(), problems
+
+
+def _best_source(files: pd.DataFrame, sources: tuple) -> pd.Series:
+    """The preferred path of each clip, indexed by clip; clips without such a file are not in it."""
+    rank = [sources.index(kind) if kind in sources else -1 for kind in zip(files.modality, files.suffix, strict=True)]
+    ranked = files.assign(rank=rank).query("rank >= 0").sort_values(["rank", "path"])
+    return ranked.drop_duplicates("clip").set_index("clip")["path"]
+
+
+def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every well-named media file below `root` with its fields, and the problems met on the way, sorted by path."""
+    rows, problems = [], []
+
+    def report(path: Path | str, reason: str) -> None:
+        problems.append({"clip": "", "path": str(path), "modality": "", "reason": reason})
+
+    def unreadable(error: OSError) -> None:
+        report(error.filename, f"the folder cannot be read ({error.strerror}): whatever it holds is left out")
+
+    for path in _walk(root, unreadable):
+        try:
+            fields = parse_name(path.stem)
+        except InputError as error:
+            report(path, str(error))
+            continue
+        if fields["modality"] == 2 and path.suffix.lower() != ".mp4":
+            report(path, f"'{path.name}' is named as picture alone (modality 02), but {path.suffix} holds sound alone")
+            continue
+        rows.append(_row(path, fields))
+    problems.sort(key=lambda problem: problem["path"])
+    return pd.DataFrame(rows), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+
+
+def _row(path: Path, fields: dict[str, int]) -> dict:
+    code = fields["emotion"]
+    extra = {"clip": path.stem[3:], "path": str(path), "suffix": path.suffix.lower()}
+    return fields | extra | {"label": code - 1, "emotion": EMOTIONS[code - 1]}
+
+
+def _walk(root: Path, onerror) -> Iterator[Path]:
+    """The mp4, wav and flac files below `root`, sorted; links are followed, each real folder is entered once."""
+    seen, found = {os.path.realpath(root)}, []
+    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
+        folders[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+def folds(scheme: str = "paper") -> pd.DataFrame:
+    """Which actor is in which part of which fold: columns fold (0 to 4), actor (1 to 24), part.
+
+    Scheme "paper" is the paper's 16 training, 4 validation and 4 test actors (section IV); fold 0 is the split of the
+    weights the authors released, the others are ours, with two women and two men in every test set.
+    """
+    table = pd.read_csv(Path(__file__).with_name("folds.csv"))
+    if scheme not in set(table["scheme"]):
+        raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(sorted(set(table['scheme'])))}")
+    return table[table["scheme"] == scheme].drop(columns="scheme").reset_index(drop=True)
+
+
+def split(clips: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:
+    """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}; no actor is in two.
+
+    clips : any table with a column `actor`.
+    """
+    table = folds()
+    if fold not in set(table["fold"]):
+        raise InputError(f"there is no fold {fold}: choose one of {', '.join(map(str, sorted(set(table['fold']))))}")
+    part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
+    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+
+
+def relabel(labels: np.ndarray, classes: int = 8) -> np.ndarray:
+    """The store's labels for a task of 8 or 7 classes; -1 marks a clip that the task leaves out.
+
+    labels : 0 (neutral) to 7 (surprised). With 7 classes neutral is left out and calm becomes 0, so that the names
+             are `EMOTIONS[-classes:]` either way.
+    """
+    labels = np.asarray(labels)
+    if classes not in (7, 8):
+        raise InputError(f"there is no task of {classes} classes: choose 8, or 7 to leave neutral out")
+    return labels - (8 - classes)

@@ -1,0 +1,276 @@
+"""The window, the frames, the sound, the faces: each against a rule written down a second time or a trusted library."""
+
+import tracemalloc
+
+import av
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import correlate
+
+from avlib import InputError
+from avlib.data import toy
+from avlib.data.audio import log_mel, mfcc
+from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, smallest_face
+from avlib.data.media import (
+    MFCC_STEPS,
+    SAMPLE_RATE,
+    WINDOW,
+    WINDOW_SAMPLES,
+    Picture,
+    cut_window,
+    is_silent,
+    place_window,
+    probe,
+    read_audio,
+    read_frames,
+)
+
+FPS = 10
+
+
+def write_video(path, frames, samples=None, fps=FPS):
+    """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"})
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if samples is not None else None
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+        if audio:
+            sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+            sound.sample_rate = SAMPLE_RATE
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode())
+    return path
+
+
+def grey_levels(count):
+    """Frames of 32 x 48 pixels that tell their own number: frame i has the grey level 20 + 9 i."""
+    return np.broadcast_to(np.arange(20, 20 + 9 * count, 9, dtype=np.uint8)[:, None, None, None], (count, 32, 48, 3))
+
+
+def tone(hertz, seconds, rate=SAMPLE_RATE):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+# the window
+
+
+def test_the_window_is_the_middle_of_the_longer_of_sound_and_picture():
+    window = place_window("paper", 5 * SAMPLE_RATE, Picture(4.0, 25.0), frames=3)
+    assert window.audio_start == pytest.approx(0.7)
+    np.testing.assert_allclose(window.frame_times, [0.7 + 0.6, 0.7 + 1.8, 0.7 + 3.0])
+
+
+@pytest.mark.parametrize("protocol", ["paper", "authors"])
+def test_the_window_of_a_short_clip_starts_with_it(protocol):
+    window = place_window(protocol, SAMPLE_RATE, Picture(0.3, 25.0), frames=15)
+    assert window.audio_start == 0 and 0 < window.frame_times[0] < 0.24
+
+
+def test_the_authors_frames_are_those_that_their_formula_selects():
+    select_distributed = lambda m, n: [i * n // m + n // (2 * m) for i in range(m)]  # noqa: E731
+    window = place_window("authors", 7 * SAMPLE_RATE, Picture(7.0, 30000 / 1001), frames=15)
+    np.testing.assert_allclose(window.frame_times * 30000 / 1001, select_distributed(15, 108))
+
+
+def test_the_authors_sound_and_picture_are_apart_in_a_long_clip_and_ours_are_not():
+    def lag(protocol):
+        window = place_window(protocol, 5 * SAMPLE_RATE, Picture(5.0, 30.0), frames=15)
+        return window.audio_start - (window.frame_times.mean() - WINDOW / 2)
+
+    assert lag("paper") == pytest.approx(0)
+    assert lag("authors") == pytest.approx((5 - WINDOW) / 2, abs=0.05)
+
+
+@pytest.mark.parametrize("length", [WINDOW_SAMPLES + 1, WINDOW_SAMPLES + 2, 89_003, 441_011])
+def test_the_authors_crop_of_a_long_sound_is_theirs(length):
+    samples = np.arange(length)
+    remain = length - WINDOW_SAMPLES
+    theirs = samples[remain // 2 : -(remain - remain // 2)]
+    np.testing.assert_array_equal(cut_window(samples, place_window("authors", length, None, 15).audio_start), theirs)
+
+
+@pytest.mark.parametrize("length", [0, 7, WINDOW_SAMPLES - 1, WINDOW_SAMPLES])
+def test_a_short_sound_is_padded_at_its_end(length):
+    part = cut_window(np.ones(length, np.float32), 0.0)
+    assert part.shape == (WINDOW_SAMPLES,) and part.dtype == np.float32
+    assert part[:length].all() and not part[length:].any()
+
+
+# the picture
+
+
+def test_the_frames_read_are_the_nearest_in_time(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_levels(23))
+    assert probe(path) == Picture(2.3, FPS)
+    times = np.array([0.0, 0.04, 0.06, 0.31, 0.77, 0.79, 1.44, 2.19, 2.29])
+    nearest = np.abs(np.arange(23) / FPS - times[:, None]).argmin(axis=1)
+    frames = read_frames(path, times)
+    assert frames.shape == (9, 32, 48, 3) and frames.dtype == np.uint8
+    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
+
+
+def test_times_past_the_end_have_no_frame(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_levels(11))
+    assert len(read_frames(path, np.array([0.5, 1.05, 1.15, 3.0]))) == 2
+    assert len(read_frames(path, np.array([1.15, 3.0]))) == 0
+
+
+def test_frames_are_rgb(tmp_path):
+    red = np.zeros((3, 32, 48, 3), np.uint8)
+    red[..., 0] = 200
+    path = write_video(tmp_path / "a.mp4", red)
+    for bt601 in (False, True):
+        assert read_frames(path, np.array([0.1]), bt601)[0].mean(axis=(0, 1)).argmax() == 0
+
+
+def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
+    path = write_video(tmp_path / "a.mp4", np.zeros((307, 120, 160, 3), np.uint8))
+    tracemalloc.start()
+    read_frames(path, np.linspace(0, 30, 5))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 120 * 160 * 3
+
+
+# the sound
+
+
+@pytest.mark.parametrize(
+    "name, rate, channels", [("a.wav", 48_000, 1), ("a.wav", 96_000, 2), ("a.flac", 22_050, 1), ("a.flac", 16_000, 2)]
+)
+def test_sound_is_what_librosa_loads(tmp_path, name, rate, channels):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (rate, channels))
+    soundfile.write(tmp_path / name, samples, rate)
+    ours, theirs = read_audio(tmp_path / name), librosa.load(tmp_path / name, sr=SAMPLE_RATE)[0]
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_sound_track_of_a_video_is_the_sound_that_went_in_but_for_the_encoders_delay(tmp_path):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
+    heard = read_audio(write_video(tmp_path / "a.mp4", grey_levels(15), sound))
+    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
+    assert 0 <= delay <= 1024
+    assert np.corrcoef(sound, heard[delay : delay + len(sound)])[0, 1] > 0.98
+
+
+def test_sound_that_is_not_numbers_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.1]), SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match="not numbers"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("peak, silent", [(0.0, True), (0.9e-4, True), (1.1e-4, False), (0.007, False)])
+def test_silence_is_below_80_decibels(peak, silent):
+    assert is_silent(np.array([0.0, -peak, 0.0], np.float32)) == silent
+
+
+def test_the_mfcc_are_librosas_with_its_own_settings():
+    samples = cut_window(tone(220, 1.3), 0.0)
+    features = mfcc(samples)
+    assert features.shape == (10, MFCC_STEPS) == (10, 156) and features.dtype == np.float32
+    np.testing.assert_array_equal(features, librosa.feature.mfcc(y=samples, sr=22050, n_mfcc=10))
+
+
+def test_a_beep_stands_in_the_spectrogram_where_and_when_it_sounds():
+    samples = np.zeros(WINDOW_SAMPLES, np.float32)
+    samples[SAMPLE_RATE : SAMPLE_RATE + 4096] = tone(1000, 1)[:4096]
+    spectrogram = log_mel(samples)
+    band, step = np.unravel_index(spectrogram.argmax(), spectrogram.shape)
+    assert spectrogram.max() == 0 and spectrogram.min() >= -80
+    assert librosa.mel_frequencies(66, fmax=SAMPLE_RATE / 2)[band + 1] == pytest.approx(1000, rel=0.06)
+    assert 1.0 <= step * WINDOW / 155 <= 1.2
+
+
+# the faces
+
+
+@pytest.fixture(scope="module")
+def large_faces():
+    """Five frames of a drawn actor at 960 x 720 or so, with a face as large in them as RAVDESS's are."""
+    frames = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[::9][:5]
+    return frames.repeat(720 // frames.shape[1], axis=1).repeat(720 // frames.shape[1], axis=2)
+
+
+def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(large_faces):
+    from facenet_pytorch import MTCNN
+
+    boxes, confidence = FaceDetector().detect(large_faces)
+    whole, _ = MTCNN().detect(large_faces)
+    assert (confidence > 0.95).all()
+    for ours, theirs in zip(boxes, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs[0].astype(float), atol=0.5)
+
+
+@pytest.mark.parametrize("height", [40, 128, 192, 480, 720, 1080])
+def test_the_smallest_face_is_one_of_the_detectors_own_sizes(height):
+    steps = np.log(smallest_face(height) / 20) / -np.log(0.709)
+    assert steps == pytest.approx(round(steps)) and 20 <= smallest_face(height) <= max(20, height / 6)
+
+
+def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(large_faces):
+    frames = large_faces[:3].copy()
+    frames[1] = 128
+    boxes, confidence = FaceDetector().detect(frames)
+    assert np.isnan(boxes[1]).all() and confidence[1] == 0
+    assert (confidence[[0, 2]] > 0.9).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16, 3), (2, 21, 97, 3), (1, 240, 320, 3)])
+def test_frames_without_any_face_are_no_error(shape):
+    boxes, confidence = FaceDetector().detect(np.zeros(shape, np.uint8))
+    assert np.isnan(boxes).all() and not confidence.any()
+
+
+def test_a_missing_box_is_the_nearest_in_time():
+    boxes = np.full((7, 4), np.nan)
+    boxes[1], boxes[5] = 10, 50
+    assert list(fill_boxes(boxes)[:, 0]) == [10, 10, 10, 10, 50, 50, 50]
+
+
+def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():
+    frame = np.zeros((1, 60, 100, 3), np.uint8)
+    frame[0, :30, :50], frame[0, 30:, 50:] = (255, 0, 0), (0, 0, 255)
+    whole = crop_faces(frame, np.array([[-20.0, -7.0, 120.0, 90.0]]), 8)[0]
+    assert whole.shape == (8, 8, 3)
+    assert list(whole[0, 0]) == [255, 0, 0] and list(whole[-1, -1]) == [0, 0, 255] and not whole[0, -1].any()
+    corner = crop_faces(frame, np.array([[50.4, 29.6, 99.0, 59.0]]), 8)[0]
+    assert (corner == (0, 0, 255)).all()
+
+
+# the authors' own results
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["01-01-01-02-01-05", "01-06-02-02-01-05"])
+def test_crops_of_real_clips_are_the_authors(shared, clip):
+    """Same protocol, same frames, same boxes: what is left is their resize, which does not average."""
+    from avlib.data.clip import prepare_clip
+
+    trial = {"clip": clip, "audio_path": "", "video_path": str(shared / f"ravdess/Actor_05/01-{clip}.mp4")}
+    ours = prepare_clip(trial, 15, 224, "authors").faces.astype(float)
+    theirs = np.load(shared / f"ravdess_authors_preprocessed/01-{clip}_facecroppad.npy").astype(float)
+    shown = theirs.any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(ours.any(axis=(1, 2, 3)), shown)
+    assert shown.sum() >= 13
+    for our, their in zip(ours[shown], theirs[shown], strict=True):
+        assert np.corrcoef(our.ravel(), their.ravel())[0, 1] > 0.998
+        assert np.abs(our - their).mean() < 2  # of 255
+        assert np.abs(our[..., ::-1] - their).mean() > 20  # the order of the colours is theirs too
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["01-01-01-01-01-05", "01-06-02-01-01-05", "01-07-01-01-01-05"])
+def test_windows_of_real_speech_are_the_authors(shared, clip):
+    """Sample by sample; theirs came from the 48 kHz files by another resampler, hence no equality."""
+    theirs, _ = soundfile.read(shared / f"ravdess_authors_preprocessed/03-{clip}_croppad.wav")
+    samples = read_audio(shared / f"ravdess/Actor_05/03-{clip}.flac")
+    for protocol in ("paper", "authors"):
+        ours = cut_window(samples, place_window(protocol, len(samples), None, 15).audio_start)
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.998
+        assert np.corrcoef(np.roll(ours, 5), theirs)[0, 1] < 0.99
