@@ -1,0 +1,285 @@
+"""A toy corpus whose truth is known: drawn actors with synthesised voices, mp4 and wav files named as RAVDESS's are.
+
+Some emotions look alike and others sound alike, so that a face or a voice alone cannot name every emotion and the two
+together can. Each clip has one interval in which the face shows the emotion and another in which the voice does;
+outside of them the face rests and the voice is neutral.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+
+import av
+import numpy as np
+import pandas as pd
+import soundfile
+from tqdm import tqdm
+
+from avlib import InputError
+from avlib.data.media import SAMPLE_RATE, WINDOW
+from avlib.data.ravdess import EMOTIONS
+from avlib.data.toy_face import EXPRESSIONS, FPS, draw_look, film
+from avlib.data.toy_voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
+
+# Which expression and which prosody an emotion has. The pairs are those that people take for one another: calm for
+# neutral, fearful for surprised, disgust for angry in a still face; in a voice the arousal is heard better than
+# whether it is pleasant, so calm passes for sad, fearful for angry, surprised for happy. No two emotions share both.
+FACE_GROUPS = {
+    "neutral": "rest",
+    "calm": "rest",
+    "happy": "smile",
+    "sad": "droop",
+    "angry": "frown",
+    "disgust": "frown",
+    "fearful": "wide",
+    "surprised": "wide",
+}
+VOICE_GROUPS = {
+    "neutral": "plain",
+    "calm": "soft",
+    "sad": "soft",
+    "angry": "loud",
+    "fearful": "loud",
+    "happy": "bright",
+    "surprised": "bright",
+    "disgust": "harsh",
+}
+
+VERSION = 1  # of what is drawn and spoken: another one is another corpus
+MAX_TAKES = 4  # neutral has two statements, two repetitions and one intensity
+FRAMES = (45, 70)  # shortest and longest clip in frames: 3.0 to 4.6 s at 15 frames per second
+CUE = (1.4, 2.2)  # shortest and longest cue in seconds
+EDGE = 0.1  # seconds between a cue and the ends of the window
+RAMP = 0.12  # seconds in which a cue comes or goes
+
+
+def reachable() -> dict[str, float]:
+    """The best accuracy that anything can have on as many clips of each emotion, in percent: of A, of V and of AV.
+
+    Emotions that share a group cannot be told apart, so of each group one emotion can be named right.
+    """
+    seen = {
+        "AV": {(FACE_GROUPS[emotion], VOICE_GROUPS[emotion]) for emotion in EMOTIONS},
+        "A": set(VOICE_GROUPS.values()),
+        "V": set(FACE_GROUPS.values()),
+    }
+    return {condition: 100 * len(groups) / len(EMOTIONS) for condition, groups in seen.items()}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a clip is going to show and say; times in seconds of the clip."""
+
+    seed: int
+    actor: int  # 1 to 24
+    emotion: str
+    take: int
+    duration: float
+    face: tuple[float, float]  # start and end of the facial cue
+    voice: tuple[float, float]  # start and end of the vocal cue
+
+    @property
+    def intensity(self) -> int:
+        """1 normal, 2 strong; neutral has no strong one, as in RAVDESS."""
+        return 1 if self.emotion == "neutral" else 1 + (self.take + self.take // 2) % 2
+
+    @property
+    def statement(self) -> int:
+        """1 kids are talking by the door, 2 dogs are sitting by the door."""
+        return 1 + self.take % 2
+
+    @property
+    def name(self) -> str:
+        """The six fields of the name that follow the modality, for example 01-03-01-02-01-05."""
+        emotion, repetition = EMOTIONS.index(self.emotion) + 1, 1 + self.take // 2
+        return "-".join(f"{n:02}" for n in (1, emotion, self.intensity, self.statement, repetition, self.actor))
+
+    def path(self, root: Path, modality: str) -> Path:
+        """Where the film ("mp4") or the sound ("wav") of this clip lies."""
+        return root / f"Actor_{self.actor:02}" / f"{'01' if modality == 'mp4' else '03'}-{self.name}.{modality}"
+
+    def generator(self, stream: str) -> np.random.Generator:
+        """The random numbers of one stream (plan, face, voice) of this clip, whichever process asks."""
+        return np.random.default_rng(
+            [self.seed, self.actor, EMOTIONS.index(self.emotion), self.take, ("plan", "face", "voice").index(stream)]
+        )
+
+
+def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
+    """A clip with its length and the intervals of its two cues drawn: neither depends on what the cues are."""
+    clip = Clip(seed, actor, emotion, take, 0.0, (0.0, 0.0), (0.0, 0.0))
+    rng = clip.generator("plan")
+    duration = int(rng.integers(*FRAMES)) / FPS
+    return Clip(seed, actor, emotion, take, duration, _interval(duration, rng), _interval(duration, rng))
+
+
+def _interval(duration: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Start and end of a cue in seconds, inside the clip and inside its central window."""
+    first = max(0.0, (duration - WINDOW) / 2) + EDGE
+    last = min(duration, (duration + WINDOW) / 2) - EDGE
+    length = rng.uniform(*CUE)
+    start = rng.uniform(first, last - length)
+    return round(start, 3), round(start + length, 3)
+
+
+def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
+    """All clips of a corpus, by actor, emotion and take."""
+    numbers = range(1, actors + 1)
+    return [plan_clip(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
+
+
+def truth_of(clips: list[Clip]) -> pd.DataFrame:
+    """The table of truth, one row per clip: see `truth`."""
+    return pd.DataFrame(
+        {
+            "clip": clip.name,
+            "actor": clip.actor,
+            "emotion": clip.emotion,
+            "face_group": FACE_GROUPS[clip.emotion],
+            "voice_group": VOICE_GROUPS[clip.emotion],
+            "face_start": clip.face[0],
+            "face_end": clip.face[1],
+            "voice_start": clip.voice[0],
+            "voice_end": clip.voice[1],
+            "face_shows": FACE_GROUPS[clip.emotion] != "rest",
+            "voice_shows": VOICE_GROUPS[clip.emotion] != "plain",
+            "duration": clip.duration,
+        }
+        for clip in clips
+    )
+
+
+def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
+    """How much of a cue is there at each time in seconds: 0 outside of its interval, 1 inside, a ramp at both ends."""
+    start, end = interval
+    return np.clip(np.minimum(times - start, end - times) / RAMP, 0.0, 1.0)
+
+
+def frames_of(clip: Clip) -> np.ndarray:
+    """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
+    look = draw_look(np.random.default_rng([clip.seed, clip.actor, 0]))
+    shown = presence(clip.face, np.arange(round(clip.duration * FPS)) / FPS) * _strength(clip)
+    return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], shown, clip.generator("face"))
+
+
+def samples_of(clip: Clip) -> np.ndarray:
+    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; actors of even numbers have the higher voices."""
+    voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
+    heard = presence(clip.voice, np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND)
+    prosody = PROSODIES[VOICE_GROUPS[clip.emotion]]
+    return speak(voice, prosody, heard * _strength(clip), clip.statement, clip.generator("voice"))
+
+
+def _strength(clip: Clip) -> float:
+    return {1: 0.95, 2: 1.1}[clip.intensity]
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[str]:
+    """A name to write to; the file takes its final name once it is whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
+    yield str(part)
+    os.replace(part, path)
+
+
+def write_clip(root: Path, clip: Clip) -> None:
+    """Makes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip; each appears only when it is whole."""
+    samples = samples_of(clip)
+    clip.path(root, "mp4").parent.mkdir(parents=True, exist_ok=True)
+    with _whole(clip.path(root, "mp4")) as part:
+        _write_mp4(part, frames_of(clip), samples)
+    with _whole(clip.path(root, "wav")) as part:
+        soundfile.write(part, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+
+
+def _write_mp4(path: str, frames: np.ndarray, samples: np.ndarray) -> None:
+    with av.open(path, "w", format="mp4") as container:
+        # One thread: the pool already uses every core, and the bytes do not depend on how many there are.
+        options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        video = container.add_stream("libx264", rate=FPS, options=options)
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLE_RATE
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+
+
+def make_corpus(
+    root: Path, seed: int = 0, actors: int = 24, takes: int = 2, workers: int | None = None, progress: bool = True
+) -> None:
+    """Leaves `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet` there, whole, and makes only what is missing.
+
+    The same seed gives the same clips, whatever the number of workers (default: one per core). Raises InputError where
+    root holds another corpus, or where there are more than 24 actors or 4 takes.
+    """
+    root = Path(root)
+    if not (1 <= actors <= 24 and 1 <= takes <= MAX_TAKES):
+        raise InputError(f"a toy corpus has 1 to 24 actors and 1 to {MAX_TAKES} takes, not {actors} and {takes}")
+    _claim(root, {"version": VERSION, "seed": seed, "actors": actors, "takes": takes})
+    clips = plan_corpus(seed, actors, takes)
+    missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
+    _write_clips(root, missing, workers or os.cpu_count(), progress)
+    with _whole(root / "truth.parquet") as part:
+        truth_of(clips).to_parquet(part)
+    for part in root.rglob("*.part"):  # left by a run that was killed
+        part.unlink(missing_ok=True)
+
+
+def _claim(root: Path, asked: dict) -> None:
+    """Notes in corpus.json what is made here; InputError where something else is."""
+    note = root / "corpus.json"
+    if note.exists():
+        found = json.loads(note.read_text())
+        if found != asked:
+            raise InputError(f"{root} holds another toy corpus ({found}, asked for {asked}): give another folder")
+        return
+    if root.exists() and any(root.glob("Actor_*")):
+        raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
+    root.mkdir(parents=True, exist_ok=True)
+    with _whole(note) as part:
+        Path(part).write_text(json.dumps(asked))
+
+
+def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) -> None:
+    """Writes the clips, in this process or in several; stops at the first error."""
+    bar = tqdm(total=len(clips), desc="toy corpus", unit="clip", disable=not progress or not clips)
+    if workers == 1 or len(clips) < 2:
+        for clip in clips:
+            write_clip(root, clip)
+            bar.update()
+    else:
+        # Fresh processes: a fork of one that runs PyTorch's threads can hang.
+        context = get_context("spawn")
+        with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
+            for _ in pool.map(write_clip, [root] * len(clips), clips, chunksize=4):
+                bar.update()
+    bar.close()
+
+
+def _end_with_parent() -> None:
+    """Lets this worker end when its parent is killed; it would wait for work forever."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def truth(root: Path) -> pd.DataFrame:
+    """What is known of each clip of a toy corpus, one row per clip.
+
+    clip, actor, emotion, face_group, voice_group; face_start, face_end, voice_start, voice_end and duration in seconds
+    of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice itself, so that
+    the interval is drawn as for any other clip but nothing differs in it. Raises InputError where root holds no whole
+    corpus.
+    """
+    path = Path(root) / "truth.parquet"
+    if not path.exists():
+        raise InputError(f"no whole toy corpus in {root}: avlib.data.toy.make_corpus(root) makes one")
+    return pd.read_parquet(path)
