@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from avlib import build_model
+from avlib.batches import Clips
+from avlib.evaluation import attention, conditions, confusion, metrics, per_emotion, predict
+
+
+def table(condition, labels, guesses, classes=3):
+    """Predictions that put 0.8 on each guess."""
+    chances = np.full((len(labels), classes), 0.1)
+    chances[np.arange(len(labels)), guesses] = 0.8
+    rows = pd.DataFrame(chances, columns=[f"p{k}" for k in range(classes)])
+    return rows.assign(clip=[f"c{k}" for k in range(len(labels))], actor=1, fold=0, condition=condition, label=labels)
+
+
+@pytest.fixture
+def predictions():
+    labels = [0, 0, 0, 0, 1, 1, 2]
+    return pd.concat(
+        [
+            table("AV", labels, [0, 0, 0, 0, 1, 1, 2]),
+            table("A", labels, [0, 0, 0, 0, 0, 0, 0]),
+            table("V", labels, [1, 1, 1, 1, 1, 0, 2]),
+            table("A noise", labels, [2, 2, 2, 2, 2, 2, 2]),
+        ]
+    )
+
+
+def test_accuracy_and_recall_are_those_counted_by_hand(predictions):
+    measured = metrics(predictions)["conditions"]
+    assert measured["AV"] == {"accuracy": 100, "uar": 100, "clips": 7}
+    assert measured["A"]["accuracy"] == pytest.approx(100 * 4 / 7)
+    assert measured["A"]["uar"] == pytest.approx(100 / 3)
+    assert measured["V"]["uar"] == pytest.approx(100 * (0 + 0.5 + 1) / 3)
+
+
+def test_m_is_the_mean_of_the_three_conditions_and_of_no_other(predictions):
+    assert metrics(predictions)["M"]["accuracy"] == pytest.approx((100 + 400 / 7 + 200 / 7) / 3)
+
+
+def test_m_is_left_out_where_a_condition_has_no_clip(predictions):
+    assert metrics(predictions[predictions.condition != "V"])["M"] == {}
+
+
+def test_the_confusion_matrix_has_truth_in_rows(predictions):
+    assert confusion(predictions, "V", 3).tolist() == [[0, 4, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_per_emotion_accuracy_is_the_recall_of_each_emotion(predictions):
+    shares = per_emotion(predictions, ["calm", "happy", "sad"]).set_index(["emotion", "condition"]).accuracy
+    assert shares["calm", "V"] == 0 and shares["happy", "V"] == 50 and shares["sad", "V"] == 100
+    assert list(shares.index.get_level_values(0).unique()) == ["calm", "happy", "sad"]
+
+
+def test_a_model_trained_with_noise_is_tested_with_noise_and_any_other_with_zeros():
+    assert conditions("softhard")["A"] == ("video", "zeros") and conditions("softhard")["A noise"] == ("video", "noise")
+    assert conditions("noise")["A"] == ("video", "noise") and conditions("noise")["V zeros"] == ("audio", "zeros")
+
+
+@pytest.fixture
+def clips(tiny_store):
+    return Clips(tiny_store, np.arange(10), tiny_store.clips.label.to_numpy()[:10])
+
+
+def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips):
+    net = build_model("ia", image_size=64).eval()
+    rows = predict(net, clips, dropout="none", fold=0, seed=1, batch_size=4)
+    audio, video, _ = clips[torch.arange(10)]
+    for condition, inputs in {"AV": (audio, video), "A": (audio, video * 0), "V": (audio * 0, video)}.items():
+        expected = net(*inputs).logits.softmax(dim=1).detach().numpy()
+        ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_noise_is_drawn_from_the_seed(clips):
+    net = build_model("audio").eval()
+    one, again, other = (predict(net, clips, dropout="noise", fold=0, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, again)
+    assert not one.equals(other)
+
+
+def test_a_clip_without_video_counts_where_sound_is_asked_for_and_not_where_a_picture_is(clips):
+    clips.table = clips.table.assign(has_video=[True] * 3 + [False] * 7)
+    rows = predict(build_model("audio"), clips, dropout="none", fold=2, seed=1)
+    assert rows.condition.value_counts().to_dict() == {"AV": 10, "A": 10, "A noise": 10, "V": 3, "V noise": 3}
+    assert set(rows.fold) == {2}
+
+
+def test_attention_is_collected_for_all_clips_in_order(clips):
+    net = build_model("ia", heads=2, image_size=64).eval()
+    collected = attention(net, clips, batch_size=4)
+    audio, video, _ = clips[torch.arange(7, 8)]
+    single = net(audio, video).attention
+    assert collected["video_to_audio"].shape == (10, 2, 150, 3)
+    for name, tensor in single.items():
+        np.testing.assert_allclose(collected[name][7], tensor[0].detach().numpy(), rtol=1e-3, atol=1e-5)

@@ -1,0 +1,159 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avlib import build_model
+from avlib.batches import Clips, colours_last
+from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, with_something
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    return Clips(tiny_store, np.arange(32), labels[:32]), Clips(tiny_store, np.arange(32, 48), labels[32:])
+
+
+def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard", protocol="paper"):
+    """The history of a run in `folder`, which is left in the lurch after `stop_after` epochs."""
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(3)
+    net = build_model(fusion, image_size=64)
+    rows = []
+    settings = {"dropout": dropout, "epochs": epochs, "batch_size": 8, "learning_rate": 0.04, "seed": 3}
+    for row in fit(net, *clips, folder, **settings, protocol=protocol):
+        rows.append(row)
+        if len(rows) == stop_after:
+            break
+    return rows
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(tmp_path, clips):
+    whole = run(tmp_path / "whole", clips, epochs=3)
+    run(tmp_path / "broken", clips, epochs=3, stop_after=1)
+    torch.manual_seed(99)  # what happens in between must not matter
+    resumed = run(tmp_path / "broken", clips, epochs=3)
+    assert resumed == whole
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, clips):
+    first = run(tmp_path / "run", clips, epochs=1)
+    written = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
+    assert run(tmp_path / "run", clips, epochs=1) == first
+    assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == written
+
+
+def test_the_network_learns_and_its_best_epoch_is_kept(tmp_path, clips):
+    rows = run(tmp_path / "run", clips, epochs=6, fusion="audio", dropout="none")
+    best = max(rows, key=lambda row: row["validation_accuracy"])
+    assert best["validation_accuracy"] > 50  # chance is 12.5
+    net = build_model("audio", image_size=64)
+    net.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
+    audio, video, labels = clips[1][torch.arange(16)]
+    right = (net.eval()(audio, video).logits.argmax(dim=1) == labels).float().mean()
+    assert 100 * float(right) == pytest.approx(best["validation_accuracy"])
+
+
+def test_the_history_on_disk_is_the_history_returned(tmp_path, clips):
+    rows = run(tmp_path / "run", clips, epochs=2, fusion="audio", dropout="none")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run" / "history.csv"), pd.DataFrame(rows))
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_plateau_divides_the_learning_rate_by_ten_after_ten_epochs_without_progress():
+    sgd, schedule = optimizer_and_schedule(build_model("audio"), 0.04, "paper")
+    rates = []
+    for _ in range(13):
+        rates.append(sgd.param_groups[0]["lr"])
+        schedule.step(1.0)
+    assert rates == pytest.approx([0.04] * 12 + [0.004])  # one best epoch, ten bad ones, and the next falls
+
+
+def test_the_authors_steps_fall_at_epochs_40_55_65_and_70_with_dampening():
+    sgd, schedule = optimizer_and_schedule(build_model("audio"), 0.04, "authors")
+    rates = {}
+    for epoch in range(1, 101):
+        rates[epoch] = sgd.param_groups[0]["lr"]
+        sgd.step()
+        schedule.step()
+    assert sgd.param_groups[0]["dampening"] == 0.9
+    for epoch, rate in {1: 0.04, 39: 0.04, 40: 4e-3, 54: 4e-3, 55: 4e-4, 65: 4e-5, 70: 4e-6, 100: 4e-6}.items():
+        assert rates[epoch] == pytest.approx(rate), epoch
+
+
+def test_augmentation_flips_and_turns_all_frames_of_a_clip_alike():
+    frame = torch.zeros(3, 33, 33)
+    frame[:, 10:20, 4:8] = 1
+    video = frame.expand(7, 5, 3, 33, 33).clone()
+    moved = augment(video, torch.Generator().manual_seed(0))
+    assert moved.shape == video.shape
+    assert torch.allclose(moved, moved[:, :1].expand_as(moved))
+    centre = (moved[:, 0, 0] * torch.arange(33)).sum(dim=(1, 2)) / moved[:, 0, 0].sum(dim=(1, 2))
+    assert (centre > 16).any() and (centre < 16).any()  # some flipped, some not
+    assert not torch.allclose(moved[0], moved[1])
+
+
+def test_augmentation_turns_by_at_most_ten_degrees():
+    video = torch.zeros(97, 1, 3, 65, 65)
+    video[..., 32, 48:] = 1  # a horizontal ray to the right of the centre
+    moved = augment(video, torch.Generator().manual_seed(0))[:, 0, 0]
+    rows, columns = torch.meshgrid(torch.arange(65.0) - 32, torch.arange(65.0) - 32, indexing="ij")
+    mass = moved.sum(dim=(1, 2))
+    angles = torch.rad2deg(
+        torch.atan(((moved * rows).sum(dim=(1, 2)) / mass) / ((moved * columns).sum(dim=(1, 2)) / mass))
+    )
+    assert angles.abs().max() < 10.5 and angles.abs().max() > 8
+
+
+def test_views_without_any_modality_are_left_out():
+    audio, video = torch.ones(3, 10, 5), torch.ones(3, 2, 3, 4, 4)
+    audio[1:], video[2] = 0, 0
+    kept = with_something(audio, video, torch.tensor([5, 6, 7]))[2]
+    assert kept.tolist() == [5, 6]
+
+
+def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
+    clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16])
+    clips.table = clips.table.assign(has_video=np.arange(16) < 4)
+    clips.faces = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.faces, 0).astype(np.uint8)
+    net = build_model("ia", image_size=64)
+    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generators = {"order": torch.Generator().manual_seed(0), "device": torch.Generator().manual_seed(0)}
+    row = train_epoch(net, clips, sgd, dropout="softhard", batch_size=8, generators=generators)
+    assert np.isfinite(row["train_loss"])
+
+
+def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
+    rows = np.array([5, 41, 7, 11])
+    clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows])
+    order = torch.tensor([2, 0, 3, 1])
+    first, second = clips.batches(3, order)
+    assert len(second[2]) == 1
+    for place, clip in enumerate(order[:3]):
+        row = rows[clip]
+        assert np.array_equal(first[0][place].numpy(), tiny_store.mfcc[row])
+        expected = torch.from_numpy(tiny_store.faces[row]).permute(0, 3, 1, 2).float() / 255
+        assert torch.equal(first[1][place], expected)
+        assert first[2][place] == tiny_store.clips.label[row]
+
+
+def test_colours_last_changes_the_layout_and_no_value():
+    video = torch.rand(2, 3, 3, 5, 7)
+    laid_out = colours_last(video)
+    assert torch.equal(laid_out, video) and laid_out.stride(2) == 1
+    assert laid_out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    clips = (
+        Clips(tiny_store, np.arange(32), labels[:32], "cuda"),
+        Clips(tiny_store, np.arange(32, 48), labels[32:], "cuda"),
+    )
+    assert clips[0].faces.is_cuda and clips[0].faces.dtype == torch.uint8
+    assert len(run(tmp_path / "run", clips, epochs=2)) == 2
