@@ -1,0 +1,1 @@
+"""Looking at what was learnt: figures, the clip explorer, and attention measured against the truth."""

@@ -1,0 +1,215 @@
+"""What came out: confusion, accuracies, the effect of modality dropout, and the training curve."""
+
+import os
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython import get_ipython
+from IPython.display import Image, display, update_display
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from avlib import InputError
+from avlib.lab.panels import CONDITIONS, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
+
+
+def confusion(matrix: np.ndarray, emotions: list[str], ax: Axes | None = None, title: str | None = None) -> Axes:
+    """What the clips of every emotion were taken for, in percent of that emotion's clips (rows sum to 100).
+
+    matrix : (K, K) counts, rows true, columns predicted; a row without clips stays empty
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.shape != (len(emotions), len(emotions)):
+        raise InputError(
+            f"the confusion matrix is {matrix.shape} for {len(emotions)} emotions: it must be square in them."
+        )
+    ax = tidy_axes(ax, 5.6, 5.2)
+    with np.errstate(invalid="ignore"):
+        percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+    sns.heatmap(
+        percent,
+        vmin=0,
+        vmax=100,
+        cmap=sns.light_palette("#2b4162", as_cmap=True),
+        annot=True,
+        fmt=".0f",
+        annot_kws={"fontsize": 9},
+        square=True,
+        cbar=False,
+        linewidths=1,
+        linecolor="white",
+        xticklabels=emotions,
+        yticklabels=emotions,
+        ax=ax,
+    )
+    ax.set(xlabel="predicted", ylabel="true emotion (rows in percent)")
+    ax.set_title(title or "", fontsize=11)
+    ax.tick_params(length=0, labelsize=9)
+    plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    plt.setp(ax.get_yticklabels(), rotation=0)
+    return ax
+
+
+def per_emotion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Accuracy of every emotion under every condition; table : columns emotion, condition, accuracy (percent)."""
+    ax = tidy_axes(ax, WIDTH, 3.2)
+    present = [name for name in CONDITIONS if name in set(table["condition"])]
+    palette = {name: CONDITIONS[name][0] for name in present}
+    sns.barplot(
+        table,
+        x="emotion",
+        y="accuracy",
+        hue="condition",
+        hue_order=present,
+        palette=palette,
+        saturation=1,
+        errorbar=None,
+        width=0.75,
+        gap=0.08,
+        ax=ax,
+    )
+    ax.set(xlabel="", ylabel="accuracy (%)", ylim=(0, 100))
+    labels = [f"{name}  {CONDITIONS[name][1]}" for name in present]
+    handles = ax.get_legend_handles_labels()[0]
+    ax.legend(handles, labels, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
+    return ax
+
+
+def conditions(
+    table: pd.DataFrame,
+    reachable: dict[str, float] | None = None,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy with both modalities and with one missing, without and with modality dropout.
+
+    table : columns dropout, condition (AV, A, V, M), accuracy (percent); bars stand in the order of its dropout kinds
+    reachable : the best accuracy that a condition admits, percent        chance : percent
+    """
+    ax = tidy_axes(ax, WIDTH, 3.6)
+    groups = [name for name in CONDITIONS if name in set(table["condition"])]
+    kinds = list(dict.fromkeys(table["dropout"]))
+    values = table.pivot_table(index="dropout", columns="condition", values="accuracy").loc[kinds, groups]
+    tints, width = np.linspace(0.4, 1, len(kinds)) if len(kinds) > 1 else [1.0], 0.78 / len(kinds)
+    for place, (kind, tint) in enumerate(zip(kinds, tints, strict=True)):
+        centres = np.arange(len(groups)) + (place - (len(kinds) - 1) / 2) * width
+        colours = [_tinted(CONDITIONS[name][0], tint) for name in groups]
+        bars = ax.bar(centres, values.loc[kind], 0.94 * width, color=colours)
+        ax.bar_label(bars, fmt="%.1f" if len(kinds) < 4 else "%.0f", fontsize=9, padding=2, path_effects=HALO, zorder=4)
+    keys = [
+        Patch(color=_tinted(QUIET, tint), label=f"dropout: {kind}") for kind, tint in zip(kinds, tints, strict=True)
+    ]
+    keys += _yardsticks(ax, groups, reachable or {}, chance)
+    ax.legend(
+        handles=keys,
+        ncols=4,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.02),
+        frameon=False,
+        fontsize=9,
+        columnspacing=1.4,
+        handlelength=1.6,
+    )
+    ax.set(xticks=range(len(groups)), xlim=(-0.5, len(groups) - 0.5), ylim=(0, 105), ylabel="accuracy (%)")
+    ax.set_xticklabels([f"{name}\n{CONDITIONS[name][1]}" for name in groups], fontsize=10)
+    ax.tick_params(axis="x", length=0)
+    return ax
+
+
+def _tinted(colour: str, strength: float) -> np.ndarray:
+    """The colour mixed with white; strength 1 is the colour itself."""
+    return 1 - strength * (1 - np.array(to_rgb(colour)))
+
+
+def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance: float | None) -> list[Line2D]:
+    """Dashes at the best reachable accuracy and a line at chance; returns their legend keys."""
+    best, luck = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2))}, {"color": INK, "linewidth": 0.7}
+    keys = []
+    for name, value in reachable.items():
+        if name in groups:
+            ax.plot(groups.index(name) + np.array([-0.42, 0.42]), [value, value], **best)
+            ax.text(
+                groups.index(name) + 0.43, value, f"{value:g}", fontsize=8, color=INK, va="center", path_effects=HALO
+            )
+    if reachable:
+        keys.append(Line2D([], [], label="best reachable", **best))
+    if chance is not None:
+        ax.axhline(chance, **luck)
+        keys.append(Line2D([], [], label=f"chance {chance:g} %", **luck))
+    return keys
+
+
+def history(table: pd.DataFrame) -> Figure:
+    """Loss and accuracy of training and validation over the epochs, best epoch and learning rate marked.
+
+    table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate
+    """
+    figure = new_figure(height=2.9)
+    figure.set_layout_engine("constrained")
+    best = table.loc[table["validation_accuracy"].idxmax()]
+    for ax, quantity, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("", " (%)"), strict=True):
+        tidy_axes(ax)
+        for part, colour in (("train", "#a9a9a9"), ("validation", "#2b4162")):
+            ax.plot(table["epoch"], table[f"{part}_{quantity}"], color=colour, label=part, marker="o", markersize=2.5)
+        ax.set(xlabel="epoch", ylabel=quantity + unit, xlim=(table["epoch"].min() - 0.5, table["epoch"].max() + 0.5))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.plot(best["epoch"], best[f"validation_{quantity}"], "o", markersize=9, color=INK, fillstyle="none")
+    figure.axes[0].legend(frameon=False, fontsize=9)
+    caption = f"best validation: {best['validation_accuracy']:.1f} % at epoch {best['epoch']:.0f}"
+    figure.axes[1].set_title(caption, fontsize=10, loc="left")
+    _mark_learning_rates(figure.axes[0], table)
+    return figure
+
+
+def _mark_learning_rates(ax: Axes, table: pd.DataFrame) -> None:
+    """A dotted line and the new value wherever the learning rate changed."""
+    changed = table[table["learning_rate"].diff().fillna(0) != 0]
+    for epoch, rate in zip(changed["epoch"], changed["learning_rate"], strict=True):
+        ax.axvline(epoch, color=QUIET, linewidth=0.8, linestyle=":")
+        ax.text(
+            epoch,
+            1,
+            f" {rate:g}",
+            transform=ax.get_xaxis_transform(),
+            fontsize=8,
+            color=QUIET,
+            va="top",
+            path_effects=HALO,
+        )
+    first = table["learning_rate"].iloc[0]
+    ax.set_title(f"learning rate {first:g}" + (", then as marked" if len(changed) else ""), fontsize=10, loc="left")
+
+
+class LiveHistory:
+    """A training curve that redraws itself in place: `curve.add(row)` after every epoch, columns as in `history`.
+
+    In a notebook one picture is replaced under the cell and its last state stays there, headless runs included.
+    Outside one nothing is shown, and the rows are kept in `table`.
+    """
+
+    def __init__(self, rows: pd.DataFrame | list[dict] | None = None):
+        """rows: the epochs that a resumed run has behind it."""
+        self.table = pd.DataFrame(rows)
+        self._name = f"history-{id(self)}-{os.getpid()}"
+        self._shown = False
+
+    def add(self, row: dict[str, float]) -> None:
+        """Take in one epoch and redraw."""
+        self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
+        if get_ipython() is None:
+            return
+        show = update_display if self._shown else display
+        show(self._picture(), display_id=self._name)
+        self._shown = True
+
+    def _picture(self) -> Image:
+        png = BytesIO()
+        history(self.table).savefig(png, format="png", dpi=144)
+        return Image(png.getvalue(), width=int(96 * WIDTH))

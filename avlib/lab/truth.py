@@ -1,0 +1,138 @@
+"""Attention against the truth: does the network look at the seconds in which the toy corpus shows its cue?
+
+Two yardsticks stand beside every share of attention. `chance` is the share of time steps inside the cue: what even
+attention gives. `lift_elsewhere` is the lift of the same attention over the cues of the other clips: what a habit of
+looking at the same seconds in every clip would earn. Attention that follows the cue beats both.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from avlib import InputError
+from avlib.data.media import WINDOW
+
+CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attention vector should find
+
+
+def inside(times: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
+    """(T,) bool, True where a step's centre lies in the interval, both ends included; times and interval in seconds."""
+    start, end = interval
+    if not start <= end:
+        raise InputError(f"the interval ({start:g}, {end:g}) has no length: give (start, end) in seconds, start first.")
+    times = np.asarray(times, dtype=float)
+    return (times >= start) & (times <= end)
+
+
+def chance_share(times: np.ndarray, interval: tuple[float, float]) -> float:
+    """The share of time steps inside the interval, in [0, 1]: what even attention gives."""
+    return float(inside(times, interval).mean())
+
+
+def attention_share(vector: np.ndarray, times: np.ndarray, interval: tuple[float, float]) -> float:
+    """The share of the attention inside the interval, in [0, 1]; NaN where the interval holds no step.
+
+    vector : (T,) attention received, any positive total        times : (T,) step centres in seconds
+    """
+    return float(_share_matrix(np.asarray(vector)[None], times, [interval])[0, 0])
+
+
+def _share_matrix(vectors: np.ndarray, times: np.ndarray, intervals: list[tuple[float, float]]) -> np.ndarray:
+    """(N, M) share of each of N vectors inside each of M intervals; NaN where an interval holds no step."""
+    vectors = np.asarray(vectors, dtype=float)  # (N, T)
+    if vectors.ndim != 2 or vectors.shape[1] != len(times):
+        raise InputError(f"attention vectors of shape {vectors.shape} for {len(times)} times: give one time per step.")
+    totals = vectors.sum(axis=1, keepdims=True)
+    if not (np.isfinite(vectors).all() and (vectors >= 0).all() and (totals > 0).all()):
+        raise InputError("an attention vector must be finite, nowhere negative and not all zero.")
+    steps = np.array([inside(times, interval) for interval in intervals]).reshape(-1, len(times))  # (M, T)
+    return np.where(steps.any(axis=1), (vectors / totals) @ steps.T, np.nan)
+
+
+def cues_in_window(truth: pd.Series, window_start: float) -> dict[str, tuple[float, float]]:
+    """The spans of a clip's cues in seconds of the window, cut at its ends, for `plots.attention_over_clip`.
+
+    truth : one row of the toy corpus's truth        window_start : seconds of the clip at which the window begins
+    A cue that does not show, or lies outside the window, is left out.
+    """
+    spans = {}
+    for cue in CUE.values():
+        start, end = np.clip([truth[f"{cue}_start"] - window_start, truth[f"{cue}_end"] - window_start], 0, WINDOW)
+        if truth[f"{cue}_shows"] and start < end:
+            spans[cue] = (float(start), float(end))
+    return spans
+
+
+def shares(
+    clips: pd.DataFrame, vectors: dict[str, np.ndarray], times: dict[str, np.ndarray], cues: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per clip and modality whose cue shows: clip, modality, share, chance, lift, lift_elsewhere.
+
+    clips : columns clip, window_start (seconds of the clip at which its 3.6 s window begins)
+    vectors : {"video": (N, Tv), "audio": (N, Ta)}, one or both, rows in the order of `clips`
+    times : {"video": (Tv,), "audio": (Ta,)} step centres in seconds of the window
+    cues : the toy corpus's truth: clip, face_start, face_end, face_shows, voice_start, voice_end, voice_shows, in
+        seconds of the clip; shifted to the window here
+    lift = share / chance. A clip whose cue holds no step of the window keeps its row, with NaN.
+    """
+    unknown = set(clips["clip"]) - set(cues["clip"])
+    if unknown:
+        raise InputError(f"{len(unknown)} clips are not in the truth, such as {min(unknown)}: it is of another corpus.")
+    truth = cues.set_index("clip").loc[clips["clip"]].reset_index()
+    tables = [
+        _shares_of(modality, vectors[modality], times[modality], truth, clips["window_start"].to_numpy())
+        for modality in vectors
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shares_of(
+    modality: str, vectors: np.ndarray, times: np.ndarray, truth: pd.DataFrame, window_start: np.ndarray
+) -> pd.DataFrame:
+    """`shares` of one modality; truth in the order of the vectors."""
+    cue = CUE[modality]
+    if len(vectors) != len(truth):
+        raise InputError(f"{len(vectors)} {modality} attention vectors for {len(truth)} clips: give one for each.")
+    spans = truth[[f"{cue}_start", f"{cue}_end"]].to_numpy() - window_start[:, None]  # seconds of the window
+    rows = np.flatnonzero(truth[f"{cue}_shows"])
+    share = _share_matrix(vectors[rows], times, spans[rows])  # (clip, cue): each attention over every clip's cue
+    chance = np.array([chance_share(times, span) for span in spans[rows]])
+    lift = share / np.where(chance > 0, chance, np.nan)
+    elsewhere = pd.DataFrame(np.where(np.eye(len(rows), dtype=bool), np.nan, lift)).mean(axis=1)
+    return pd.DataFrame(
+        {
+            "clip": truth["clip"].to_numpy()[rows],
+            "modality": modality,
+            "share": np.diag(share),
+            "chance": chance,
+            "lift": np.diag(lift),
+            "lift_elsewhere": elsewhere.where(chance > 0).to_numpy(),
+        }
+    )
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per modality of a `shares` table: means over its clips and how sure they are.
+
+    Columns: modality; clips, the number counted; left_out, the clips whose cue holds no step; the means of share,
+    chance, lift and lift_elsewhere; p_chance and p_elsewhere, the one-sided Wilcoxon signed-rank tests over clips that
+    lift is above 1 and above lift_elsewhere (NaN with fewer than 10 clips).
+    """
+    rows = []
+    for modality, every in table.groupby("modality", sort=False):
+        counted = every.dropna(subset="share")
+        means = counted[["share", "chance", "lift", "lift_elsewhere"]].mean()
+        tests = {
+            "p_chance": _p_above_zero(counted["lift"] - 1),
+            "p_elsewhere": _p_above_zero(counted["lift"] - counted["lift_elsewhere"]),
+        }
+        size = {"modality": modality, "clips": len(counted), "left_out": len(every) - len(counted)}
+        rows.append({**size, **means, **tests})
+    return pd.DataFrame(rows)
+
+
+def _p_above_zero(differences: pd.Series) -> float:
+    differences = differences.dropna().round(9)  # what rounding left of a zero has no sign
+    if len(differences) < 10:
+        return np.nan
+    return float(wilcoxon(differences, alternative="greater", zero_method="zsplit", method="asymptotic").pvalue)

@@ -1,0 +1,394 @@
+"""Figures hold the numbers they were given, at the seconds they belong to."""
+
+import matplotlib
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from nbclient import NotebookClient
+
+from avlib import ROOT, InputError
+from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
+from avlib.lab import plots, results
+
+Ta, Tv, S, BANDS, STEPS = 151, 7, 11, 61, 157
+AUDIO_TIMES = (np.arange(Ta) + 3) * HOP / SAMPLE_RATE
+VIDEO_TIMES = (np.arange(Tv) + 0.5) * WINDOW / Tv
+EMOTIONS = ["neutral", "calm", "happy"]
+ROW = {
+    "epoch": 1,
+    "train_loss": 2.0,
+    "train_accuracy": 20.0,
+    "validation_loss": 1.9,
+    "validation_accuracy": 25.0,
+    "learning_rate": 0.04,
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_slate():
+    """No test sees another's figures, and no function changes matplotlib's settings."""
+    plt.close("all")
+    before = dict(matplotlib.rcParams)
+    yield
+    assert dict(matplotlib.rcParams) == before
+    plt.close("all")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def clip(rng):
+    """A clip's attention as the model gives it: the vectors total the number of queries."""
+    audio, video = rng.uniform(0.1, 2, Ta), rng.uniform(0.1, 2, Tv)
+    return {
+        "audio_vector": audio / audio.sum() * Tv,
+        "video_vector": video / video.sum() * Ta,
+        "audio_times": AUDIO_TIMES,
+        "video_times": VIDEO_TIMES,
+        "strip": rng.integers(0, 256, (Tv, S, S, 3), dtype=np.uint8),
+        "log_mel": rng.uniform(-80, 0, (BANDS, STEPS)),
+    }
+
+
+def centres(images):
+    """The middle, in seconds, of every image of an axes."""
+    return [(image.get_extent()[0] + image.get_extent()[1]) / 2 for image in images]
+
+
+def pixels(image):
+    """The array behind an image, as a plain array."""
+    return np.asarray(image.get_array())
+
+
+def is_square(image):
+    """Whether an image is shown as wide as high, in pixels of the drawn figure."""
+    box = image.get_window_extent()
+    return box.width == pytest.approx(box.height, rel=0.01)
+
+
+# ------------------------------------------------------------------------------------------------------ the inputs
+
+
+def test_faces_stand_at_their_seconds_undistorted(clip):
+    ax = plots.faces(clip["strip"], VIDEO_TIMES)
+    assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
+    assert all(np.array_equal(image.get_array(), frame) for image, frame in zip(ax.images, clip["strip"], strict=True))
+    assert ax.get_xlim() == pytest.approx((0, WINDOW))
+    ax.figure.canvas.draw()
+    assert all(is_square(image) for image in ax.images)
+
+
+def test_faces_without_times_have_no_axis(clip):
+    ax = plots.faces(clip["strip"])
+    assert len(ax.images) == Tv
+    assert len(ax.get_xticks()) == 0
+
+
+def test_faces_refuse_another_number_of_times(clip):
+    with pytest.raises(InputError, match="7 frames and 6 times"):
+        plots.faces(clip["strip"], VIDEO_TIMES[:-1])
+
+
+def test_waveform_runs_over_seconds(rng):
+    samples = rng.uniform(-1, 1, 997)
+    line = plots.waveform(samples, rate=100).lines[0]
+    assert np.array_equal(line.get_ydata(), samples)
+    assert line.get_xdata()[[0, 100, 500]] == pytest.approx([0, 1, 5])
+
+
+def test_spectrogram_steps_are_hops_apart(clip):
+    hop = 0.02
+    ax = plots.spectrogram(clip["log_mel"], hop_seconds=hop)
+    left, right, _, _ = ax.images[0].get_extent()
+    assert np.array_equal(ax.images[0].get_array(), clip["log_mel"])
+    assert (right - left) / STEPS == pytest.approx(hop)
+    assert left + hop / 2 == pytest.approx(0)  # the first step is centred at 0 s
+
+
+def test_spectrogram_ticks_name_the_right_band():
+    """A pure tone of 1000 Hz lights the band that the tick of 1 kHz points at."""
+    import librosa
+
+    tone = np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    mel = librosa.power_to_db(librosa.feature.melspectrogram(y=tone, sr=SAMPLE_RATE, n_mels=BANDS))
+    ax = plots.spectrogram(mel)
+    ticks = dict(zip([label.get_text() for label in ax.get_yticklabels()], ax.get_yticks(), strict=True))
+    assert abs(ticks["1k"] - mel.mean(axis=1).argmax()) <= 1
+
+
+def test_mfcc_colours_do_not_depend_on_the_clip(rng):
+    loud, soft = rng.normal(0, 200, (10, STEPS)), rng.normal(0, 2, (10, STEPS))
+    images = [plots.mfcc(clip).images[0] for clip in (loud, soft)]
+    assert np.array_equal(images[0].get_array(), loud)
+    assert images[0].get_clim() == images[1].get_clim()
+
+
+def test_dropout_views_show_every_view(rng):
+    audio, video = rng.normal(size=(4, 10, STEPS)), rng.uniform(size=(4, Tv, 3, S, S))
+    audio[2], video[3] = 0, 0
+    names = ["full", "soft", "no audio", "no video"]
+    figure = plots.dropout_views(audio, video, names)
+    sounds, pictures = figure.axes[::2], figure.axes[1::2]
+    assert [ax.get_ylabel() for ax in sounds] == names
+    assert all(np.array_equal(ax.images[0].get_array(), sound) for ax, sound in zip(sounds, audio, strict=True))
+    expected = np.moveaxis(video[1, 4], 0, -1)
+    assert pixels(pictures[1].images[4]) / 255 == pytest.approx(expected, abs=1 / 255)
+    assert all(image.get_array().max() == 0 for image in pictures[3].images)
+
+
+def test_dropout_views_refuse_unequal_numbers(rng):
+    with pytest.raises(InputError, match="3 video views"):
+        plots.dropout_views(np.zeros((4, 10, 5)), np.zeros((3, 2, 3, 5, 5)), ["a", "b", "c", "d"])
+
+
+# ------------------------------------------------------------------------------------------------------- attention
+
+
+def test_attention_over_clip_shows_both_vectors_relative_to_even(clip):
+    seen, _, heard, _ = plots.attention_over_clip(**clip).axes
+    bars = seen.patches
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(VIDEO_TIMES))
+    heights = np.array([bar.get_height() for bar in bars])
+    assert heights == pytest.approx(clip["video_vector"] * Tv / Ta)
+    line = heard.lines[0]
+    assert np.array_equal(line.get_xdata(), AUDIO_TIMES)
+    assert line.get_ydata() == pytest.approx(clip["audio_vector"] * Ta / Tv)
+    for ax, shown in ((seen, heights), (heard, line.get_ydata())):
+        assert shown.mean() == pytest.approx(1)
+        assert "1 = even" in ax.get_title(loc="left")
+        assert ax.get_ylim()[0] == 0
+        assert any(np.all(np.array(mark.get_ydata()) == 1) for mark in ax.lines)
+
+
+def test_attention_over_clip_has_one_axis_in_seconds(clip):
+    figure = plots.attention_over_clip(**clip)
+    figure.canvas.draw()
+    assert len(figure.axes) == 4
+    assert {ax.get_xlim() for ax in figure.axes} == {(0, WINDOW)}
+    assert len({(round(ax.bbox.x0, 3), round(ax.bbox.x1, 3)) for ax in figure.axes}) == 1
+    faces = figure.axes[1].images
+    assert centres(faces) == pytest.approx(list(VIDEO_TIMES))
+    assert all(is_square(face) for face in faces)
+
+
+def test_cues_are_shaded_at_their_seconds(clip):
+    figure = plots.attention_over_clip(**clip, cues={"face": (0.5, 1.25), "voice": (2.0, 3.5)})
+    for ax, (start, end) in ((figure.axes[0], (0.5, 1.25)), (figure.axes[2], (2.0, 3.5))):
+        (label,) = [text for text in ax.texts if text.get_text() == "cue (truth)"]
+        assert label.get_position()[0] == pytest.approx((start + end) / 2)
+        shade = ax.patches[-1]
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx((start, end))
+
+
+@pytest.mark.parametrize("cues", [None, {}, {"face": (np.nan, np.nan)}])
+def test_a_cue_that_is_not_there_is_not_drawn(clip, cues):
+    assert not any(ax.texts for ax in plots.attention_over_clip(**clip, cues=cues).axes)
+
+
+def test_a_vector_of_another_length_is_refused(clip):
+    with pytest.raises(InputError, match=r"audio attention vector has shape \(151,\)"):
+        plots.attention_over_clip(**(clip | {"audio_times": AUDIO_TIMES[:-1]}))
+
+
+def test_attention_map_puts_queries_and_keys_at_their_seconds(rng):
+    weights = rng.dirichlet(np.ones(Tv), Ta)  # (Ta, Tv), rows sum to 1
+    ax = plots.attention_map(weights, AUDIO_TIMES, VIDEO_TIMES, "audio", "video")
+    left, right, bottom, top = ax.images[0].get_extent()
+    assert pixels(ax.images[0]) == pytest.approx(weights * Tv)  # 1 = even
+    assert (left, right) == pytest.approx((0, WINDOW))
+    assert (bottom + top) / 2 == pytest.approx(AUDIO_TIMES.mean())
+    assert ax.images[0].origin == "lower"
+    with pytest.raises(InputError, match="must agree"):
+        plots.attention_map(weights.T, AUDIO_TIMES, VIDEO_TIMES, "audio", "video")
+
+
+def test_the_heads_of_a_direction_share_a_scale_and_its_bar(rng):
+    heads = 3
+    weights = {
+        "video_to_audio": rng.dirichlet(np.ones(Tv), (heads, Ta)),  # audio looks at video
+        "audio_to_video": rng.dirichlet(np.ones(Ta), (heads, Tv)),
+    }
+    figure = plots.attention_maps(weights, {"audio": AUDIO_TIMES, "video": VIDEO_TIMES})
+    maps, bars = figure.axes[: 2 * heads], figure.axes[2 * heads :]
+    assert len(bars) == 2
+    for row, bar, name in ((maps[:heads], bars[0], "video_to_audio"), (maps[heads:], bars[1], "audio_to_video")):
+        shown = weights[name] * weights[name].shape[-1]
+        assert {ax.images[0].get_clim() for ax in row} == {(0, shown.max())}
+        assert bar.get_ylim() == pytest.approx((0, shown.max()))
+        assert all(pixels(ax.images[0]) == pytest.approx(head) for ax, head in zip(row, shown, strict=True))
+    assert maps[0].get_ylabel() == "query: audio (s)"
+    assert maps[heads].get_xlabel() == "key: audio (s)"
+
+
+def test_attention_by_emotion_centres_each_scale_at_even(rng):
+    audio, video = rng.uniform(0.5, 3, (3, Ta)), rng.uniform(5, 6, (3, Tv))
+    figure = plots.attention_by_emotion(audio, video, EMOTIONS, AUDIO_TIMES, VIDEO_TIMES)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == EMOTIONS
+    for ax, means in zip(figure.axes[:2], (video, audio), strict=True):
+        shown = pixels(ax.images[0])
+        assert shown == pytest.approx(means / means.mean(axis=1, keepdims=True))
+        low, high = ax.images[0].get_clim()
+        assert (low + high) / 2 == pytest.approx(1)
+        assert low <= shown.min() and shown.max() <= high
+    assert figure.axes[2].get_xlim()[0] >= 0
+
+
+# --------------------------------------------------------------------------------------------------------- results
+
+
+def test_confusion_shows_percent_of_each_row():
+    ax = plots.confusion([[3, 1, 0], [0, 5, 0], [0, 0, 0]], EMOTIONS)  # no clip was happy
+    assert [text.get_text() for text in ax.texts] == ["75", "25", "0", "0", "100", "0"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == EMOTIONS
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first emotion is on top
+    with pytest.raises(InputError, match="3 emotions"):
+        plots.confusion(np.ones((2, 3)), EMOTIONS)
+
+
+def test_per_emotion_bars_are_the_accuracies():
+    table = pd.DataFrame(
+        [
+            (emotion, condition, 10.0 * i + 3 * j)
+            for i, emotion in enumerate(EMOTIONS)
+            for j, condition in enumerate("VA")
+        ],
+        columns=["emotion", "condition", "accuracy"],
+    )
+    ax = plots.per_emotion(table)
+    heights = [[bar.get_height() for bar in bars] for bars in ax.containers]
+    assert heights == [[3, 13, 23], [0, 10, 20]]  # A before V, whatever the table's order
+    assert ax.containers[0][0].get_facecolor() == pytest.approx(matplotlib.colors.to_rgba(plots.AUDIO))
+
+
+@pytest.fixture
+def dropouts():
+    accuracies = {"none": (94.0, 26.6, 39.1, 53.2), "softhard": (93.8, 62.5, 60.2, 72.2)}
+    rows = [
+        (kind, name, a) for kind, row in accuracies.items() for name, a in zip(("AV", "A", "V", "M"), row, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["dropout", "condition", "accuracy"])
+
+
+def test_conditions_groups_bars_and_writes_their_values(dropouts):
+    ax = plots.conditions(dropouts)
+    assert [[bar.get_height() for bar in bars] for bars in ax.containers] == [
+        [94.0, 26.6, 39.1, 53.2],
+        [93.8, 62.5, 60.2, 72.2],
+    ]
+    middle = (ax.containers[0][1].get_x() + ax.containers[1][1].get_x() + ax.containers[1][1].get_width()) / 2
+    assert middle == pytest.approx(1, abs=0.02)  # the two bars of A stand around its tick
+    assert {"26.6", "72.2"} <= {text.get_text() for text in ax.texts}
+    assert not ax.lines
+
+
+def test_conditions_draws_its_yardsticks_at_their_heights(dropouts):
+    ax = plots.conditions(dropouts, reachable={"AV": 100.0, "A": 62.5, "V": 62.5}, chance=12.5)
+    dashes, chance = ax.lines[:3], ax.lines[3]
+    assert [(np.mean(dash.get_xdata()), dash.get_ydata()[0]) for dash in dashes] == [(0, 100), (1, 62.5), (2, 62.5)]
+    assert set(chance.get_ydata()) == {12.5}
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["dropout: none", "dropout: softhard", "best reachable", "chance 12.5 %"]
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+def test_history_marks_the_best_epoch_and_the_learning_rates():
+    table = pd.DataFrame([ROW | {"epoch": e, "validation_accuracy": a} for e, a in ((1, 30), (2, 71.5), (3, 50))])
+    table.loc[2, "learning_rate"] = 0.004
+    loss, accuracy = plots.history(table).axes
+    assert accuracy.get_title(loc="left") == "best validation: 71.5 % at epoch 2"
+    validation, ring = accuracy.lines[1:3]
+    assert list(validation.get_ydata()) == [30, 71.5, 50]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 71.5)
+    assert [text.get_text().strip() for text in loss.texts] == ["0.004"]
+    assert loss.texts[0].get_position()[0] == 3
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """What a notebook would show: the calls of display and update_display."""
+    calls = []
+    monkeypatch.setattr(results, "get_ipython", object)
+    monkeypatch.setattr(results, "display", lambda picture, display_id: calls.append(("new", display_id, picture)))
+    monkeypatch.setattr(
+        results, "update_display", lambda picture, display_id: calls.append(("again", display_id, picture))
+    )
+    return calls
+
+
+def test_live_history_adds_up_and_redraws_one_picture(screen):
+    curve = plots.LiveHistory()
+    for epoch in (1, 2, 3):
+        curve.add(ROW | {"epoch": epoch})
+    assert list(curve.table["epoch"]) == [1, 2, 3]
+    assert [kind for kind, _, _ in screen] == ["new", "again", "again"]
+    assert len({name for _, name, _ in screen}) == 1
+    assert all(picture.data.startswith(b"\x89PNG") for _, _, picture in screen)
+    assert plt.get_fignums() == []
+
+
+def test_live_history_goes_on_where_a_run_was_interrupted(screen):
+    curve = plots.LiveHistory(pd.DataFrame([ROW, ROW | {"epoch": 2}]))
+    curve.add(ROW | {"epoch": 3})
+    assert list(curve.table["epoch"]) == [1, 2, 3]
+
+
+def test_live_history_is_silent_outside_a_notebook(capsys):
+    curve = plots.LiveHistory()
+    curve.add(ROW)
+    assert len(curve.table) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_headless_notebook_shows_every_figure_once_and_the_last_curve(tmp_path):
+    cells = [
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom avlib.lab import plots\ncurve = plots.LiveHistory()",
+        f"for epoch in (1, 2, 3):\n    curve.add({ROW!r} | {{'epoch': epoch}})",
+        "plots.history(curve.table)",
+        "plots.waveform([0, 1, 0], 3);",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    for cell in notebook.cells[1:]:
+        assert [("image/png" in output.get("data", {})) for output in cell.outputs] == [True]
+
+
+# ---------------------------------------------------------------------------------------------------------- saving
+
+
+def test_figures_of_several_panels_do_not_stay_open(clip):
+    plots.attention_over_clip(**clip)
+    plots.history(pd.DataFrame([ROW]))
+    assert plt.get_fignums() == []
+
+
+def test_save_takes_figures_and_axes_and_makes_the_folder(tmp_path, rng):
+    ax = plots.waveform(rng.normal(size=97), 50)
+    for drawn, name in ((ax, "axes.png"), (ax.figure, "figure.svg")):
+        path = plots.save(drawn, tmp_path / "figures" / name)
+        assert path == tmp_path / "figures" / name
+        assert path.stat().st_size > 1000
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["axes.png", "figure.svg"]
+
+
+def test_a_saving_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def fill_the_disk(path, **options):
+        path.write_bytes(b"half a fig")
+        raise OSError("No space left on device")
+
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"the old figure")
+    figure = plt.figure()
+    monkeypatch.setattr(figure, "savefig", fill_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        plots.save(figure, path)
+    assert path.read_bytes() == b"the old figure"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,154 @@
+"""Attention against the truth, on cases small enough to count by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avlib import InputError
+from avlib.lab.truth import attention_share, chance_share, cues_in_window, shares, summary
+
+TIMES = np.array([0.3, 0.9, 1.5, 2.1, 2.7, 3.3])  # six video frames
+
+
+def truth_of(spans, shows=True):
+    """A truth table with the same span for face and voice; clips are called a, b, c, ..."""
+    starts, ends = np.array(spans, dtype=float).T
+    names = list("abcdefghijklm"[: len(spans)])
+    return pd.DataFrame(
+        {
+            "clip": names,
+            **{f"{cue}_start": starts for cue in ("face", "voice")},
+            **{f"{cue}_end": ends for cue in ("face", "voice")},
+            "face_shows": shows,
+            "voice_shows": shows,
+        }
+    )
+
+
+def test_share_is_the_mass_inside_over_all_mass():
+    assert attention_share([1, 2, 3, 4, 5, 5], TIMES, (0.8, 2.2)) == pytest.approx((2 + 3 + 4) / 20)
+
+
+def test_share_does_not_depend_on_the_total():
+    vector = np.array([1, 2, 3, 4, 5, 5.0])
+    assert attention_share(vector * 7, TIMES, (0.8, 2.2)) == pytest.approx(attention_share(vector, TIMES, (0.8, 2.2)))
+
+
+def test_even_attention_earns_exactly_chance():
+    assert attention_share(np.full(6, 2.5), TIMES, (0.8, 1.6)) == pytest.approx(chance_share(TIMES, (0.8, 1.6)))
+    assert chance_share(TIMES, (0.8, 1.6)) == pytest.approx(2 / 6)
+
+
+def test_an_interval_between_two_steps_has_no_share():
+    assert np.isnan(attention_share(np.ones(6), TIMES, (1.0, 1.4)))
+    assert chance_share(TIMES, (1.0, 1.4)) == 0
+
+
+@pytest.mark.parametrize(
+    ("vector", "interval", "sentence"),
+    [
+        (np.ones(5), (0, 1), "6 times"),
+        ([1, 1, -1, 1, 1, 1], (0, 1), "nowhere negative"),
+        ([1, 1, np.nan, 1, 1, 1], (0, 1), "finite"),
+        (np.zeros(6), (0, 1), "not all zero"),
+        (np.ones(6), (2, 1), "start first"),
+        (np.ones(6), (np.nan, 1), "start first"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(vector, interval, sentence):
+    with pytest.raises(InputError, match=sentence):
+        attention_share(vector, TIMES, interval)
+
+
+def test_clip_seconds_become_window_seconds():
+    """The cue is at 1.0 to 2.0 s of the clip; the window begins at 0.5 s, so the cue covers the frames 0.9 and 1.5."""
+    clips = pd.DataFrame({"clip": ["a"], "window_start": [0.5]})
+    table = shares(clips, {"video": np.array([[1, 5, 2, 1, 1, 0.0]])}, {"video": TIMES}, truth_of([(1.0, 2.0)]))
+    row = table.iloc[0]
+    assert (row["clip"], row["modality"]) == ("a", "video")
+    assert row["share"] == pytest.approx(0.7)
+    assert row["chance"] == pytest.approx(2 / 6)
+    assert row["lift"] == pytest.approx(2.1)
+    assert np.isnan(row["lift_elsewhere"])  # there is no other clip
+
+
+def test_every_clip_meets_its_own_cue_in_any_order_of_the_truth():
+    clips = pd.DataFrame({"clip": ["b", "a"], "window_start": 0.0})
+    vectors = np.array([[0, 0, 0, 0, 1, 1.0], [1, 1, 0, 0, 0, 0.0]])  # b looks late, a looks early
+    cues = truth_of([(0, 1.2), (2.4, 3.6)])  # a's cue is early, b's late
+    table = shares(clips, {"video": vectors}, {"video": TIMES}, cues)
+    assert list(table["clip"]) == ["b", "a"]
+    assert list(table["share"]) == [1, 1]
+    assert list(table["lift"]) == pytest.approx([3, 3])
+    assert list(table["lift_elsewhere"]) == [0, 0]
+
+
+def test_voice_cues_judge_audio_and_face_cues_judge_video():
+    clips = pd.DataFrame({"clip": ["a"], "window_start": [0.0]})
+    cues = truth_of([(0, 1.2)]).assign(voice_start=2.4, voice_end=3.6)
+    vector = np.array([[3, 3, 1, 1, 1, 1.0]])
+    table = shares(clips, {"video": vector, "audio": vector}, {"video": TIMES, "audio": TIMES}, cues)
+    assert table.set_index("modality")["share"].to_dict() == pytest.approx({"video": 0.6, "audio": 0.2})
+
+
+def test_clips_whose_cue_does_not_show_are_no_part_of_the_table():
+    clips = pd.DataFrame({"clip": list("abc"), "window_start": 0.0})
+    cues = truth_of([(0, 1), (1, 2), (2, 3)], shows=[True, False, True])
+    table = shares(clips, {"video": np.ones((3, 6))}, {"video": TIMES}, cues)
+    assert list(table["clip"]) == ["a", "c"]
+
+
+def test_a_cue_without_a_step_is_left_out_and_counted():
+    clips = pd.DataFrame({"clip": list("abcd"), "window_start": 0.0})
+    spans = [(0.0, 1.0), (1.0, 1.4), (5.0, 6.0), (2.0, 3.0)]  # b lies between two steps, c after the window
+    table = shares(clips, {"video": np.ones((4, 6))}, {"video": TIMES}, truth_of(spans))
+    assert list(table["share"].isna()) == [False, True, True, False]
+    row = summary(table).iloc[0]
+    assert (row["clips"], row["left_out"]) == (2, 2)
+    assert row["lift"] == pytest.approx(1)
+    assert np.isnan(row["p_chance"])  # two clips prove nothing
+
+
+def random_clips(number, rng):
+    starts = rng.uniform(0, 2.4, number)
+    clips = pd.DataFrame({"clip": list("abcdefghijklm"[:number]), "window_start": 0.0})
+    return clips, truth_of(np.stack([starts, starts + 1.2], axis=1))
+
+
+def test_attention_on_the_cue_is_sure_and_even_attention_is_not():
+    clips, cues = random_clips(13, np.random.default_rng(3))
+    times = np.linspace(0, 3.6, 151)
+    on_cue = np.array([1.0 + 4 * ((times >= s) & (times <= e)) for s, e in cues[["face_start", "face_end"]].to_numpy()])
+    found = shares(clips, {"video": on_cue, "audio": np.ones((13, 151))}, {"video": times, "audio": times}, cues)
+    rows = summary(found).set_index("modality")
+    assert rows.loc["video", "p_chance"] < 0.001
+    assert rows.loc["video", "p_elsewhere"] < 0.001
+    assert rows.loc["audio", "lift"] == pytest.approx(1)
+    assert rows.loc["audio", "p_chance"] > 0.4
+    assert rows.loc["audio", "p_elsewhere"] > 0.4
+
+
+def test_a_habit_beats_chance_but_not_the_other_clips():
+    """All cues are near the middle and attention always is: that is no sign of following the cue."""
+    rng = np.random.default_rng(5)
+    clips, cues = random_clips(13, rng)
+    middle = rng.uniform(1.7, 1.9, 13)
+    cues[["face_start", "face_end"]] = np.stack([middle - 0.5, middle + 0.5], axis=1)
+    times = np.linspace(0, 3.6, 151)
+    habit = np.tile(np.exp(-(((times - 1.8) / 0.4) ** 2)), (13, 1))
+    row = summary(shares(clips, {"video": habit}, {"video": times}, cues)).iloc[0]
+    assert row["lift"] > 2
+    assert row["p_chance"] < 0.001
+    assert row["p_elsewhere"] > 0.05
+
+
+def test_a_truth_of_another_corpus_is_refused():
+    clips = pd.DataFrame({"clip": ["z"], "window_start": [0.0]})
+    with pytest.raises(InputError, match="1 clips are not in the truth, such as z"):
+        shares(clips, {"video": np.ones((1, 6))}, {"video": TIMES}, truth_of([(0, 1)]))
+
+
+def test_cues_in_window_are_shifted_cut_and_dropped():
+    row = truth_of([(0.2, 1.5)]).assign(voice_start=4.5, voice_end=5.0).iloc[0]
+    assert cues_in_window(row, window_start=0.7) == {"face": (0.0, pytest.approx(0.8))}  # the voice comes too late
+    assert cues_in_window(truth_of([(0.2, 1.5)], shows=False).iloc[0], window_start=0.7) == {}
