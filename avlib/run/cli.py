@@ -1,0 +1,122 @@
+"""The command `avlib`: run a file of parameters, show the table of all runs, list the parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avlib import OUTPUTS, InputError, __version__
+
+
+class Refused(click.ClickException):
+    """What the user gave is wrong: one line and exit status 2, as click has it for its own options."""
+
+    exit_code = 2
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C: one line, and the exit status that shells give it."""
+
+    exit_code = 130
+
+
+class Commands(click.Group):
+    """The commands, with this package's errors as single lines instead of tracebacks."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            raise Refused(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="avlib")
+def main() -> None:
+    """Audiovisual emotion recognition with incomplete data: run the notebooks, compare what they found."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
+@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Another value for a parameter.")
+def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
+    """Run preprocess, train, evaluate and attention with the parameters of a file.
+
+    A parameter that is a list in the file, such as `dropout: [none, softhard]`, makes one run of each value. Each run
+    has a folder under outputs/. Started again, a run goes on where it stopped.
+    """
+    parameters = _read(file) | {name: _value(text) for name, text in extra}
+    from avlib.run.pipeline import RunFailed, as_text, comparison, plan, result_table, run_pipeline
+
+    runs = plan(parameters)
+    folders = []
+    try:
+        for number, values in enumerate(runs, 1):
+            click.secho(f"run {number} of {len(runs)}", bold=True)
+            folders.append(run_pipeline(values, echo=click.echo))
+    except RunFailed as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command (with resume true) goes on where it stopped") from None
+    click.echo(f"\n{as_text(result_table(folders))}")
+    for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
+        compared = [folder for folder in folders if folder.parents[1] == out]
+        if len(compared) > 1:
+            click.echo(f"\n{comparison(compared, out)}")
+
+
+@main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+def table(outputs_root: Path) -> None:
+    """Print the results of all finished runs under OUTPUTS_ROOT (outputs/ unless given)."""
+    from avlib.run.pipeline import as_text, finished_runs, result_table
+
+    folders = finished_runs(outputs_root)
+    if not folders:
+        raise InputError(f"no finished run under {outputs_root}; `avlib run params/demo.yaml` makes two")
+    click.echo(as_text(result_table(folders)))
+
+
+@main.command()
+def parameters() -> None:
+    """List all parameters: default, what is allowed, meaning."""
+    from avlib.run.params import DATASETS, MUST_BE, Parameters, choices
+
+    rows = []
+    for name, field in Parameters.model_fields.items():
+        allowed = " | ".join(map(str, choices()[name])) if name in choices() else MUST_BE[name]
+        rows.append((name, str(field.default), allowed, field.description))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("\n0 stands for the dataset's own:")
+    for dataset, values in DATASETS.items():
+        click.echo(f"{dataset:<9}{', '.join(f'{name} {value}' for name, value in values.items())}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The parameters in a YAML file; InputError where it is missing or holds something else."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"{file} cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
+    return {str(name): value for name, value in values.items()}
+
+
+def _value(text: str) -> Any:
+    """A value of the command line, read as in the file: 3 is a number and [none, softhard] a list."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

@@ -1,0 +1,240 @@
+"""The parameters of every notebook: names, types, choices and defaults, checked where they enter.
+
+papermill passes on whatever it is given: a misspelt name only warns, `learning_rate: 4e-2` in YAML arrives as text.
+`configure(globals())`, the guard cell of every notebook, turns that into `Parameters` or into one sentence.
+"""
+
+import ast
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from avlib import DATA, OUTPUTS, ROOT, InputError
+
+# What 0 stands for. RAVDESS: section IV of the paper; the batch size is in the authors' opts.py alone.
+DATASETS = {
+    "toy": {"epochs": 12, "batch_size": 16, "learning_rate": 0.01, "image_size": 64, "frames": 6},
+    "ravdess": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
+}
+
+# What is allowed where there is no list of choices; 0 and "" are the dataset's own default where it has one.
+MUST_BE = {
+    "data_root": "the path of a folder",
+    "heads": "a whole number from 1",
+    "fold": "a whole number from 0 to 4",
+    "seed": "a whole number from 0 to 4294967295",
+    "epochs": "a whole number from 1",
+    "batch_size": "a whole number from 2",
+    "learning_rate": "a number above 0",
+    "image_size": "a multiple of 32 from 64",
+    "frames": "a whole number from 2",
+    "resume": "true or false",
+    "outputs_root": "the path of a folder",
+}
+
+
+@cache
+def choices() -> dict[str, tuple]:
+    """The values allowed for each parameter that has a list of them; fusion and dropout as their modules list them."""
+    from avlib.dropout import DROPOUTS
+    from avlib.fusion import FUSIONS
+
+    return {
+        "dataset": tuple(DATASETS),
+        "fusion": tuple(FUSIONS),
+        "dropout": tuple(DROPOUTS),
+        "classes": (8, 7),
+        "device": ("auto", "cpu", "cuda"),
+        "protocol": ("paper", "authors"),
+    }
+
+
+def _number(value: Any) -> Any:
+    """The number that a text holds; true and false are none here, though Python would count with them."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return float(value) if isinstance(value, str) else value
+
+
+def _folder(value: Any) -> Any:
+    """An absolute path; a relative one starts at the workbook, wherever the working directory is."""
+    return ROOT / Path(value).expanduser() if isinstance(value, str) else value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+
+
+class Parameters(BaseModel):
+    """Everything that a run depends on, resolved: no 0, "" or "auto" is left, and paths are absolute.
+
+    Raises InputError, one sentence on the first thing wrong.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = Field("toy", description="the corpus")
+    data_root: Folder = Field("", description="folder of the corpus; '' is data/<dataset>")
+    fusion: str = Field("ia", description="how the branches meet, or one branch alone")
+    heads: Whole = Field(1, ge=1, description="heads in each cross-attention")
+    dropout: str = Field("softhard", description="modality dropout in training")
+    classes: Whole = Field(8, description="emotions; 7 leaves neutral out")
+    fold: Whole = Field(0, ge=0, le=4, description="which split of the actors")
+    seed: Whole = Field(1, ge=0, lt=2**32, description="one for everything random")
+    epochs: Whole = Field(0, ge=1, description="passes over the training clips")
+    batch_size: Whole = Field(0, ge=2, description="clips, before dropout multiplies them")
+    learning_rate: Number = Field(0.0, gt=0, allow_inf_nan=False, description="of SGD, at the start")
+    image_size: Whole = Field(0, ge=64, multiple_of=32, description="pixels along a side of a face")
+    frames: Whole = Field(0, ge=2, description="faces taken from a clip")
+    device: str = Field("auto", description="auto is cuda where there is one")
+    protocol: str = Field("paper", description="authors: as their code has it")
+    resume: bool = Field(True, description="go on with what the run folder holds; false starts over")
+    outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
+
+    def __init__(self, **values):
+        unknown = [name for name in values if name not in NAMES]
+        if unknown:
+            raise InputError(_unknown(unknown[0]))
+        try:
+            super().__init__(**_filled(values))
+        except ValidationError as error:
+            raise InputError(_sentence(error.errors()[0], values)) from None
+
+    @field_validator("dataset", "fusion", "dropout", "classes", "device", "protocol")
+    @classmethod
+    def _is_a_choice(cls, value, info):
+        if value not in choices()[info.field_name]:
+            raise ValueError("not one of the choices")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        from avlib.fusion import check_heads
+
+        check_heads(self.fusion, self.heads)
+        if self.device == "cuda" != _device():
+            raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
+        if self.protocol == "authors" and self.dataset != "ravdess":
+            raise ValueError(f"protocol is 'authors', which is about ravdess; for dataset {self.dataset} choose paper")
+        if self.dataset != "toy" and not self.data_root.is_dir():
+            raise ValueError(
+                f"data_root is {self.data_root}, which is no folder; "
+                f"give the one that holds {self.dataset} (a relative path starts at {ROOT})"
+            )
+        return self
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Name, value and origin (default, dataset default or given) of every parameter, in order."""
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        usual |= _stand_ins(self.dataset)
+        rows = []
+        for name, value in self:
+            default = "dataset default" if name in (*DATASETS[self.dataset], "data_root") else "default"
+            rows.append((name, str(value), default if value == usual[name] else "given"))
+        return rows
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<14} {value:<28} {origin}" for name, value, origin in self.rows())
+
+    __str__ = __repr__
+
+    def _repr_markdown_(self) -> str:
+        lines = [f"| {name} | `{value}` | {origin} |" for name, value, origin in self.rows()]
+        return "\n".join(["| parameter | value | from |", "| :-- | :-- | :-- |", *lines])
+
+
+NAMES = tuple(Parameters.model_fields)
+
+
+@cache
+def _device() -> str:
+    """What `auto` means on this machine."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _stand_ins(dataset: Any) -> dict[str, Any]:
+    """What 0, "" and `auto` stand for, by name."""
+    known = dataset if isinstance(dataset, str) and dataset in DATASETS else "toy"  # an unknown one is refused later
+    return DATASETS[known] | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with what stands in for every 0, "" and `auto`, and for every None or missing one."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in _stand_ins(given.get("dataset", "toy")).items():
+        if str(given.get(name, "")) in ("", "0", "0.0", "auto"):
+            given[name] = value
+    return given
+
+
+def _sentence(error: dict[str, Any], values: dict[str, Any]) -> str:
+    """One sentence for an entry of pydantic's list of errors about these values."""
+    if not error["loc"]:  # raised by `_fits_together`, a sentence already
+        return str(error["ctx"]["error"])
+    name = error["loc"][0]
+    said = f"{name} is {values[name]!r}"
+    if name in MUST_BE:
+        return f"{said}; it must be {MUST_BE[name]}"
+    allowed = choices()[name]
+    return f"{said}; choose one of {', '.join(map(str, allowed))}{_nearest(values[name], allowed)}"
+
+
+def _unknown(name: str) -> str:
+    return f"unknown parameter '{name}'{_nearest(name, NAMES) or '; `avlib parameters` lists the known ones'}"
+
+
+def _nearest(word: Any, known: Iterable) -> str:
+    """The end of a sentence, `: did you mean 'fusion'?`, or "" where no known name is near."""
+    near = get_close_matches(str(word), [str(name) for name in known], n=1)
+    return f": did you mean '{near[0]}'?" if near else ""
+
+
+def configure(namespace: dict[str, Any]) -> Parameters:
+    """The resolved parameters of a notebook, from its `globals()`. Writes nothing; may be called again.
+
+    Raises InputError for a value that does not fit, and for a name in the parameters cell, or in the one that papermill
+    puts after it, that is no parameter. Other variables of the notebook are left alone.
+    """
+    assigned = _assigned(namespace.get("In", []))
+    for name in assigned:
+        if name not in NAMES:
+            raise InputError(_unknown(name))
+    return Parameters(**{name: namespace[name] for name in assigned or NAMES if name in namespace})
+
+
+def _assigned(history: list[str]) -> list[str]:
+    """The names that the newest parameters cell, and papermill's cell where one came after it, give a value to.
+
+    A parameters cell is known by assigning at least three parameters, papermill's by its first line. Older versions of
+    either are what the reader has since mended.
+    """
+    cell, injected = [], []
+    for source in history:
+        names = _targets(source)
+        if source.startswith("# Parameters\n"):
+            injected = names
+        elif sum(name in NAMES for name in names) >= 3:
+            cell, injected = names, []
+    return [*cell, *injected]
+
+
+def _targets(source: str) -> list[str]:
+    """The plain names assigned at the top level of a cell; none where it is not Python."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return []
+    targets = []
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            targets += statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets.append(statement.target)
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -1,0 +1,245 @@
+"""Many notebooks, many runs: the notebooks in order into a run folder, grids of runs, and the table of them all."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import papermill
+import zmq
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from traitlets import default
+
+from avlib import ROOT, InputError
+from avlib.files import replacing
+from avlib.fusion import FUSIONS
+from avlib.run.params import Parameters
+from avlib.run.records import check_same_run, run_folder, write_table
+
+NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
+CONDITIONS = ("AV", "A", "V", "M")
+COLUMNS = ("dataset", "system", "dropout", "fold", "seed", *CONDITIONS, "epochs", "minutes")
+TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS"}
+
+Echo = Callable[[str], None]
+
+
+class RunFailed(RuntimeError):
+    """A notebook stopped in the middle: one sentence that says which, where, and what is left to look at."""
+
+
+class NativeKernelManager(AsyncKernelManager):
+    """Starts the kernel of this very interpreter, also where another environment has registered a `python3`."""
+
+    @default("kernel_spec_manager")
+    def _only_native(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+    @default("transport_encryption")
+    def _encrypted(self) -> str:
+        return "auto" if zmq.has("curve") else "disabled"  # a kernel without it warns in the terminal
+
+
+class Lines:
+    """A text stream for papermill that hands on whole lines; of a line overwritten by `\\r`, what it became."""
+
+    def __init__(self, echo: Echo):
+        self.echo, self.rest = echo, ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            self.echo(line.rstrip("\r").rpartition("\r")[2])
+
+    def flush(self) -> None:
+        pass  # lines go out when they are whole
+
+    def close(self) -> None:
+        if self.rest:
+            self.write("\n")
+
+
+def expand(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """One set of parameters for every combination of the listed values; the first name changes slowest.
+
+    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two.
+    """
+    values = [value if isinstance(value, list) else [value] for value in parameters.values()]
+    return [dict(zip(parameters, combination, strict=True)) for combination in product(*values)]
+
+
+def plan(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of a grid, all known to be able to start; InputError otherwise. Writes nothing."""
+    runs, folders = expand(parameters), []
+    if not runs:
+        raise InputError("the grid holds no run: one of its lists is empty")
+    for values in runs:
+        config = Parameters(**values)
+        check_same_run(config)
+        folders.append(run_folder(config))
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise InputError(
+                f"two runs of the grid would share the folder {folder}; "
+                "list values of fusion, heads, dropout, fold and seed only, which its name tells apart"
+            )
+    return runs
+
+
+def run_pipeline(
+    parameters: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS, echo: Echo = lambda line: None
+) -> Path:
+    """The folder of one run, after the notebooks were executed in order; each stays there with its outputs.
+
+    parameters : without lists; what is left out takes its default
+    echo : gets each line that a notebook prints, as it prints it
+    Raises InputError, before anything is written, where a parameter does not fit, and where a notebook refuses its
+    input; RunFailed where a notebook breaks. What it has executed until then is kept.
+    """
+    config = Parameters(**parameters)
+    check_same_run(config)
+    folder = run_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in notebooks:
+        if name == "attention" and not FUSIONS[config.fusion].widths:
+            echo(f"attention: left out, fusion {config.fusion} has none")
+            continue
+        echo(f"{name}: {folder / name}.ipynb")
+        _execute(name, config, set(parameters), folder / f"{name}.ipynb", echo)
+    return folder
+
+
+def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
+    """Executes a notebook into `output`, with those of the given parameters that it declares."""
+    source = _escaped(ROOT / "notebooks" / f"{name}.ipynb")
+    declared = set(papermill.inspect_notebook(source))
+    lines = Lines(lambda line: echo(f"  {line}"))
+    try:
+        papermill.execute_notebook(
+            source,
+            _escaped(output),
+            parameters=config.model_dump(mode="json", include=given & declared),
+            kernel_name="python3",
+            kernel_manager_class=NativeKernelManager,
+            shutdown_kernel="immediate",  # every file is written whole, so there is nothing to wait for
+            progress_bar=False,
+            stdout_file=lines,
+            stderr_file=sys.stderr,  # progress bars
+            cwd=ROOT,
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from None
+        where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
+        raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
+    except DeadKernelError:
+        raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
+    finally:
+        lines.close()
+
+
+def _escaped(path: Path) -> str:
+    """The path for papermill, which reads braces as the names of parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def finished_runs(outputs_root: Path) -> list[Path]:
+    """The folders under `outputs_root` that hold an evaluated run, by name."""
+    return sorted(path.parent for path in outputs_root.glob("*/*/fold*-seed*/metrics.json"))
+
+
+def result_table(folders: Iterable[Path]) -> pd.DataFrame:
+    """A row per run: dataset, system (such as IA1), dropout, fold, seed, accuracy of AV, A, V and M in percent, epochs
+    and minutes; for the toy corpus a last row with what is best reachable.
+    """
+    rows = [_result(Path(folder)) for folder in folders]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if any(row["dataset"] == "toy" and row["classes"] == 8 for row in rows):  # known for all eight emotions
+        table.loc[len(table)] = {"dataset": "toy", "system": "best reachable", "dropout": ""} | _reachable()
+    numbers = dict.fromkeys((*CONDITIONS, "minutes"), "float64") | dict.fromkeys(("fold", "seed", "epochs"), "Int64")
+    return table.astype(numbers)
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """One row of the result table; InputError where the run was not evaluated."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is no evaluated run: {Path(error.filename).name} is missing") from None
+    row = {name: record["parameters"][name] for name in ("dataset", "dropout", "fold", "seed", "epochs", "classes")}
+    row["system"] = _system(record["parameters"])
+    row |= {name: scores["accuracy"] for name, scores in metrics["conditions"].items()}
+    row["M"] = metrics.get("M", {}).get("accuracy")
+    return row | {"minutes": sum(record["seconds"].values()) / 60}
+
+
+def _system(parameters: dict[str, Any]) -> str:
+    """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone."""
+    alone = parameters["fusion"] in ("audio", "video")
+    return parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+
+
+def _reachable() -> dict[str, float]:
+    """The best accuracy on the toy corpus, percent, by condition; M is the mean of the others, as in the paper."""
+    from avlib.data.toy import reachable
+
+    best = reachable()
+    return best | {"M": sum(best.values()) / len(best)}
+
+
+def comparison(folders: Iterable[Path], out: Path) -> Path:
+    """The path of `comparison.png`, bars of AV, A, V and M for each kind of dropout, of runs on one dataset.
+
+    Beside it in `out`: the result table as comparison.csv and comparison.md.
+    """
+    from avlib.lab import plots
+
+    folders = list(folders)
+    table = result_table(folders)
+    write_table(out / "comparison.csv", table)
+    with replacing(out / "comparison.md") as temporary:
+        temporary.write_text(as_markdown(table), encoding="utf-8")
+
+    runs = table[table["fold"].notna()]
+    reachable = _reachable() if len(runs) < len(table) else None
+    ax = plots.conditions(_long(runs), reachable=reachable, chance=_chance(folders))
+    titles = [TITLES.get(name, name) for name in dict.fromkeys(runs["dataset"])]
+    ax.figure.suptitle(f"{', '.join(titles)}: {', '.join(dict.fromkeys(runs['system']))}")
+    return plots.save(ax, out / "comparison.png")
+
+
+def _long(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns dropout, condition, accuracy; the dropout's name begins with the system's where there are several."""
+    if runs["system"].nunique() > 1:
+        runs = runs.assign(dropout=runs["system"] + " " + runs["dropout"])
+    return runs.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
+
+
+def _chance(folders: Iterable[Path]) -> float | None:
+    """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart."""
+    records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    classes = {record["parameters"]["classes"] for record in records}
+    return 100 / classes.pop() if len(classes) == 1 else None
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The result table in aligned columns, one decimal, empty where there is no value."""
+    return _cells(table).to_string(index=False)
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """The result table as a Markdown table."""
+    sides = ["--:" if pd.api.types.is_numeric_dtype(kind) else ":--" for kind in table.dtypes]
+    rows = [list(table.columns), sides, *_cells(table).to_numpy().tolist()]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text."""
+    return table.map(lambda value: "" if pd.isna(value) else f"{value:.1f}" if isinstance(value, float) else str(value))

@@ -1,0 +1,240 @@
+import json
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from avlib import InputError
+from avlib.run import pipeline
+from avlib.run.cli import main
+from avlib.run.params import Parameters
+from avlib.run.pipeline import (
+    Lines,
+    RunFailed,
+    as_markdown,
+    comparison,
+    expand,
+    finished_runs,
+    plan,
+    result_table,
+    run_pipeline,
+)
+from avlib.run.records import start_run, write_json
+
+PARAMETERS = 'fusion: str = "ia"\nfold: int = 0\noutputs_root: str = ""'
+GUARD = "from avlib.run import configure\n\nconfig = configure(globals())"
+
+
+def write_notebook(path, *cells):
+    """A notebook with a parameters cell and these cells."""
+    cells = [nbformat.v4.new_code_cell(cell) for cell in (PARAMETERS, *cells)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+@pytest.fixture
+def workbook(tmp_path, monkeypatch):
+    """A folder in the place of the workbook, into whose notebooks/ a test writes its own."""
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    return tmp_path
+
+
+def finished_run(root, accuracy, seconds=90, **values):
+    """The folder of an evaluated run with these accuracies of AV, A and V."""
+    run = start_run(Parameters(outputs_root=str(root), **values), "abc")
+    write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
+    conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
+    mean = sum(accuracy.values()) / len(accuracy)
+    write_json(run.folder / "metrics.json", {"conditions": conditions, "M": {"accuracy": mean}})
+    return run.folder
+
+
+def test_lists_make_a_grid_whose_first_name_changes_slowest():
+    grid = {"fusion": ["lt", "ia"], "heads": 1, "fold": [0, 1, 2]}
+    assert [(run["fusion"], run["heads"], run["fold"]) for run in expand(grid)] == [
+        ("lt", 1, 0), ("lt", 1, 1), ("lt", 1, 2), ("ia", 1, 0), ("ia", 1, 1), ("ia", 1, 2),
+    ]  # fmt: skip
+    assert expand({"fusion": "ia"}) == [{"fusion": "ia"}]
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        ({"fold": [0, 9]}, "fold is 9"),
+        ({"fold": []}, "the grid holds no run"),
+        ({"learning_rate": [0.1, 0.01]}, "two runs of the grid would share the folder"),
+        ({"fuson": ["ia", "lt"]}, "unknown parameter 'fuson'"),
+    ],
+)
+def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        plan(grid | {"outputs_root": str(tmp_path / "runs")})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_stream_is_handed_on_in_whole_lines():
+    lines = []
+    stream = Lines(lines.append)
+    for text in ("epoch", " 1\nepoch 2\n\n", "10%\r50%\r99%", "\r100%\r\n", "the end"):
+        stream.write(text)
+    assert lines == ["epoch 1", "epoch 2", "", "100%"]
+    stream.close()
+    assert lines[-1] == "the end"
+
+
+def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(workbook, monkeypatch):
+    other = workbook / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    spec = {"argv": ["/usr/bin/false", "{connection_file}"], "display_name": "other", "language": "python"}
+    (other / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(workbook / "jupyter"))
+    write_notebook(workbook / "notebooks" / "first.ipynb", "import sys\nprint(sys.executable, fusion, fold)")
+    write_notebook(workbook / "notebooks" / "second.ipynb", "print('second')\nfrom avlib import InputError",
+                   "raise InputError('one sentence')", "print('never')")  # fmt: skip
+    lines = []
+    with pytest.raises(InputError, match=r"^one sentence$"):
+        run_pipeline(
+            {"fusion": "it", "fold": "2", "seed": 3, "outputs_root": str(workbook / "runs {a}")},
+            notebooks=("first", "second"),
+            echo=lines.append,
+        )
+    folder = workbook / "runs {a}/toy/it1-softhard/fold2-seed3"
+    assert [line for line in lines if line.startswith("  ")] == [f"  {sys.executable} it 2", "  second"]
+    assert {path.name for path in folder.iterdir()} == {"first.ipynb", "second.ipynb"}, "kept to be looked at"
+    injected = nbformat.read(folder / "first.ipynb", as_version=4).cells[1].source
+    assert "seed" not in injected, "a notebook gets the parameters that it declares"
+
+
+def test_a_notebook_that_breaks_says_where(workbook):
+    write_notebook(workbook / "notebooks" / "train.ipynb", "total = 3", "total / 0")
+    with pytest.raises(RunFailed, match=r"^train.ipynb stopped in cell \[4\] with ZeroDivisionError: .*train.ipynb$"):
+        run_pipeline({"outputs_root": str(workbook / "runs")}, notebooks=("train",))
+
+
+def test_nothing_is_written_where_a_run_may_not_start(workbook):
+    with pytest.raises(InputError, match="fold is 9"):
+        run_pipeline({"fold": 9, "outputs_root": str(workbook / "runs")}, notebooks=("train",))
+    assert not (workbook / "runs").exists()
+    folder = finished_run(workbook / "runs", {"AV": 50})
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(InputError, match="epochs 12, not 3"):
+        run_pipeline({"epochs": 3, "outputs_root": str(workbook / "runs")}, notebooks=("train",))
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_folder(tmp_path):
+    write_notebook(tmp_path / "guard.ipynb", GUARD, "from avlib.run.records import start_run\nstart_run(config, 'a')")
+    command = [sys.executable, "-m", "papermill", "guard.ipynb", "out.ipynb", "-p", "outputs_root", f"{tmp_path}/runs"]
+    ended = subprocess.run([*command, "-p", "fuson", "ia"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode != 0
+    last = [line for line in ended.stderr.splitlines() if line.strip()][-2:]
+    assert last[0].startswith("Exception encountered at")
+    assert last[1] == "InputError: unknown parameter 'fuson': did you mean 'fusion'?"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path):
+    finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout="none", epochs=3, fold=2, seed=5)
+    finished_run(tmp_path, {"A": 55}, fusion="audio", dropout="none")
+    start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), "unfinished")
+    table = result_table(finished_runs(tmp_path))
+    assert table["system"].tolist() == ["audio", "IA1", "best reachable"]
+    run = table.iloc[1]
+    assert (run["AV"], run["A"], run["V"], run["M"]) == (90, 60, 30, 60)
+    assert (run["dropout"], run["fold"], run["seed"], run["epochs"], run["minutes"]) == ("none", 2, 5, 3, 2.0)
+    assert pd.isna(table.loc[0, "AV"])
+    best = table.iloc[2]
+    assert (best["AV"], best["A"], best["V"], best["M"]) == (100, 62.5, 62.5, 75)
+
+
+def test_what_is_best_reachable_is_left_out_where_it_is_not_known(tmp_path):
+    folder = finished_run(tmp_path, {"AV": 90}, classes=7)
+    assert result_table([folder])["system"].tolist() == ["IA1"]
+
+
+def test_a_run_that_was_not_evaluated_has_no_result(tmp_path):
+    run = start_run(Parameters(outputs_root=str(tmp_path)), "abc")
+    with pytest.raises(InputError, match=r"metrics.json is missing"):
+        result_table([run.folder])
+
+
+def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
+    table = pd.DataFrame({"system": ["IA1", "best"], "AV": [81.666, None], "fold": pd.array([3, None], dtype="Int64")})
+    assert as_markdown(table) == ("| system | AV | fold |\n| :-- | --: | --: |\n| IA1 | 81.7 | 3 |\n| best |  |  |\n")
+
+
+def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
+    folders = [
+        finished_run(tmp_path, {"AV": 92, "A": 25, "V": 41}, dropout="none"),
+        finished_run(tmp_path, {"AV": 94, "A": 61, "V": 58}, dropout="softhard"),
+    ]
+    figure = comparison(folders, tmp_path / "toy")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(tmp_path / "toy" / "comparison.csv")
+    assert table["AV"].tolist() == [92, 94, 100]
+    assert len((tmp_path / "toy" / "comparison.md").read_text().splitlines()) == 2 + len(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff\xfe\x00", "it is not text"),
+        (b"", "holds no parameters"),
+        (b"- fusion\n", "holds no parameters"),
+        (b"fusion: ia\n  heads: [1\n", ", line 2 is not YAML"),
+        (b"fuson: ia\n", "unknown parameter 'fuson': did you mean 'fusion'?"),
+        (b"heads: 3\n", "heads is 3, which does not divide"),
+    ],
+)
+def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_path):
+    file = tmp_path / "params.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    ended = CliRunner().invoke(main, ["run", str(file)])
+    assert ended.exit_code == 2
+    assert ended.output.startswith("Error: ")
+    assert sentence in ended.output
+    assert ended.output.count("\n") == 1
+
+
+def test_the_command_runs_a_grid_and_compares_it(tmp_path, monkeypatch):
+    def evaluated(parameters, echo):
+        return finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout=parameters["dropout"])
+
+    monkeypatch.setattr(pipeline, "run_pipeline", evaluated)
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({"dropout": ["none", "softhard"]}))
+    ended = CliRunner().invoke(main, ["run", str(file), "-p", "outputs_root", str(tmp_path)], catch_exceptions=False)
+    assert ended.exit_code == 0
+    assert "run 2 of 2" in ended.output
+    assert ended.output.splitlines()[-1] == str(tmp_path / "toy" / "comparison.png")
+    listed = CliRunner().invoke(main, ["table", str(tmp_path)])
+    assert sum("IA1" in line for line in listed.output.splitlines()) == 2
+
+
+def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
+    def interrupted(parameters, echo):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
+    (tmp_path / "one.yaml").write_text("fusion: ia")
+    ended = CliRunner().invoke(main, ["run", str(tmp_path / "one.yaml"), "-p", "outputs_root", str(tmp_path)])
+    assert ended.exit_code == 130
+    assert "goes on where it stopped" in ended.output.splitlines()[-1]
+
+
+def test_the_list_of_parameters_names_them_all():
+    listed = CliRunner().invoke(main, ["parameters"])
+    assert [line.split()[0] for line in listed.output.splitlines()[:17]] == list(Parameters.model_fields)
+
+
+def test_the_command_starts_without_importing_torch_or_papermill():
+    code = "import sys, avlib.run.cli; print({'torch', 'papermill', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

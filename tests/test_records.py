@@ -1,0 +1,233 @@
+import json
+import subprocess
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import avlib
+from avlib import InputError, build_model, load_run
+from avlib.run.params import Parameters
+from avlib.run.records import (
+    ARTEFACTS,
+    check_same_run,
+    git_commit,
+    open_run,
+    replacing,
+    run_folder,
+    start_run,
+    write_json,
+    write_table,
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Makes parameters whose runs are kept in the test's own folder."""
+    return lambda **values: Parameters(outputs_root=str(tmp_path / "runs"), **values)
+
+
+def leave_artefacts(folder):
+    """A file with its own name in it for each artefact of a run but run.json."""
+    (folder / "figures").mkdir()
+    for name in ARTEFACTS:
+        if name != "run.json":
+            (folder / name / "a.png" if name == "figures" else folder / name).write_text(name)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_run_folder_is_named_after_system_dropout_fold_and_seed(config, tmp_path):
+    folder = run_folder(config(fusion="lt", heads=4, dropout="noise", fold=3, seed=5))
+    assert folder == tmp_path / "runs/toy/lt4-noise/fold3-seed5"
+    assert not folder.exists()
+
+
+def test_a_new_run_records_what_it_was_made_with(config):
+    parameters = config(epochs=3)
+    run = start_run(parameters, "abc")
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record == run.record
+    assert record["parameters"] == parameters.model_dump(mode="json")
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert record["versions"]["avlib"] == avlib.__version__
+    assert (record["fingerprint"], record["seconds"]) == ("abc", {})
+    assert record["started"].endswith("+00:00")
+    assert not run.resumed
+
+
+def test_the_same_run_is_continued_with_its_seconds_and_its_files(config):
+    first = start_run(config(), "abc")
+    leave_artefacts(first.folder)
+    with first.timed("train"):
+        pass
+    again = start_run(config(resume=True, device="cpu"), "abc")
+    assert again.resumed
+    assert again.record["started"] == first.record["started"]
+    assert "train" in again.record["seconds"]
+    assert names(again.folder) == set(ARTEFACTS)
+
+
+def test_more_epochs_continue_a_run_without_the_results_of_fewer(config):
+    leave_artefacts(start_run(config(epochs=3), "abc").folder)
+    run = start_run(config(epochs=5), "abc")
+    assert run.record["parameters"]["epochs"] == 5
+    assert names(run.folder) == {"run.json", "history.csv", "model.safetensors", "checkpoint.pt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"learning_rate": 0.02}, "learning_rate 0.01, not 0.02"),
+        ({"epochs": 2}, "epochs 3, not 2"),
+        ({"frames": 7}, "frames 6, not 7"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused_and_left_as_it_was(config, change, difference):
+    run = start_run(config(epochs=3), "abc")
+    before = (run.folder / "run.json").read_bytes()
+    changed = config(**({"epochs": 3} | change))
+    with pytest.raises(InputError, match=difference) as refused:
+        start_run(changed, "abc")
+    assert str(run.folder) in str(refused.value)
+    assert "outputs_root" in str(refused.value)
+    assert "resume=false" in str(refused.value)
+    with pytest.raises(InputError, match=difference):
+        check_same_run(changed)
+    assert (run.folder / "run.json").read_bytes() == before
+
+
+def test_the_same_parameters_on_other_data_are_another_run(config):
+    start_run(config(), "abc")
+    check_same_run(config())
+    with pytest.raises(InputError, match="other data"):
+        start_run(config(), "xyz")
+
+
+def test_starting_over_removes_the_artefacts_and_nothing_else(config):
+    run = start_run(config(), "abc")
+    leave_artefacts(run.folder)
+    (run.folder / "train.ipynb").write_text("executed")
+    again = start_run(config(resume=False, learning_rate=0.5), "xyz")
+    assert not again.resumed
+    assert names(again.folder) == {"run.json", "train.ipynb"}
+
+
+def test_a_checkpoint_without_a_record_is_not_continued(config):
+    folder = run_folder(config())
+    folder.mkdir(parents=True)
+    leave_artefacts(folder)
+    assert not start_run(config(), "abc").resumed
+    assert names(folder) == {"run.json"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"other": 1}', "{"])
+def test_a_foreign_record_is_refused(config, content):
+    folder = run_folder(config())
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(content)
+    with pytest.raises(InputError, match="is not the record of a run"):
+        start_run(config(), "abc")
+    assert (folder / "run.json").read_text() == content
+
+
+def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monkeypatch):
+    run = start_run(config(), "abc")
+    clock = iter([100.0, 102.5, 200.0, 201.0])
+    monkeypatch.setattr("avlib.run.records.time.monotonic", lambda: next(clock))
+    with run.timed("train"):
+        pass
+    with pytest.raises(KeyboardInterrupt), run.timed("train"):
+        raise KeyboardInterrupt
+    assert json.loads((run.folder / "run.json").read_text())["seconds"] == {"train": 3.5}
+
+
+def test_an_untrained_run_names_the_command_that_trains_it(config):
+    with pytest.raises(InputError, match=r"papermill notebooks/train.ipynb .* -p fusion lt .*-p fold 2") as refused:
+        open_run(config(fusion="lt", fold=2))
+    assert "-p heads" not in str(refused.value), "a default need not be given"
+    start_run(config(fusion="lt", fold=2), "abc")
+    with pytest.raises(InputError, match="holds no trained model"):
+        open_run(config(fusion="lt", fold=2))
+
+
+def test_a_trained_run_opens_whatever_it_was_trained_for_and_on_no_other_input(config):
+    run = start_run(config(epochs=3, learning_rate=0.02), "abc")
+    leave_artefacts(run.folder)
+    write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
+    assert open_run(config(), "abc").record == run.record
+    with pytest.raises(InputError, match="frames 6, not 7"):
+        open_run(config(frames=7))
+    with pytest.raises(InputError, match="other data"):
+        open_run(config(), "xyz")
+
+
+def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
+    run = start_run(config(epochs=3, learning_rate=0.02), "abc")
+    leave_artefacts(run.folder)
+    write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2]}))
+    with pytest.raises(InputError, match=r"trained for 2 of 3 epochs; go on with .*-p epochs 3 -p learning_rate 0.02"):
+        open_run(config())
+
+
+def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config):
+    run = start_run(config(fusion="lt", heads=2, classes=7), "abc")
+    net = build_model(fusion="lt", heads=2, classes=7, image_size=64).eval()
+    save_file(net.state_dict(), run.folder / "model.safetensors")
+    audio, video = torch.randn(2, 10, 47), torch.rand(2, 3, 3, 64, 64)
+    loaded = load_run(run.folder)
+    assert not loaded.training
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(audio, video).logits, net(audio, video).logits, rtol=0, atol=0)
+
+
+def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match="is no trained run"):
+        load_run(tmp_path / "nowhere")
+    run = start_run(config(), "abc")
+    (run.folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="does not hold the model"):
+        load_run(run.folder)
+    save_file(build_model(fusion="it", image_size=64).state_dict(), run.folder / "model.safetensors")
+    with pytest.raises(InputError, match="does not hold the model"):
+        load_run(run.folder)
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path):
+    table = pd.DataFrame({"clip": ["01-02", "03-04"], "label": [3, 7], "p0": [0.1, 1 / 3]})
+    write_table(tmp_path / "new" / "t.parquet", table)
+    write_table(tmp_path / "new" / "t.csv", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "t.parquet"), table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "t.csv"), table)
+    assert names(tmp_path / "new") == {"t.parquet", "t.csv"}
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"whole": True})
+    with pytest.raises(OSError, match="disk full"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk full")
+    with pytest.raises(TypeError):
+        write_json(path, {"not json": object()})
+    assert json.loads(path.read_text()) == {"whole": True}
+    assert names(tmp_path) == {"run.json"}
+
+
+def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    monkeypatch.setattr("avlib.run.records.ROOT", tmp_path)
+    assert git_commit() is None
+    (tmp_path / "file").write_text("one")
+    for step in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *step], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert git_commit() == {"commit": head, "dirty": False}
+    (tmp_path / "file").write_text("two")
+    assert git_commit() == {"commit": head, "dirty": True}
+    monkeypatch.setattr("avlib.run.records.ROOT", tmp_path / "inside")
+    (tmp_path / "inside").mkdir()
+    assert git_commit() is None, "a workbook inside another checkout is not that checkout"
