@@ -1,0 +1,141 @@
+"""Every notebook as a reader meets it: as a text, through papermill from anywhere, and through the whole pipeline."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from avlib import DATA, ROOT, InputError, load_run
+from avlib.evaluation import metrics
+from avlib.run.pipeline import run_pipeline
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SMOKE = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text())
+
+
+def cells(path: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_carries_no_outputs(path):
+    assert not any(cell.outputs or cell.execution_count for cell in cells(path, "code"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_explains_and_leaves_the_computing_to_the_package(path):
+    kinds = "".join(cell.cell_type[0] for cell in nbformat.read(path, as_version=4).cells)  # m(arkdown) and c(ode)
+    sources = [cell.source for cell in cells(path, "code")]
+    assert "ccc" not in kinds and kinds.startswith("mm")
+    assert max(len(source.splitlines()) for source in sources) <= 20
+    assert sum(line.startswith(("def ", "class ")) for source in sources for line in source.splitlines()) <= 2
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_first_two_code_cells_are_parameters_and_guard(path):
+    first, second = cells(path, "code")[:2]
+    assert first.metadata["tags"] == ["parameters"]
+    assert "configure(globals())" in second.source
+
+
+def run_smoke(small_toy: Path, outputs: Path, **parameters) -> Path:
+    return run_pipeline(SMOKE | {"data_root": str(small_toy), "outputs_root": str(outputs)} | parameters)
+
+
+@pytest.fixture(scope="module")
+def smoke(small_toy, tmp_path_factory) -> Path:
+    """The run folder of the smoke settings after all notebooks."""
+    return run_smoke(small_toy, tmp_path_factory.mktemp("outputs"))
+
+
+def test_the_run_folder_holds_what_is_promised(smoke):
+    assert smoke.parts[-3:] == ("toy", "ia1-softhard", "fold0-seed1")
+    names = "preprocess.ipynb train.ipynb evaluate.ipynb attention.ipynb run.json history.csv model.safetensors"
+    names += " checkpoint.pt predictions.parquet metrics.json figures/attention-clip.png figures/confusion-AV.png"
+    for name in names.split():
+        assert (smoke / name).stat().st_size, name
+    record = json.loads((smoke / "run.json").read_text())
+    assert record["parameters"]["frames"] == SMOKE["frames"] and set(record["seconds"]) >= {"train", "evaluate"}
+
+
+def test_the_metrics_are_those_of_the_predictions(smoke):
+    written, predictions = (
+        json.loads((smoke / "metrics.json").read_text()),
+        pd.read_parquet(smoke / "predictions.parquet"),
+    )
+    assert written == json.loads(json.dumps(metrics(predictions)))
+    assert set(predictions.actor) == {5, 10, 16, 19}
+    assert list(written["conditions"])[:3] == ["AV", "A", "V"]
+
+
+def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
+    import torch
+
+    from avlib.batches import parts
+    from avlib.data.corpus import ensure_store
+
+    store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    test = parts(store, 0, 8, ("audio", "video"))["test"]
+    audio, video, _ = test[torch.arange(5)]
+    with torch.inference_mode():
+        ours = load_run(smoke)(audio, video).logits.softmax(dim=1).numpy()
+    predictions = pd.read_parquet(smoke / "predictions.parquet").query("condition == 'AV'")[:5]
+    np.testing.assert_allclose(ours, predictions.filter(regex=r"^p\d").to_numpy(), atol=1e-5)
+
+
+def test_the_true_cues_are_measured_in_the_attention_notebook(smoke):
+    shares = pd.read_csv(smoke / "attention_shares.csv")
+    assert set(shares.modality) == {"audio", "video"} and shares.share.between(0, 1).all()
+
+
+def test_a_transformer_run_shows_its_maps(small_toy, tmp_path):
+    folder = run_smoke(small_toy, tmp_path, fusion="lt", dropout="none")
+    assert (folder / "figures" / "attention-maps.png").exists()
+
+
+def test_one_branch_alone_runs_and_is_not_asked_for_attention(small_toy, tmp_path):
+    folder = run_smoke(small_toy, tmp_path, fusion="audio", dropout="none")
+    scores = json.loads((folder / "metrics.json").read_text())["conditions"]
+    assert scores["AV"] == scores["A"] and not (folder / "attention.ipynb").exists()
+
+
+def papermill(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "papermill", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"AVLIB_DATA": str(DATA)})
+
+
+@pytest.mark.parametrize("cwd, source", [(ROOT, "notebooks/train.ipynb"), (ROOT / "notebooks", "train.ipynb")])
+def test_papermill_trains_from_any_working_directory(cwd, source, small_toy, tmp_path):
+    given = {**SMOKE, "fusion": "audio", "dropout": "none", "data_root": small_toy, "outputs_root": tmp_path}
+    options = [text for name, value in given.items() for text in ("-p", name, str(value))]
+    done = papermill(source, str(tmp_path / "train.ipynb"), *options, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "toy" / "audio1-none" / "fold0-seed1" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "name, value, sentence",
+    [
+        ("fuson", "ia", "unknown parameter 'fuson': did you mean 'fusion'?"),
+        ("heads", "3", "heads is 3, which does not divide the attention width of fusion 'ia' (64 and 128)"),
+    ],
+)
+def test_papermill_ends_with_one_sentence_and_leaves_no_run_folder(name, value, sentence, tmp_path):
+    source, out = str(ROOT / "notebooks" / "train.ipynb"), str(tmp_path / "out.ipynb")
+    done = papermill(source, out, "-p", "outputs_root", str(tmp_path / "runs"), "-p", name, value)
+    assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_store_of_real_data_is_one_sentence_that_names_the_command(tmp_path):
+    (tmp_path / "real").mkdir()
+    given = {"dataset": "ravdess", "data_root": str(tmp_path / "real"), "outputs_root": str(tmp_path / "runs")}
+    with pytest.raises(InputError, match=r"make it with: papermill notebooks/preprocess.ipynb .* -p dataset ravdess"):
+        run_pipeline(given, notebooks=["train"])
