@@ -1,10 +1,14 @@
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from avlib import build_model
+from avlib import ROOT, build_model
 from avlib.batches import Clips, colours_last
 from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, with_something
 
@@ -37,6 +41,35 @@ def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(tmp_path, cli
     assert resumed == whole
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import numpy as np
+from test_training import run
+from avlib.batches import Clips
+from avlib.data.store import Store
+store = Store.open(sys.argv[1])
+labels = store.clips.label.to_numpy()
+clips = Clips(store, np.arange(32), labels[:32]), Clips(store, np.arange(32, 48), labels[32:])
+run(Path(sys.argv[2]), clips, epochs=40, fusion="audio", dropout="none")
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path, tiny_store, clips):
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tiny_store.path), str(folder)], cwd=ROOT)
+    while not (folder / "history.csv").exists() or len(pd.read_csv(folder / "history.csv")) < 3:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    resumed = run(folder, clips, epochs=40, fusion="audio", dropout="none")
+    assert resumed == run(tmp_path / "whole", clips, epochs=40, fusion="audio", dropout="none")
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, clips):
