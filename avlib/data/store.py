@@ -19,6 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from avlib import InputError
+from avlib.files import replacing
 
 FORMAT = 1  # of the folder; another number is another store
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
@@ -290,6 +291,5 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1))
-    os.replace(part, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
