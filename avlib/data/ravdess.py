@@ -7,7 +7,8 @@ here it is one row, called after the six fields that do not name the modality.
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ SUFFIXES = (".mp4", ".wav", ".flac")
 # Where a trial's picture and sound come from: (modality, suffix), the first one present wins.
 VIDEO_SOURCES = ((1, ".mp4"), (2, ".mp4"))
 AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac"), (1, ".mp4"))
+
+FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5}  # fold scheme -> how many folds it has
 
 TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
@@ -117,28 +120,69 @@ def _walk(root: Path, onerror) -> Iterator[Path]:
     yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
-def folds(scheme: str = "paper") -> pd.DataFrame:
-    """Which actor is in which part of which fold: columns fold (0 to 4), actor (1 to 24), part.
+def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
+    """Which actor is in which part of which fold: columns fold (from 0), actor, part (train, validation or test).
 
-    Scheme "paper" is the paper's 16 training, 4 validation and 4 test actors (section IV); fold 0 is the split of the
-    weights the authors released, the others are ours, with two women and two men in every test set.
+    paper : 5 folds of 16 training, 4 validation and 4 test actors (section IV), two women and two men in every test set
+    authors : one fold, the split of the weights that the authors released; it is fold 0 of `paper` too
+    luna : the 5 folds of Luna-Jimenez et al. (2021), in which each of the 24 actors is tested once
+    loso : leave one speaker out, 24 folds; fold k tests actor k + 1 and validates on the two after, a man and a woman
+    groups : 5 folds over any actors, in which each is tested once; made from `actors`, which only this scheme reads
+
+    Except in `authors` and `loso` a fold is validated on the test actors of the next one, the last one on the first's.
+
+    actors : the actor of every clip, a number or a name. Raises InputError for an unknown scheme.
     """
+    if scheme not in FOLDS:
+        raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
+    if scheme == "loso":
+        return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
+    if scheme == "groups":
+        return _in_turn(_share_out(actors, FOLDS["groups"]), validation=1)
     table = pd.read_csv(Path(__file__).with_name("folds.csv"))
-    if scheme not in set(table["scheme"]):
-        raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(sorted(set(table['scheme'])))}")
     return table[table["scheme"] == scheme].drop(columns="scheme").reset_index(drop=True)
 
 
-def split(clips: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:
+def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
+    """Folds in which every actor is tested once and validates the `validation` folds before.
+
+    tested : actor -> the fold that tests it
+    """
+    count = max(tested.values()) + 1
+    parts = ["test", *["validation"] * validation, *["train"] * (count - 1 - validation)]
+    rows = [(fold, actor, parts[(own - fold) % count]) for fold in range(count) for actor, own in tested.items()]
+    return pd.DataFrame(rows, columns=["fold", "actor", "part"])
+
+
+def _share_out(actors: Iterable, count: int) -> dict:
+    """The fold that tests each actor: those with most clips first, each to the fold with fewest clips so far."""
+    clips = Counter(actors)
+    if len(clips) < count:
+        raise InputError(f"fold scheme 'groups' needs at least {count} actors, this corpus has {len(clips)}")
+    sizes, tested = [0] * count, {}
+    for actor in sorted(clips, key=lambda actor: (-clips[actor], actor)):
+        tested[actor] = sizes.index(min(sizes))
+        sizes[tested[actor]] += clips[actor]
+    return dict(sorted(tested.items()))
+
+
+def split(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
     """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}; no actor is in two.
 
-    clips : any table with a column `actor`.
+    clips : any table with a column `actor`        scheme : as in `folds`. Raises InputError where it has no such fold.
     """
-    table = folds()
-    if fold not in set(table["fold"]):
-        raise InputError(f"there is no fold {fold}: choose one of {', '.join(map(str, sorted(set(table['fold']))))}")
+    table = folds(scheme, clips["actor"])
+    if fold not in range(FOLDS[scheme]):
+        raise InputError(f"fold is {fold}; {fold_range(scheme)}")
     part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
     return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+
+
+def fold_range(scheme: str) -> str:
+    """The end of a sentence about a fold that a scheme does not have: `it must be a whole number from 0 to 4 ...`."""
+    last = FOLDS[scheme] - 1
+    allowed = f"a whole number from 0 to {last}" if last else "0, the only one"
+    return f"it must be {allowed} in fold_scheme '{scheme}'"
 
 
 def relabel(labels: np.ndarray, classes: int = 8) -> np.ndarray:
