@@ -29,7 +29,7 @@ def _make_toy(root: Path) -> None:
 class Dataset:
     """How a dataset is read, and made where it can be."""
 
-    find: Callable  # root -> (trials, problems)
+    find: Callable  # (root, protocol=) -> (trials, problems)
     make: Callable | None  # root -> None; None for a dataset that only its owners can give
 
 
@@ -78,7 +78,7 @@ def preprocess(
     path = store_path(dataset, data_root, frames=frames, image_size=image_size, protocol=protocol)
     root = ensure_corpus(dataset, data_root)
     with _alone(path.parent):
-        trials, problems = DATASETS[dataset].find(root)
+        trials, problems = DATASETS[dataset].find(root, protocol=protocol)
         settings = {"frames": frames, "image_size": image_size, "protocol": protocol}
         return build_store(path, trials, problems, **settings, workers=workers, progress=progress)
 

@@ -3,6 +3,9 @@
 A file name is seven two-digit fields, modality-channel-emotion-intensity-statement-repetition-actor, for example
 `01-01-03-02-01-01-05.mp4`. The same trial may come as `01-` (sound and picture), `02-` (picture) and `03-` (sound);
 here it is one row, called after the six fields that do not name the modality.
+
+The original code's preprocessing leaves `01-01-03-02-01-01-05_facecroppad.npy` and `03-01-03-02-01-01-05_croppad.wav`
+of a trial. Protocol `authors` reads them as they are.
 """
 
 import os
@@ -20,14 +23,18 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 FIELDS = {"modality": 3, "channel": 2, "emotion": 8, "intensity": 2, "statement": 2, "repetition": 2, "actor": 24}
 SUFFIXES = (".mp4", ".wav", ".flac")
+AUTHORS_FILES = AUTHORS_FACES, AUTHORS_SOUND = "_facecroppad.npy", "_croppad.wav"  # of the original preprocessing
 
-# Where a trial's picture and sound come from: (modality, suffix), the first one present wins.
+# Where a trial's picture and sound come from: (modality, end of the name), the first one present wins.
 VIDEO_SOURCES = ((1, ".mp4"), (2, ".mp4"))
 AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac"), (1, ".mp4"))
+AUTHORS_VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), *VIDEO_SOURCES)
+AUTHORS_AUDIO_SOURCES = ((3, AUTHORS_SOUND), *AUDIO_SOURCES)
 
 FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5}  # fold scheme -> how many folds it has
 
 TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
+FILE_COLUMNS = [*FIELDS, "clip", "path", "kind", "label"]
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
 EXPECTED = "files such as Actor_05/03-01-03-02-01-01-05.wav (mp4, wav or flac) in any folder below it"
 
@@ -46,14 +53,19 @@ def parse_name(name: str) -> dict[str, int]:
     return dict(zip(FIELDS, map(int, codes), strict=True))
 
 
-def find_trials(root: Path | str, speech_only: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+def find_trials(
+    root: Path | str, speech_only: bool = True, protocol: str = "paper"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row per trial found anywhere under `root`, and one row per file or folder that could not be used.
 
     trials : clip, actor, label (0 to 7), emotion, intensity, statement, repetition, video_path, audio_path; sorted by
              clip. Picture from the `01-` file, else `02-`; sound from the `03-` file (wav before flac), else the
              sound track of `01-`. A path is "" where the corpus has no such file. Of two equal files in two places
-             the first by path counts.
-    problems : clip, path, modality, reason. Files of other kinds and hidden files are passed over in silence.
+             the first by path counts. Protocol `authors` prefers what the original preprocessing left, and adds the
+             column copies: 2 where the picture is there as `01-` and as `02-`, which the original code counts as two
+             clips, else 1.
+    problems : clip, path, modality, reason. Files of other kinds and hidden files are passed over in silence, and so
+               is, in protocol `paper`, what the original preprocessing left.
 
     Raises InputError where `root` is missing or holds no clip.
     """
@@ -61,20 +73,32 @@ def find_trials(root: Path | str, speech_only: bool = True) -> tuple[pd.DataFram
     if not os.path.isdir(root):
         raise InputError(f"{root} is not a folder: the corpus was expected there, {EXPECTED}")
     files, problems = _scan(root)
-    if speech_only and len(files):
-        files = files[files["channel"] == 1]
+    files = files[files["channel"] == 1] if speech_only else files
+    authors, prepared = protocol == "authors", files["kind"].isin(AUTHORS_FILES)
+    if not authors:
+        files = files[~prepared]
     if files.empty:
-        first = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
-        raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{first}")
+        reason = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
+        hint = "; what the authors' scripts have left there is read with protocol=authors" if prepared.any() else reason
+        raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{hint}")
     trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
-    trials["video_path"] = _best_source(files, VIDEO_SOURCES)
-    trials["audio_path"] = _best_source(files, AUDIO_SOURCES)
-    return trials.fillna({"video_path": "", "audio_path": ""}).reset_index(), problems
+    trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if authors else VIDEO_SOURCES)
+    trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if authors else AUDIO_SOURCES)
+    trials = trials.fillna({"video_path": "", "audio_path": ""})
+    if authors:
+        trials["copies"] = _copies(files).reindex(trials.index, fill_value=1)
+    return trials.reset_index(), problems
+
+
+def _copies(files: pd.DataFrame) -> pd.Series:
+    """As how many of `01-` and `02-` the picture of each clip is there, indexed by clip; clips without one are not."""
+    pictures = files[files["modality"].isin([1, 2]) & files["kind"].isin([".mp4", AUTHORS_FACES])]
+    return pictures.groupby("clip")["modality"].nunique()
 
 
 def _best_source(files: pd.DataFrame, sources: tuple) -> pd.Series:
     """The preferred path of each clip, indexed by clip; clips without such a file are not in it."""
-    rank = [sources.index(kind) if kind in sources else -1 for kind in zip(files.modality, files.suffix, strict=True)]
+    rank = [sources.index(kind) if kind in sources else -1 for kind in zip(files.modality, files.kind, strict=True)]
     ranked = files.assign(rank=rank).query("rank >= 0").sort_values(["rank", "path"])
     return ranked.drop_duplicates("clip").set_index("clip")["path"]
 
@@ -91,33 +115,50 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     for path in _walk(root, unreadable):
         try:
-            fields = parse_name(path.stem)
+            fields = parse_name(_stem_and_kind(path)[0])
         except InputError as error:
             report(path, str(error))
             continue
-        if fields["modality"] == 2 and path.suffix.lower() != ".mp4":
+        kind = path.suffix.lower()
+        if fields["modality"] == 2 and kind in (".wav", ".flac"):
             report(path, f"'{path.name}' is named as picture alone (modality 02), but {path.suffix} holds sound alone")
-            continue
-        rows.append(_row(path, fields))
+        elif fields["modality"] == 3 and kind == ".npy":
+            report(path, f"'{path.name}' is named as sound alone (modality 03), but holds faces")
+        else:
+            rows.append(_row(path, fields))
     problems.sort(key=lambda problem: problem["path"])
-    return pd.DataFrame(rows), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+    return pd.DataFrame(rows, columns=FILE_COLUMNS), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
 
 
 def _row(path: Path, fields: dict[str, int]) -> dict:
     code = fields["emotion"]
-    extra = {"clip": path.stem[3:], "path": str(path), "suffix": path.suffix.lower()}
-    return fields | extra | {"label": code - 1, "emotion": EMOTIONS[code - 1]}
+    stem, kind = _stem_and_kind(path)
+    return fields | {
+        "clip": stem[3:],
+        "path": str(path),
+        "kind": kind,
+        "label": code - 1,
+        "emotion": EMOTIONS[code - 1],
+    }
+
+
+def _stem_and_kind(path: Path) -> tuple[str, str]:
+    """The seven fields in a file's name, and what follows them: its suffix, or what the authors' scripts append."""
+    for kind in AUTHORS_FILES:
+        if path.name.endswith(kind):
+            return path.name.removesuffix(kind), kind
+    return path.stem, path.suffix.lower()
 
 
 def _walk(root: Path, onerror) -> Iterator[Path]:
-    """The mp4, wav and flac files below `root`, sorted; links are followed, each real folder is entered once."""
+    """The files of a corpus below `root`, sorted; links are followed, each real folder is entered once."""
     seen, found = {os.path.realpath(root)}, []
     for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
         real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
         folders[:] = [name for name, path in real.items() if path not in seen]
         seen.update(real.values())
         found += [Path(folder, name) for name in names if not name.startswith(".")]
-    yield from sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    yield from sorted(path for path in found if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
 
 
 def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
