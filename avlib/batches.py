@@ -65,21 +65,37 @@ class Clips:
             yield self[chosen]
 
 
-def parts(store: Store, fold: int, classes: int, modalities: Sequence[str], device: str = "cpu") -> dict[str, Clips]:
+def parts(
+    store: Store,
+    fold: int,
+    classes: int,
+    modalities: Sequence[str],
+    device: str = "cpu",
+    *,
+    fold_scheme: str = "paper",
+) -> dict[str, Clips]:
     """The clips of each part of a fold, {"train", "validation", "test"}, no actor in two of them.
 
     Left out are clips without any of the `modalities` and, with 7 classes, the neutral ones. Raises InputError where a
     part holds no clip.
+
+    A store of protocol `authors` says of which clips the original code has two rows, one of the `01-` and one of the
+    `02-` file: these are twice in the training part, so that an epoch is as long as theirs. In the other parts every
+    clip counts once: to double all of them changes no loss and no accuracy.
+
+    fold_scheme : as in `avlib.data.ravdess.folds`
     """
     labels = relabel(store.clips["label"], classes)
     usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy() & (labels >= 0)  # True = kept
-    rows = {part: rows[usable[rows]] for part, rows in split(store.clips, fold).items()}
+    rows = {part: rows[usable[rows]] for part, rows in split(store.clips, fold, fold_scheme).items()}
     for part, found in rows.items():
         if not len(found):
             raise InputError(
-                f"fold {fold} finds no {part} clips with {' or '.join(modalities)} in this corpus of actors "
-                f"{sorted(set(store.clips['actor']))}: choose another fold or add actors"
+                f"fold {fold} of fold_scheme '{fold_scheme}' finds no {part} clips with {' or '.join(modalities)} "
+                f"in this corpus of actors {sorted(set(store.clips['actor']))}: choose another fold or add actors"
             )
+    if "copies" in store.clips:
+        rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
     return {part: Clips(store, found, labels[found], device, modalities) for part, found in rows.items()}
 
 

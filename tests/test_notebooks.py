@@ -106,6 +106,12 @@ def test_one_branch_alone_runs_and_is_not_asked_for_attention(small_toy, tmp_pat
     assert scores["AV"] == scores["A"] and not (folder / "attention.ipynb").exists()
 
 
+def test_a_run_of_another_fold_scheme_has_a_folder_of_its_own_and_tests_its_actors(small_toy, tmp_path):
+    folder = run_smoke(small_toy, tmp_path, fusion="audio", dropout="none", fold_scheme="loso", fold=23)
+    assert folder.name == "loso-fold23-seed1"
+    assert set(pd.read_parquet(folder / "predictions.parquet").actor) == {24}
+
+
 def papermill(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "papermill", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"AVLIB_DATA": str(DATA)})

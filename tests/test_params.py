@@ -99,7 +99,17 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"dropout": False}, "dropout is False; choose one of none, hard, soft, softhard, noise"),
         ({"dataset": ["toy"]}, "dataset is ['toy']; choose one of toy, ravdess: did you mean 'toy'?"),
         ({"classes": 9}, "classes is 9; choose one of 8, 7"),
-        ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4"),
+        ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
+        (
+            {"fold": 24, "fold_scheme": "loso"},
+            "fold is 24; it must be a whole number from 0 to 23 in fold_scheme 'loso'",
+        ),
+        ({"fold": 1, "fold_scheme": "authors"}, "fold is 1; it must be 0, the only one in fold_scheme 'authors'"),
+        ({"fold": -1}, "fold is -1; it must be a whole number from 0 to 4, or as many as fold_scheme has"),
+        (
+            {"fold_scheme": "lunar"},
+            "fold_scheme is 'lunar'; choose one of paper, authors, luna, loso, groups: did you mean 'luna'?",
+        ),
         ({"heads": 1.5}, "heads is 1.5; it must be a whole number from 1"),
         ({"heads": "four"}, "heads is 'four'; it must be a whole number from 1"),
         ({"epochs": True}, "epochs is True; it must be a whole number from 1"),

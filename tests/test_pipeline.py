@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from avlib import InputError
 from avlib.run import pipeline
 from avlib.run.cli import main
-from avlib.run.params import Parameters
+from avlib.run.params import NAMES, Parameters
 from avlib.run.pipeline import (
     Lines,
     RunFailed,
@@ -169,6 +169,13 @@ def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
     assert as_markdown(table) == ("| system | AV | fold |\n| :-- | --: | --: |\n| IA1 | 81.7 | 3 |\n| best |  |  |\n")
 
 
+def test_runs_of_all_fold_schemes_are_found_and_told_apart(tmp_path):
+    for scheme, accuracy in (("paper", 71), ("luna", 73)):
+        finished_run(tmp_path, {"AV": accuracy}, fold_scheme=scheme, fold=2)
+    table = result_table(finished_runs(tmp_path)).set_index("fold_scheme")
+    assert (table.loc["paper", "AV"], table.loc["luna", "AV"]) == (71, 73)
+
+
 def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
     folders = [
         finished_run(tmp_path, {"AV": 92, "A": 25, "V": 41}, dropout="none"),
@@ -232,7 +239,7 @@ def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
 
 def test_the_list_of_parameters_names_them_all():
     listed = CliRunner().invoke(main, ["parameters"])
-    assert [line.split()[0] for line in listed.output.splitlines()[:17]] == list(Parameters.model_fields)
+    assert [line.split()[0] for line in listed.output.splitlines()[: len(NAMES)]] == list(NAMES)
 
 
 def test_the_command_starts_without_importing_torch_or_papermill():

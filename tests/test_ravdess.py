@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.data.ravdess import EMOTIONS, find_trials, folds, parse_name, relabel, split
+from avlib.data.ravdess import EMOTIONS, FOLDS, find_trials, folds, parse_name, relabel, split
 
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
 
@@ -160,10 +160,70 @@ def test_a_split_gives_positions_whatever_the_index_of_the_table_is():
     assert {name: list(rows) for name, rows in parts.items()} == {"train": [1, 4], "validation": [2], "test": [0, 3]}
 
 
-@pytest.mark.parametrize("wrong", [lambda: split(pd.DataFrame({"actor": [1]}), 9), lambda: folds("x")])
-def test_an_unknown_fold_or_scheme_is_an_input_error(wrong):
-    with pytest.raises(InputError, match="choose one of"):
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        (lambda: split(pd.DataFrame({"actor": [1]}), 9), "fold is 9; it must be a whole number from 0 to 4 in"),
+        (lambda: split(pd.DataFrame({"actor": [1]}), 1, "authors"), "fold is 1; it must be 0, the only one in"),
+        (lambda: folds("x"), "choose one of paper, authors, luna, loso, groups"),
+        (lambda: split(pd.DataFrame({"actor": [1, 2, 3, 4]}), 0, "groups"), "at least 5 actors, this corpus has 4"),
+    ],
+)
+def test_an_unknown_fold_or_scheme_is_an_input_error(wrong, says):
+    with pytest.raises(InputError, match=says):
         wrong()
+
+
+def sets(scheme, actors=range(1, 25)):
+    """The actors of every part of every fold: {(fold, part): set}."""
+    return {key: set(rows["actor"]) for key, rows in folds(scheme, actors).groupby(["fold", "part"])}
+
+
+@pytest.mark.parametrize("scheme", FOLDS)
+def test_every_scheme_has_its_folds_and_every_fold_each_actor_in_one_part(scheme):
+    table = folds(scheme, range(1, 25))
+    assert sorted(set(table["fold"])) == list(range(FOLDS[scheme]))
+    assert not table.duplicated(["fold", "actor"]).any() and len(table) == 24 * FOLDS[scheme]
+    assert (table.groupby("fold")["part"].nunique() == 3).all()
+
+
+def test_the_authors_scheme_is_the_split_of_the_released_weights():
+    authors, paper = sets("authors"), sets("paper")
+    assert authors == {key: actors for key, actors in paper.items() if key[0] == 0}
+
+
+def test_the_luna_scheme_is_the_published_one_and_validates_on_the_next_fold():
+    published = [{2, 5, 14, 15, 16}, {3, 6, 7, 13, 18}, {10, 11, 12, 19, 20}, {8, 17, 21, 23, 24}, {1, 4, 9, 22}]
+    luna = sets("luna")
+    assert [luna[fold, "test"] for fold in range(5)] == published
+    assert [luna[fold, "validation"] for fold in range(5)] == published[1:] + published[:1]
+
+
+def test_leaving_one_speaker_out_tests_each_alone_and_validates_on_the_two_after():
+    loso = sets("loso")
+    assert [loso[fold, "test"] for fold in range(24)] == [{actor} for actor in range(1, 25)]
+    assert loso[0, "validation"] == {2, 3} and loso[22, "validation"] == {24, 1} and loso[23, "validation"] == {1, 2}
+    assert all(len(loso[fold, "validation"] & WOMEN) == 1 for fold in range(24))
+
+
+@pytest.mark.parametrize("names", [range(100, 131), [f"film {k}" for k in range(31)]])
+def test_groups_of_any_name_and_size_are_each_tested_once_in_folds_of_about_equal_size(names):
+    rng = np.random.default_rng(0)
+    clips = pd.DataFrame({"actor": np.repeat(np.array(names), rng.integers(1, 40, 31))}).sample(frac=1, random_state=0)
+    parts = [split(clips, fold, "groups") for fold in range(5)]
+    assert sorted(np.concatenate([part["test"] for part in parts])) == list(range(len(clips)))
+    for fold, part in enumerate(parts):
+        actors = {name: set(clips["actor"].iloc[rows]) for name, rows in part.items()}
+        assert (
+            not actors["train"] & (actors["test"] | actors["validation"]) and not actors["test"] & actors["validation"]
+        )
+        assert abs(len(part["test"]) - len(clips) / 5) < 40
+        np.testing.assert_array_equal(part["validation"], parts[(fold + 1) % 5]["test"])
+
+
+def test_groups_do_not_depend_on_the_order_of_the_clips():
+    actors = list("cabbdaaeeefghhh")
+    pd.testing.assert_frame_equal(folds("groups", actors), folds("groups", reversed(actors)))
 
 
 def test_seven_classes_leave_neutral_out():

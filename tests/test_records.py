@@ -44,6 +44,14 @@ def test_the_run_folder_is_named_after_system_dropout_fold_and_seed(config, tmp_
     folder = run_folder(config(fusion="lt", heads=4, dropout="noise", fold=3, seed=5))
     assert folder == tmp_path / "runs/toy/lt4-noise/fold3-seed5"
     assert not folder.exists()
+    assert run_folder(config(fold_scheme="loso", fold=23)).name == "loso-fold23-seed1"
+
+
+def test_a_run_from_before_a_parameter_was_added_had_its_default(config):
+    record = start_run(config(), "abc").record
+    del record["parameters"]["fold_scheme"]
+    write_json(run_folder(config()) / "run.json", record)
+    check_same_run(config())
 
 
 def test_a_new_run_records_what_it_was_made_with(config):

@@ -15,6 +15,7 @@ from avlib.data.media import (
     Window,
     cut_window,
     duration,
+    is_cropped,
     is_silent,
     place_window,
     probe,
@@ -111,12 +112,24 @@ def _faces(path: str, window: Window, size: int, protocol: str) -> tuple[np.ndar
     pictures = read_frames(path, window.frame_times, bt601=protocol == "authors")
     if not len(pictures):
         raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
+    boxes, confidence = _boxes(path, pictures)
+    faces = np.zeros((len(window.frame_times), size, size, 3), np.uint8)
+    faces[: len(pictures)] = crop_faces(pictures, boxes, size)
+    return faces[..., ::-1] if protocol == "authors" else faces, confidence
+
+
+def _boxes(path: str, pictures: np.ndarray) -> tuple[np.ndarray, float]:
+    """Where the face is in each picture, (n, 4), and the mean confidence of those that show one.
+
+    What the authors have cropped is a face from edge to edge; its confidence is not known.
+    """
+    count, height, width = pictures.shape[:3]
+    if is_cropped(path):
+        return np.tile([0, 0, width, height], (count, 1)), float("nan")
     boxes, confidence = _detector().detect(pictures)
     if not confidence.any():
-        raise InputError(f"no face found in any of the {len(pictures)} frames of {Path(path).name}")
-    faces = np.zeros((len(window.frame_times), size, size, 3), np.uint8)
-    faces[: len(pictures)] = crop_faces(pictures, fill_boxes(boxes), size)
-    return faces[..., ::-1] if protocol == "authors" else faces, float(confidence[confidence > 0].mean())
+        raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
+    return fill_boxes(boxes), float(confidence[confidence > 0].mean())
 
 
 @cache

@@ -1,10 +1,8 @@
 """From the name of a dataset to its store: where the files lie, and who makes what is missing."""
 
-import fcntl
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import avlib
 from avlib import InputError
 from avlib.data.ravdess import find_trials
 from avlib.data.store import Store, build_store
+from avlib.files import alone
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def _make_toy(root: Path) -> None:
 class Dataset:
     """How a dataset is read, and made where it can be."""
 
-    find: Callable  # root -> (trials, problems)
+    find: Callable  # (root, protocol=) -> (trials, problems)
     make: Callable | None  # root -> None; None for a dataset that only its owners can give
 
 
@@ -77,8 +76,8 @@ def preprocess(
     """
     path = store_path(dataset, data_root, frames=frames, image_size=image_size, protocol=protocol)
     root = ensure_corpus(dataset, data_root)
-    with _alone(path.parent):
-        trials, problems = DATASETS[dataset].find(root)
+    with alone(path.parent):
+        trials, problems = DATASETS[dataset].find(root, protocol=protocol)
         settings = {"frames": frames, "image_size": image_size, "protocol": protocol}
         return build_store(path, trials, problems, **settings, workers=workers, progress=progress)
 
@@ -87,7 +86,7 @@ def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
     """The folder of a dataset's files; the toy corpus is drawn there where it is missing."""
     root, source = corpus_root(dataset, data_root), DATASETS[dataset]
     if source.make:
-        with _alone(avlib.DATA / "stores"):
+        with alone(avlib.DATA / "stores"):
             source.make(root)
     return root
 
@@ -106,12 +105,3 @@ def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:
     if dataset not in DATASETS:
         raise InputError(f"there is no dataset '{dataset}': choose one of {', '.join(DATASETS)}")
     return (Path(data_root).expanduser() if data_root else avlib.DATA / dataset).resolve()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process makes a store in this folder: of several runs started at once, one makes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -27,7 +27,7 @@ CLIP_COLUMNS = [
     *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition"),
     *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
-]
+]  # and, in protocol authors, `copies` (1 or 2): as how many clips of the original code it counts
 MODALITY = {"faces": "has_video", "mfcc": "has_audio"}  # array -> the column that says whether its row holds anything
 DIED = "the process that read this clip was ended from outside or by a fault in a decoder: the clip is left out"
 
@@ -220,7 +220,8 @@ class _Draft:
         problems = pd.DataFrame([*problems.to_dict("records"), *noted], columns=PROBLEM_COLUMNS)
         if not usable:
             raise InputError(f"no clip of the corpus can be used; the first problem is: {problems['reason'].iloc[0]}")
-        clips = pd.concat([trials, pd.DataFrame(records)], axis=1)[CLIP_COLUMNS].iloc[usable]
+        columns = [*CLIP_COLUMNS, *({"copies"} & {*trials.columns})]
+        clips = pd.concat([trials, pd.DataFrame(records)], axis=1)[columns].iloc[usable]
         clips = clips.reset_index(drop=True).astype({"has_audio": bool, "has_video": bool})
         self.arrays.clear()
         for name, column in MODALITY.items():

@@ -1,11 +1,11 @@
-"""The command `avlib`: run a file of parameters, show the table of all runs, list the parameters."""
+"""The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from avlib import OUTPUTS, InputError, __version__
+from avlib import DATA, OUTPUTS, InputError, __version__
 
 
 class Refused(click.ClickException):
@@ -92,6 +92,32 @@ def parameters() -> None:
     click.echo("\n0 stands for the dataset's own:")
     for dataset, values in DATASETS.items():
         click.echo(f"{dataset:<9}{', '.join(f'{name} {value}' for name, value in values.items())}")
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["ravdess"]))
+@click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Whose clips, such as 1-3,7.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=DATA / "ravdess",
+    metavar="FOLDER",
+    help="Where the corpus goes; data/ravdess unless given.",
+)
+def download(dataset: str, actors: str, folder: Path) -> None:
+    """Fetch the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
+
+    All 24 actors are about 13.6 GB, and as much again unpacked. What is there already is not fetched again.
+    """
+    from avlib.data import download as source
+
+    try:
+        root = source.download_ravdess(folder, source.parse_actors(actors), source.RECORD, echo=click.echo)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on where it stopped") from None
+    where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
+    click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ DATASETS = {
 MUST_BE = {
     "data_root": "the path of a folder",
     "heads": "a whole number from 1",
-    "fold": "a whole number from 0 to 4",
+    "fold": "a whole number from 0 to 4, or as many as fold_scheme has",
     "seed": "a whole number from 0 to 4294967295",
     "epochs": "a whole number from 1",
     "batch_size": "a whole number from 2",
@@ -39,7 +39,8 @@ MUST_BE = {
 
 @cache
 def choices() -> dict[str, tuple]:
-    """The values allowed for each parameter that has a list of them; fusion and dropout as their modules list them."""
+    """The values allowed for each parameter that has a list of them; some as the module that knows them lists them."""
+    from avlib.data.ravdess import FOLDS
     from avlib.dropout import DROPOUTS
     from avlib.fusion import FUSIONS
 
@@ -48,6 +49,7 @@ def choices() -> dict[str, tuple]:
         "fusion": tuple(FUSIONS),
         "dropout": tuple(DROPOUTS),
         "classes": (8, 7),
+        "fold_scheme": tuple(FOLDS),
         "device": ("auto", "cpu", "cuda"),
         "protocol": ("paper", "authors"),
     }
@@ -84,7 +86,8 @@ class Parameters(BaseModel):
     heads: Whole = Field(1, ge=1, description="heads in each cross-attention")
     dropout: str = Field("softhard", description="modality dropout in training")
     classes: Whole = Field(8, description="emotions; 7 leaves neutral out")
-    fold: Whole = Field(0, ge=0, le=4, description="which split of the actors")
+    fold_scheme: str = Field("paper", description="how the actors are dealt out to folds")
+    fold: Whole = Field(0, ge=0, description="which split of the actors")
     seed: Whole = Field(1, ge=0, lt=2**32, description="one for everything random")
     epochs: Whole = Field(0, ge=1, description="passes over the training clips")
     batch_size: Whole = Field(0, ge=2, description="clips, before dropout multiplies them")
@@ -105,7 +108,7 @@ class Parameters(BaseModel):
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0], values)) from None
 
-    @field_validator("dataset", "fusion", "dropout", "classes", "device", "protocol")
+    @field_validator("dataset", "fusion", "dropout", "classes", "fold_scheme", "device", "protocol")
     @classmethod
     def _is_a_choice(cls, value, info):
         if value not in choices()[info.field_name]:
@@ -114,9 +117,12 @@ class Parameters(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self):
+        from avlib.data.ravdess import FOLDS, fold_range
         from avlib.fusion import check_heads
 
         check_heads(self.fusion, self.heads)
+        if self.fold >= FOLDS[self.fold_scheme]:
+            raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
         if self.protocol == "authors" and self.dataset != "ravdess":

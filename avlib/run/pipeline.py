@@ -23,7 +23,7 @@ from avlib.run.records import check_same_run, run_folder, write_table
 
 NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
 CONDITIONS = ("AV", "A", "V", "M")
-COLUMNS = ("dataset", "system", "dropout", "fold", "seed", *CONDITIONS, "epochs", "minutes")
+COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, "epochs", "minutes")
 TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS"}
 
 Echo = Callable[[str], None]
@@ -86,7 +86,7 @@ def plan(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         if folders.count(folder) > 1:
             raise InputError(
                 f"two runs of the grid would share the folder {folder}; "
-                "list values of fusion, heads, dropout, fold and seed only, which its name tells apart"
+                "list values of fusion, heads, dropout, fold_scheme, fold and seed only, which its name tells apart"
             )
     return runs
 
@@ -150,17 +150,18 @@ def _escaped(path: Path) -> str:
 
 def finished_runs(outputs_root: Path) -> list[Path]:
     """The folders under `outputs_root` that hold an evaluated run, by name."""
-    return sorted(path.parent for path in outputs_root.glob("*/*/fold*-seed*/metrics.json"))
+    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/metrics.json"))
 
 
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
-    """A row per run: dataset, system (such as IA1), dropout, fold, seed, accuracy of AV, A, V and M in percent, epochs
-    and minutes; for the toy corpus a last row with what is best reachable.
+    """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, accuracy of AV, A, V and M in
+    percent, epochs and minutes; for the toy corpus a last row with what is best reachable.
     """
     rows = [_result(Path(folder)) for folder in folders]
     table = pd.DataFrame(rows, columns=COLUMNS)
     if any(row["dataset"] == "toy" and row["classes"] == 8 for row in rows):  # known for all eight emotions
-        table.loc[len(table)] = {"dataset": "toy", "system": "best reachable", "dropout": ""} | _reachable()
+        names = {"dataset": "toy", "system": "best reachable", "dropout": "", "fold_scheme": ""}
+        table.loc[len(table)] = names | _reachable()
     numbers = dict.fromkeys((*CONDITIONS, "minutes"), "float64") | dict.fromkeys(("fold", "seed", "epochs"), "Int64")
     return table.astype(numbers)
 
@@ -174,6 +175,7 @@ def _result(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is no evaluated run: {Path(error.filename).name} is missing") from None
     row = {name: record["parameters"][name] for name in ("dataset", "dropout", "fold", "seed", "epochs", "classes")}
     row["system"] = _system(record["parameters"])
+    row["fold_scheme"] = record["parameters"].get("fold_scheme", "paper")
     row |= {name: scores["accuracy"] for name, scores in metrics["conditions"].items()}
     row["M"] = metrics.get("M", {}).get("accuracy")
     return row | {"minutes": sum(record["seconds"].values()) / 60}

@@ -54,9 +54,13 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 
 
 def run_folder(config: "Parameters") -> Path:
-    """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`."""
+    """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`.
+
+    The last part begins with the fold scheme where it is not `paper`, as in `loso-fold<k>-seed<s>`.
+    """
     system = f"{config.fusion}{config.heads}-{config.dropout}"
-    return config.outputs_root / config.dataset / system / f"fold{config.fold}-seed{config.seed}"
+    scheme = "" if config.fold_scheme == "paper" else f"{config.fold_scheme}-"
+    return config.outputs_root / config.dataset / system / f"{scheme}fold{config.fold}-seed{config.seed}"
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def _difference(old: dict[str, Any], config: "Parameters", fingerprint: str | No
     but : names that may differ. More epochs than before are no difference: a run is continued with them.
     """
     for name, value in config.model_dump(mode="json", exclude=set(but)).items():
-        was = old["parameters"].get(name)
+        was = old["parameters"].get(name, type(config).model_fields[name].default)  # a run from before it was added
         longer = name == "epochs" and isinstance(was, int) and value > was
         if value != was and not longer:
             return f"{name} {was}, not {value}"

@@ -1,0 +1,230 @@
+"""RAVDESS from its official record: archives fetched, checked and unpacked, each once (Livingstone & Russo, 2018).
+
+The record says the name, the size, the checksum and the address of every archive. Fetched ones stay in `archives/` of
+the corpus' folder and may be deleted once they are unpacked: `archives/unpacked.json` remembers what came out of them.
+"""
+
+import json
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from avlib import InputError
+from avlib.data.ravdess import FIELDS, SUFFIXES, parse_name
+from avlib.files import alone, replacing
+
+RECORD = "https://zenodo.org/api/records/1188976"
+SOUND = "Audio_Speech_Actors_01-24.zip"  # of all actors
+PICTURES = "Video_Speech_Actor_{:02d}.zip"  # of one
+ACTORS = range(1, FIELDS["actor"] + 1)
+
+TIMEOUT = 30  # seconds without an answer
+RETRIES = 2  # after a broken connection or a wrong checksum
+BLOCK = 2**20  # bytes read at once
+
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of the record."""
+
+    name: str
+    size: int  # bytes
+    checksum: str  # with its kind: md5:...
+    url: str
+
+
+def parse_actors(text: str) -> list[int]:
+    """The actors in a text such as `1-3,7`, ascending. Raises InputError where it is none, or names one beyond 24."""
+    actors = set()
+    for piece in text.split(","):
+        found = re.fullmatch(r"\s*([0-9]{1,2})\s*(?:-\s*([0-9]{1,2})\s*)?", piece)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not ACTORS[0] <= first <= last <= ACTORS[-1]:
+            raise InputError(f"actors is '{text}'; it must be numbers from 1 to 24 and ranges of them, such as 1-3,7")
+        actors |= {*range(first, last + 1)}
+    return sorted(actors)
+
+
+def download_ravdess(
+    folder: Path | str,
+    actors: Iterable[int] = ACTORS,
+    record: str = RECORD,
+    *,
+    progress: bool = True,
+    echo: Echo = lambda line: None,
+) -> Path:
+    """The folder with the speech of some actors, sound and picture, as `avlib.data.ravdess.find_trials` reads it.
+
+    What is there already is neither fetched nor unpacked again. Killed at any moment, the next call goes on where this
+    one stopped, and no archive and no clip is ever there by half.
+
+    record : address of the record's JSON in Zenodo's form        echo : gets a line on what will be done
+    Raises InputError where the server, an archive or the disk does not allow it.
+    """
+    folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
+    wanted = {SOUND: actors} | {PICTURES.format(actor): [actor] for actor in actors}
+    try:
+        with alone(folder / "archives"):
+            memory = _Memory(folder)
+            missing = {name: those for name, those in wanted.items() if not memory.holds(name, those)}
+            if missing:
+                _complete(folder, missing, _archives(record, missing), memory, progress, echo)
+    except OSError as error:
+        raise InputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+    echo(f"{folder} holds the speech of {len(actors)} actors")
+    return folder
+
+
+def _complete(
+    folder: Path, missing: dict[str, list[int]], archives: list[Archive], memory: "_Memory", progress: bool, echo: Echo
+) -> None:
+    """Fetches and unpacks what is missing, one archive after the other."""
+    for stray in (folder / "archives").glob("tmp*"):  # pooch's, of a call that was killed
+        stray.unlink()
+    size = sum(archive.size for archive in archives)
+    unfetched = sum(archive.size for archive in archives if not (folder / "archives" / archive.name).exists())
+    echo(f"RAVDESS (CC BY-NC-SA 4.0), {len(archives)} archives of {_bytes(size)}, goes to {folder}")
+    echo(f"to be fetched: {_bytes(unfetched)}; unpacked, it takes about {_bytes(size)} more")
+    _refuse_full_disk(folder, unfetched + size)
+    for archive in archives:
+        path = _fetch(archive, folder / "archives", progress)
+        memory.add(archive.name, _unpack(path, folder, missing[archive.name], progress))
+
+
+def _archives(record: str, names: Iterable[str]) -> list[Archive]:
+    """What the record says of some of its files."""
+    try:
+        answer = requests.get(record, timeout=TIMEOUT)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise InputError(f"{record}, the record of RAVDESS, cannot be read: {_cause(error)}") from None
+    try:
+        listed = {
+            file["key"]: Archive(file["key"], int(file["size"]), file["checksum"], file["links"]["self"])
+            for file in json.loads(answer.text)["files"]
+        }
+        return [listed[name] for name in names]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is not the record of RAVDESS as expected: it lacks {error}") from None
+
+
+def _fetch(archive: Archive, folder: Path, progress: bool) -> Path:
+    """The path of an archive of the right checksum; fetched unless it is there."""
+    pooch.get_logger().setLevel("ERROR")  # what it has to say is in the bar and in our errors
+    source = pooch.create(
+        folder, "", registry={archive.name: archive.checksum}, urls={archive.name: archive.url}, retry_if_failed=RETRIES
+    )
+    with tqdm(desc=archive.name, total=archive.size, unit="B", unit_scale=True, disable=not progress) as bar:
+        fetcher = pooch.HTTPDownloader(progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT)
+        try:
+            return Path(source.fetch(archive.name, downloader=fetcher))
+        except requests.RequestException as error:
+            reason = f"{_cause(error)}; the same command goes on where it stopped"
+            raise InputError(f"{archive.url} cannot be fetched: {reason}") from None
+        except ValueError:  # pooch's word for a wrong checksum
+            reason = f"its checksum is not {archive.checksum}, which the record says; nothing of it is kept"
+            raise InputError(f"{archive.url} did not come as it should: {reason}") from None
+
+
+def _unpack(path: Path, folder: Path, actors: Collection[int], progress: bool) -> dict[str, int]:
+    """The clips of some actors, unpacked from an archive into a folder: name below it -> bytes.
+
+    Raises InputError, before anything is written, where the archive holds a link or a path that leads outside.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                _refuse_outside(member, path.name)
+            members = [member for member in members if _actor(member.filename) in actors]
+            lacking = sorted({*actors} - {_actor(member.filename) for member in members})
+            if lacking:
+                raise InputError(f"{path} holds no clip of actor {lacking[0]}")
+            _refuse_full_disk(folder, sum(member.file_size for member in members))
+            for member in tqdm(members, f"unpacking {path.name}", unit="clip", disable=not progress):
+                with (
+                    replacing(folder / member.filename) as temporary,
+                    archive.open(member) as packed,
+                    open(temporary, "wb") as file,
+                ):
+                    shutil.copyfileobj(packed, file, BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} cannot be unpacked: {error}") from None
+    return {member.filename: member.file_size for member in members}
+
+
+def _refuse_outside(member: zipfile.ZipInfo, archive: str) -> None:
+    """Raises InputError for a member that is a link, or whose path leads out of the folder it is unpacked into."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in member.filename:
+        raise InputError(f"{archive} holds '{member.filename}', which leads outside: nothing of it is unpacked")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"{archive} holds '{member.filename}', which is a link: nothing of it is unpacked")
+
+
+def _actor(name: str) -> int | None:
+    """The actor of the clip of that name; None where it is no clip."""
+    path = PurePosixPath(name)
+    try:
+        return parse_name(path.stem)["actor"] if path.suffix.lower() in SUFFIXES else None
+    except InputError:
+        return None
+
+
+class _Memory:
+    """What was unpacked from which archive, in a file that is written after every one."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.path = folder, folder / "archives" / "unpacked.json"
+        try:
+            self.unpacked: dict[str, dict[str, int]] = json.loads(self.path.read_text())
+        except (FileNotFoundError, ValueError):
+            self.unpacked = {}
+
+    def holds(self, archive: str, actors: Collection[int]) -> bool:
+        """Whether clips of all these actors were unpacked from an archive, and lie there in their full size."""
+        sizes = self.unpacked.get(archive, {})
+        broken = {_actor(name) for name, size in sizes.items() if not _is_whole(self.folder / name, size)}
+        return {*actors} <= {_actor(name) for name in sizes} - broken
+
+    def add(self, archive: str, files: dict[str, int]) -> None:
+        self.unpacked[archive] = self.unpacked.get(archive, {}) | files
+        with replacing(self.path) as temporary:
+            temporary.write_text(json.dumps(self.unpacked, indent=0))
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    """Raises InputError where the disk of a folder has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(f"{folder} needs {_bytes(needed)}, but its disk has {_bytes(free)} free: give another folder")
+
+
+def _bytes(count: float) -> str:
+    """A number of bytes to be read, such as `13.6 GB`."""
+    power = min(len(f"{count:.0f}") - 1, 11) // 3
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+
+
+def _cause(error: requests.RequestException) -> str:
+    """What went wrong between here and the server, in a few words."""
+    if error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"the server is silent for {TIMEOUT} s"
+    return "there is no connection, or it broke off"
