@@ -44,8 +44,8 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, depending on where the file stops making sense
         foreign = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"holds {foreign[1]}, which is no weight: nothing in it was executed" if foreign else "is damaged"
-        raise InputError(f"{path} {what}; it must be a checkpoint by torch.save") from None
+        what = f"holds {foreign[1]}, which is no weight" if foreign else "is damaged or no checkpoint by torch.save"
+        raise InputError(f"{path} {what}; nothing in it was executed") from None
     weights = held.get("state_dict", held) if isinstance(held, dict) else held
     if not isinstance(weights, dict) or not weights:
         raise InputError(f"{path} holds no state dict, but a {type(weights).__name__} of another kind")
