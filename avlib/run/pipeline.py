@@ -86,7 +86,7 @@ def plan(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         if folders.count(folder) > 1:
             raise InputError(
                 f"two runs of the grid would share the folder {folder}; "
-                "list values of fusion, heads, dropout, fold and seed only, which its name tells apart"
+                "list values of fusion, heads, dense_head, dropout, fold and seed only, which its name tells apart"
             )
     return runs
 
@@ -182,7 +182,8 @@ def _result(folder: Path) -> dict[str, Any]:
 def _system(parameters: dict[str, Any]) -> str:
     """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone."""
     alone = parameters["fusion"] in ("audio", "video")
-    return parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+    name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+    return f"{name} dense" if parameters.get("dense_head") else name
 
 
 def _reachable() -> dict[str, float]:
