@@ -21,9 +21,12 @@ class InputError(ValueError):
 
 # Loaded on first use, so that `import avlib` costs nothing beyond the standard library.
 _LAZY = {
+    "authors_state_dict": "avlib.authors",
     "build_model": "avlib.model",
     "drop_modality": "avlib.dropout",
     "FUSIONS": "avlib.fusion",
+    "load_authors_checkpoint": "avlib.authors",
+    "load_efficientface": "avlib.authors",
     "modality_dropout": "avlib.dropout",
     "load_run": "avlib.run.records",
 }

@@ -1,8 +1,17 @@
 """Dot-product attention between two modalities, with its weights as a result (paper, equations 1 to 3)."""
 
+from typing import NamedTuple
+
 import torch
 from timm.layers import Mlp
 from torch import nn
+
+
+class Output(NamedTuple):
+    """What a network says and what it looked at."""
+
+    logits: torch.Tensor  # (B, classes)
+    attention: dict[str, torch.Tensor]  # by name, as in fusion.py; empty where nothing is exchanged
 
 
 def attention_weights(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -63,18 +72,33 @@ class CrossAttention(nn.Module):
         return self.project(mixed.transpose(1, 2).flatten(2)), weights
 
 
+class ConvolutionalMlp(nn.Sequential):
+    """An MLP that also sees the step before and the step after: (B, T, width) to the same."""
+
+    def __init__(self, width: int, hidden_features: int):
+        super().__init__(
+            nn.Conv1d(width, hidden_features, 3, padding="same"),
+            nn.GELU(),
+            nn.Conv1d(hidden_features, width, 3, padding="same"),
+        )
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return super().forward(steps.transpose(1, 2)).transpose(1, 2)
+
+
 class TransformerBlock(nn.Module):
     """Figure 2: cross-attention, then a residual MLP, each behind a layer norm. Shapes as in `CrossAttention`.
 
     The paper calls the block standard; the authors' code, followed here, has no residual around the attention.
+    With the same sequence as query and key it is a block of self-attention.
     """
 
-    def __init__(self, query_width: int, key_width: int, width: int, heads: int):
+    def __init__(self, query_width: int, key_width: int, width: int, heads: int, mlp: type[nn.Module] = Mlp):
         super().__init__()
         self.norm_query, self.norm_key = nn.LayerNorm(query_width), nn.LayerNorm(key_width)
         self.attention = CrossAttention(query_width, key_width, width, heads)
         self.norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, hidden_features=2 * width)
+        self.mlp = mlp(width, hidden_features=2 * width)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mixed, weights = self.attention(self.norm_query(query), self.norm_key(key))

@@ -1,12 +1,23 @@
-"""The names that weights have in the authors' code, so that their checkpoints and ours can be compared and exchanged.
+"""Weights under the names that they have in other people's code, so that checkpoints can be taken over and given back.
 
-Source of the names: katerynaCh/multimodal-emotion-recognition, models/multimodalcnn.py and models/transformer_timm.py.
+Three formats: the authors' own (katerynaCh/multimodal-emotion-recognition), EfficientFace's (zengqunzhao/EfficientFace)
+and MULT's (yaohungt/Multimodal-Transformer).
 """
+
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from avlib.fusion import LateTransformer
+from avlib import InputError
+from avlib.checkpoints import Weights, check_weights, checksum, read_weights
+from avlib.fusion import FUSIONS
+from avlib.model import AudiovisualNet, build_model
+from avlib.mult import Mult
+
+# The entry by which a checkpoint of each of the authors' three systems is known.
+SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
+MULT_SIGNS = ("proj_a.weight", "proj_v.weight", "out_layer.weight")  # one of MULT by these, and its sizes too
 
 _QUARTERS = [
     (f"local.quarters.{quarter}.{ours}.", f"local.{theirs[:-2]}{quarter + 1}{theirs[-2:]}.")
@@ -48,20 +59,54 @@ _RENAMES = [
 ]
 
 
+_MULT_RENAMES = [
+    ("dense.hidden.", "proj1."),
+    ("dense.output.", "proj2."),
+    ("classifier.", "out_layer."),
+    ("exchange.project_audio.", "proj_a."),
+    ("exchange.project_video.", "proj_v."),
+    ("exchange.video_to_audio.", "trans_a_with_v."),
+    ("exchange.audio_to_video.", "trans_v_with_a."),
+    ("exchange.audio_to_audio.", "trans_a_mem."),
+    ("exchange.video_to_video.", "trans_v_mem."),
+    (".attention.", ".self_attn."),
+    (".hidden.", ".fc1."),
+    (".output.", ".fc2."),
+    (".norm_attention.", ".layer_norms.0."),
+    (".norm_mlp.", ".layer_norms.1."),
+    (".norm.", ".layer_norm."),
+]
+
+
+def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
+    for ours, theirs in renames:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _fusion(net: nn.Module) -> str:
+    """The name of the net's fusion; InputError where the authors' code has no such system."""
+    name = next((name for name, entry in FUSIONS.items() if type(getattr(net, "fusion", None)) is entry), "")
+    if name not in SIGNS:
+        other = name or type(net).__name__
+        raise InputError(f"the authors' code has fusion {', '.join(SIGNS)}, and no '{other}'")
+    if not isinstance(net.dense, nn.Identity):
+        raise InputError("the authors' code has no dense head: only a net built with dense_head=False fits it")
+    return name
+
+
 def authors_name(net: nn.Module, name: str) -> str:
     """What the authors' code calls the entry `name` of `net`; their attention is av, va in lt and av1, va1 in it, ia.
 
     They stack keys over values in one matrix `kv`; what we hold apart keeps the ending `key` or `value` here.
     """
-    suffix = "." if isinstance(net.fusion, LateTransformer) else "1."
+    suffix = SIGNS[_fusion(net)].split(".")[0].removeprefix("av") + "."
     for ours, theirs in (("video_to_audio.", "av" + suffix), ("audio_to_video.", "va" + suffix)):
         name = name.replace("fusion.exchange." + ours, theirs).replace("fusion." + ours, theirs)
-    for ours, theirs in _RENAMES:
-        name = name.replace(ours, theirs)
-    return name
+    return _renamed(name, _RENAMES)
 
 
-def to_authors(net: nn.Module, entries: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+def to_authors(net: nn.Module, entries: Weights | None = None) -> Weights:
     """The weights of `net` (lt, it or ia) under the authors' names; what they have and never use is left out.
 
     entries : other tensors by our names, such as gradients, in place of the weights
@@ -75,7 +120,7 @@ def to_authors(net: nn.Module, entries: dict[str, torch.Tensor] | None = None) -
     return theirs
 
 
-def from_authors(net: nn.Module, theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def from_authors(net: nn.Module, theirs: Weights) -> Weights:
     """The state dict for `net` (lt, it or ia) from the authors' one `theirs` (names without `module.`)."""
     ours = {}
     for name in net.state_dict():
@@ -86,3 +131,106 @@ def from_authors(net: nn.Module, theirs: dict[str, torch.Tensor]) -> dict[str, t
         else:
             ours[name] = theirs[other]
     return ours
+
+
+def authors_state_dict(net: AudiovisualNet) -> Weights:
+    """The weights of `net` (lt, it or ia) in the authors' names, all that their `load_state_dict` asks for.
+
+    Zeros stand for what their network holds and never uses: a classifier on each branch and, in `ia`, values and their
+    projection. Raises InputError for a net that their code has not.
+    """
+    theirs = to_authors(net)
+    classes, pooled = net.classifier.weight.shape
+    zeros = net.classifier.weight.new_zeros
+    for branch in ("audio_model", "visual_model"):
+        theirs[f"{branch}.classifier_1.0.weight"] = zeros(classes, pooled // 2)
+        theirs[f"{branch}.classifier_1.0.bias"] = zeros(classes)
+    for name in [name for name in theirs if name.endswith(".q.weight")]:
+        width, projection = len(theirs[name]), name.replace(".q.weight", ".proj")
+        theirs.setdefault(f"{projection}.weight", zeros(width, width))
+        theirs.setdefault(f"{projection}.bias", zeros(width))
+    return theirs
+
+
+def _system(path: Path, theirs: Weights) -> tuple[str, int]:
+    """Fusion and number of classes of one of the authors' checkpoints."""
+    fusion = next((fusion for fusion, sign in SIGNS.items() if sign in theirs), None)
+    if fusion is None:
+        raise InputError(f"{path} is no checkpoint of the authors' network: it lacks {' or '.join(SIGNS.values())}")
+    shape = theirs["classifier_1.0.weight"].shape if "classifier_1.0.weight" in theirs else ()
+    if len(shape) != 2 or shape[0] < 2:
+        raise InputError(f"{path} is no checkpoint of the authors' network: it lacks a matrix classifier_1.0.weight")
+    return fusion, shape[0]
+
+
+def load_authors_checkpoint(path: str | Path, heads: int = 1) -> AudiovisualNet:
+    """The network in one of the authors' checkpoints (`.pth`), in eval mode on the CPU.
+
+    Fusion and classes are read from it. heads : in each attention; they leave no trace in the weights
+    Raises InputError where the file is no such checkpoint, naming the first mismatch, and where `heads` does not fit.
+    """
+    path, theirs = read_weights(path)
+    fusion, classes = _system(path, theirs)
+    net = build_model(fusion, heads, classes)
+    _take_authors(net, path, theirs)
+    return net.eval()
+
+
+def _take_authors(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
+    whose = f"the authors' network with fusion {_fusion(net)} and {len(net.classifier.weight)} classes"
+    check_weights(path, theirs, authors_state_dict(net), whose)
+    net.load_state_dict(from_authors(net, theirs))
+
+
+def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
+    """Nothing; the net's face network now has the weights of one of EfficientFace's checkpoints (`.pth.tar`).
+
+    Its last layer, of 7, 8 or 12,666 classes, is left out: what enters our net are the features in front of it.
+    Raises InputError where the file is no such checkpoint, naming the first mismatch, and where the net sees no faces.
+    """
+    _take_efficientface(net, *read_weights(path))
+
+
+def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
+    faces = getattr(net.video, "efficientface", None)
+    if faces is None:
+        raise InputError(f"{path} is of no use to a net without EfficientFace in it")
+    names = {name: _renamed(f"video.efficientface.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
+    theirs = {name: weight for name, weight in theirs.items() if not name.startswith("fc.")}
+    check_weights(path, theirs, {names[name]: weight for name, weight in faces.state_dict().items()}, "EfficientFace")
+    faces.load_state_dict({name: theirs[names[name]] for name in names})
+
+
+def load_mult(path: str | Path) -> Mult:
+    """The audiovisual MULT in a state dict of MULT's own names, in eval mode on the CPU; sizes are read from it.
+
+    Raises InputError where the file holds no such state dict, naming the first mismatch.
+    """
+    path, theirs = read_weights(path)
+    theirs = {name: weight for name, weight in theirs.items() if not name.endswith((".version", "._float_tensor"))}
+    sizes = [theirs[name].shape if name in theirs else () for name in MULT_SIGNS]
+    if not all(len(shape) > 1 for shape in sizes):
+        raise InputError(f"{path} is no state dict of MULT: it lacks matrices called {', '.join(MULT_SIGNS)}")
+    audio, video, outputs = sizes
+    net = Mult(audio[1], video[1], outputs[0])
+    names = {name: _renamed(name, _MULT_RENAMES) for name in net.state_dict()}
+    whose = "MULT for audio and video alone, with its 5 layers"
+    check_weights(path, theirs, {names[name]: weight for name, weight in net.state_dict().items()}, whose)
+    net.load_state_dict({name: theirs[names[name]] for name in names})
+    return net.eval()
+
+
+def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
+    """One line on the weights that the net now has from a file: whose they are, from where, and the file's SHA-256.
+
+    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes
+    Raises InputError where the file is neither, naming the first mismatch.
+    """
+    path, theirs = read_weights(path)
+    if any(sign in theirs for sign in SIGNS.values()):
+        _take_authors(net, path, theirs)
+        what = "all weights"
+    else:
+        _take_efficientface(net, path, theirs)
+        what = "EfficientFace's weights"
+    return f"{what} from {path}, sha256 {checksum(path)}"

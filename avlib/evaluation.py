@@ -9,6 +9,8 @@ from torch import nn
 from avlib import InputError
 from avlib.batches import Clips, colours_last
 from avlib.dropout import drop_modality
+from avlib.fusion import FUSIONS
+from avlib.fusion import FUSIONS
 from avlib.training import precision
 
 MISSING = {"AV": None, "A": "video", "V": "audio"}  # the modality that each condition goes without
@@ -107,7 +109,8 @@ def attention(net: nn.Module, clips: Clips, batch_size: int = 32) -> dict[str, n
     Raises InputError where there is none to collect: no clips, or a fusion that exchanges nothing.
     """
     if not net.fusion.widths:
-        raise InputError(f"{type(net.fusion).__name__} has no attention to look at: choose fusion lt, it or ia")
+        having = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)
+        raise InputError(f"{type(net.fusion).__name__} has no attention to look at: choose fusion {having}")
     if not len(clips):
         raise InputError("no clip has both modalities: attention needs something to compare")
     net.eval()

@@ -4,7 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avlib.attention import CrossAttention, Similarity, TransformerBlock, attention_vector, attention_weights
+from avlib.attention import (
+    ConvolutionalMlp,
+    CrossAttention,
+    Similarity,
+    TransformerBlock,
+    attention_vector,
+    attention_weights,
+)
 
 
 def test_attention_weights_reproduce_torch():
@@ -68,3 +75,24 @@ def test_a_transformer_block_without_mlp_and_values_returns_its_projection_bias(
     torch.nn.init.zeros_(block.mlp.fc2.bias)
     mixed, _ = block(torch.randn(2, 5, 6), torch.randn(2, 7, 10))  # nothing of the query passes: no residual around it
     torch.testing.assert_close(mixed, block.attention.project.bias.expand(2, 5, 6))
+
+
+def test_a_convolutional_mlp_whose_outer_taps_are_zero_is_an_mlp():
+    ours, theirs = (
+        ConvolutionalMlp(6, hidden_features=10),
+        torch.nn.Sequential(torch.nn.Linear(6, 10), torch.nn.GELU(), torch.nn.Linear(10, 6)),
+    )
+    with torch.no_grad():
+        for convolution, linear in ((ours[0], theirs[0]), (ours[2], theirs[2])):
+            convolution.weight[..., [0, 2]] = 0
+            linear.weight.copy_(convolution.weight[..., 1])
+            linear.bias.copy_(convolution.bias)
+    steps = torch.randn(2, 5, 6)
+    torch.testing.assert_close(ours(steps), theirs(steps))
+
+
+def test_a_block_of_convolutions_sees_two_steps_to_either_side_in_its_mlp():
+    block = TransformerBlock(6, 10, 6, heads=1, mlp=ConvolutionalMlp)
+    query, key = torch.randn(1, 9, 6, requires_grad=True), torch.randn(1, 7, 10)
+    block(query, key)[0][0, 4].sum().backward()
+    assert query.grad.abs().sum(dim=(0, 2)).nonzero().flatten().tolist() == [2, 3, 4, 5, 6]

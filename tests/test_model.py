@@ -1,24 +1,55 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 import avlib
 from avlib import FUSIONS, InputError, build_model
+from avlib.attention import Similarity
 from avlib.efficientface import EfficientFace, shuffle_channels
 from avlib.encoders import audio_seconds
+from avlib.fusion import check_heads
+from avlib.mult import Mult, ResidualDense, future_mask
 
 # Trainable parameters with 8 classes: EfficientFace, two branches, fusion and classifier, counted on paper below.
-PARAMETERS = {"lt": 2_043_486, "it": 1_936_350, "ia": 1_815_646, "audio": 225_864, "video": 1_552_926}
+PARAMETERS = {
+    "lt": 2_043_486,
+    "it": 1_936_350,
+    "ia": 1_815_646,
+    "tav": 2_041_182,
+    "tva": 2_041_182,
+    "mlt": 2_308_190,
+    "mult": 2_016_254,
+    "cma": 2_045_534,
+    "audio": 225_864,
+    "video": 1_552_926,
+}
+EXCHANGING = [name for name, fusion in FUSIONS.items() if fusion.widths]
 
 
 def count(module):
     return sum(weight.numel() for weight in module.parameters())
 
 
+def table_in_the_docs():
+    """The rows of the table in docs/systems.md: system, its cells in order."""
+    lines = (avlib.ROOT / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    return {cells[0].strip("`"): cells for cells in rows}
+
+
 def test_no_fusion_is_missing_from_the_parameter_table():
     assert set(PARAMETERS) == set(FUSIONS)
+
+
+def test_the_docs_have_a_full_row_for_every_system_with_its_parameters():
+    rows = table_in_the_docs()
+    assert list(rows) == list(FUSIONS)
+    for name, cells in rows.items():
+        assert len(cells) == 5 and all(cells), f"{name}: a cell is empty"
+        assert int(cells[3].replace(" ", "")) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("fusion", PARAMETERS)
@@ -36,29 +67,130 @@ def test_intermediate_attention_adds_only_queries_and_keys():
     assert count(build_model("ia").fusion) == 128 * 128 + 64 * 128 + 64 * 64 + 128 * 64
 
 
+def test_a_block_of_one_direction_has_the_parameters_of_its_convolutions():
+    attention = 4 * 128 * 128 + 128  # query, key, value, projection and the bias of the last
+    convolutions = 3 * 128 * 256 + 256 + 3 * 256 * 128 + 128
+    assert count(build_model("tav").fusion) == attention + convolutions + 3 * 2 * 128  # and three norms
+
+
+def test_mlt_adds_a_block_to_each_branch_of_late_transformer():
+    block = 4 * 128 * 128 + 128 + 128 * 256 + 256 + 256 * 128 + 128 + 3 * 2 * 128
+    assert count(build_model("mlt").fusion) == 4 * block and count(build_model("lt").fusion) == 2 * block
+
+
+def test_mult_has_the_parameters_of_four_transformers_of_five_layers():
+    layer = 4 * (30 * 30 + 30) + 30 * 120 + 120 + 120 * 30 + 30 + 2 * 2 * 30
+    dense = 2 * (60 * 60 + 60)
+    assert count(Mult(74, 35, 1)) == 30 * (74 + 35) + 4 * (5 * layer + 2 * 30) + dense + 60 + 1
+    assert count(build_model("mult").fusion) == 30 * 2 * 128 + 4 * (5 * layer + 2 * 30) + dense
+
+
+@pytest.mark.parametrize("fusion, pooled", [("ia", 256), ("it", 256), ("cma", 512), ("tav", 128), ("audio", 128)])
+def test_a_dense_head_adds_two_layers_of_the_pooled_width(fusion, pooled):
+    assert count(build_model(fusion, dense_head=True)) == PARAMETERS[fusion] + 2 * (pooled * pooled + pooled)
+
+
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_system_returns_logits_and_named_attention(fusion, heads):
-    if heads > 1 and not FUSIONS[fusion].widths:
-        pytest.skip(f"{fusion} has no attention to split into heads")
+    if heads > 1 and (not FUSIONS[fusion].widths or FUSIONS[fusion].own_heads):
+        pytest.skip(f"{fusion} has no attention that could be split into {heads} heads")
     B, Tv = 2, 3
     output = build_model(fusion, heads, classes=7, image_size=64)(torch.randn(B, 10, 156), torch.rand(B, Tv, 3, 64, 64))
-    Ta = 144 if fusion == "lt" else 150
-    shapes = {name: tuple(tensor.shape) for name, tensor in output.attention.items()}
-    maps = {"video_to_audio": (B, heads, Ta, Tv), "audio_to_video": (B, heads, Tv, Ta)}
-    vectors = {"video": (B, Tv), "audio": (B, Ta)}
+    Ta, H = 150 if fusion in ("it", "ia") else 144, FUSIONS[fusion].own_heads or heads
+    steps = {"audio": Ta, "video": Tv}
+    across, within = ("video_to_audio", "audio_to_video"), ("audio_to_audio", "video_to_video")
+    directions = {
+        **dict.fromkeys(("lt", "it", "ia", "cma"), across),
+        **dict.fromkeys(("mlt", "mult"), across + within),
+        **{"tav": across[1:], "tva": across[:1], "audio": (), "video": ()},
+    }
+    expected = {}
+    for direction in directions[fusion]:
+        key, query = direction.split("_to_")
+        expected[direction] = (B, H, steps[query], steps[key])
+    if fusion == "ia":
+        expected |= {"video": (B, Tv), "audio": (B, Ta)}
     assert output.logits.shape == (B, 7)
-    assert shapes == {"audio": {}, "video": {}, "ia": maps | vectors}.get(fusion, maps)
+    assert {name: tuple(tensor.shape) for name, tensor in output.attention.items()} == expected
 
 
-@pytest.mark.parametrize("fusion", ["lt", "it", "ia"])
+@pytest.mark.parametrize("fusion", EXCHANGING)
 def test_attention_over_the_keys_sums_to_one(fusion):
-    attention = (
-        build_model(fusion, 4, image_size=64).eval()(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).attention
-    )
-    for name in ("video_to_audio", "audio_to_video"):
-        total = attention[name].sum(dim=-1)
+    net = build_model(fusion, FUSIONS[fusion].own_heads or 4, image_size=64).eval()
+    maps = {
+        name: weights
+        for name, weights in net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).attention.items()
+        if "_to_" in name
+    }
+    assert set(maps) & {"video_to_audio", "audio_to_video"}
+    for total in (weights.sum(dim=-1) for weights in maps.values()):
         torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_widths_of_a_fusion_are_those_of_all_its_attentions(fusion):
+    modules = list(build_model(fusion).fusion.modules())
+    widths = {module.query.out_features for module in modules if isinstance(module, Similarity)}
+    widths |= {module.embed_dim for module in modules if isinstance(module, torch.nn.MultiheadAttention)}
+    assert set(FUSIONS[fusion].widths) == widths
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_heads_are_accepted_where_they_divide_every_attention_width(fusion):
+    own, widths = FUSIONS[fusion].own_heads, FUSIONS[fusion].widths
+    for heads in range(1, 9):
+        fits = heads in (1, own) if own else heads == 1 if not widths else all(width % heads == 0 for width in widths)
+        if fits:
+            assert check_heads(fusion, heads) == (own or heads)
+        else:
+            with pytest.raises(InputError, match=f"heads is {heads}"):
+                check_heads(fusion, heads)
+
+
+def test_every_parameter_of_every_system_is_trained():
+    for fusion in FUSIONS:
+        net = build_model(fusion, image_size=64)
+        net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.square().sum().backward()
+        assert not [name for name, weight in net.named_parameters() if weight.grad is None], fusion
+
+
+@pytest.mark.parametrize("fusion", EXCHANGING)
+@pytest.mark.parametrize("missing", ["audio", "video"])
+def test_gradients_are_finite_without_a_modality(fusion, missing):
+    net = build_model(fusion, image_size=64)
+    audio, video = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
+    net(audio * (missing != "audio"), video * (missing != "video")).logits.square().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in net.parameters())
+
+
+def test_without_audio_tav_cannot_tell_one_clip_from_another():
+    net = build_model("tav", image_size=64).eval()
+    logits = net(torch.zeros(5, 10, 156), torch.rand(5, 3, 3, 64, 64)).logits
+    torch.testing.assert_close(logits, logits[:1].expand(5, -1))
+    heard = net(torch.randn(5, 10, 156), torch.rand(5, 3, 3, 64, 64)).logits
+    assert not torch.allclose(heard, heard[:1].expand(5, -1))
+
+
+def test_statistics_are_pooled_as_numpy_computes_them():
+    audio, video = torch.randn(2, 128, 7), torch.randn(2, 128, 5)
+    pooled = build_model("cma").fusion.pool(audio, video).numpy()
+    parts = [part for steps in (audio.numpy(), video.numpy()) for part in (steps.mean(-1), steps.std(-1))]
+    np.testing.assert_allclose(pooled, np.concatenate(parts, axis=1), atol=1e-4)
+
+
+def test_a_residual_dense_head_of_zeros_passes_everything_on():
+    head = ResidualDense(7)
+    torch.nn.init.zeros_(head.output.weight)
+    torch.nn.init.zeros_(head.output.bias)
+    pooled = torch.randn(2, 7)
+    assert torch.equal(head(pooled), pooled)
+
+
+def test_a_query_of_mult_sees_as_many_keys_ahead_as_the_lengths_differ_by():
+    assert future_mask(2, 2, "cpu").tolist() == [[False, True], [False, False]]
+    assert future_mask(2, 4, "cpu").tolist() == [[False, False, False, True], [False, False, False, False]]
+    assert not future_mask(5, 2, "cpu").any()
 
 
 def test_without_video_the_attention_over_video_is_even_in_intermediate_attention():
@@ -119,6 +251,9 @@ def support(stage, step):
         ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia"),
         ({"heads": 3}, "heads is 3, which does not divide the attention width of fusion 'ia' \\(64 and 128\\)"),
         ({"heads": 0}, "heads is 0"),
+        ({"fusion": "tav", "heads": 3}, "the attention width of fusion 'tav' \\(128\\): choose one of 1, 2, 4"),
+        ({"fusion": "mult", "heads": 4}, "heads is 4, but fusion 'mult' has 5 heads by design: leave heads at 1"),
+        ({"fusion": "mult", "dense_head": True}, "fusion 'mult' has a dense head by design: leave it at false"),
         ({"fusion": "audio", "heads": 4}, "has no attention: leave heads at 1"),
         ({"image_size": 100}, "choose a multiple of 32 from 64"),
         ({"image_size": 32}, "choose a multiple of 32 from 64"),
@@ -144,7 +279,7 @@ def test_a_model_can_be_used_without_the_wings_being_installed():
     ]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-        "import torch, avlib, avlib.training, avlib.evaluation\n"
+        "import torch, avlib, avlib.authors, avlib.training, avlib.evaluation\n"
         "net = avlib.build_model('ia', image_size=64)\n"
         "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
     )

@@ -94,8 +94,8 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     [
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
         ({"zzz": 1}, "unknown parameter 'zzz'; `avlib parameters` lists the known ones"),
-        ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia, audio, video"),
-        ({"fusion": "vidoe"}, "fusion is 'vidoe'; choose one of lt, it, ia, audio, video: did you mean 'video'?"),
+        ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia, tav, tva, mlt, mult, cma, audio, video"),
+        ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),
         ({"dropout": False}, "dropout is False; choose one of none, hard, soft, softhard, noise"),
         ({"dataset": ["toy"]}, "dataset is ['toy']; choose one of toy, ravdess: did you mean 'toy'?"),
         ({"classes": 9}, "classes is 9; choose one of 8, 7"),
@@ -122,6 +122,8 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"frames": 1}, "frames is 1; it must be a whole number from 2"),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 4294967295"),
         ({"resume": "perhaps"}, "resume is 'perhaps'; it must be true or false"),
+        ({"dense_head": "maybe"}, "dense_head is 'maybe'; it must be true or false"),
+        ({"pretrained": 3}, "pretrained is 3; it must be the path of a file"),
         ({"data_root": 3}, "data_root is 3; it must be the path of a folder"),
     ],
 )
@@ -132,10 +134,27 @@ def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):
 def test_what_does_not_fit_together_is_refused_with_one_sentence(monkeypatch):
     assert refusal(heads=3).startswith("heads is 3, which does not divide the attention width of fusion 'ia'")
     assert refusal(fusion="audio", heads=2).startswith("heads is 2, but fusion 'audio' has no attention")
+    assert refusal(fusion="mult", heads=4).startswith("heads is 4, but fusion 'mult' has 5 heads by design")
+    assert refusal(fusion="mult", dense_head=True).startswith("dense_head is true, but fusion 'mult' has a dense head")
+    assert refusal(pretrained="/no/where.pth").startswith("pretrained is /no/where.pth, which is no file")
     assert refusal(protocol="authors").startswith("protocol is 'authors', which is about ravdess")
     assert refusal(dataset="ravdess", data_root="/no/where").startswith("data_root is /no/where, which is no folder")
     monkeypatch.setattr("avlib.run.params._device", lambda: "cpu")
     assert refusal(device="cuda").startswith("device is 'cuda', but PyTorch finds no CUDA device")
+
+
+def test_mult_has_its_own_heads_whether_they_are_given_or_not():
+    for config in (Parameters(fusion="mult"), Parameters(fusion="mult", heads=5)):
+        assert config.heads == 5
+        assert ("heads", "5", "default") in config.rows()
+
+
+def test_a_file_of_weights_is_found_from_the_workbook_and_may_be_none(tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    assert Parameters(pretrained=str(weights)).pretrained == str(weights)
+    assert Parameters(pretrained="README.md").pretrained == str(ROOT / "README.md")
+    assert ("pretrained", '""', "default") in Parameters().rows()
 
 
 def test_auto_is_the_device_that_there_is(monkeypatch):

@@ -54,6 +54,11 @@ def test_a_run_from_before_a_parameter_was_added_had_its_default(config):
     check_same_run(config())
 
 
+def test_a_dense_head_is_part_of_the_systems_name_and_mult_has_its_own_heads(config, tmp_path):
+    assert run_folder(config(fusion="it", dense_head=True)) == tmp_path / "runs/toy/it1-dense-softhard/fold0-seed1"
+    assert run_folder(config(fusion="mult")) == tmp_path / "runs/toy/mult5-softhard/fold0-seed1"
+
+
 def test_a_new_run_records_what_it_was_made_with(config):
     parameters = config(epochs=3)
     run = start_run(parameters, "abc")
@@ -162,6 +167,29 @@ def test_an_untrained_run_names_the_command_that_trains_it(config):
         open_run(config(fusion="lt", fold=2))
 
 
+def test_a_run_older_than_a_parameter_is_continued_with_its_default_and_refused_with_another(config):
+    run = start_run(config(epochs=3), "abc")
+    leave_artefacts(run.folder)
+    write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
+    for name in ("dense_head", "pretrained"):
+        del run.record["parameters"][name]
+    write_json(run.folder / "run.json", run.record)
+    assert open_run(config(), "abc").record == run.record
+    assert start_run(config(epochs=3), "abc").resumed
+    write_json(run.folder / "run.json", run.record)
+    with pytest.raises(InputError, match="pretrained , not "):
+        check_same_run(config(epochs=3, pretrained=__file__))
+
+
+def test_a_run_from_pretrained_weights_is_evaluated_without_naming_them(config):
+    run = start_run(config(epochs=3, pretrained=__file__), "abc")
+    leave_artefacts(run.folder)
+    write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
+    assert open_run(config(), "abc").record == run.record
+    with pytest.raises(InputError, match="pretrained"):
+        start_run(config(epochs=3), "abc")
+
+
 def test_a_trained_run_opens_whatever_it_was_trained_for_and_on_no_other_input(config):
     run = start_run(config(epochs=3, learning_rate=0.02), "abc")
     leave_artefacts(run.folder)
@@ -181,9 +209,14 @@ def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
         open_run(config())
 
 
-def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config):
-    run = start_run(config(fusion="lt", heads=2, classes=7), "abc")
-    net = build_model(fusion="lt", heads=2, classes=7, image_size=64).eval()
+@pytest.mark.parametrize(
+    "system",
+    [{"fusion": "lt", "heads": 2, "classes": 7}, {"fusion": "ia", "dense_head": True}, {"fusion": "mult"}],
+    ids=lambda system: system["fusion"],
+)
+def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config, system):
+    run = start_run(config(**system), "abc")
+    net = build_model(**system, image_size=64).eval()
     save_file(net.state_dict(), run.folder / "model.safetensors")
     audio, video = torch.randn(2, 10, 47), torch.rand(2, 3, 3, 64, 64)
     loaded = load_run(run.folder)

@@ -26,6 +26,8 @@ MUST_BE = {
     "data_root": "the path of a folder",
     "heads": "a whole number from 1",
     "fold": "a whole number from 0 to 4, or as many as fold_scheme has",
+    "dense_head": "true or false",
+    "pretrained": "the path of a file",
     "seed": "a whole number from 0 to 4294967295",
     "epochs": "a whole number from 1",
     "batch_size": "a whole number from 2",
@@ -67,9 +69,15 @@ def _folder(value: Any) -> Any:
     return ROOT / Path(value).expanduser() if isinstance(value, str) else value
 
 
+def _file(value: Any) -> Any:
+    """An absolute path as text, or "" for none; a relative one starts at the workbook."""
+    return str(_folder(value)) if isinstance(value, str) and value else value
+
+
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+File = Annotated[str, BeforeValidator(_file)]
 
 
 class Parameters(BaseModel):
@@ -83,7 +91,9 @@ class Parameters(BaseModel):
     dataset: str = Field("toy", description="the corpus")
     data_root: Folder = Field("", description="folder of the corpus; '' is data/<dataset>")
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
-    heads: Whole = Field(1, ge=1, description="heads in each cross-attention")
+    heads: Whole = Field(1, ge=1, validate_default=True, description="heads in each cross-attention")
+    dense_head: bool = Field(False, description="two more layers before the classifier, as MULT has them")
+    pretrained: File = Field("", description="EfficientFace's or the authors' checkpoint; '' is fresh weights")
     dropout: str = Field("softhard", description="modality dropout in training")
     classes: Whole = Field(8, description="emotions; 7 leaves neutral out")
     fold_scheme: str = Field("paper", description="how the actors are dealt out to folds")
@@ -115,14 +125,23 @@ class Parameters(BaseModel):
             raise ValueError("not one of the choices")
         return value
 
+    @field_validator("heads")
+    @classmethod
+    def _suits_the_fusion(cls, heads, info):
+        from avlib.fusion import check_heads
+
+        return check_heads(info.data["fusion"], heads) if "fusion" in info.data else heads
+
     @model_validator(mode="after")
     def _fits_together(self):
         from avlib.data.ravdess import FOLDS, fold_range
-        from avlib.fusion import check_heads
+        from avlib.fusion import check_dense_head
 
-        check_heads(self.fusion, self.heads)
+        check_dense_head(self.fusion, self.dense_head)
         if self.fold >= FOLDS[self.fold_scheme]:
             raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
+        if self.pretrained and not Path(self.pretrained).is_file():
+            raise ValueError(f"pretrained is {self.pretrained}, which is no file (a relative path starts at {ROOT})")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
         if self.protocol == "authors" and self.dataset != "ravdess":
@@ -136,12 +155,14 @@ class Parameters(BaseModel):
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and origin (default, dataset default or given) of every parameter, in order."""
+        from avlib.fusion import check_heads
+
         usual = {name: field.default for name, field in type(self).model_fields.items()}
-        usual |= _stand_ins(self.dataset)
+        usual |= _stand_ins(self.dataset) | {"heads": check_heads(self.fusion, usual["heads"])}
         rows = []
         for name, value in self:
             default = "dataset default" if name in (*DATASETS[self.dataset], "data_root") else "default"
-            rows.append((name, str(value), default if value == usual[name] else "given"))
+            rows.append((name, str(value) or '""', default if value == usual[name] else "given"))
         return rows
 
     def __repr__(self) -> str:
@@ -182,8 +203,9 @@ def _filled(values: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(error: dict[str, Any], values: dict[str, Any]) -> str:
     """One sentence for an entry of pydantic's list of errors about these values."""
-    if not error["loc"]:  # raised by `_fits_together`, a sentence already
-        return str(error["ctx"]["error"])
+    cause = error.get("ctx", {}).get("error")
+    if not error["loc"] or isinstance(cause, InputError):  # raised by us about several of them, a sentence already
+        return str(cause)
     name = error["loc"][0]
     said = f"{name} is {values[name]!r}"
     if name in MUST_BE:

@@ -86,7 +86,8 @@ def plan(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         if folders.count(folder) > 1:
             raise InputError(
                 f"two runs of the grid would share the folder {folder}; "
-                "list values of fusion, heads, dropout, fold_scheme, fold and seed only, which its name tells apart"
+                "list values of fusion, heads, dense_head, dropout, fold_scheme, fold and seed only, "
+                "which its name tells apart"
             )
     return runs
 
@@ -106,8 +107,8 @@ def run_pipeline(
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     for name in notebooks:
-        if name == "attention" and not FUSIONS[config.fusion].widths:
-            echo(f"attention: left out, fusion {config.fusion} has none")
+        if name == "attention" and not FUSIONS[config.fusion].mutual:
+            echo(f"attention: left out, since in {config.fusion} the modalities do not attend to each other")
             continue
         echo(f"{name}: {folder / name}.ipynb")
         _execute(name, config, set(parameters), folder / f"{name}.ipynb", echo)
@@ -184,7 +185,8 @@ def _result(folder: Path) -> dict[str, Any]:
 def _system(parameters: dict[str, Any]) -> str:
     """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone."""
     alone = parameters["fusion"] in ("audio", "video")
-    return parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+    name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+    return f"{name} dense" if parameters.get("dense_head") else name
 
 
 def _reachable() -> dict[str, float]:

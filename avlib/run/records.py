@@ -35,7 +35,12 @@ ARTEFACTS = (
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
 RESULTS = ("predictions.parquet", "metrics.json", "figures")  # of the artefacts, those made after training
 MAY_CHANGE = ("device", "resume", "outputs_root", "data_root")  # parameters that a run may change and still go on
-ONLY_TRAIN = ("epochs", "batch_size", "learning_rate")  # parameters that a trained model no longer asks for
+ONLY_TRAIN = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "pretrained",
+)  # parameters that a trained model no longer asks for
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -56,9 +61,10 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 def run_folder(config: "Parameters") -> Path:
     """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`.
 
-    The last part begins with the fold scheme where it is not `paper`, as in `loso-fold<k>-seed<s>`.
+    A dense head adds `-dense` to the system's name: `ia1-dense-softhard`. The last part begins with the fold scheme
+    where it is not `paper`, as in `loso-fold<k>-seed<s>`.
     """
-    system = f"{config.fusion}{config.heads}-{config.dropout}"
+    system = f"{config.fusion}{config.heads}{'-dense' if config.dense_head else ''}-{config.dropout}"
     scheme = "" if config.fold_scheme == "paper" else f"{config.fold_scheme}-"
     return config.outputs_root / config.dataset / system / f"{scheme}fold{config.fold}-seed{config.seed}"
 
@@ -139,7 +145,7 @@ def open_run(config: "Parameters", fingerprint: str | None = None) -> Run:
         raise InputError(f"{folder} was trained with {difference}: give what it was trained with, or train anew")
     wanted, done = record["parameters"]["epochs"], _epochs_done(folder)
     if done < wanted:  # the weights are there from the first epoch on
-        trained = config.model_copy(update={name: record["parameters"][name] for name in ONLY_TRAIN})
+        trained = config.model_copy(update={name: _was(record, name, config) for name in ONLY_TRAIN})
         raise InputError(f"{folder} was trained for {done} of {wanted} epochs; go on with {_train_command(trained)}")
     return Run(folder, record, resumed=True)
 
@@ -170,7 +176,7 @@ def load_run(path: str | Path) -> "nn.Module":
     if not record or not (folder / "model.safetensors").exists():
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
     wanted = {name: record["parameters"][name] for name in ("fusion", "heads", "classes", "image_size")}
-    net = build_model(**wanted)
+    net = build_model(**wanted, dense_head=record["parameters"].get("dense_head", False))  # older runs do not say
     try:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
@@ -197,13 +203,18 @@ def _difference(old: dict[str, Any], config: "Parameters", fingerprint: str | No
     but : names that may differ. More epochs than before are no difference: a run is continued with them.
     """
     for name, value in config.model_dump(mode="json", exclude=set(but)).items():
-        was = old["parameters"].get(name, type(config).model_fields[name].default)  # a run from before it was added
+        was = _was(old, name, config)
         longer = name == "epochs" and isinstance(was, int) and value > was
         if value != was and not longer:
             return f"{name} {was}, not {value}"
     if fingerprint not in (None, old["fingerprint"]):
         return f"other data (fingerprint {old['fingerprint']}, not {fingerprint})"
     return ""
+
+
+def _was(old: dict[str, Any], name: str, config: "Parameters") -> Any:
+    """The value of a parameter in an old run; its default where the run is older than the parameter."""
+    return old["parameters"].get(name, type(config).model_fields[name].default)
 
 
 def _new_record(config: "Parameters", fingerprint: str) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""MULT without language: the multimodal transformer of reference 14 (Tsai et al., ACL 2019) on audio and video.
+
+Its own projections, its own transformers, its own head: the "full MULT" of the paper's Table III. Source:
+yaohungt/Multimodal-Transformer, whose numbers this file reproduces; sizes and dropouts are its defaults.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from avlib.attention import Output
+
+WIDTH = 30  # channels inside
+HEADS = 5  # of 6 channels each
+LAYERS = 5
+EMBEDDING_DROPOUT, RESIDUAL_DROPOUT, HIDDEN_DROPOUT = 0.25, 0.1, 0.1
+MEMORY_DROPOUT = 0.1  # of attention weights in the memory transformers; the crossmodal ones have none
+
+
+def positions(steps: torch.Tensor) -> torch.Tensor:
+    """Sinusoids of each step's place, counted from 1, sines before cosines: (B, T, C) to (T, C).
+
+    The slowest wave is 10000 times as long as the fastest, with both included, unlike in "Attention is all you need".
+    """
+    _, T, C = steps.shape
+    waves = torch.exp(torch.arange(C // 2, device=steps.device) * (-math.log(10000) / (C // 2 - 1)))
+    angles = torch.arange(1, T + 1, device=steps.device)[:, None] * waves  # (T, C / 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def embed(steps: torch.Tensor) -> torch.Tensor:
+    """The steps (B, T, C) times √C plus their positions.
+
+    A step whose first channel is exactly 0 gets no position: MULT takes it for padding, and so every step of a missing
+    modality.
+    """
+    there = steps[..., :1] != 0  # (B, T, 1)   True = no padding
+    return steps * math.sqrt(steps.shape[-1]) + positions(steps) * there
+
+
+def future_mask(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Which keys a query must not see (queries, keys): True = hidden.
+
+    A query sees the keys up to its own index and as many more as the two lengths differ by: an index is not a time
+    where the modalities have different rates.
+    """
+    hidden = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return hidden.triu(1 + abs(keys - queries))
+
+
+class Layer(nn.Module):
+    """Attention to the key, then an MLP, each with a norm before and a residual around: (B, T, 30) to the same."""
+
+    def __init__(self, attention_dropout: float):
+        super().__init__()
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, dropout=attention_dropout, batch_first=True)
+        self.hidden, self.output = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.dropout, self.hidden_dropout = nn.Dropout(RESIDUAL_DROPOUT), nn.Dropout(HIDDEN_DROPOUT)
+        for linear in (self.hidden, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked, seen = self.norm_attention(query), self.norm_attention(key)
+        mask = future_mask(query.shape[1], key.shape[1], query.device)
+        mixed, weights = self.attention(asked, seen, seen, attn_mask=mask, average_attn_weights=False)
+        steps = query + self.dropout(mixed)
+        hidden = self.hidden_dropout(F.relu(self.hidden(self.norm_mlp(steps))))
+        return steps + self.dropout(self.output(hidden)), weights
+
+
+class Transformer(nn.Module):
+    """Five layers that ask the same key, or themselves: query (B, Tq, 30), key (B, Tk, 30) to (B, Tq, 30).
+
+    Also returns the attention weights (B, 5, Tq, Tk), mean over the layers; their rows sum to 1 in eval mode, whereas
+    in training they are what dropout has left of them.
+    """
+
+    def __init__(self, attention_dropout: float = 0.0):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(attention_dropout) for _ in range(LAYERS))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.dropout = nn.Dropout(EMBEDDING_DROPOUT)
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        steps, total = self.dropout(embed(query)), 0
+        key = key if key is None else self.dropout(embed(key))
+        for layer in self.layers:
+            steps, weights = layer(steps, steps if key is None else key)
+            total = total + weights
+        return self.norm(steps), total / LAYERS
+
+
+class MultExchange(nn.Module):
+    """Both branches projected to 30 channels, then what each asks of the other, then of itself (its memory).
+
+    audio : (B, audio_width, Ta)      video : (B, video_width, Tv)      returns (B, 30, Ta), (B, 30, Tv), attention
+    """
+
+    def __init__(self, audio_width: int, video_width: int):
+        super().__init__()
+        self.project_audio = nn.Conv1d(audio_width, WIDTH, 1, bias=False)
+        self.project_video = nn.Conv1d(video_width, WIDTH, 1, bias=False)
+        self.video_to_audio, self.audio_to_video = Transformer(), Transformer()
+        self.audio_to_audio, self.video_to_video = Transformer(MEMORY_DROPOUT), Transformer(MEMORY_DROPOUT)
+
+    def forward(self, audio: torch.Tensor, video: torch.Tensor):
+        audio, video = (
+            self.project_audio(audio).transpose(1, 2),
+            self.project_video(video).transpose(1, 2),
+        )  # (B, T, 30)
+        attention = {}
+        into_audio, attention["video_to_audio"] = self.video_to_audio(audio, video)
+        into_video, attention["audio_to_video"] = self.audio_to_video(video, audio)
+        into_audio, attention["audio_to_audio"] = self.audio_to_audio(into_audio)
+        into_video, attention["video_to_video"] = self.video_to_video(into_video)
+        return into_audio.transpose(1, 2), into_video.transpose(1, 2), attention
+
+
+def last_steps(audio: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+    """The last steps of both, which have seen all others: (B, 30, Ta), (B, 30, Tv) to (B, 60)."""
+    return torch.cat([audio[..., -1], video[..., -1]], dim=-1)
+
+
+class ResidualDense(nn.Module):
+    """Two dense layers and a residual around them, (B, width) to the same: the head in front of MULT's output layer."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.hidden, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return pooled + self.output(F.relu(self.hidden(pooled)))
+
+
+class Mult(nn.Module):
+    """The whole of it on sequences of features, for use without the branches of Table I.
+
+    audio : (B, Ta, audio_width)      video : (B, Tv, video_width)      logits : (B, outputs)
+    A missing modality is a tensor of zeros.
+    """
+
+    def __init__(self, audio_width: int = 74, video_width: int = 35, outputs: int = 1):
+        super().__init__()
+        self.exchange = MultExchange(audio_width, video_width)
+        self.dense = ResidualDense(2 * WIDTH)
+        self.classifier = nn.Linear(2 * WIDTH, outputs)
+
+    def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Output:
+        audio, video, attention = self.exchange(audio.transpose(1, 2), video.transpose(1, 2))
+        return Output(self.classifier(self.dense(last_steps(audio, video))), attention)
