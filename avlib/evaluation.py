@@ -10,7 +10,6 @@ from avlib import InputError
 from avlib.batches import Clips, colours_last
 from avlib.dropout import drop_modality
 from avlib.fusion import FUSIONS
-from avlib.fusion import FUSIONS
 from avlib.training import precision
 
 MISSING = {"AV": None, "A": "video", "V": "audio"}  # the modality that each condition goes without
