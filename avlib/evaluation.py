@@ -51,9 +51,12 @@ def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int,
     """One row per clip and condition: clip, actor, fold, condition, label, and one probability per class (p0, p1, …).
 
     A clip that lacks a modality in the data counts where the one it has is asked for: A needs sound, V needs a picture.
+    A condition that takes away all that the net reads, such as V for the audio branch alone, is left out.
     """
     tables = []
     for condition, (missing, fill) in conditions(dropout).items():
+        if net.fusion.modalities == (missing,):
+            continue
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition, label=clips.labels.numpy())
         chances = probabilities(net, clips, missing, fill, seed, batch_size)
         table[[f"p{k}" for k in range(chances.shape[1])]] = chances

@@ -84,9 +84,15 @@ def test_noise_is_drawn_from_the_seed(clips):
 
 def test_a_clip_without_video_counts_where_sound_is_asked_for_and_not_where_a_picture_is(clips):
     clips.table = clips.table.assign(has_video=[True] * 3 + [False] * 7)
-    rows = predict(build_model("audio"), clips, dropout="none", fold=2, seed=1)
+    rows = predict(build_model("ia", image_size=64), clips, dropout="none", fold=2, seed=1)
     assert rows.condition.value_counts().to_dict() == {"AV": 10, "A": 10, "A noise": 10, "V": 3, "V noise": 3}
     assert set(rows.fold) == {2}
+
+
+@pytest.mark.parametrize("fusion, left_out", [("audio", "V"), ("video", "A")])
+def test_one_branch_alone_is_not_asked_about_the_other_modality(fusion, left_out, clips):
+    asked = set(predict(build_model(fusion, image_size=64), clips, dropout="none", fold=0, seed=1).condition)
+    assert {"AV", "A", "V"} - asked == {left_out}
 
 
 def test_attention_is_collected_for_all_clips_in_order(clips):
