@@ -187,6 +187,14 @@ def test_a_residual_dense_head_of_zeros_passes_everything_on():
     assert torch.equal(head(pooled), pooled)
 
 
+def test_mult_works_alone_on_sequences_of_features():
+    B, Ta, Tv = 2, 11, 7
+    output = Mult(audio_width=5, video_width=3, outputs=2)(torch.randn(B, Ta, 5), torch.randn(B, Tv, 3))
+    assert output.logits.shape == (B, 2)
+    assert output.attention["video_to_audio"].shape == (B, 5, Ta, Tv)
+    assert output.attention["audio_to_video"].shape == (B, 5, Tv, Ta)
+
+
 def test_a_query_of_mult_sees_as_many_keys_ahead_as_the_lengths_differ_by():
     assert future_mask(2, 2, "cpu").tolist() == [[False, True], [False, False]]
     assert future_mask(2, 4, "cpu").tolist() == [[False, False, False, True], [False, False, False, False]]

@@ -4,6 +4,7 @@ Weights and inputs come from parity/formula.py: a function of each entry's name 
 """
 
 from ast import literal_eval
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,10 @@ def keep_the_statistics_of_the_next_batch(net):
             module.momentum = 1.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def threads():
+@contextmanager
+def threads(number):
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(number)
     yield
     torch.set_num_threads(before)
 
@@ -54,9 +55,10 @@ def run(request):
     net.load_state_dict(from_authors(net, given((name, value.shape) for name, value in to_authors(net).items())))
     keep_the_statistics_of_the_next_batch(net)
     audio, video, labels = (torch.as_tensor(array) for array in clips())
-    logits = net.train()(audio, video).logits
-    loss = nn.functional.cross_entropy(logits, labels)
-    loss.backward()
+    with threads(THREADS):
+        logits = net.train()(audio, video).logits
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
     return f"{fusion}{heads}", net.eval(), audio, video, logits.detach(), loss.detach()
 
 
