@@ -93,6 +93,8 @@ def metrics(predictions: pd.DataFrame) -> dict:
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
     """How many clips of each emotion (rows) were taken for each (columns) in one condition: (classes, classes)."""
     rows = predictions[predictions.condition == condition]
+    if rows.empty:  # a condition that no clip counts in
+        return np.zeros((classes, classes), int)
     return confusion_matrix(rows.label, decided(rows), labels=range(classes))
 
 

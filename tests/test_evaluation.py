@@ -49,6 +49,10 @@ def test_the_confusion_matrix_has_truth_in_rows(predictions):
     assert confusion(predictions, "V", 3).tolist() == [[0, 4, 0], [1, 1, 0], [0, 0, 1]]
 
 
+def test_a_condition_without_clips_has_an_empty_confusion_matrix(predictions):
+    assert confusion(predictions[predictions.condition != "V"], "V", 3).tolist() == [[0] * 3] * 3
+
+
 def test_per_emotion_accuracy_is_the_recall_of_each_emotion(predictions):
     shares = per_emotion(predictions, ["calm", "happy", "sad"]).set_index(["emotion", "condition"]).accuracy
     assert shares["calm", "V"] == 0 and shares["happy", "V"] == 50 and shares["sad", "V"] == 100
@@ -76,7 +80,7 @@ def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips)
 
 
 def test_noise_is_drawn_from_the_seed(clips):
-    net = build_model("audio").eval()
+    net = build_model("ia", image_size=64).eval()
     one, again, other = (predict(net, clips, dropout="noise", fold=0, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
