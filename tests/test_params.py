@@ -70,7 +70,7 @@ def test_every_parameter_says_what_it_may_be():
 
 def test_zero_and_empty_text_stand_for_the_defaults_of_the_dataset(tmp_path):
     toy = Parameters(epochs=0, frames=0, data_root="", outputs_root="")
-    assert (toy.epochs, toy.batch_size, toy.image_size, toy.frames) == (12, 16, 64, 6)
+    assert (toy.epochs, toy.batch_size, toy.image_size, toy.frames) == (14, 16, 64, 6)
     assert (toy.data_root, toy.outputs_root) == (DATA / "toy", OUTPUTS)
     ravdess = Parameters(dataset="ravdess", data_root=str(tmp_path), epochs=7)
     assert (ravdess.epochs, ravdess.batch_size, ravdess.image_size, ravdess.frames) == (7, 8, 224, 15)
@@ -84,7 +84,7 @@ def test_a_relative_path_starts_at_the_workbook(tmp_path, monkeypatch):
 
 def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     config = Parameters(learning_rate="4e-2", heads=4.0, fold="3", epochs="0", resume="false", classes="7", frames=None)
-    assert (config.learning_rate, config.heads, config.fold, config.epochs) == (0.04, 4, 3, 12)
+    assert (config.learning_rate, config.heads, config.fold, config.epochs) == (0.04, 4, 3, 14)
     assert (config.resume, config.classes, config.frames) == (False, 7, 6)
     assert type(config.heads) is int
 

@@ -123,7 +123,7 @@ def test_nothing_is_written_where_a_run_may_not_start(workbook):
     assert not (workbook / "runs").exists()
     folder = finished_run(workbook / "runs", {"AV": 50})
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    with pytest.raises(InputError, match="epochs 12, not 3"):
+    with pytest.raises(InputError, match="epochs 14, not 3"):
         run_pipeline({"epochs": 3, "outputs_root": str(workbook / "runs")}, notebooks=("train",))
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 

@@ -94,7 +94,7 @@ def test_more_epochs_continue_a_run_without_the_results_of_fewer(config):
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"learning_rate": 0.02}, "learning_rate 0.1, not 0.02"),
+        ({"learning_rate": 0.02}, "learning_rate 0.06, not 0.02"),
         ({"epochs": 2}, "epochs 3, not 2"),
         ({"frames": 7}, "frames 6, not 7"),
     ],
