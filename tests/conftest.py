@@ -8,9 +8,12 @@ os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # stores of 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import avlib
 from avlib.data.store import Store
+
+SMOKE = yaml.safe_load((avlib.ROOT / "params" / "smoke.yaml").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +55,17 @@ def small_toy(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("toy")
     make_corpus(root, takes=1, progress=False)
     return root
+
+
+def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **parameters) -> Path:
+    """The run folder of the smoke settings, some of them changed, after these notebooks."""
+    from avlib.run.pipeline import run_pipeline
+
+    given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
+    return run_pipeline(given, notebooks)
+
+
+@pytest.fixture(scope="session")
+def smoke(small_toy, tmp_path_factory) -> Path:
+    """The run folder of the smoke settings after all four notebooks; three folders above it is its outputs_root."""
+    return run_smoke(small_toy, tmp_path_factory.mktemp("outputs"), ("preprocess", "train", "evaluate", "attention"))

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import papermill
 import pytest
-import yaml
+from conftest import SMOKE
 
 from avlib import DATA, ROOT
-from avlib.run.pipeline import run_pipeline
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -26,15 +25,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def notebook(small_toy, tmp_path_factory) -> Path:
+def notebook(smoke, small_toy, tmp_path_factory) -> Path:
     """A copy of the attention notebook whose parameters ask for a run that exists."""
-    folder = tmp_path_factory.mktemp("lab")
-    smoke = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text())
-    given = smoke | {"data_root": str(small_toy), "outputs_root": str(folder / "runs"), "dropout": "none"}
-    run_pipeline(given, notebooks=["train"])
-    known = set(papermill.inspect_notebook(ROOT / "notebooks" / "attention.ipynb"))
-    source, copy = ROOT / "notebooks" / "attention.ipynb", folder / "attention.ipynb"
-    given = {name: value for name, value in given.items() if name in known}
+    source, copy = ROOT / "notebooks" / "attention.ipynb", tmp_path_factory.mktemp("lab") / "attention.ipynb"
+    given = SMOKE | {"data_root": str(small_toy), "outputs_root": str(smoke.parents[2])}
+    given = {name: value for name, value in given.items() if name in papermill.inspect_notebook(source)}
     papermill.execute_notebook(source, copy, parameters=given, prepare_only=True, progress_bar=False)
     return copy
 
