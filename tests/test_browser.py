@@ -66,6 +66,7 @@ def test_run_all_shows_the_explorer_and_another_clip_redraws_its_figure(server, 
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{server}/lab/tree/{notebook.name}?token=toy&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)  # kernel is there
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         picture = page.locator(".widget-image")
