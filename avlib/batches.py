@@ -1,6 +1,7 @@
 """Rows of a store as batches of tensors on a device."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -34,10 +35,22 @@ class Clips:
         self.rows, self.device = np.asarray(rows), torch.device(device)
         self.table = store.clips.iloc[self.rows].reset_index(drop=True)
         self.labels = torch.tensor(np.array(labels), dtype=torch.long)
-        self.mfcc = store.mfcc if "audio" in modalities else np.zeros((len(store.clips), 10, 1), np.float32)
-        self.faces = store.faces if "video" in modalities else np.zeros((len(store.clips), 1, 1, 1, 3), np.uint8)
-        if self.device.type == "cuda":
-            self.mfcc, self.faces = (torch.from_numpy(array[self.rows]).to(device) for array in (self.mfcc, self.faces))
+
+    @cached_property
+    def mfcc(self) -> np.ndarray | torch.Tensor:
+        """MFCCs of the whole store, or, on a GPU, of these clips."""
+        return self._held(self.store.mfcc if "audio" in self.modalities else np.zeros((len(self.store), 10, 1), "f4"))
+
+    @cached_property
+    def faces(self) -> np.ndarray | torch.Tensor:
+        """Frames of the whole store, or, on a GPU, of these clips."""
+        return self._held(
+            self.store.faces if "video" in self.modalities else np.zeros((len(self.store), 1, 1, 1, 3), "u1")
+        )
+
+    def _held(self, array: np.ndarray) -> np.ndarray | torch.Tensor:
+        """The array where it is; on a GPU the rows of these clips, copied there when a batch is first asked for."""
+        return torch.from_numpy(array[self.rows]).to(self.device) if self.device.type == "cuda" else array
 
     def where(self, kept: pd.Series) -> "Clips":
         """Those clips for which `kept` (N,) is True."""
