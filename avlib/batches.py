@@ -37,15 +37,15 @@ class Clips:
         self.labels = torch.tensor(np.array(labels), dtype=torch.long)
 
     @cached_property
-    def mfcc(self) -> np.ndarray | torch.Tensor:
+    def audio(self) -> np.ndarray | torch.Tensor:
         """MFCCs of the whole store, or, on a GPU, of these clips."""
-        return self._held(self.store.mfcc if "audio" in self.modalities else np.zeros((len(self.store), 10, 1), "f4"))
+        return self._held(self.store.audio if "audio" in self.modalities else np.zeros((len(self.store), 10, 1), "f4"))
 
     @cached_property
-    def faces(self) -> np.ndarray | torch.Tensor:
+    def video(self) -> np.ndarray | torch.Tensor:
         """Frames of the whole store, or, on a GPU, of these clips."""
         return self._held(
-            self.store.faces if "video" in self.modalities else np.zeros((len(self.store), 1, 1, 1, 3), "u1")
+            self.store.video if "video" in self.modalities else np.zeros((len(self.store), 1, 1, 1, 3), "u1")
         )
 
     def _held(self, array: np.ndarray) -> np.ndarray | torch.Tensor:
@@ -64,10 +64,10 @@ class Clips:
         """Audio (B, 10, Ta), video (B, Tv, 3, S, S) in [0, 1] and labels (B,) of the clips `chosen` (B,)."""
         if self.device.type == "cuda":
             where = chosen.to(self.device)
-            audio, frames = self.mfcc[where], self.faces[where]
+            audio, frames = self.audio[where], self.video[where]
         else:
             rows = self.rows[chosen.numpy()]
-            audio, frames = torch.from_numpy(self.mfcc[rows]), torch.from_numpy(self.faces[rows])
+            audio, frames = torch.from_numpy(self.audio[rows]), torch.from_numpy(self.video[rows])
         video = frames.movedim(-1, 2).float() / 255
         return audio, video, self.labels[chosen].to(self.device)
 

@@ -120,7 +120,7 @@ def test_what_can_be_used_of_a_clip_stays_and_the_rest_is_said(store, number):
     has_audio, has_video, says = OUTCOMES[number]
     row = row_of(store, number)
     assert (store.clips["has_audio"][row], store.clips["has_video"][row]) == (has_audio, has_video)
-    assert store.mfcc[row].any() == has_audio and store.faces[row].any() == has_video
+    assert store.audio[row].any() == has_audio and store.video[row].any() == has_video
     problems = store.problems[store.problems["clip"] == clip(number)]
     if says is None:
         assert problems.empty
@@ -149,17 +149,17 @@ def test_there_is_no_row_and_no_problem_beyond_the_planted(store):
 
 def test_the_good_neighbours_are_equal_to_each_other(store):
     first, last = row_of(store, 1), row_of(store, 24)
-    np.testing.assert_array_equal(store.faces[first], store.faces[last])
-    np.testing.assert_array_equal(store.mfcc[first], store.mfcc[last])
+    np.testing.assert_array_equal(store.video[first], store.video[last])
+    np.testing.assert_array_equal(store.audio[first], store.audio[last])
 
 
 def test_a_clip_of_a_fraction_of_a_second_is_padded_and_a_long_one_is_cut_in_its_middle(store):
     short, long = row_of(store, 11), row_of(store, 12)
     assert store.clips["window_start"][short] == 0
-    assert [bool(frame.any()) for frame in store.faces[short]] == [True] + [False] * (FRAMES - 1)
+    assert [bool(frame.any()) for frame in store.video[short]] == [True] + [False] * (FRAMES - 1)
     assert store.clips["duration"][long] == pytest.approx(20, abs=0.1)
     assert store.clips["window_start"][long] == pytest.approx(8.2, abs=0.05)
-    assert all(frame.any() for frame in store.faces[long])
+    assert all(frame.any() for frame in store.video[long])
 
 
 def test_stereo_at_another_rate_is_heard_as_any_other_sound(store):
@@ -168,5 +168,5 @@ def test_stereo_at_another_rate_is_heard_as_any_other_sound(store):
 
     expected = mfcc(tone(440, 4)[:WINDOW_SAMPLES])
     np.testing.assert_allclose(
-        store.mfcc[row_of(store, 10)][:, 9:-9].mean(axis=1), expected[:, 9:-9].mean(axis=1), atol=9
+        store.audio[row_of(store, 10)][:, 9:-9].mean(axis=1), expected[:, 9:-9].mean(axis=1), atol=9
     )

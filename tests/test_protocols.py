@@ -52,18 +52,18 @@ def test_what_the_authors_scripts_have_left_goes_into_a_store_as_it_is(left, tmp
     store = build(tmp_path / "store", root)
     assert list(store.clips["clip"]) == [clip for clip, _, _ in kept] and store.problems.empty
     for row, (_, faces, sound) in enumerate(kept):
-        np.testing.assert_array_equal(store.faces[row], faces)
-        np.testing.assert_allclose(store.mfcc[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+        np.testing.assert_array_equal(store.video[row], faces)
+        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
     assert (store.clips["window_start"] == 0).all() and store.clips["duration"].tolist() == [3.6, 3.6]
 
 
 def test_fewer_and_smaller_faces_are_taken_from_them_where_they_are_asked_for(left, tmp_path):
     root, kept = left
     store = build(tmp_path / "store", root, frames=5, image_size=32)
-    assert store.faces.shape == (2, 5, 32, 32, 3)
+    assert store.video.shape == (2, 5, 32, 32, 3)
     theirs = kept[0][1][1::3].reshape(5, 32, 7, 32, 7, 3).mean(axis=(2, 4))  # the middle one of each three
-    assert np.abs(store.faces[0] - theirs).mean() < 5
-    assert [bool(face.any()) for face in store.faces[1]] == [True] * 4 + [False]  # 13 of 15 show something
+    assert np.abs(store.video[0] - theirs).mean() < 5
+    assert [bool(face.any()) for face in store.video[1]] == [True] * 4 + [False]  # 13 of 15 show something
 
 
 def test_their_files_are_preferred_by_their_protocol_and_passed_over_by_the_papers(tmp_path):
@@ -118,9 +118,9 @@ def test_the_real_ones_go_into_a_store_as_they_are(shared, tmp_path):
     store = build(tmp_path / "store", root)
     assert len(store) == 17 and store.problems.empty
     for row, clip in enumerate(store.clips["clip"]):
-        np.testing.assert_array_equal(store.faces[row], np.load(root / f"01-{clip}_facecroppad.npy"))
+        np.testing.assert_array_equal(store.video[row], np.load(root / f"01-{clip}_facecroppad.npy"))
         sound, _ = librosa.load(root / f"03-{clip}_croppad.wav", sr=22050)
-        np.testing.assert_allclose(store.mfcc[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
 
 
 # the lag of the window
@@ -193,8 +193,10 @@ def test_a_store_keeps_how_often_a_clip_counts(left, tmp_path):
 def test_training_clips_with_two_copies_are_doubled_and_no_others(tiny_store):
     copies = np.tile([2, 1], 24)
     clips = tiny_store.clips.assign(copies=copies, actor=np.repeat([1, 2, 3, 4, 5, 11], 8))
-    authors = Store(tiny_store.path, clips, tiny_store.faces, tiny_store.mfcc, pd.DataFrame(), {})
-    single = Store(tiny_store.path, clips.drop(columns="copies"), tiny_store.faces, tiny_store.mfcc, pd.DataFrame(), {})
+    authors = Store(tiny_store.path, clips, tiny_store.video, tiny_store.audio, pd.DataFrame(), {})
+    single = Store(
+        tiny_store.path, clips.drop(columns="copies"), tiny_store.video, tiny_store.audio, pd.DataFrame(), {}
+    )
     doubled, once = (parts(store, 0, 8, ("audio", "video")) for store in (authors, single))
     counts = doubled["train"].table["clip"].value_counts()
     assert counts.to_dict() == dict(zip(clips["clip"][:32], copies[:32], strict=True))

@@ -66,8 +66,8 @@ def content(path):
 def test_a_store_has_one_row_per_usable_clip_in_the_order_of_their_names(made):
     assert list(made.clips.columns) == CLIP_COLUMNS
     assert list(made.clips["clip"]) == sorted(made.clips["clip"])
-    assert made.faces.shape == (6, 3, 16, 16, 3) and made.faces.dtype == np.uint8
-    assert made.mfcc.shape == (6, 10, 156) and made.mfcc.dtype == np.float32
+    assert made.video.shape == (6, 3, 16, 16, 3) and made.video.dtype == np.uint8
+    assert made.audio.shape == (6, 10, 156) and made.audio.dtype == np.float32
     assert len(made) == 6 and made.clips["has_audio"].all() and made.clips["has_video"].sum() == 4
     assert list(made.problems["clip"]) == ["01-01-01-01-01-01"]
 
@@ -77,8 +77,8 @@ def test_the_rows_of_the_arrays_are_those_of_their_clips(made):
 
     for row, trial in made.clips.iterrows():
         expected = prepare_clip(trial.to_dict(), 3, 16, "paper")
-        np.testing.assert_allclose(made.mfcc[row], expected.mfcc, rtol=1e-4, atol=1e-3)
-        np.testing.assert_array_equal(made.faces[row], 0 if expected.faces is None else expected.faces)
+        np.testing.assert_allclose(made.audio[row], expected.mfcc, rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(made.video[row], 0 if expected.faces is None else expected.faces)
         assert (trial["video_sha256"] == "") == (trial["video_path"] == "")
         assert np.isnan(trial["face_confidence"]) == (not trial["has_video"])
 
@@ -187,8 +187,8 @@ def test_a_clip_that_ends_its_process_is_a_problem_and_its_neighbours_are_there(
     problem = crashed.problems[crashed.problems["clip"] == "01-03-01-01-01-03"]
     assert len(problem) == 1 and "the process that read this clip was ended" in problem["reason"].iloc[0]
     rows = [list(heard.clips["clip"]).index(clip) for clip in crashed.clips["clip"]]
-    np.testing.assert_array_equal(crashed.mfcc, heard.mfcc[rows])
-    np.testing.assert_array_equal(crashed.faces, heard.faces[rows])
+    np.testing.assert_array_equal(crashed.audio, heard.audio[rows])
+    np.testing.assert_array_equal(crashed.video, heard.video[rows])
 
 
 def two_voices(voices, folder):
@@ -208,7 +208,7 @@ def test_a_changed_corpus_makes_the_store_anew_and_says_so(voices, tmp_path, cap
         second = build(tmp_path / "store", small)
     assert (len(first), len(second)) == (2, 1) and first.fingerprint != second.fingerprint
     assert "have changed" in caplog.text
-    assert len(first.mfcc) == 2  # still open on what it was
+    assert len(first.audio) == 2  # still open on what it was
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "store"]
 
 
@@ -251,7 +251,7 @@ def test_settings_that_cannot_be_are_an_input_error(root, tmp_path, wrong):
 
 def test_opening_a_store_brings_no_heavy_library(made):
     code = (
-        "import sys; from avlib.data.store import Store; Store.open(sys.argv[1]).faces[0];"
+        "import sys; from avlib.data.store import Store; Store.open(sys.argv[1]).video[0];"
         "print(*{'torch', 'librosa', 'av', 'facenet_pytorch', 'soundfile'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, made.path], capture_output=True, text=True, check=True)

@@ -150,7 +150,7 @@ def test_views_without_any_modality_are_left_out():
 def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
     clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16])
     clips.table = clips.table.assign(has_video=np.arange(16) < 4)
-    clips.faces = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.faces, 0).astype(np.uint8)
+    clips.video = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.video, 0).astype(np.uint8)
     net = build_model("ia", image_size=64)
     sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
     generators = {"order": torch.Generator().manual_seed(0), "device": torch.Generator().manual_seed(0)}
@@ -166,8 +166,8 @@ def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
     assert len(second[2]) == 1
     for place, clip in enumerate(order[:3]):
         row = rows[clip]
-        assert np.array_equal(first[0][place].numpy(), tiny_store.mfcc[row])
-        expected = torch.from_numpy(tiny_store.faces[row]).permute(0, 3, 1, 2).float() / 255
+        assert np.array_equal(first[0][place].numpy(), tiny_store.audio[row])
+        expected = torch.from_numpy(tiny_store.video[row]).permute(0, 3, 1, 2).float() / 255
         assert torch.equal(first[1][place], expected)
         assert first[2][place] == tiny_store.clips.label[row]
 
@@ -187,5 +187,5 @@ def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
         Clips(tiny_store, np.arange(32), labels[:32], "cuda"),
         Clips(tiny_store, np.arange(32, 48), labels[32:], "cuda"),
     )
-    assert clips[0].faces.is_cuda and clips[0].faces.dtype == torch.uint8
+    assert clips[0].video.is_cuda and clips[0].video.dtype == torch.uint8
     assert len(run(tmp_path / "run", clips, epochs=2)) == 2

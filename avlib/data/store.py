@@ -1,8 +1,10 @@
 """The store: a corpus as memory-mapped arrays and a table of clips. Every other part of avlib reads only this.
 
-A store is a folder: `faces.npy` (N, F, S, S, 3) uint8 RGB, `mfcc.npy` (N, 10, 156) float32, `clips.parquet` with N rows
-in the same order, `problems.parquet`, `manifest.json`. It is made clip by clip in a sibling folder `<name>.partial` and
-renamed at the end, so a store that exists is whole. Killed at any moment, the next call goes on where this one stopped.
+A store is a folder: one array of pictures, `faces.npy` (N, F, S, S, 3) uint8 RGB, one of sound, `mfcc.npy` (N, 10, 156)
+float32, `clips.parquet` with N rows in the same order, `problems.parquet`, `manifest.json`. A corpus that comes as
+features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta) in their place, both float32. A store of clips is made
+clip by clip in a sibling folder `<name>.partial` and renamed at the end, so a store that exists is whole. Killed at any
+moment, the next call goes on where this one stopped.
 """
 
 import hashlib
@@ -40,8 +42,8 @@ class Store:
 
     path: Path
     clips: pd.DataFrame  # N rows in the order of the arrays; columns CLIP_COLUMNS
-    faces: np.ndarray  # (N, F, S, S, 3) uint8 RGB, zeros where a clip has no picture or its picture has ended
-    mfcc: np.ndarray  # (N, 10, 156) float32, zeros where a clip has no sound
+    video: np.ndarray  # (N, F, S, S, 3) uint8 RGB or (N, Tv, Cv) float32; zeros: no picture, or it has ended
+    audio: np.ndarray  # (N, Ca, Ta) float32, such as (N, 10, 156), zeros where a clip has no sound
     problems: pd.DataFrame  # what could not be used and why: clip ("" where not known), path, modality, reason
     manifest: dict  # the plan that made it, counts, versions, fingerprint
 
@@ -49,12 +51,13 @@ class Store:
     def open(cls, path: Path | str) -> "Store":
         """The store in a folder. Raises InputError where there is none, or not a whole one."""
         path = Path(path)
-        missing = [name for name in _FILES if not (path / name).exists()]
+        manifest = _read_json(path / "manifest.json")
+        missing = _missing(path, manifest)
         if missing:
             raise InputError(f"{path} is not a store: it lacks {', '.join(missing)}")
         clips, problems = (pd.read_parquet(path / f"{name}.parquet") for name in ("clips", "problems"))
-        faces, mfcc = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("faces", "mfcc"))
-        return cls(path, clips, faces, mfcc, problems, _read_json(path / "manifest.json"))
+        video, audio = (np.load(path / f"{_arrays(manifest)[name]}.npy", mmap_mode="r") for name in ("video", "audio"))
+        return cls(path, clips, video, audio, problems, manifest)
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +68,20 @@ class Store:
         return len(self.clips)
 
 
-_FILES = ("manifest.json", "clips.parquet", "problems.parquet", "faces.npy", "mfcc.npy")
+def _arrays(manifest: dict) -> dict[str, str]:
+    """The name of the array of each modality; stores of the first kind do not say it."""
+    return manifest.get("arrays", {"video": "faces", "audio": "mfcc"})
+
+
+def _missing(path: Path, manifest: dict) -> list[str]:
+    """The files that the store in a folder ought to have and has not."""
+    names = [
+        "manifest.json",
+        "clips.parquet",
+        "problems.parquet",
+        *(f"{name}.npy" for name in _arrays(manifest).values()),
+    ]
+    return [name for name in names if not (path / name).exists()]
 
 
 def build_store(
@@ -129,7 +145,8 @@ def _is_current(path: Path, plan: dict) -> bool:
         return False
     if not (path / "manifest.json").exists():
         raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
-    if all((path / name).exists() for name in _FILES) and _read_json(path / "manifest.json").get("plan") == plan:
+    manifest = _read_json(path / "manifest.json")
+    if not _missing(path, manifest) and manifest.get("plan") == plan:
         return True
     log.info("the corpus or the settings of the store %s have changed: it is made anew", path)
     return False
