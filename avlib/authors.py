@@ -11,9 +11,11 @@ from torch import nn
 
 from avlib import InputError
 from avlib.checkpoints import Weights, check_weights, checksum, read_weights
+from avlib.efficientface import EfficientFace
 from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, build_model
 from avlib.mult import Mult
+from avlib.vision import TimmFront
 
 # The entry by which a checkpoint of each of the authors' three systems is known.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
@@ -26,13 +28,13 @@ _QUARTERS = [
     if theirs
 ]
 _RENAMES = [
-    ("audio.stage1.", "audio_model.conv1d_"),
-    ("audio.stage2.0.", "audio_model.conv1d_2."),
-    ("audio.stage2.1.", "audio_model.conv1d_3."),
-    ("video.temporal.", "visual_model.conv1d_"),
-    ("video.stage2.0.", "visual_model.conv1d_2."),
-    ("video.stage2.1.", "visual_model.conv1d_3."),
-    ("video.efficientface.", "visual_model."),
+    ("audio.earlier.", "audio_model.conv1d_"),
+    ("audio.later.0.", "audio_model.conv1d_2."),
+    ("audio.later.1.", "audio_model.conv1d_3."),
+    ("video.earlier.", "visual_model.conv1d_"),
+    ("video.later.0.", "visual_model.conv1d_2."),
+    ("video.later.1.", "visual_model.conv1d_3."),
+    ("video.front.", "visual_model."),
     (".stem.", ".conv1."),
     (".last.", ".conv5."),
     (".shortcut.", ".branch1."),
@@ -192,10 +194,10 @@ def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
 
 
 def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
-    faces = getattr(net.video, "efficientface", None)
-    if faces is None:
+    faces = getattr(net.video, "front", None)
+    if not isinstance(faces, EfficientFace):
         raise InputError(f"{path} is of no use to a net without EfficientFace in it")
-    names = {name: _renamed(f"video.efficientface.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
+    names = {name: _renamed(f"video.front.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("fc.")}
     check_weights(path, theirs, {names[name]: weight for name, weight in faces.state_dict().items()}, "EfficientFace")
     faces.load_state_dict({name: theirs[names[name]] for name in names})
@@ -221,11 +223,15 @@ def load_mult(path: str | Path) -> Mult:
 
 
 def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
-    """One line on the weights that the net now has from a file: whose they are, from where, and the file's SHA-256.
+    """One line on the weights that the net starts from: whose they are, from where, and the SHA-256 of a file.
 
-    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes
+    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes. "" leaves the
+           fresh weights; a network of timm for frames then takes up timm's, where they can be fetched.
     Raises InputError where the file is neither, naming the first mismatch.
     """
+    if not path:
+        front = getattr(net.video, "front", None)
+        return front.fetch() if isinstance(front, TimmFront) else "fresh weights, from the seed"
     path, theirs = read_weights(path)
     if any(sign in theirs for sign in SIGNS.values()):
         _take_authors(net, path, theirs)

@@ -38,7 +38,7 @@ def softened(audio, video, generator):
     """Each clip's audio times α and its video times 1 - α, with α drawn from [0, 1)."""
     B = len(audio)
     alpha = torch.rand(B, generator=generator, device=audio.device, dtype=audio.dtype)
-    return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, 1, 1, 1, 1)
+    return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, *[1] * (video.ndim - 1))
 
 
 # What stands beside the full clips in a batch of each kind.
@@ -60,7 +60,7 @@ def modality_dropout(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The clips, then the same clips once for each variant of `kind`: none x1, soft x2, hard and noise x3, softhard x4.
 
-    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W)      labels : (B,)
+    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)      labels : (B,)
     generator : draws α and the noise; on the device of the tensors.
     Returns the three with B replaced by its multiple, variants in the order of `DROPOUTS`. Raises InputError for an
     unknown kind.
@@ -86,7 +86,7 @@ def drop_modality(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same clips with one modality replaced in all of them: the paper's incomplete-data test.
 
-    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W) in [0, 1]
+    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W) in [0, 1], or features (B, Tv, C)
     missing : audio | video      fill : zeros | noise (standard normal, as in training)
     """
     if (missing, fill) not in MISSING:

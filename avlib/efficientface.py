@@ -115,6 +115,8 @@ class EfficientFace(nn.Module):
         self.last = nn.Sequential(*conv_norm(CHANNELS[3], FEATURES, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        S = images.shape[-1]
+        assert S % STRIDE == 0, f"images are {S} pixels wide: they must be a multiple of {STRIDE}"
         maps = self.stem(images)  # (N, 29, S / 4, S / 4)
         maps = self.modulator(self.stage2(maps)) + self.local(maps)  # (N, 116, S / 8, S / 8)
         maps = self.last(self.stage4(self.stage3(maps)))  # (N, 1024, S / 32, S / 32)

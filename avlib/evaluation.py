@@ -1,15 +1,23 @@
-"""The paper's test under incomplete data: AV, A and V, and their mean M, from one table of predictions."""
+"""The paper's test under incomplete data: AV, A and V, and their mean M, from one table of predictions.
+
+A table of predictions holds one probability per class (p0, p1, …), or, for sentiment, the score (value). Everything
+here that reads such a table tells the two apart by that.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_absolute_error, recall_score
 from torch import nn
 
 from avlib import InputError
 from avlib.batches import Clips, colours_last
 from avlib.dropout import drop_modality
 from avlib.fusion import FUSIONS
+from avlib.task import LARGEST_SENTIMENT
 from avlib.training import precision
 
 MISSING = {"AV": None, "A": "video", "V": "audio"}  # the modality that each condition goes without
@@ -28,10 +36,10 @@ def conditions(dropout: str) -> dict[str, tuple[str | None, str]]:
 
 
 @torch.inference_mode()
-def probabilities(
+def answers(
     net: nn.Module, clips: Clips, missing: str | None, fill: str, seed: int, batch_size: int
-) -> np.ndarray:
-    """Class probabilities (N, classes) of all clips, with one modality replaced in all of them.
+) -> dict[str, np.ndarray]:
+    """What the net says of all clips, columns (N,) as the task names them, with one modality replaced in all of them.
 
     missing : None | audio | video      fill : zeros | noise, drawn from `seed`
     """
@@ -43,12 +51,14 @@ def probabilities(
             audio, video = drop_modality(audio, video, missing, fill, generator)
         with precision(clips.device):
             logits = net(audio, colours_last(video)).logits
-        rows.append(logits.float().softmax(dim=1).cpu())
-    return torch.cat(rows).numpy()
+        rows.append(logits.float().cpu())
+    return {name: column.numpy() for name, column in clips.task.columns(torch.cat(rows)).items()}
 
 
 def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int, batch_size: int = 32) -> pd.DataFrame:
-    """One row per clip and condition: clip, actor, fold, condition, label, and one probability per class (p0, p1, …).
+    """One row per clip and condition: clip, actor, fold, condition, label, and what the net says of it.
+
+    That is one probability per class (p0, p1, …), or the score of a sentiment (value).
 
     A clip that lacks a modality in the data counts where the one it has is asked for: A needs sound, V needs a picture.
     A condition that takes away all that the net reads, such as V for the audio branch alone, is left out.
@@ -58,36 +68,81 @@ def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int,
         if net.fusion.modalities == (missing,):
             continue
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition, label=clips.labels.numpy())
-        chances = probabilities(net, clips, missing, fill, seed, batch_size)
-        table[[f"p{k}" for k in range(chances.shape[1])]] = chances
+        table = table.assign(**answers(net, clips, missing, fill, seed, batch_size))
         counts = clips.table[NEEDED[condition.split()[0]]].all(axis=1)  # True = the clip counts
         tables.append(table[counts])
     return pd.concat(tables, ignore_index=True)
 
 
-def decided(predictions: pd.DataFrame) -> np.ndarray:
-    """The most probable class of each row (N,)."""
-    return predictions.filter(regex=r"^p\d+$").to_numpy().argmax(axis=1)
+def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The true and the most probable class of each row, (N,) each.
+
+    A sentiment is rounded for it to one of the seven whole scores, 0 standing for -3 and 6 for 3.
+    """
+    if "value" in predictions:
+        return _whole(predictions.label), _whole(predictions.value)
+    return predictions.label.to_numpy(), predictions.filter(regex=r"^p\d+$").to_numpy().argmax(axis=1)
+
+
+def _whole(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
+    """Sentiment scores as classes (N,): cut to ±largest and rounded; the lowest is class 0."""
+    return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
 
 
 def metrics(predictions: pd.DataFrame) -> dict:
     """Accuracy and unweighted average recall in percent by condition, and M, the mean over AV, A and V.
 
     UAR is the mean over the classes of the share that was recognised, so that it does not reward a frequent class.
+    For sentiment accuracy is that of the sign, as in Table II, and there are more: see `sentiment_scores`.
     A condition in which no clip counts is left out, and M with it.
     """
-    measured = {}
-    for condition, rows in predictions.groupby("condition", sort=False):
-        guess = decided(rows)
-        measured[condition] = {
-            "accuracy": 100 * accuracy_score(rows.label, guess),
-            "uar": 100 * recall_score(rows.label, guess, labels=sorted(set(rows.label)), average="macro"),
-            "clips": len(rows),
-        }
+    scores = sentiment_scores if "value" in predictions else class_scores
+    measured = {
+        condition: scores(rows) | {"clips": len(rows)}
+        for condition, rows in predictions.groupby("condition", sort=False)
+    }
     mean = {}
     if set(MISSING) <= set(measured):
-        mean = {key: float(np.mean([measured[name][key] for name in MISSING])) for key in ("accuracy", "uar")}
+        keys = [key for key in measured["AV"] if key != "clips"]
+        mean = {key: float(np.mean([measured[name][key] for name in MISSING])) for key in keys}
     return {"conditions": measured, "M": mean}
+
+
+def class_scores(rows: pd.DataFrame) -> dict[str, float]:
+    """Accuracy and unweighted average recall of rows of one condition, in percent."""
+    truth, guess = decided(rows)
+    return {"accuracy": 100 * accuracy_score(truth, guess), "uar": _mean_recall(truth, guess)}
+
+
+def sentiment_scores(rows: pd.DataFrame) -> dict[str, float]:
+    """The measures of CMU-MOSEI on rows of one condition; all in percent but mae and correlation.
+
+    accuracy, uar, f1 : positive against negative, clips that are truly neutral (0) left out: the paper's accuracy
+    accuracy_neutral, f1_neutral : not negative against negative, over all clips
+    accuracy7, accuracy5 : scores cut to ±3 or ±2 and rounded
+    mae : mean absolute error, in points of sentiment      correlation : Pearson's, 0 where all scores are the same
+    As MULT's code has them, and for those with neutral clips MMSA's; F1 is the mean over both classes, by their size.
+    """
+    truth, value = (rows[name].to_numpy(dtype=float) for name in ("label", "value"))
+    decisive = truth != 0  # True = not neutral
+    signs = truth[decisive] > 0, value[decisive] > 0
+    neutral = truth >= 0, value >= 0
+    constant = np.ptp(truth) == 0 or np.ptp(value) == 0
+    return {
+        "accuracy": 100 * accuracy_score(*signs),
+        "uar": _mean_recall(*signs),
+        "f1": 100 * f1_score(*signs, average="weighted", zero_division=0),
+        "accuracy_neutral": 100 * accuracy_score(*neutral),
+        "f1_neutral": 100 * f1_score(*neutral, average="weighted", zero_division=0),
+        "accuracy7": 100 * float(np.mean(_whole(rows.label) == _whole(rows.value))),
+        "accuracy5": 100 * float(np.mean(_whole(rows.label, 2) == _whole(rows.value, 2))),
+        "mae": float(mean_absolute_error(truth, value)),
+        "correlation": 0.0 if constant else float(pearsonr(truth, value).statistic),
+    }
+
+
+def _mean_recall(truth: np.ndarray, guess: np.ndarray) -> float:
+    return 100 * recall_score(truth, guess, labels=sorted(set(truth)), average="macro")
 
 
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
@@ -95,13 +150,13 @@ def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.nda
     rows = predictions[predictions.condition == condition]
     if rows.empty:  # a condition that no clip counts in
         return np.zeros((classes, classes), int)
-    return confusion_matrix(rows.label, decided(rows), labels=range(classes))
+    return confusion_matrix(*decided(rows), labels=range(classes))
 
 
-def per_emotion(predictions: pd.DataFrame, emotions: list[str]) -> pd.DataFrame:
+def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """The share of each emotion's clips that was recognised: columns emotion, condition, accuracy in percent."""
-    rows = predictions.assign(accuracy=100.0 * (decided(predictions) == predictions.label))
-    rows["emotion"] = [emotions[label] for label in rows.label]
+    truth, guess = decided(predictions)
+    rows = predictions.assign(accuracy=100.0 * (truth == guess), emotion=[emotions[label] for label in truth])
     means = rows.groupby(["emotion", "condition"], sort=False).accuracy.mean().reset_index()
     return means.sort_values("emotion", key=lambda names: names.map(emotions.index), kind="stable", ignore_index=True)
 

@@ -29,6 +29,9 @@ class Fusion(nn.Module):
     mutual = False  # True = each modality attends to the other
     own_heads: int | None = None  # the number of heads where the design, not the user, says it
     own_dense_head = False  # True = a dense head is part of the design
+    own_branches = (
+        False  # True = reads sound and frame descriptors themselves, not what Table I's branches make of them
+    )
     width = sum(STAGE2)  # of what `pool` returns
 
     def __init__(self, heads: int = 1):
@@ -198,20 +201,23 @@ class LateTransformerWithMemory(Fusion):
 
 
 class MultimodalTransformer(Fusion):
-    """`mult`: reference 14 without language, on what the branches give after stage 2 (Table III, "full MULT").
+    """`mult`: reference 14 without language, with projections of its own in place of Table I's branches (Table III).
 
     Its attention is the mean over its layers. Its heads, like its layers, are part of its design.
+
+    audio_channels : 10 MFCCs, or features      video_channels : length of a frame's descriptor
     """
 
     widths = (WIDTH,)
     mutual = True
     own_heads = HEADS
     own_dense_head = True
+    own_branches = True
     width = 2 * WIDTH
 
-    def __init__(self, heads: int = HEADS):
+    def __init__(self, heads: int, audio_channels: int, video_channels: int):
         super().__init__()
-        self.exchange = MultExchange(*STAGE2)
+        self.exchange = MultExchange(audio_channels, video_channels)
         self.dense = ResidualDense(self.width)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:

@@ -1,4 +1,4 @@
-"""Training as in section IV: SGD, modality dropout, the epoch with the best validation accuracy.
+"""Training as in section IV: SGD or MULT's Adam, modality dropout, the weights of the best epoch in validation.
 
 A checkpoint follows every epoch. A run that was killed and is started again ends with the numbers that it would have
 had, bit for bit on a CPU.
@@ -14,15 +14,19 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn, optim
+from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
 from avlib.batches import Clips, colours_last
 from avlib.dropout import modality_dropout
 from avlib.files import replacing
+from avlib.task import Task
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-3
 DAMPENING = 0.9  # not in the paper; in the authors' code, where it makes a learning rate of 0.04 act like 0.004
 PATIENCE = 10  # epochs without a lower validation loss before the learning rate falls (paper)
 STEPS = (40, 55, 65, 70)  # epochs at which it falls in the authors' code, counted from 1
+MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
+LARGEST_GRADIENT = {"mult": 0.8}  # protocol -> norm that gradients are cut to, where it has one
 LARGEST_ROTATION = 10  # degrees, to either side
 
 LINE = (
@@ -35,8 +39,10 @@ log = logging.getLogger(__name__)
 def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each clip flipped left to right with a probability of one half, and turned by up to 10 degrees, all frames alike.
 
-    video : (B, Tv, 3, S, S); what turns in from outside is black
+    video : (B, Tv, 3, S, S); what turns in from outside is black. Features (B, Tv, C) are left as they are.
     """
+    if video.ndim < 5:
+        return video
     B = len(video)
     flip = 1 - 2 * torch.randint(2, (B,), generator=generator, device=video.device)  # 1 or -1
     uniform = 2 * torch.rand(B, generator=generator, device=video.device) - 1
@@ -49,11 +55,17 @@ def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
-    """SGD and its schedule: on a plateau of 10 epochs (paper), or at fixed epochs (authors' code)."""
+    """What moves the weights and what lowers its learning rate, by protocol.
+
+    paper : SGD, on a plateau of 10 epochs      authors : SGD, at fixed epochs      mult : Adam, on a plateau of 20
+    """
+    if protocol == "mult":
+        adam = optim.Adam(net.parameters(), learning_rate)
+        return adam, ReduceLROnPlateau(adam, patience=MULT_PATIENCE)
     sgd = optim.SGD(net.parameters(), learning_rate, MOMENTUM, DAMPENING, WEIGHT_DECAY)
     if protocol == "authors":
-        return sgd, optim.lr_scheduler.MultiStepLR(sgd, [step - 1 for step in STEPS])
-    return sgd, optim.lr_scheduler.ReduceLROnPlateau(sgd, patience=PATIENCE)
+        return sgd, MultiStepLR(sgd, [step - 1 for step in STEPS])
+    return sgd, ReduceLROnPlateau(sgd, patience=PATIENCE)
 
 
 def with_something(audio: torch.Tensor, video: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -67,13 +79,38 @@ def precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
+class Tally:
+    """Mean loss, and accuracy in percent of those answers that can be right or wrong, over the batches of an epoch."""
+
+    def __init__(self):
+        self.loss, self.seen, self.right, self.counted = 0.0, 0, 0, 0
+
+    def add(self, task: Task, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count a batch; nothing waits for the device here."""
+        right, counted = task.right(logits, labels)
+        self.loss = self.loss + loss.detach() * len(labels)
+        self.seen, self.right, self.counted = self.seen + len(labels), self.right + right, self.counted + counted
+
+    def row(self, part: str) -> dict[str, float]:
+        """The two numbers by the names that they have in the history."""
+        accuracy = 100 * float(self.right) / max(1, int(self.counted))
+        return {f"{part}_loss": float(self.loss) / self.seen, f"{part}_accuracy": accuracy}
+
+
 def train_epoch(
-    net: nn.Module, clips: Clips, sgd: optim.Optimizer, *, dropout: str, batch_size: int, generators: dict
+    net: nn.Module,
+    clips: Clips,
+    optimizer: optim.Optimizer,
+    *,
+    dropout: str,
+    batch_size: int,
+    generators: dict,
+    largest_gradient: float | None = None,
 ) -> dict[str, float]:
     """Mean loss and accuracy in percent over one shuffled epoch, all views of all clips counted alike."""
     net.train()
     complete = bool(clips.table.has_audio.all() and clips.table.has_video.all())
-    loss_sum, correct, seen = 0.0, 0, 0
+    tally = Tally()
     order = torch.randperm(len(clips), generator=generators["order"])
     for audio, video, labels in clips.batches(batch_size, order):
         video = augment(video, generators["device"])
@@ -81,36 +118,35 @@ def train_epoch(
         if not complete:
             audio, video, labels = with_something(audio, video, labels)
         with precision(clips.device):
-            logits = net(audio, colours_last(video)).logits
-        loss = F.cross_entropy(logits.float(), labels)
-        sgd.zero_grad()
+            logits = net(audio, colours_last(video)).logits.float()
+        loss = clips.task.loss(logits, labels)
+        optimizer.zero_grad()
         loss.backward()
-        sgd.step()
-        loss_sum += loss.detach() * len(labels)
-        correct += (logits.argmax(dim=1) == labels).sum()
-        seen += len(labels)
-    return {"train_loss": float(loss_sum) / seen, "train_accuracy": 100 * float(correct) / seen}
+        if largest_gradient:
+            nn.utils.clip_grad_norm_(net.parameters(), largest_gradient)
+        optimizer.step()
+        tally.add(clips.task, loss, logits, labels)
+    return tally.row("train")
 
 
 @torch.inference_mode()
 def validate(net: nn.Module, clips: Clips, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy in percent on clips as they are."""
     net.eval()
-    loss_sum, correct = 0.0, 0
+    tally = Tally()
     for audio, video, labels in clips.batches(batch_size):
         with precision(clips.device):
             logits = net(audio, colours_last(video)).logits.float()
-        loss_sum += F.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(dim=1) == labels).sum()
-    return {"validation_loss": float(loss_sum) / len(clips), "validation_accuracy": 100 * float(correct) / len(clips)}
+        tally.add(clips.task, clips.task.loss(logits, labels), logits, labels)
+    return tally.row("validation")
 
 
 class Checkpoint:
     """Everything that a run needs to go on: one file, replaced after every epoch, and the best weights beside it."""
 
-    def __init__(self, folder: Path, net: nn.Module, sgd: optim.Optimizer, schedule, generators: dict):
+    def __init__(self, folder: Path, net: nn.Module, optimizer: optim.Optimizer, schedule, generators: dict):
         self.folder, self.net, self.generators = folder, net, generators
-        self.parts = {"net": net, "sgd": sgd, "schedule": schedule}
+        self.parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
         self.history: list[dict[str, float]] = []
 
     def load(self) -> None:
@@ -125,13 +161,9 @@ class Checkpoint:
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
 
-    def best_accuracy(self) -> float:
-        """The highest validation accuracy so far, in percent; -1 before the first epoch."""
-        return max((row["validation_accuracy"] for row in self.history), default=-1.0)
-
     def save(self, row: dict[str, float]) -> None:
         """Add an epoch. The checkpoint goes last: killed in between, the epoch is run again and writes the same."""
-        if row["validation_accuracy"] > self.best_accuracy():
+        if row["best"]:
             with replacing(self.folder / "model.safetensors") as path:
                 save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
         self.history.append(row)
@@ -160,23 +192,26 @@ def fit(
     """One row of the history after every epoch, those of an interrupted run in `folder` first.
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
-    protocol : paper | authors, the schedule of the learning rate
-    Writes checkpoint.pt, history.csv and, at every new best validation accuracy, model.safetensors.
+    protocol : paper | authors | mult, as in `optimizer_and_schedule`
+    Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors.
     """
     net.to(train.device, memory_format=torch.channels_last)
-    sgd, schedule = optimizer_and_schedule(net, learning_rate, protocol)
+    optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol)
     generators = {
         "order": torch.Generator().manual_seed(seed),
         "device": torch.Generator(train.device).manual_seed(seed + 1),
     }
-    checkpoint = Checkpoint(folder, net, sgd, schedule, generators)
+    checkpoint = Checkpoint(folder, net, optimizer, schedule, generators)
     checkpoint.load()
     yield from checkpoint.history
+    settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
-        row = {"epoch": epoch, "learning_rate": sgd.param_groups[0]["lr"]}
-        row |= train_epoch(net, train, sgd, dropout=dropout, batch_size=batch_size, generators=generators)
+        row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
+        row |= train_epoch(net, train, optimizer, generators=generators, **settings)
         row |= validate(net, validation, batch_size)
-        schedule.step(*([row["validation_loss"]] if protocol == "paper" else []))
+        merits = [train.task.merit(earlier) for earlier in checkpoint.history]
+        row["best"] = train.task.merit(row) > max(merits, default=-math.inf)  # True = better than all before it
+        schedule.step(*([row["validation_loss"]] if isinstance(schedule, ReduceLROnPlateau) else []))
         checkpoint.save(row)
         log.info(LINE, row | {"epochs": epochs})
         yield row

@@ -47,6 +47,12 @@ def tiny_store(tmp_path_factory) -> Store:
     return Store.open(folder)
 
 
+def data(fingerprint):
+    """A store of one clip, in the sizes of the toy corpus."""
+    arrays = np.zeros((1, 6, 64, 64, 3), np.uint8), np.zeros((1, 10, 156), np.float32)
+    return Store(Path(), pd.DataFrame({"label": [0]}), *arrays, pd.DataFrame(), {"fingerprint": fingerprint})
+
+
 @pytest.fixture(scope="session")
 def small_toy(tmp_path_factory) -> Path:
     """A toy corpus of all 24 actors with one take of each emotion: 192 clips."""

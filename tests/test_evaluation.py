@@ -5,7 +5,9 @@ import torch
 
 from avlib import build_model
 from avlib.batches import Clips
+from avlib.data.ravdess import EMOTIONS
 from avlib.evaluation import attention, conditions, confusion, metrics, per_emotion, predict
+from avlib.task import Classification
 
 
 def table(condition, labels, guesses, classes=3):
@@ -66,7 +68,7 @@ def test_a_model_trained_with_noise_is_tested_with_noise_and_any_other_with_zero
 
 @pytest.fixture
 def clips(tiny_store):
-    return Clips(tiny_store, np.arange(10), tiny_store.clips.label.to_numpy()[:10])
+    return Clips(tiny_store, np.arange(10), tiny_store.clips.label.to_numpy()[:10], Classification(EMOTIONS))
 
 
 def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips):

@@ -33,7 +33,7 @@ def test_a_notebook_explains_and_leaves_the_computing_to_the_package(path):
     kinds = "".join(cell.cell_type[0] for cell in nbformat.read(path, as_version=4).cells)  # m(arkdown) and c(ode)
     sources = [cell.source for cell in cells(path, "code")]
     assert "ccc" not in kinds and kinds.startswith("mm")
-    assert max(len(source.splitlines()) for source in sources) <= 20
+    assert max(len(source.splitlines()) for source in sources[1:]) <= 20  # the first is a list of parameters
     assert sum(line.startswith(("def ", "class ")) for source in sources for line in source.splitlines()) <= 2
 
 

@@ -97,8 +97,8 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia, tav, tva, mlt, mult, cma, audio, video"),
         ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),
         ({"dropout": False}, "dropout is False; choose one of none, hard, soft, softhard, noise"),
-        ({"dataset": ["toy"]}, "dataset is ['toy']; choose one of toy, ravdess: did you mean 'toy'?"),
-        ({"classes": 9}, "classes is 9; choose one of 8, 7"),
+        ({"dataset": ["toy"]}, "dataset is ['toy']; choose one of toy, ravdess, toy_mosei, mosei, features: did you mean 'toy'?"),
+        ({"classes": 9}, "classes is 9; it must be 8, or 7 to leave neutral out"),
         ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
         (
             {"fold": 24, "fold_scheme": "loso"},
@@ -124,7 +124,7 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"resume": "perhaps"}, "resume is 'perhaps'; it must be true or false"),
         ({"dense_head": "maybe"}, "dense_head is 'maybe'; it must be true or false"),
         ({"pretrained": 3}, "pretrained is 3; it must be the path of a file"),
-        ({"data_root": 3}, "data_root is 3; it must be the path of a folder"),
+        ({"data_root": 3}, "data_root is 3; it must be the path of a folder, or of a file of features"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):

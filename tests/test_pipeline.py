@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from conftest import data
 
 from avlib import InputError
 from avlib.run import pipeline
@@ -47,7 +48,7 @@ def workbook(tmp_path, monkeypatch):
 
 def finished_run(root, accuracy, seconds=90, **values):
     """The folder of an evaluated run with these accuracies of AV, A and V."""
-    run = start_run(Parameters(outputs_root=str(root), **values), "abc")
+    run = start_run(Parameters(outputs_root=str(root), **values), data("abc"))
     write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
     conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
     mean = sum(accuracy.values()) / len(accuracy)
@@ -129,7 +130,7 @@ def test_nothing_is_written_where_a_run_may_not_start(workbook):
 
 
 def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_folder(tmp_path):
-    write_notebook(tmp_path / "guard.ipynb", GUARD, "from avlib.run.records import start_run\nstart_run(config, 'a')")
+    write_notebook(tmp_path / "guard.ipynb", GUARD, "from avlib.run.records import start_run\nstart_run(config, None)")
     command = [sys.executable, "-m", "papermill", "guard.ipynb", "out.ipynb", "-p", "outputs_root", f"{tmp_path}/runs"]
     ended = subprocess.run([*command, "-p", "fuson", "ia"], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode != 0
@@ -142,7 +143,7 @@ def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_fo
 def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path):
     finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout="none", epochs=3, fold=2, seed=5)
     finished_run(tmp_path, {"A": 55}, fusion="audio", dropout="none")
-    start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), "unfinished")
+    start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), data("unfinished"))
     table = result_table(finished_runs(tmp_path))
     assert table["system"].tolist() == ["audio", "IA1", "best reachable"]
     run = table.iloc[1]
@@ -159,7 +160,7 @@ def test_what_is_best_reachable_is_left_out_where_it_is_not_known(tmp_path):
 
 
 def test_a_run_that_was_not_evaluated_has_no_result(tmp_path):
-    run = start_run(Parameters(outputs_root=str(tmp_path)), "abc")
+    run = start_run(Parameters(outputs_root=str(tmp_path)), data("abc"))
     with pytest.raises(InputError, match=r"metrics.json is missing"):
         result_table([run.folder])
 

@@ -4,6 +4,7 @@ import subprocess
 import pandas as pd
 import pytest
 import torch
+from conftest import data
 from safetensors.torch import save_file
 
 import avlib
@@ -48,7 +49,7 @@ def test_the_run_folder_is_named_after_system_dropout_fold_and_seed(config, tmp_
 
 
 def test_a_run_from_before_a_parameter_was_added_had_its_default(config):
-    record = start_run(config(), "abc").record
+    record = start_run(config(), data("abc")).record
     del record["parameters"]["fold_scheme"]
     write_json(run_folder(config()) / "run.json", record)
     check_same_run(config())
@@ -61,7 +62,7 @@ def test_a_dense_head_is_part_of_the_systems_name_and_mult_has_its_own_heads(con
 
 def test_a_new_run_records_what_it_was_made_with(config):
     parameters = config(epochs=3)
-    run = start_run(parameters, "abc")
+    run = start_run(parameters, data("abc"))
     record = json.loads((run.folder / "run.json").read_text())
     assert record == run.record
     assert record["parameters"] == parameters.model_dump(mode="json")
@@ -73,11 +74,11 @@ def test_a_new_run_records_what_it_was_made_with(config):
 
 
 def test_the_same_run_is_continued_with_its_seconds_and_its_files(config):
-    first = start_run(config(), "abc")
+    first = start_run(config(), data("abc"))
     leave_artefacts(first.folder)
     with first.timed("train"):
         pass
-    again = start_run(config(resume=True, device="cpu"), "abc")
+    again = start_run(config(resume=True, device="cpu"), data("abc"))
     assert again.resumed
     assert again.record["started"] == first.record["started"]
     assert "train" in again.record["seconds"]
@@ -85,8 +86,8 @@ def test_the_same_run_is_continued_with_its_seconds_and_its_files(config):
 
 
 def test_more_epochs_continue_a_run_without_the_results_of_fewer(config):
-    leave_artefacts(start_run(config(epochs=3), "abc").folder)
-    run = start_run(config(epochs=5), "abc")
+    leave_artefacts(start_run(config(epochs=3), data("abc")).folder)
+    run = start_run(config(epochs=5), data("abc"))
     assert run.record["parameters"]["epochs"] == 5
     assert names(run.folder) == {"run.json", "history.csv", "model.safetensors", "checkpoint.pt"}
 
@@ -100,11 +101,11 @@ def test_more_epochs_continue_a_run_without_the_results_of_fewer(config):
     ],
 )
 def test_another_run_in_the_same_folder_is_refused_and_left_as_it_was(config, change, difference):
-    run = start_run(config(epochs=3), "abc")
+    run = start_run(config(epochs=3), data("abc"))
     before = (run.folder / "run.json").read_bytes()
     changed = config(**({"epochs": 3} | change))
     with pytest.raises(InputError, match=difference) as refused:
-        start_run(changed, "abc")
+        start_run(changed, data("abc"))
     assert str(run.folder) in str(refused.value)
     assert "outputs_root" in str(refused.value)
     assert "resume=false" in str(refused.value)
@@ -114,17 +115,17 @@ def test_another_run_in_the_same_folder_is_refused_and_left_as_it_was(config, ch
 
 
 def test_the_same_parameters_on_other_data_are_another_run(config):
-    start_run(config(), "abc")
+    start_run(config(), data("abc"))
     check_same_run(config())
     with pytest.raises(InputError, match="other data"):
-        start_run(config(), "xyz")
+        start_run(config(), data("xyz"))
 
 
 def test_starting_over_removes_the_artefacts_and_nothing_else(config):
-    run = start_run(config(), "abc")
+    run = start_run(config(), data("abc"))
     leave_artefacts(run.folder)
     (run.folder / "train.ipynb").write_text("executed")
-    again = start_run(config(resume=False, learning_rate=0.5), "xyz")
+    again = start_run(config(resume=False, learning_rate=0.5), data("xyz"))
     assert not again.resumed
     assert names(again.folder) == {"run.json", "train.ipynb"}
 
@@ -133,7 +134,7 @@ def test_a_checkpoint_without_a_record_is_not_continued(config):
     folder = run_folder(config())
     folder.mkdir(parents=True)
     leave_artefacts(folder)
-    assert not start_run(config(), "abc").resumed
+    assert not start_run(config(), data("abc")).resumed
     assert names(folder) == {"run.json"}
 
 
@@ -143,12 +144,12 @@ def test_a_foreign_record_is_refused(config, content):
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(content)
     with pytest.raises(InputError, match="is not the record of a run"):
-        start_run(config(), "abc")
+        start_run(config(), data("abc"))
     assert (folder / "run.json").read_text() == content
 
 
 def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monkeypatch):
-    run = start_run(config(), "abc")
+    run = start_run(config(), data("abc"))
     clock = iter([100.0, 102.5, 200.0, 201.0])
     monkeypatch.setattr("avlib.run.records.time.monotonic", lambda: next(clock))
     with run.timed("train"):
@@ -162,36 +163,36 @@ def test_an_untrained_run_names_the_command_that_trains_it(config):
     with pytest.raises(InputError, match=r"papermill notebooks/train.ipynb .* -p fusion lt .*-p fold 2") as refused:
         open_run(config(fusion="lt", fold=2))
     assert "-p heads" not in str(refused.value), "a default need not be given"
-    start_run(config(fusion="lt", fold=2), "abc")
+    start_run(config(fusion="lt", fold=2), data("abc"))
     with pytest.raises(InputError, match="holds no trained model"):
         open_run(config(fusion="lt", fold=2))
 
 
 def test_a_run_older_than_a_parameter_is_continued_with_its_default_and_refused_with_another(config):
-    run = start_run(config(epochs=3), "abc")
+    run = start_run(config(epochs=3), data("abc"))
     leave_artefacts(run.folder)
     write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
     for name in ("dense_head", "pretrained"):
         del run.record["parameters"][name]
     write_json(run.folder / "run.json", run.record)
     assert open_run(config(), "abc").record == run.record
-    assert start_run(config(epochs=3), "abc").resumed
+    assert start_run(config(epochs=3), data("abc")).resumed
     write_json(run.folder / "run.json", run.record)
     with pytest.raises(InputError, match="pretrained , not "):
         check_same_run(config(epochs=3, pretrained=__file__))
 
 
 def test_a_run_from_pretrained_weights_is_evaluated_without_naming_them(config):
-    run = start_run(config(epochs=3, pretrained=__file__), "abc")
+    run = start_run(config(epochs=3, pretrained=__file__), data("abc"))
     leave_artefacts(run.folder)
     write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
     assert open_run(config(), "abc").record == run.record
     with pytest.raises(InputError, match="pretrained"):
-        start_run(config(epochs=3), "abc")
+        start_run(config(epochs=3), data("abc"))
 
 
 def test_a_trained_run_opens_whatever_it_was_trained_for_and_on_no_other_input(config):
-    run = start_run(config(epochs=3, learning_rate=0.02), "abc")
+    run = start_run(config(epochs=3, learning_rate=0.02), data("abc"))
     leave_artefacts(run.folder)
     write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2, 3]}))
     assert open_run(config(), "abc").record == run.record
@@ -202,7 +203,7 @@ def test_a_trained_run_opens_whatever_it_was_trained_for_and_on_no_other_input(c
 
 
 def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
-    run = start_run(config(epochs=3, learning_rate=0.02), "abc")
+    run = start_run(config(epochs=3, learning_rate=0.02), data("abc"))
     leave_artefacts(run.folder)
     write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2]}))
     with pytest.raises(InputError, match=r"trained for 2 of 3 epochs; go on with .*-p epochs 3 -p learning_rate 0.02"):
@@ -215,7 +216,7 @@ def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
     ids=lambda system: system["fusion"],
 )
 def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config, system):
-    run = start_run(config(**system), "abc")
+    run = start_run(config(**system), data("abc"))
     net = build_model(**system, image_size=64).eval()
     save_file(net.state_dict(), run.folder / "model.safetensors")
     audio, video = torch.randn(2, 10, 47), torch.rand(2, 3, 3, 64, 64)
@@ -228,7 +229,7 @@ def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config, system):
 def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="is no trained run"):
         load_run(tmp_path / "nowhere")
-    run = start_run(config(), "abc")
+    run = start_run(config(), data("abc"))
     (run.folder / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(InputError, match="does not hold the model"):
         load_run(run.folder)

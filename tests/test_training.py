@@ -10,13 +10,19 @@ from safetensors.torch import load_file
 
 from avlib import ROOT, build_model
 from avlib.batches import Clips, colours_last
+from avlib.data.ravdess import EMOTIONS
+from avlib.task import Classification
 from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, with_something
+
+EMOTION = Classification(EMOTIONS)
 
 
 @pytest.fixture(scope="module")
 def clips(tiny_store):
     labels = tiny_store.clips.label.to_numpy()
-    return Clips(tiny_store, np.arange(32), labels[:32]), Clips(tiny_store, np.arange(32, 48), labels[32:])
+    return Clips(tiny_store, np.arange(32), labels[:32], EMOTION), Clips(
+        tiny_store, np.arange(32, 48), labels[32:], EMOTION
+    )
 
 
 def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard", protocol="paper"):
@@ -48,12 +54,12 @@ import sys
 from pathlib import Path
 sys.path.insert(0, "tests")
 import numpy as np
-from test_training import run
+from test_training import EMOTION, run
 from avlib.batches import Clips
 from avlib.data.store import Store
 store = Store.open(sys.argv[1])
 labels = store.clips.label.to_numpy()
-clips = Clips(store, np.arange(32), labels[:32]), Clips(store, np.arange(32, 48), labels[32:])
+clips = Clips(store, np.arange(32), labels[:32], EMOTION), Clips(store, np.arange(32, 48), labels[32:], EMOTION)
 run(Path(sys.argv[2]), clips, epochs=40, fusion="audio", dropout="none")
 """
 
@@ -148,7 +154,7 @@ def test_views_without_any_modality_are_left_out():
 
 
 def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
-    clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16])
+    clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16], EMOTION)
     clips.table = clips.table.assign(has_video=np.arange(16) < 4)
     clips.video = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.video, 0).astype(np.uint8)
     net = build_model("ia", image_size=64)
@@ -160,7 +166,7 @@ def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
 
 def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
     rows = np.array([5, 41, 7, 11])
-    clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows])
+    clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows], EMOTION)
     order = torch.tensor([2, 0, 3, 1])
     first, second = clips.batches(3, order)
     assert len(second[2]) == 1
@@ -184,8 +190,8 @@ def test_colours_last_changes_the_layout_and_no_value():
 def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
     labels = tiny_store.clips.label.to_numpy()
     clips = (
-        Clips(tiny_store, np.arange(32), labels[:32], "cuda"),
-        Clips(tiny_store, np.arange(32, 48), labels[32:], "cuda"),
+        Clips(tiny_store, np.arange(32), labels[:32], EMOTION, "cuda"),
+        Clips(tiny_store, np.arange(32, 48), labels[32:], EMOTION, "cuda"),
     )
     assert clips[0].video.is_cuda and clips[0].video.dtype == torch.uint8
     assert len(run(tmp_path / "run", clips, epochs=2)) == 2

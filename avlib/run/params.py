@@ -15,16 +15,26 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
 
-# What 0 stands for. RAVDESS: section IV of the paper; the batch size is in the authors' opts.py alone.
+# What 0 and "" stand for. RAVDESS: section IV of the paper; the batch size is in the authors' opts.py alone.
+# MOSEI: MULT's code, which section IV.2 follows. Features have no frames, and say themselves what their labels are.
+_CLIPS = {"classes": 8, "fold_scheme": "paper", "protocol": "paper"}
+_FEATURES = {"classes": 0, "fold_scheme": "own", "protocol": "mult", "image_size": 0, "frames": 0}
+_MULT = {"epochs": 40, "batch_size": 24, "learning_rate": 0.001}
 DATASETS = {
-    "toy": {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
-    "ravdess": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
+    "toy": _CLIPS | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
+    "ravdess": _CLIPS | {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
+    "toy_mosei": _FEATURES | _MULT | {"epochs": 12},
+    "mosei": _FEATURES | _MULT,
+    "features": _FEATURES | _MULT | {"fold_scheme": "groups"},
 }
+FEATURES = ("toy_mosei", "mosei", "features")  # datasets that come as features, without clips
 
 # What is allowed where there is no list of choices; 0 and "" are the dataset's own default where it has one.
 MUST_BE = {
-    "data_root": "the path of a folder",
+    "data_root": "the path of a folder, or of a file of features",
     "heads": "a whole number from 1",
+    "classes": "8, or 7 to leave neutral out",
+    "vision": "efficientface, or timm:NAME such as timm:mobilenetv4_conv_small",
     "fold": "a whole number from 0 to 4, or as many as fold_scheme has",
     "dense_head": "true or false",
     "pretrained": "the path of a file",
@@ -49,11 +59,11 @@ def choices() -> dict[str, tuple]:
     return {
         "dataset": tuple(DATASETS),
         "fusion": tuple(FUSIONS),
+        "audio_features": ("mfcc", "logmel", "chroma", "spectrogram"),
         "dropout": tuple(DROPOUTS),
-        "classes": (8, 7),
         "fold_scheme": tuple(FOLDS),
         "device": ("auto", "cpu", "cuda"),
-        "protocol": ("paper", "authors"),
+        "protocol": ("paper", "authors", "mult"),
     }
 
 
@@ -89,23 +99,25 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str = Field("toy", description="the corpus")
-    data_root: Folder = Field("", description="folder of the corpus; '' is data/<dataset>")
+    data_root: Folder = Field("", description="folder of the corpus, file of features; '' is data/<dataset>")
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
     heads: Whole = Field(1, ge=1, validate_default=True, description="heads in each cross-attention")
     dense_head: bool = Field(False, description="two more layers before the classifier, as MULT has them")
     pretrained: File = Field("", description="EfficientFace's or the authors' checkpoint; '' is fresh weights")
+    audio_features: str = Field("mfcc", description="what the network hears")
+    vision: str = Field("efficientface", description="what looks at a frame")
     dropout: str = Field("softhard", description="modality dropout in training")
-    classes: Whole = Field(8, description="emotions; 7 leaves neutral out")
-    fold_scheme: str = Field("paper", description="how the actors are dealt out to folds")
+    classes: Whole = Field(0, description="emotions; 7 leaves neutral out")
+    fold_scheme: str = Field("", description="how the actors are dealt out to folds")
     fold: Whole = Field(0, ge=0, description="which split of the actors")
     seed: Whole = Field(1, ge=0, lt=2**32, description="one for everything random")
     epochs: Whole = Field(0, ge=1, description="passes over the training clips")
     batch_size: Whole = Field(0, ge=2, description="clips, before dropout multiplies them")
-    learning_rate: Number = Field(0.0, gt=0, allow_inf_nan=False, description="of SGD, at the start")
-    image_size: Whole = Field(0, ge=64, multiple_of=32, description="pixels along a side of a face")
-    frames: Whole = Field(0, ge=2, description="faces taken from a clip")
+    learning_rate: Number = Field(0.0, gt=0, allow_inf_nan=False, description="at the start")
+    image_size: Whole = Field(0, description="pixels along a side of a face")
+    frames: Whole = Field(0, description="faces taken from a clip")
     device: str = Field("auto", description="auto is cuda where there is one")
-    protocol: str = Field("paper", description="authors: as their code has it")
+    protocol: str = Field("", description="whose settings of training and preprocessing")
     resume: bool = Field(True, description="go on with what the run folder holds; false starts over")
     outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
 
@@ -118,11 +130,30 @@ class Parameters(BaseModel):
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0], values)) from None
 
-    @field_validator("dataset", "fusion", "dropout", "classes", "fold_scheme", "device", "protocol")
+    @field_validator("dataset", "fusion", "audio_features", "dropout", "fold_scheme", "device", "protocol")
     @classmethod
     def _is_a_choice(cls, value, info):
         if value not in choices()[info.field_name]:
             raise ValueError("not one of the choices")
+        return value
+
+    @field_validator("classes", "image_size", "frames")
+    @classmethod
+    def _suits_the_dataset(cls, value, info):
+        dataset = info.data.get("dataset")
+        if dataset in FEATURES and value:
+            raise InputError(f"{info.field_name} is {value}, but {dataset} comes as features: leave it at 0")
+        fits = {"classes": value in (7, 8), "image_size": value >= 64 and value % 32 == 0, "frames": value >= 2}
+        if dataset not in FEATURES and not fits[info.field_name]:
+            raise ValueError("out of range")
+        return value
+
+    @field_validator("vision")
+    @classmethod
+    def _can_look(cls, value):
+        from avlib.vision import check_vision
+
+        check_vision(value)
         return value
 
     @field_validator("heads")
@@ -146,12 +177,26 @@ class Parameters(BaseModel):
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
         if self.protocol == "authors" and self.dataset != "ravdess":
             raise ValueError(f"protocol is 'authors', which is about ravdess; for dataset {self.dataset} choose paper")
-        if self.dataset != "toy" and not self.data_root.is_dir():
+        if self.dataset in FEATURES and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
+            raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
+        wanted, there = {
+            "ravdess": ("folder", self.data_root.is_dir()),
+            "mosei": ("file or folder", self.data_root.exists()),
+            "features": ("file", self.data_root.is_file()),
+        }.get(self.dataset, ("", True))
+        if not there:
             raise ValueError(
-                f"data_root is {self.data_root}, which is no folder; "
+                f"data_root is {self.data_root}, which is no {wanted}; "
                 f"give the one that holds {self.dataset} (a relative path starts at {ROOT})"
             )
         return self
+
+    @property
+    def of_store(self) -> dict[str, Any]:
+        """What the store of the dataset is made with, as `ensure_store` and `preprocess` take it."""
+        protocol = "authors" if self.protocol == "authors" else "paper"  # that of MULT is about training alone
+        settings = {"frames": self.frames, "image_size": self.image_size, "audio_features": self.audio_features}
+        return settings | {"protocol": protocol}
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and origin (default, dataset default or given) of every parameter, in order."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -18,13 +19,14 @@ from traitlets import default
 from avlib import ROOT, InputError
 from avlib.files import replacing
 from avlib.fusion import FUSIONS
-from avlib.run.params import Parameters
+from avlib.run.params import FEATURES, Parameters
 from avlib.run.records import check_same_run, run_folder, write_table
 
 NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
 CONDITIONS = ("AV", "A", "V", "M")
-COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, "epochs", "minutes")
-TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS"}
+ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns that only sentiment has
+COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
+TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS", "toy_mosei": "toy MOSEI", "mosei": "CMU-MOSEI"}
 
 Echo = Callable[[str], None]
 
@@ -107,12 +109,22 @@ def run_pipeline(
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     for name in notebooks:
-        if name == "attention" and not FUSIONS[config.fusion].mutual:
-            echo(f"attention: left out, since in {config.fusion} the modalities do not attend to each other")
+        reason = _needless(name, config)
+        if reason:
+            echo(f"{name}: left out, since {reason}")
             continue
         echo(f"{name}: {folder / name}.ipynb")
         _execute(name, config, set(parameters), folder / f"{name}.ipynb", echo)
     return folder
+
+
+def _needless(notebook: str, config: Parameters) -> str:
+    """Why a notebook has nothing to do in a run, as the end of a sentence; "" where it has."""
+    if notebook == "preprocess" and config.dataset in FEATURES:
+        return f"{config.dataset} comes as features"
+    if notebook == "attention" and not FUSIONS[config.fusion].widths:
+        return f"in {config.fusion} no modality attends to the other"
+    return ""
 
 
 def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
@@ -156,15 +168,20 @@ def finished_runs(outputs_root: Path) -> list[Path]:
 
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, accuracy of AV, A, V and M in
-    percent, epochs and minutes; for the toy corpus a last row with what is best reachable.
+    percent, epochs and minutes; for the toy corpora a last row with what is best reachable.
+
+    Where a run is about sentiment, accuracy is that of its sign, and mean absolute errors stand beside it (MAE AV, …).
     """
     rows = [_result(Path(folder)) for folder in folders]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    if any(row["dataset"] == "toy" and row["classes"] == 8 for row in rows):  # known for all eight emotions
-        names = {"dataset": "toy", "system": "best reachable", "dropout": "", "fold_scheme": ""}
-        table.loc[len(table)] = names | _reachable()
-    numbers = dict.fromkeys((*CONDITIONS, "minutes"), "float64") | dict.fromkeys(("fold", "seed", "epochs"), "Int64")
-    return table.astype(numbers)
+    for dataset in dict.fromkeys(row["dataset"] for row in rows if row["labels"] != 7 or row["dataset"] != "toy"):
+        best = best_reachable(dataset)  # of the toy corpus it is known for all eight emotions alone
+        if best:
+            names = {"dataset": dataset, "system": "best reachable", "dropout": "", "fold_scheme": ""}
+            table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
+    numbers = dict.fromkeys((*CONDITIONS, *ERRORS, "minutes"), "float64")
+    table = table.astype(numbers | dict.fromkeys(("fold", "seed", "epochs"), "Int64"))
+    return table if table[[*ERRORS]].notna().any(axis=None) else table.drop(columns=[*ERRORS])
 
 
 def _result(folder: Path) -> dict[str, Any]:
@@ -174,27 +191,43 @@ def _result(folder: Path) -> dict[str, Any]:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{folder} is no evaluated run: {Path(error.filename).name} is missing") from None
-    row = {name: record["parameters"][name] for name in ("dataset", "dropout", "fold", "seed", "epochs", "classes")}
-    row["system"] = _system(record["parameters"])
-    row["fold_scheme"] = record["parameters"].get("fold_scheme", "paper")
-    row |= {name: scores["accuracy"] for name, scores in metrics["conditions"].items()}
-    row["M"] = metrics.get("M", {}).get("accuracy")
+    row = {name: record["parameters"][name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
+    row |= {"system": _system(record["parameters"]), "labels": len(record["labels"])}
+    for name, scores in (metrics["conditions"] | {"M": metrics["M"]}).items():
+        row |= {name: scores.get("accuracy"), f"MAE {name}": scores.get("mae")}
     return row | {"minutes": sum(record["seconds"].values()) / 60}
 
 
 def _system(parameters: dict[str, Any]) -> str:
-    """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone."""
+    """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone.
+
+    What else is unusual about it follows: a dense head, other audio features, another vision network.
+    """
     alone = parameters["fusion"] in ("audio", "video")
     name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
-    return f"{name} dense" if parameters.get("dense_head") else name
+    more = ["dense"] if parameters["dense_head"] else []
+    more += [
+        parameters[key] for key in ("audio_features", "vision") if parameters[key] not in ("mfcc", "efficientface")
+    ]
+    return " ".join([name, *more])
 
 
-def _reachable() -> dict[str, float]:
-    """The best accuracy on the toy corpus, percent, by condition; M is the mean of the others, as in the paper."""
-    from avlib.data.toy import reachable
+def best_reachable(dataset: str) -> dict[str, float]:
+    """What is best reachable on a toy corpus, by column; M is the mean of the others, as in the paper. Else empty."""
+    if dataset == "toy":
+        from avlib.data.toy import reachable
 
-    best = reachable()
-    return best | {"M": sum(best.values()) / len(best)}
+        best = reachable()
+    elif dataset == "toy_mosei":
+        from avlib.data.toy_mosei import reachable
+
+        scores = reachable()
+        best = {name: score["accuracy"] for name, score in scores.items()}
+        errors = {f"MAE {name}": score["mae"] for name, score in scores.items()}
+        return best | {"M": fmean(best.values())} | errors | {"MAE M": fmean(errors.values())}
+    else:
+        return {}
+    return best | {"M": fmean(best.values())}
 
 
 def comparison(folders: Iterable[Path], out: Path) -> Path:
@@ -211,7 +244,11 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
         temporary.write_text(as_markdown(table), encoding="utf-8")
 
     runs = table[table["fold"].notna()]
-    reachable = _reachable() if len(runs) < len(table) else None
+    reachable = {}
+    if runs["dataset"].nunique() == 1 and len(runs) < len(table):
+        reachable = {
+            name: value for name, value in best_reachable(runs["dataset"].iloc[0]).items() if name in CONDITIONS
+        }
     ax = plots.conditions(_long(runs), reachable=reachable, chance=_chance(folders))
     titles = [TITLES.get(name, name) for name in dict.fromkeys(runs["dataset"])]
     ax.figure.suptitle(f"{', '.join(titles)}: {', '.join(dict.fromkeys(runs['system']))}")
@@ -226,10 +263,10 @@ def _long(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chance(folders: Iterable[Path]) -> float | None:
-    """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart."""
+    """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart, or none."""
     records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
-    classes = {record["parameters"]["classes"] for record in records}
-    return 100 / classes.pop() if len(classes) == 1 else None
+    outputs = {record["network"]["classes"] for record in records}
+    return 100 / outputs.pop() if len(outputs) == 1 and outputs != {1} else None
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avlib import ROOT, InputError
+from avlib.batches import question
 from avlib.files import replacing
+from avlib.run.params import DATASETS
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from avlib.data.store import Store
     from avlib.run.params import Parameters
 
 # What starting over removes; executed notebooks are overwritten when they run again.
@@ -35,12 +38,7 @@ ARTEFACTS = (
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
 RESULTS = ("predictions.parquet", "metrics.json", "figures")  # of the artefacts, those made after training
 MAY_CHANGE = ("device", "resume", "outputs_root", "data_root")  # parameters that a run may change and still go on
-ONLY_TRAIN = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "pretrained",
-)  # parameters that a trained model no longer asks for
+ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # which a trained model no longer asks for
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -61,12 +59,35 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 def run_folder(config: "Parameters") -> Path:
     """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`.
 
-    A dense head adds `-dense` to the system's name: `ia1-dense-softhard`. The last part begins with the fold scheme
-    where it is not `paper`, as in `loso-fold<k>-seed<s>`.
+    A dense head adds `-dense` to the system's name, as in `ia1-dense-softhard`; so do audio features and a vision
+    network other than the paper's. The last part begins with the fold scheme where it is not the dataset's usual one,
+    as in `loso-fold<k>-seed<s>`.
     """
-    system = f"{config.fusion}{config.heads}{'-dense' if config.dense_head else ''}-{config.dropout}"
-    scheme = "" if config.fold_scheme == "paper" else f"{config.fold_scheme}-"
+    parts = [f"{config.fusion}{config.heads}", *(["dense"] if config.dense_head else [])]
+    if config.audio_features != "mfcc":
+        parts.append(config.audio_features)
+    if config.vision != "efficientface":
+        parts.append(config.vision.removeprefix("timm:").replace("/", "_"))
+    usual = config.fold_scheme == DATASETS[config.dataset]["fold_scheme"]
+    scheme = "" if usual else f"{config.fold_scheme}-"
+    system = "-".join([*parts, config.dropout])
     return config.outputs_root / config.dataset / system / f"{scheme}fold{config.fold}-seed{config.seed}"
+
+
+def network(config: "Parameters", store: "Store") -> dict[str, Any]:
+    """What `build_model` is given for a run: the system that the parameters ask for, in the sizes of the data."""
+    frames = store.video.ndim == 5
+    task, _ = question(store, config.classes)
+    return {
+        "fusion": config.fusion,
+        "heads": config.heads,
+        "classes": task.outputs,
+        "image_size": store.video.shape[2] if frames else 0,
+        "dense_head": config.dense_head,
+        "vision": config.vision,
+        "audio_channels": store.audio.shape[1],
+        "video_channels": 0 if frames else store.video.shape[2],
+    }
 
 
 @dataclass(frozen=True)
@@ -95,16 +116,16 @@ class Run:
             write_json(self.folder / "run.json", self.record)
 
 
-def start_run(config: "Parameters", fingerprint: str) -> Run:
-    """The run that these parameters and this data (the store's fingerprint) belong to, begun or continued.
+def start_run(config: "Parameters", store: "Store") -> Run:
+    """The run that these parameters and this data belong to, begun or continued.
 
     Writes run.json. With `resume` a folder that holds the same run is continued, for more epochs where they are asked
     for; otherwise what the folder holds is removed first. Raises InputError where the folder holds another run.
     """
     folder = run_folder(config)
-    check_same_run(config, fingerprint)
+    check_same_run(config, store.fingerprint)
     old = _read(folder) if config.resume else None
-    record = _new_record(config, fingerprint)
+    record = _new_record(config, store)
     if old is None:
         _clear(folder, ARTEFACTS)  # without a record, a checkpoint belongs to nobody
     else:
@@ -175,8 +196,7 @@ def load_run(path: str | Path) -> "nn.Module":
     record = _read(folder)
     if not record or not (folder / "model.safetensors").exists():
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
-    wanted = {name: record["parameters"][name] for name in ("fusion", "heads", "classes", "image_size")}
-    net = build_model(**wanted, dense_head=record["parameters"].get("dense_head", False))  # older runs do not say
+    net = build_model(**record["network"])
     try:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
@@ -191,7 +211,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["parameters"], record["seconds"], record["started"], record["fingerprint"]
+        record["parameters"], record["network"], record["seconds"], record["started"], record["fingerprint"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not the record of a run: move it away or give another outputs_root") from None
     return record
@@ -214,16 +234,19 @@ def _difference(old: dict[str, Any], config: "Parameters", fingerprint: str | No
 
 def _was(old: dict[str, Any], name: str, config: "Parameters") -> Any:
     """The value of a parameter in an old run; its default where the run is older than the parameter."""
-    return old["parameters"].get(name, type(config).model_fields[name].default)
+    usual = DATASETS[config.dataset].get(name, type(config).model_fields[name].default)
+    return old["parameters"].get(name, usual)
 
 
-def _new_record(config: "Parameters", fingerprint: str) -> dict[str, Any]:
+def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
     """What run.json says of a run that starts now."""
     return {
         "parameters": config.model_dump(mode="json"),
+        "network": network(config, store),
+        "labels": list(question(store, config.classes)[0].names),
         "versions": _versions(),
         "git": git_commit(),
-        "fingerprint": fingerprint,
+        "fingerprint": store.fingerprint,
         "device": _device_name(config.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {},

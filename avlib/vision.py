@@ -1,0 +1,84 @@
+"""What looks at a single frame: the paper's EfficientFace, or any convolutional network that timm knows by name."""
+
+import logging
+from difflib import get_close_matches
+
+import timm
+import torch
+from torch import nn
+
+from avlib import InputError
+from avlib.efficientface import FEATURES, STRIDE, EfficientFace
+
+PREFIX = "timm:"  # before the name of one of timm's networks
+log = logging.getLogger(__name__)
+
+
+class TimmFront(nn.Module):
+    """Frame descriptors (N, features) of face images (N, 3, S, S) in [0, 1], by a network of timm.
+
+    name : as timm knows it, such as mobilenetv4_conv_small. The images are normalised as its own training had it.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+        self.network = timm.create_model(name, pretrained=False, num_classes=0)
+        shape = self.network.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(shape["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(shape["std"]).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network((images - self.mean) / self.spread)
+
+    def fetch(self) -> str:
+        """Takes up the weights that timm has for the network, where they can be had; returns a line that says which."""
+        try:
+            fetched = timm.create_model(self.name, pretrained=True, num_classes=0)
+        except Exception as error:  # no network, no such weights: as many kinds of errors as there are reasons
+            log.warning(
+                "%s starts from random weights: timm could not fetch its own (%s)", self.name, type(error).__name__
+            )
+            return f"{self.name}: fresh weights, from the seed"
+        self.network.load_state_dict(fetched.state_dict())
+        return f"{self.name}: timm's weights {fetched.pretrained_cfg['hf_hub_id'] or fetched.pretrained_cfg['url']}"
+
+
+def make_front(vision: str, image_size: int) -> tuple[nn.Module, int]:
+    """The network for single frames, fresh, and the length of its descriptors.
+
+    vision : efficientface, or timm:NAME      image_size : side of the images in pixels
+    Raises InputError where there is no such network, or where it cannot look at images of that size.
+    """
+    check_vision(vision)
+    if vision == "efficientface":
+        check_image_size(image_size)
+        return EfficientFace(), FEATURES
+    front = TimmFront(vision.removeprefix(PREFIX))
+    try:
+        with torch.inference_mode():
+            described = front.eval()(torch.zeros(1, 3, image_size, image_size))
+    except Exception as error:  # each network fails in its own way at a size that it was not made for
+        raise InputError(f"{vision} cannot look at images of {image_size} pixels: {error}") from None
+    return front.train(), described.shape[1]
+
+
+def check_vision(vision: str) -> None:
+    """Nothing, where there is such a network for frames; otherwise InputError with a name that comes near."""
+    if vision == "efficientface":
+        return
+    if not vision.startswith(PREFIX):
+        raise InputError(
+            f"vision is '{vision}'; choose efficientface, or timm:NAME such as timm:mobilenetv4_conv_small"
+        )
+    name = vision.removeprefix(PREFIX)
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=1)
+        hint = f": did you mean '{PREFIX}{near[0]}'?" if near else ""
+        raise InputError(f"vision is '{vision}', which timm {timm.__version__} does not know{hint}")
+
+
+def check_image_size(image_size: int) -> None:
+    """Nothing, where EfficientFace can look at images of that size; otherwise InputError."""
+    if image_size < 2 * STRIDE or image_size % STRIDE:
+        raise InputError(f"image_size is {image_size}; choose a multiple of {STRIDE} from {2 * STRIDE}, as 64 or 224")
