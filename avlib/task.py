@@ -45,9 +45,7 @@ class Classification:
 class Sentiment:
     """A score from -3 (very negative) to 3, by absolute error, as in MULT's protocol. Labels are (B,) such scores."""
 
-    names = tuple(
-        f"{score:+d}" for score in range(-LARGEST_SENTIMENT, LARGEST_SENTIMENT + 1)
-    )  # rounded, as Acc-7 has it
+    names = ("-3", "-2", "-1", "0", "+1", "+2", "+3")  # of rounded scores, as Acc-7 has them
     outputs = 1
     dtype = torch.float32
 

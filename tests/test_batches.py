@@ -1,0 +1,63 @@
+"""Features as batches: standardised on the training part alone, absent ones zero."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from avlib.batches import parts, question
+from avlib.data.store import Store
+from avlib.task import Classification, Sentiment
+
+
+@pytest.fixture
+def store(tmp_path):
+    """35 clips of 5 groups: audio (35, 3, 11), video (35, 7, 2); the first clip lacks audio, the second video."""
+    rng = np.random.default_rng(5)
+    audio = rng.normal(7, 3, (35, 3, 11)).astype(np.float32)
+    video = rng.normal(-2, 5, (35, 7, 2)).astype(np.float32)
+    audio[:, 2] = 4  # a channel that never changes
+    audio[0], video[1] = 0, 0
+    clips = pd.DataFrame({"clip": [f"c{row:02d}" for row in range(35)], "actor": np.repeat(range(5), 7)})
+    clips = clips.assign(label=np.tile(range(7), 5), has_audio=clips.index != 0, has_video=clips.index != 1)
+    manifest = {"fingerprint": "f", "task": "classes", "names": list("abcdefg"), "standardise": True}
+    return Store(tmp_path, clips, video, audio, pd.DataFrame(), manifest)
+
+
+def everything(clips):
+    return clips[torch.arange(len(clips))]
+
+
+def test_every_channel_of_the_training_part_has_mean_0_and_deviation_1(store):
+    train = parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"]
+    audio, video, _ = everything(train)
+    heard, seen = train.table.has_audio.to_numpy(), train.table.has_video.to_numpy()
+    for values, axes in ((audio[heard][:, :2], (0, 2)), (video[seen], (0, 1))):
+        torch.testing.assert_close(values.mean(dim=axes), torch.zeros(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(values.std(dim=axes, correction=0), torch.ones(2))
+    assert not audio[heard][:, 2].any()
+
+
+def test_the_other_parts_are_standardised_with_the_numbers_of_the_training_part(store):
+    split = parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")
+    rows = [row for row in split["train"].rows if row != 1]
+    mean, deviation = store.video[rows].mean(axis=(0, 1)), store.video[rows].std(axis=(0, 1))
+    expected = (store.video[split["test"].rows] - mean) / deviation
+    there = split["test"].table.has_video.to_numpy()
+    np.testing.assert_allclose(everything(split["test"])[1].numpy()[there], expected[there], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_an_absent_modality_stays_zeros(store, fold):
+    for clips in parts(store, fold, 0, ("audio", "video"), fold_scheme="groups").values():
+        audio, video, _ = everything(clips)
+        assert not audio[~clips.table.has_audio.to_numpy()].any() and not video[~clips.table.has_video.to_numpy()].any()
+
+
+def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):
+    assert question(store)[0] == Classification(tuple("abcdefg"))
+    assert question(tiny_store, 7)[0].names[0] == "calm" and question(tiny_store)[0].outputs == 8
+    store.manifest.update(task="sentiment", names=[])
+    task, labels = question(store)
+    assert task == Sentiment() and labels.tolist() == store.clips.label.tolist()
+    assert parts(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32

@@ -1,0 +1,81 @@
+"""Naming a class and scoring a sentiment: losses, what counts as right, and the measures of CMU-MOSEI."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from avlib.evaluation import confusion, decided, metrics, per_emotion, sentiment_scores
+from avlib.task import Classification, Sentiment
+
+TRUTH = [-3.0, -0.4, 0.0, 0.0, 1.0, 2.4, 3.0]
+SAID = [-1.0, 0.2, 0.1, -0.1, 2.0, 3.6, 2.6]
+
+
+def rows(truth=TRUTH, said=SAID, condition="AV"):
+    return pd.DataFrame({"condition": condition, "label": truth, "value": said})
+
+
+def test_the_sentiment_measures_of_a_table_worked_out_by_hand():
+    scores = sentiment_scores(rows())
+    assert scores["mae"] == pytest.approx((2.0 + 0.6 + 0.1 + 0.1 + 1.0 + 1.2 + 0.4) / 7)
+    assert scores["accuracy"] == pytest.approx(100 * 4 / 5)  # -0.4 is taken for positive; two neutral ones do not count
+    assert scores["uar"] == pytest.approx(100 * (1 / 2 + 3 / 3) / 2)
+    assert scores["accuracy_neutral"] == pytest.approx(100 * 5 / 7)  # wrong: -0.4, and the neutral one scored -0.1
+    assert scores["accuracy7"] == pytest.approx(100 * 4 / 7)  # -3 is said to be -1, 1 to be 2, 2.4 to be 3
+    assert scores["accuracy5"] == pytest.approx(100 * 5 / 7)  # cut to 2, 2.4 and 3.6 are the same
+    assert scores["correlation"] == pytest.approx(np.corrcoef(TRUTH, SAID)[0, 1])
+
+
+def test_f1_is_the_mean_of_both_signs_weighed_by_their_size():
+    right_positive, right_negative = 2 * 3 / (3 + 4), 2 * 1 / (2 + 1)  # 2 hits / (true + said)
+    assert sentiment_scores(rows())["f1"] == pytest.approx(100 * (3 * right_positive + 2 * right_negative) / 5)
+
+
+def test_a_net_that_always_says_the_same_has_no_correlation_and_half_of_the_recall():
+    scores = sentiment_scores(rows(said=[0.7] * 7))
+    assert scores["correlation"] == 0 and scores["uar"] == 50
+
+
+def test_m_is_the_mean_of_every_measure_over_the_three_conditions():
+    tables = [rows(said=np.array(SAID) + shift, condition=name) for name, shift in (("AV", 0), ("A", 1), ("V", -2))]
+    measured = metrics(pd.concat(tables))
+    assert measured["M"]["mae"] == pytest.approx(
+        np.mean([measured["conditions"][name]["mae"] for name in ["AV", "A", "V"]])
+    )
+    assert set(measured["M"]) == set(measured["conditions"]["AV"]) - {"clips"}
+
+
+def test_a_sentiment_is_rounded_to_one_of_seven_for_the_confusion_matrix():
+    truth, said = decided(rows())
+    assert truth.tolist() == [0, 3, 3, 3, 4, 5, 6] and said.tolist() == [2, 3, 3, 3, 5, 6, 6]
+    assert confusion(rows(), "AV", 7).sum() == 7
+    shares = per_emotion(rows(), Sentiment.names).set_index("emotion").accuracy
+    assert shares["0"] == 100 and shares["-3"] == 0
+
+
+def test_classes_are_learnt_by_cross_entropy_and_sentiment_by_absolute_error():
+    logits, labels = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 2])
+    chances = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    task = Classification(("a", "b", "c"))
+    torch.testing.assert_close(task.loss(logits, labels), -(chances[0, 0].log() + chances[1, 2].log()) / 2)
+    assert (task.outputs, task.right(logits, labels)) == (3, (1, 2))
+    torch.testing.assert_close(
+        Sentiment().loss(torch.tensor([[1.0], [-2.0]]), torch.tensor([3.0, -1.0])), torch.tensor(1.5)
+    )
+
+
+def test_of_a_sentiment_only_what_is_not_neutral_can_be_right_or_wrong():
+    right, counted = Sentiment().right(
+        torch.tensor([[1.0], [-2.0], [-0.5], [1.0]]), torch.tensor([3.0, -1.0, 0.0, -1.0])
+    )
+    assert (int(right), int(counted)) == (2, 3)
+
+
+def test_an_epoch_is_judged_by_accuracy_or_by_error():
+    better, worse = (
+        {"validation_accuracy": 60, "validation_loss": 2.0},
+        {"validation_accuracy": 50, "validation_loss": 1.0},
+    )
+    assert Classification(("a", "b")).merit(better) > Classification(("a", "b")).merit(worse)
+    assert Sentiment().merit(worse) > Sentiment().merit(better)
