@@ -123,3 +123,34 @@ def test_no_figure_stays_open(draw):
 def test_an_empty_table_is_refused(draw):
     with pytest.raises(InputError, match="no clip to explore"):
         explore(CLIPS[:0], draw)
+
+
+def many_videos(count):
+    """Three clips of each of so many videos, named as MOSEI names them."""
+    videos = [f"-{number:04x}_Q" for number in range(count)]
+    clips = [f"{video}[{part}]" for video in videos for part in range(3)]
+    emotions = ["negative", "neutral", "positive"] * count
+    return pd.DataFrame({"clip": clips, "emotion": emotions, "actor": np.repeat(videos, 3)})
+
+
+def test_thousands_of_actors_are_no_dropdown_and_their_clips_are_all_there(draw, drawn):
+    explorer = explore(many_videos(2003), draw)
+    assert explorer.actor is None
+    assert len(explorer.clip.options) == 3 * 2003
+    explorer.emotion.value = "positive"
+    assert len(explorer.clip.options) == 2003
+    explorer.clip.value = "-07d2_Q[2]"
+    assert drawn == ["-0000_Q[0]", "-0000_Q[2]", "-07d2_Q[2]"]
+    descriptions = [choice.description for choice in explorer.children[0].children]
+    assert descriptions == ["emotion", "clip"]
+
+
+@pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
+def test_actors_are_offered_up_to_fifty(draw, count, offered):
+    assert (explore(many_videos(count), draw).actor is not None) == offered
+
+
+def test_actors_with_names_of_text_filter_as_numbers_do(draw):
+    explorer = explore(many_videos(7), draw)
+    explorer.actor.value = "-0003_Q"
+    assert explorer.clip.options == ("-0003_Q[0]", "-0003_Q[1]", "-0003_Q[2]")

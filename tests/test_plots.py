@@ -1,5 +1,7 @@
 """Figures hold the numbers they were given, at the seconds they belong to."""
 
+from io import BytesIO
+
 import matplotlib
 import nbformat
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from nbclient import NotebookClient
+from scipy.stats import zscore
 
 from avlib import ROOT, InputError
 from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
@@ -17,6 +20,8 @@ from avlib.lab import plots, results
 Ta, Tv, S, BANDS, STEPS = 151, 7, 11, 61, 157
 AUDIO_TIMES = (np.arange(Ta) + 3) * HOP / SAMPLE_RATE
 VIDEO_TIMES = (np.arange(Tv) + 0.5) * WINDOW / Tv
+TIMES = {"audio": AUDIO_TIMES, "video": VIDEO_TIMES}
+PLACE = plots.PLACE
 EMOTIONS = ["neutral", "calm", "happy"]
 ROW = {
     "epoch": 1,
@@ -48,12 +53,23 @@ def clip(rng):
     """A clip's attention as the model gives it: the vectors total the number of queries."""
     audio, video = rng.uniform(0.1, 2, Ta), rng.uniform(0.1, 2, Tv)
     return {
-        "audio_vector": audio / audio.sum() * Tv,
-        "video_vector": video / video.sum() * Ta,
-        "audio_times": AUDIO_TIMES,
-        "video_times": VIDEO_TIMES,
-        "strip": rng.integers(0, 256, (Tv, S, S, 3), dtype=np.uint8),
-        "log_mel": rng.uniform(-80, 0, (BANDS, STEPS)),
+        "vectors": {"video": video / video.sum() * Ta, "audio": audio / audio.sum() * Tv},
+        "times": TIMES,
+        "seen": rng.integers(0, 256, (Tv, S, S, 3), dtype=np.uint8),
+        "heard": rng.uniform(-80, 0, (BANDS, STEPS)),
+    }
+
+
+@pytest.fixture
+def sequence(rng):
+    """The same of a clip that comes as features: more steps of video, and no seconds anywhere."""
+    audio, video = rng.uniform(0.1, 2, Ta), rng.uniform(0.1, 2, 43)
+    return {
+        "vectors": {"video": video, "audio": audio},
+        "times": {"video": plots.even_times(43, PLACE), "audio": np.linspace(0.05, 0.95, Ta)},
+        "seen": rng.normal(size=(13, 43)),
+        "heard": rng.normal(size=(17, STEPS)),
+        "clock": PLACE,
     }
 
 
@@ -77,23 +93,58 @@ def is_square(image):
 
 
 def test_faces_stand_at_their_seconds_undistorted(clip):
-    ax = plots.faces(clip["strip"], VIDEO_TIMES)
+    ax = plots.faces(clip["seen"], VIDEO_TIMES)
     assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
-    assert all(np.array_equal(image.get_array(), frame) for image, frame in zip(ax.images, clip["strip"], strict=True))
+    assert all(np.array_equal(image.get_array(), frame) for image, frame in zip(ax.images, clip["seen"], strict=True))
     assert ax.get_xlim() == pytest.approx((0, WINDOW))
     ax.figure.canvas.draw()
     assert all(is_square(image) for image in ax.images)
 
 
 def test_faces_without_times_have_no_axis(clip):
-    ax = plots.faces(clip["strip"])
+    ax = plots.faces(clip["seen"])
     assert len(ax.images) == Tv
     assert len(ax.get_xticks()) == 0
 
 
 def test_faces_refuse_another_number_of_times(clip):
     with pytest.raises(InputError, match="7 frames and 6 times"):
-        plots.faces(clip["strip"], VIDEO_TIMES[:-1])
+        plots.faces(clip["seen"], VIDEO_TIMES[:-1])
+
+
+def test_steps_share_the_clip_evenly_on_either_clock():
+    assert plots.even_times(Tv) == pytest.approx(VIDEO_TIMES)
+    assert plots.even_times(4, PLACE) == pytest.approx([0.125, 0.375, 0.625, 0.875])
+
+
+def test_faces_stand_at_their_places_where_there_are_no_seconds(clip):
+    ax = plots.faces(clip["seen"], plots.even_times(Tv, PLACE), clock=PLACE)
+    assert (ax.get_xlim(), ax.get_xlabel()) == (pytest.approx((0, 1)), "place in the clip")
+
+
+def test_features_are_standardised_channel_by_channel(rng):
+    scales = np.geomspace(1e-4, 1e6, 13)[:, None]
+    values = rng.normal(size=(13, 43)) * scales + 5 * scales
+    values[4] = 7.1  # constant: nothing to see
+    ax = plots.features(values, "video")
+    shown = pixels(ax.images[0])
+    others = np.arange(13) != 4
+    assert shown[others] == pytest.approx(zscore(values[others], axis=1))
+    assert not shown[4].any()
+    assert ax.get_ylabel() == "13 channels,\nstandardised"
+    assert ax.images[0].get_extent()[:2] == [0, 1]
+
+
+def test_one_outlier_does_not_take_the_colours_of_a_sequence(rng):
+    values = rng.normal(size=(13, 43))
+    calm = plots.features(values, "audio").images[0].get_clim()
+    values[2, 3] = 1e9
+    assert plots.features(values, "audio").images[0].get_clim() == pytest.approx(calm, rel=0.1)
+
+
+def test_a_single_step_of_features_is_standardised_over_its_channels(rng):
+    values = rng.normal(size=(13, 1))
+    assert pixels(plots.features(values, "audio").images[0]) == pytest.approx(zscore(values, axis=0))
 
 
 def test_waveform_runs_over_seconds(rng):
@@ -105,9 +156,9 @@ def test_waveform_runs_over_seconds(rng):
 
 def test_spectrogram_steps_are_hops_apart(clip):
     hop = 0.02
-    ax = plots.spectrogram(clip["log_mel"], hop_seconds=hop)
+    ax = plots.spectrogram(clip["heard"], hop_seconds=hop)
     left, right, _, _ = ax.images[0].get_extent()
-    assert np.array_equal(ax.images[0].get_array(), clip["log_mel"])
+    assert np.array_equal(ax.images[0].get_array(), clip["heard"])
     assert (right - left) / STEPS == pytest.approx(hop)
     assert left + hop / 2 == pytest.approx(0)  # the first step is centred at 0 s
 
@@ -143,6 +194,32 @@ def test_dropout_views_show_every_view(rng):
     assert all(image.get_array().max() == 0 for image in pictures[3].images)
 
 
+def test_dropout_views_of_features_share_one_scale_in_which_white_is_nothing(rng):
+    audio, video = rng.normal(size=(17, STEPS)), rng.normal(size=(43, 13)) * np.geomspace(1e-3, 1e3, 13)
+    views = [np.stack([modality, 0.5 * modality, 0 * modality]) for modality in (audio, video)]
+    figure = plots.dropout_views(*views, ["full", "soft", "none"], PLACE)
+    for full, soft, none in (figure.axes[::2], figure.axes[1::2]):
+        shown = pixels(full.images[0])
+        assert pixels(soft.images[0]) == pytest.approx(shown / 2)
+        assert not pixels(none.images[0]).any()
+        assert len({ax.images[0].get_clim() for ax in (full, soft, none)}) == 1
+        low, high = full.images[0].get_clim()
+        assert low == -high and none.get_xlabel() == "place in the clip"
+    # channels of any size are seen alike, and keep their course
+    assert np.abs(shown).mean(axis=1) == pytest.approx(np.ones(13))
+    assert np.corrcoef(shown[5], video[:, 5])[0, 1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "clock", "scaled"), [(10, plots.SECONDS, False), (64, plots.SECONDS, True), (10, PLACE, True)]
+)
+def test_only_mfcc_have_the_colours_of_mfcc(rng, channels, clock, scaled):
+    audio, video = rng.normal(size=(1, channels, STEPS)), rng.uniform(size=(1, Tv, 3, S, S))
+    ax = plots.dropout_views(audio, video, ["full"], clock).axes[0]
+    assert ax.get_title() == (f"audio: {channels} channels, scaled" if scaled else "audio: MFCC")
+    assert isinstance(ax.images[0].norm, matplotlib.colors.SymLogNorm) != scaled
+
+
 def test_dropout_views_refuse_unequal_numbers(rng):
     with pytest.raises(InputError, match="3 video views"):
         plots.dropout_views(np.zeros((4, 10, 5)), np.zeros((3, 2, 3, 5, 5)), ["a", "b", "c", "d"])
@@ -151,20 +228,24 @@ def test_dropout_views_refuse_unequal_numbers(rng):
 # ------------------------------------------------------------------------------------------------------- attention
 
 
+def even_line(ax):
+    return any(np.all(np.array(mark.get_ydata()) == 1) for mark in ax.lines)
+
+
 def test_attention_over_clip_shows_both_vectors_relative_to_even(clip):
     seen, _, heard, _ = plots.attention_over_clip(**clip).axes
     bars = seen.patches
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(VIDEO_TIMES))
     heights = np.array([bar.get_height() for bar in bars])
-    assert heights == pytest.approx(clip["video_vector"] * Tv / Ta)
+    assert heights == pytest.approx(clip["vectors"]["video"] * Tv / Ta)
     line = heard.lines[0]
     assert np.array_equal(line.get_xdata(), AUDIO_TIMES)
-    assert line.get_ydata() == pytest.approx(clip["audio_vector"] * Ta / Tv)
+    assert line.get_ydata() == pytest.approx(clip["vectors"]["audio"] * Ta / Tv)
     for ax, shown in ((seen, heights), (heard, line.get_ydata())):
         assert shown.mean() == pytest.approx(1)
         assert "1 = even" in ax.get_title(loc="left")
         assert ax.get_ylim()[0] == 0
-        assert any(np.all(np.array(mark.get_ydata()) == 1) for mark in ax.lines)
+        assert even_line(ax)
 
 
 def test_attention_over_clip_has_one_axis_in_seconds(clip):
@@ -176,6 +257,44 @@ def test_attention_over_clip_has_one_axis_in_seconds(clip):
     faces = figure.axes[1].images
     assert centres(faces) == pytest.approx(list(VIDEO_TIMES))
     assert all(is_square(face) for face in faces)
+
+
+def test_attention_over_features_has_one_axis_of_places(sequence):
+    figure = plots.attention_over_clip(**sequence)
+    attended_video, video, attended_audio, audio = figure.axes
+    assert {ax.get_xlim() for ax in figure.axes} == {(0, 1)}
+    assert [ax.get_xlabel() for ax in figure.axes] == ["", "", "", "place in the clip"]
+    for ax, values in ((video, sequence["seen"]), (audio, sequence["heard"])):
+        assert pixels(ax.images[0]) == pytest.approx(zscore(values, axis=1))
+        assert ax.images[0].get_extent()[:2] == [0, 1]
+    for ax, modality in ((attended_video, "video"), (attended_audio, "audio")):
+        line, vector = ax.lines[0], sequence["vectors"][modality]
+        assert np.array_equal(line.get_xdata(), sequence["times"][modality])
+        assert line.get_ydata() == pytest.approx(vector / vector.mean())
+
+
+@pytest.mark.parametrize("kind", ["clip", "sequence"])
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_a_fusion_in_one_direction_has_one_vector_and_both_pictures(kind, modality, request):
+    shown = request.getfixturevalue(kind)
+    shown["vectors"] = {modality: shown["vectors"][modality]}
+    shown["times"] = {modality: shown["times"][modality]}
+    figure = plots.attention_over_clip(**shown, cues={"face": (0.2, 0.4), "voice": (0.5, 0.9)})
+    assert [even_line(ax) for ax in figure.axes] == [modality == "video", modality == "audio", False]
+    assert len(figure.axes[0 if modality == "audio" else 1].images) == (Tv if kind == "clip" else 1)
+    assert len(figure.axes[2].images) == 1
+    assert sum(bool(ax.texts) for ax in figure.axes) == 1  # only the cue that the vector should find
+
+
+def test_a_single_frame_stays_square_and_small(clip):
+    clip["vectors"], clip["times"], clip["seen"] = {"video": np.ones(1)}, {"video": [1.8]}, clip["seen"][:1]
+    figure = plots.attention_over_clip(**clip)
+    figure.canvas.draw()
+    (face,) = figure.axes[1].images
+    assert is_square(face) and centres([face]) == pytest.approx([WINDOW / 2])
+    assert face.get_window_extent().height / figure.dpi <= 1.6 + 1e-6
+    (bar,) = figure.axes[0].patches
+    assert (bar.get_height(), bar.get_width()) == (1, pytest.approx(0.96 * WINDOW))
 
 
 def test_cues_are_shaded_at_their_seconds(clip):
@@ -194,7 +313,7 @@ def test_a_cue_that_is_not_there_is_not_drawn(clip, cues):
 
 def test_a_vector_of_another_length_is_refused(clip):
     with pytest.raises(InputError, match=r"audio attention vector has shape \(151,\)"):
-        plots.attention_over_clip(**(clip | {"audio_times": AUDIO_TIMES[:-1]}))
+        plots.attention_over_clip(**(clip | {"times": TIMES | {"audio": AUDIO_TIMES[:-1]}}))
 
 
 def test_attention_map_puts_queries_and_keys_at_their_seconds(rng):
@@ -215,7 +334,7 @@ def test_the_heads_of_a_direction_share_a_scale_and_its_bar(rng):
         "video_to_audio": rng.dirichlet(np.ones(Tv), (heads, Ta)),  # audio looks at video
         "audio_to_video": rng.dirichlet(np.ones(Ta), (heads, Tv)),
     }
-    figure = plots.attention_maps(weights, {"audio": AUDIO_TIMES, "video": VIDEO_TIMES})
+    figure = plots.attention_maps(weights, TIMES)
     maps, bars = figure.axes[: 2 * heads], figure.axes[2 * heads :]
     assert len(bars) == 2
     for row, bar, name in ((maps[:heads], bars[0], "video_to_audio"), (maps[heads:], bars[1], "audio_to_video")):
@@ -227,17 +346,71 @@ def test_the_heads_of_a_direction_share_a_scale_and_its_bar(rng):
     assert maps[heads].get_xlabel() == "key: audio (s)"
 
 
+def test_maps_of_self_attention_stand_below_those_between_the_modalities(rng):
+    """MULT: 5 heads, both directions and two memory transformers, over places."""
+    lengths, heads = {"audio": 19, "video": 23}, 5
+    directions = ["video_to_audio", "audio_to_video", "audio_to_audio", "video_to_video"]
+    pairs = [direction.split("_to_") for direction in directions]
+    weights = {
+        f"{key}_to_{query}": rng.dirichlet(np.ones(lengths[key]), (heads, lengths[query])) for key, query in pairs
+    }
+    times = {name: plots.even_times(steps, PLACE) for name, steps in lengths.items()}
+    figure = plots.attention_maps(weights, times, clock=PLACE)
+    rows = np.reshape(figure.axes[: 4 * heads], (4, heads))
+    for row, (key, query) in zip(rows, pairs, strict=True):
+        assert row[0].get_ylabel() == f"query: {query} (place)"
+        assert {ax.get_xlabel() for ax in row} == {f"key: {key} (place)"}
+        assert {ax.get_xlim() for ax in row} == {ax.get_ylim() for ax in row} == {(0, 1)}
+        for ax, map_of_head in zip(row, weights[f"{key}_to_{query}"], strict=True):
+            assert pixels(ax.images[0]) == pytest.approx(map_of_head * lengths[key])
+
+
+def test_even_attention_is_not_drawn_as_a_peak():
+    even = {"video_to_audio": np.full((1, Ta, Tv), 1 / Tv)}
+    assert plots.attention_maps(even, TIMES).axes[0].images[0].get_clim() == (0, 2)
+    assert plots.attention_map(even["video_to_audio"][0], AUDIO_TIMES, VIDEO_TIMES, "audio", "video").images[
+        0
+    ].get_clim() == (0, 2)
+
+
 def test_attention_by_emotion_centres_each_scale_at_even(rng):
-    audio, video = rng.uniform(0.5, 3, (3, Ta)), rng.uniform(5, 6, (3, Tv))
-    figure = plots.attention_by_emotion(audio, video, EMOTIONS, AUDIO_TIMES, VIDEO_TIMES)
+    means = {"audio": rng.uniform(0.5, 3, (3, Ta)), "video": rng.uniform(5, 6, (3, Tv))}
+    figure = plots.attention_by_emotion(means, EMOTIONS, TIMES)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == EMOTIONS
-    for ax, means in zip(figure.axes[:2], (video, audio), strict=True):
+    for ax, modality in zip(figure.axes[:2], ("video", "audio"), strict=True):
         shown = pixels(ax.images[0])
-        assert shown == pytest.approx(means / means.mean(axis=1, keepdims=True))
+        assert ax.get_title() == modality
+        assert shown == pytest.approx(means[modality] / means[modality].mean(axis=1, keepdims=True))
         low, high = ax.images[0].get_clim()
         assert (low + high) / 2 == pytest.approx(1)
         assert low <= shown.min() and shown.max() <= high
     assert figure.axes[2].get_xlim()[0] >= 0
+
+
+def test_attention_by_emotion_of_one_modality_over_places(rng):
+    means = {"audio": rng.uniform(0.5, 3, (3, Ta))}
+    panel, _bar = plots.attention_by_emotion(means, EMOTIONS, {"audio": plots.even_times(Ta, PLACE)}, PLACE).axes
+    assert (panel.get_title(), panel.get_xlabel(), panel.get_xlim()) == ("audio", "place in the clip", (0, 1))
+
+
+def test_no_figure_fails_on_sequences_of_a_single_step(rng):
+    """The arrays of a corpus of embeddings: one vector of each modality, for a whole clip."""
+    times = dict.fromkeys(("audio", "video"), plots.even_times(1, PLACE))
+    ones = {"audio": np.ones(1), "video": np.ones(1)}
+    audio, video = rng.normal(size=(17, 1)), rng.normal(size=(13, 1))
+    maps = {"video_to_audio": np.ones((2, 1, 1)), "audio_to_video": np.ones((2, 1, 1))}
+    figures = [
+        plots.attention_over_clip(ones, times, video, audio, clock=PLACE),
+        plots.attention_maps(maps, times, clock=PLACE),
+        plots.attention_by_emotion({name: np.ones((3, 1)) for name in ones}, EMOTIONS, times, PLACE),
+        plots.dropout_views(audio[None], video.T[None], ["full"], PLACE),
+    ]
+    for figure in figures:
+        figure.canvas.draw()
+        for image in (image for ax in figure.axes for image in ax.images):
+            assert np.ptp(image.get_extent()[:2]) > 0
+            assert np.ptp(image.get_clim()) > 1e-3
+            assert np.isfinite(image.get_array()).all()
 
 
 # --------------------------------------------------------------------------------------------------------- results
@@ -248,8 +421,17 @@ def test_confusion_shows_percent_of_each_row():
     assert [text.get_text() for text in ax.texts] == ["75", "25", "0", "0", "100", "0"]
     assert [label.get_text() for label in ax.get_yticklabels()] == EMOTIONS
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first emotion is on top
-    with pytest.raises(InputError, match="3 emotions"):
+    with pytest.raises(InputError, match="3 names of emotion"):
         plots.confusion(np.ones((2, 3)), EMOTIONS)
+
+
+def test_classes_of_something_else_are_called_what_they_are():
+    classes = [f"{value:+d}" for value in range(-3, 4)]
+    assert plots.confusion(np.eye(7), classes, what="sentiment").get_ylabel() == "true sentiment (rows in percent)"
+    table = pd.DataFrame({"emotion": classes, "condition": "AV", "accuracy": 50.0})
+    ax = plots.per_emotion(table, what="sentiment")
+    assert ax.get_xlabel() == "true sentiment"
+    assert [label.get_text() for label in ax.get_xticklabels()] == classes
 
 
 def test_per_emotion_bars_are_the_accuracies():
@@ -297,6 +479,38 @@ def test_conditions_draws_its_yardsticks_at_their_heights(dropouts):
     assert labels == ["dropout: none", "dropout: softhard", "best reachable", "chance 12.5 %"]
 
 
+@pytest.fixture
+def opinions(rng):
+    """Predicted sentiments of 97 clips under four conditions, off by 0.5, 1 and 2 in the three that are shown."""
+    label = rng.uniform(-3, 3, 97)
+    errors = {"V": 2.0, "AV": 0.5, "A noise": 9.0, "A": 1.0}
+    tables = [pd.DataFrame({"label": label, "value": label + error, "condition": c}) for c, error in errors.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_sentiment_has_a_panel_for_each_condition_with_its_error(opinions):
+    figure = plots.sentiment(opinions)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["AV  both: MAE 0.50", "A  audio alone: MAE 1.00", "V  video alone: MAE 2.00"]
+    assert len({ax.collections[0].get_clim() for ax in figure.axes}) == 1
+    for ax in figure.axes:
+        assert ax.collections[0].get_array().sum() == 97  # every clip is in one of the cells
+        assert np.array_equal(ax.lines[0].get_xdata(), ax.lines[0].get_ydata())
+        assert ax.get_xlim() == ax.get_ylim()
+
+
+def test_sentiment_cells_stand_at_truth_and_prediction():
+    table = pd.DataFrame({"label": [-2.0] * 5, "value": [1.5] * 5, "condition": "AV"})
+    (ax,) = plots.sentiment(table).axes
+    (cell,) = ax.collections[0].get_offsets()
+    assert cell == pytest.approx([-2, 1.5], abs=0.2)
+
+
+def test_sentiment_without_a_condition_to_show_is_refused(opinions):
+    with pytest.raises(InputError, match="AV, A or V"):
+        plots.sentiment(opinions[opinions["condition"] == "A noise"])
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -310,6 +524,16 @@ def test_history_marks_the_best_epoch_and_the_learning_rates():
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 71.5)
     assert [text.get_text().strip() for text in loss.texts] == ["0.004"]
     assert loss.texts[0].get_position()[0] == 3
+
+
+def test_history_of_a_regression_marks_the_epoch_of_the_lowest_error():
+    rows = [ROW | {"epoch": e, "validation_loss": v} for e, v in ((1, 0.9), (2, 0.625), (3, 0.7))]
+    labels = ("mean absolute error", "sign right (%)")
+    loss, accuracy = plots.history(pd.DataFrame(rows), labels, best="loss").axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == labels
+    assert accuracy.get_title(loc="left") == "best validation: mean absolute error 0.625 at epoch 2"
+    ring = loss.lines[2]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 0.625)
 
 
 @pytest.fixture
@@ -333,6 +557,16 @@ def test_live_history_adds_up_and_redraws_one_picture(screen):
     assert len({name for _, name, _ in screen}) == 1
     assert all(picture.data.startswith(b"\x89PNG") for _, _, picture in screen)
     assert plt.get_fignums() == []
+
+
+def test_live_history_draws_as_history_is_told_to(screen):
+    look = {"labels": ("mean absolute error", "sign right (%)"), "best": "loss"}
+    told, plain = plots.LiveHistory(**look), plots.LiveHistory()
+    for curve in (told, plain):
+        curve.add(ROW)
+    expected = BytesIO()
+    plots.history(told.table, **look).savefig(expected, format="png", dpi=144)
+    assert screen[0][2].data == expected.getvalue() != screen[1][2].data
 
 
 def test_live_history_goes_on_where_a_run_was_interrupted(screen):

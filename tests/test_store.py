@@ -1,5 +1,7 @@
 """The store: whole or not there, the same however it came about, and never made twice."""
 
+import hashlib
+import json
 import logging
 import os
 import shutil
@@ -77,8 +79,8 @@ def test_the_rows_of_the_arrays_are_those_of_their_clips(made):
 
     for row, trial in made.clips.iterrows():
         expected = prepare_clip(trial.to_dict(), 3, 16, "paper")
-        np.testing.assert_allclose(made.audio[row], expected.mfcc, rtol=1e-4, atol=1e-3)
-        np.testing.assert_array_equal(made.video[row], 0 if expected.faces is None else expected.faces)
+        np.testing.assert_allclose(made.audio[row], expected.audio, rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(made.video[row], 0 if expected.video is None else expected.video)
         assert (trial["video_sha256"] == "") == (trial["video_path"] == "")
         assert np.isnan(trial["face_confidence"]) == (not trial["has_video"])
 
@@ -160,14 +162,14 @@ def test_killed_while_finishing_nothing_is_prepared_again(heard, voices, tmp_pat
     assert not list(tmp_path.glob("*.partial"))
 
 
-def stop_before_renaming(monkeypatch, path, root):
+def stop_before_renaming(monkeypatch, path, root, **settings):
     def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "_move_into_place", stop)
         with pytest.raises(KeyboardInterrupt):
-            build(path, root)
+            build(path, root, **settings)
     assert not path.exists()
 
 
@@ -243,7 +245,7 @@ def test_a_folder_that_is_no_store_is_neither_opened_nor_replaced(root, tmp_path
     assert (tmp_path / "holiday.jpg").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"protocol": "mine"}, {"frames": 0}, {"image_size": 1}])
+@pytest.mark.parametrize("wrong", [{"protocol": "mine"}, {"frames": 0}, {"image_size": 1}, {"audio_features": "mel"}])
 def test_settings_that_cannot_be_are_an_input_error(root, tmp_path, wrong):
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
         build(tmp_path / "store", root, **wrong)
@@ -296,3 +298,34 @@ def test_stores_of_other_corpora_and_settings_lie_elsewhere():
         for protocol in ("paper", "authors")
     }
     assert len(paths) == 2**5
+
+
+def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp_path):
+    from avlib.data.audio import log_mel
+    from avlib.data.media import cut_window, read_audio
+
+    path = tmp_path / "store"
+    made = build(path, voices, audio_features="logmel")
+    assert made.manifest["arrays"] == {"video": "faces", "audio": "logmel"}
+    assert sorted(file.name for file in path.glob("*.npy")) == ["faces.npy", "logmel.npy"]
+    assert made.audio.shape == (len(heard), 64, 156) and made.audio.dtype == np.float32
+    for row, clip in made.clips.iterrows():
+        sound = cut_window(read_audio(clip["audio_path"]), clip["window_start"])
+        np.testing.assert_allclose(made.audio[row], log_mel(sound), atol=1e-3)
+    assert made.fingerprint != heard.fingerprint
+    assert build(path, voices).manifest["arrays"] == heard.manifest["arrays"]  # made anew: these are other settings
+
+
+def test_stores_of_mfcc_say_nothing_of_audio_features_and_keep_their_fingerprint(heard):
+    """The fingerprint of a store made before there was a choice, by the rule of that time."""
+    assert list(heard.manifest["plan"]["settings"]) == ["frames", "image_size", "protocol"]
+    table = heard.clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
+    content = json.dumps([1, {"frames": 3, "image_size": 16, "protocol": "paper"}]) + table
+    assert heard.fingerprint == hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def test_other_audio_features_go_on_after_a_kill_too(voices, tmp_path, monkeypatch):
+    path = tmp_path / "chroma"
+    stop_before_renaming(monkeypatch, path, voices, audio_features="chroma")
+    whole = build(tmp_path / "whole", voices, audio_features="chroma")
+    assert content(build(path, voices, audio_features="chroma").path) == content(whole.path)

@@ -7,6 +7,7 @@ import pytest
 from avlib import InputError
 from avlib.lab.truth import attention_share, chance_share, cues_in_window, shares, summary
 
+VOICE = ["voice_start", "voice_end", "voice_shows"]
 TIMES = np.array([0.3, 0.9, 1.5, 2.1, 2.7, 3.3])  # six video frames
 
 
@@ -152,3 +153,24 @@ def test_cues_in_window_are_shifted_cut_and_dropped():
     row = truth_of([(0.2, 1.5)]).assign(voice_start=4.5, voice_end=5.0).iloc[0]
     assert cues_in_window(row, window_start=0.7) == {"face": (0.0, pytest.approx(0.8))}  # the voice comes too late
     assert cues_in_window(truth_of([(0.2, 1.5)], shows=False).iloc[0], window_start=0.7) == {}
+
+
+def test_cues_in_places_are_cut_at_the_end_of_the_clip():
+    row = truth_of([(0.75, 1.5)]).iloc[0]
+    assert cues_in_window(row, window_start=0, length=1) == {"face": (0.75, 1.0), "voice": (0.75, 1.0)}
+
+
+def test_a_truth_may_know_one_cue_alone():
+    row = truth_of([(0.25, 0.5)])[["clip", *VOICE]].iloc[0]
+    assert cues_in_window(row, window_start=0, length=1) == {"voice": (0.25, 0.5)}
+
+
+def test_shares_of_one_modality_in_places_need_no_window_and_no_other_cue():
+    clips = pd.DataFrame({"clip": ["v7[3]", "-x"]})
+    cues = truth_of([(0.2, 0.5), (0.5, 0.8)]).assign(clip=["v7[3]", "-x"])[["clip", *VOICE]]
+    vectors = np.array([[1, 3, 0, 0, 0.0], [0, 0, 0, 1, 1.0]])
+    table = shares(clips, {"audio": vectors}, {"audio": np.array([0.1, 0.3, 0.5, 0.7, 0.9])}, cues)
+    assert list(table["clip"]) == ["v7[3]", "-x"]
+    assert list(table["share"]) == pytest.approx([0.75, 0.5])  # the steps 0.3 and 0.5, then 0.5 and 0.7
+    assert list(table["lift"]) == pytest.approx([0.75 / 0.4, 0.5 / 0.4])
+    assert list(table["lift_elsewhere"]) == [0, 0]  # neither looks where the other's cue is

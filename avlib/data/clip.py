@@ -30,14 +30,15 @@ class Prepared:
 
     record: dict  # the columns of the clip table that come from the files
     problems: list[dict]  # rows of the table of problems
-    faces: np.ndarray | None  # (frames, size, size, 3) uint8 RGB; None where the picture cannot be used
-    mfcc: np.ndarray | None  # (10, 156) float32; None where the sound cannot be used
+    video: np.ndarray | None  # faces (frames, size, size, 3) uint8 RGB; None where the picture cannot be used
+    audio: np.ndarray | None  # features (channels, 156) float32; None where the sound cannot be used
 
 
-def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str) -> Prepared:
+def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
 
     trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file).
+    audio_features : a name of `avlib.data.audio.AUDIO_FEATURES`
     """
     report = _Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
@@ -46,22 +47,22 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str) -> Pr
     audio_samples = 0 if samples is None else len(samples)
     window = place_window(protocol, audio_samples, picture, frames)
 
-    features, faces, confidence = None, None, float("nan")
+    audio, video, confidence = None, None, float("nan")
     if samples is not None:
-        features = report.attempt("audio", audio_path, _features, samples, window)
+        audio = report.attempt("audio", audio_path, _features, samples, window, audio_features)
     if picture is not None:
         found = report.attempt("video", video_path, _faces, window, image_size, protocol)
-        faces, confidence = found or (None, confidence)
+        video, confidence = found or (None, confidence)
     record = {
-        "has_audio": features is not None,
-        "has_video": faces is not None,
+        "has_audio": audio is not None,
+        "has_video": video is not None,
         "duration": duration(audio_samples, picture),
         "window_start": window.audio_start,
         "face_confidence": confidence,
         "video_sha256": _sha256(video_path),
         "audio_sha256": _sha256(audio_path),
     }
-    return Prepared(record, report.problems(), faces, features)
+    return Prepared(record, report.problems(), video, audio)
 
 
 class _Report:
@@ -93,14 +94,14 @@ class _Report:
         ]
 
 
-def _features(path: str, samples: np.ndarray, window: Window) -> np.ndarray:
-    """The MFCC of a clip's window, (10, 156)."""
-    from avlib.data.audio import mfcc  # librosa takes a second, and a clip may have no sound
+def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
+    """The audio features of a clip's window, (channels, 156)."""
+    from avlib.data.audio import extractor  # librosa takes a second, and a clip may have no sound
 
     part = cut_window(samples, window.audio_start)
     if is_silent(part):
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
-    return mfcc(part)
+    return extractor(name)(part)
 
 
 def _faces(path: str, window: Window, size: int, protocol: str) -> tuple[np.ndarray, float]:

@@ -1,10 +1,10 @@
 """The store: a corpus as memory-mapped arrays and a table of clips. Every other part of avlib reads only this.
 
 A store is a folder: one array of pictures, `faces.npy` (N, F, S, S, 3) uint8 RGB, one of sound, `mfcc.npy` (N, 10, 156)
-float32, `clips.parquet` with N rows in the same order, `problems.parquet`, `manifest.json`. A corpus that comes as
-features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta) in their place, both float32. A store of clips is made
-clip by clip in a sibling folder `<name>.partial` and renamed at the end, so a store that exists is whole. Killed at any
-moment, the next call goes on where this one stopped.
+float32 or other audio features under their own name, `clips.parquet` with N rows in the same order, `problems.parquet`,
+`manifest.json`. A corpus that comes as features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta) in their place,
+both float32. A store of clips is made clip by clip in a sibling folder `<name>.partial` and renamed at the end, so a
+store that exists is whole. Killed at any moment, the next call goes on where this one stopped.
 """
 
 import hashlib
@@ -30,7 +30,6 @@ CLIP_COLUMNS = [
     *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
 ]  # and, in protocol authors, `copies` (1 or 2): as how many clips of the original code it counts
-MODALITY = {"faces": "has_video", "mfcc": "has_audio"}  # array -> the column that says whether its row holds anything
 DIED = "the process that read this clip was ended from outside or by a fault in a decoder: the clip is left out"
 
 log = logging.getLogger(__name__)
@@ -92,6 +91,7 @@ def build_store(
     frames: int = 15,
     image_size: int = 224,
     protocol: str = "paper",
+    audio_features: str = "mfcc",
     workers: int | None = None,
     progress: bool = True,
 ) -> Store:
@@ -102,10 +102,14 @@ def build_store(
 
     trials, problems : as `avlib.data.ravdess.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
+    audio_features : mfcc | logmel | chroma | spectrogram
     """
     path = Path(path)
     trials = trials.sort_values("clip", ignore_index=True)
-    plan = _plan(trials, problems, {"frames": frames, "image_size": image_size, "protocol": protocol})
+    settings = {"frames": frames, "image_size": image_size, "protocol": protocol}
+    if audio_features != "mfcc":  # not named where it is what it always was: such a store keeps its fingerprint
+        settings["audio_features"] = audio_features
+    plan = _plan(trials, problems, settings)
     partial = path.with_name(path.name + ".partial")
     if _is_current(path, plan):
         shutil.rmtree(partial, ignore_errors=True)  # left where the last run was killed after its very last step
@@ -119,15 +123,22 @@ def build_store(
 
 def _plan(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict) -> dict:
     """What decides about the content of a store; two equal plans make equal stores."""
+    from avlib.data.audio import extractor  # brings librosa, which opening a store needs not
+
     if settings["protocol"] not in ("paper", "authors"):
         raise InputError(f"there is no protocol '{settings['protocol']}': choose paper or authors")
     for name, smallest in (("frames", 1), ("image_size", 8)):
         if settings[name] < smallest:
             raise InputError(f"{name} is {settings[name]} where at least {smallest} is expected")
+    extractor(_audio_features(settings))  # raises for an unknown name
     stamps = {path: _stamp(path) for path in sorted({*trials["video_path"], *trials["audio_path"]} - {""})}
     listing = [trials.to_dict("records"), problems.to_dict("records"), stamps]
     digest = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     return {"format": FORMAT, "settings": settings, "corpus": {"files": len(stamps), "listing_sha256": digest}}
+
+
+def _audio_features(settings: dict) -> str:
+    return settings.get("audio_features", "mfcc")
 
 
 def _stamp(path: str) -> list[int]:
@@ -174,6 +185,7 @@ class _Draft:
 
     def __init__(self, folder: Path, plan: dict, count: int):
         self.folder, self.plan = folder, plan
+        self.names = {"video": "faces", "audio": _audio_features(plan["settings"])}  # of the arrays
         self.arrays: dict[str, np.memmap] = {}
         if folder.exists() and _read_json(folder / "plan.json") != plan:
             log.info("%s was begun from another corpus or with other settings: it is discarded", folder)
@@ -185,16 +197,21 @@ class _Draft:
             log.info("going on with %s: %d of %d clips are done", folder, len(self.entries), count)
 
     def _create(self, count: int) -> None:
-        from avlib.data.media import MFCC_STEPS, N_MFCC
+        from avlib.data.audio import channels
+        from avlib.data.media import MFCC_STEPS
 
         settings = self.plan["settings"]
         faces = (count, settings["frames"], settings["image_size"], settings["image_size"], 3)
+        sound = (count, channels(_audio_features(settings)), MFCC_STEPS)
         self.folder.mkdir(parents=True)
-        for name, shape, dtype in (("faces", faces, np.uint8), ("mfcc", (count, N_MFCC, MFCC_STEPS), np.float32)):
+        for modality, shape, dtype in (("video", faces, np.uint8), ("audio", sound, np.float32)):
             # Sparse: a row that is never written takes no room on the disk.
-            np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, shape)
+            np.lib.format.open_memmap(self._file(modality), "w+", dtype, shape)
         (self.folder / "journal.jsonl").touch()
         _write_json(self.folder / "plan.json", self.plan)
+
+    def _file(self, modality: str) -> Path:
+        return self.folder / f"{self.names[modality]}.npy"
 
     def _read_journal(self) -> dict[int, dict]:
         """The finished rows; a last line that was torn by a kill is cut off."""
@@ -214,18 +231,18 @@ class _Draft:
             entry = {"record": {}, "problems": [problem]}
         else:
             entry = {"record": prepared.record, "problems": prepared.problems}
-            for name, values in (("faces", prepared.faces), ("mfcc", prepared.mfcc)):
+            for modality, values in (("video", prepared.video), ("audio", prepared.audio)):
                 if values is not None:
-                    self._write_row(name, row, values)
+                    self._write_row(modality, row, values)
         self.entries[row] = {"row": row} | entry
         with open(self.folder / "journal.jsonl", "a") as journal:
             journal.write(json.dumps(self.entries[row]) + "\n")
 
-    def _write_row(self, name: str, row: int, values: np.ndarray) -> None:
-        if name not in self.arrays:
-            self.arrays[name] = np.lib.format.open_memmap(self.folder / f"{name}.npy", "r+")
-        self.arrays[name][row] = values
-        self.arrays[name].flush()
+    def _write_row(self, modality: str, row: int, values: np.ndarray) -> None:
+        if modality not in self.arrays:
+            self.arrays[modality] = np.lib.format.open_memmap(self._file(modality), "r+")
+        self.arrays[modality][row] = values
+        self.arrays[modality].flush()
 
     def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame) -> None:
         """Turns the complete draft into the store at `path`, in place of one that is there; may be repeated."""
@@ -241,11 +258,12 @@ class _Draft:
         clips = pd.concat([trials, pd.DataFrame(records)], axis=1)[columns].iloc[usable]
         clips = clips.reset_index(drop=True).astype({"has_audio": bool, "has_video": bool})
         self.arrays.clear()
-        for name, column in MODALITY.items():
-            _keep_rows(self.folder / f"{name}.npy", store / f"{name}.npy", usable, clips[column], len(trials))
+        for modality in self.names:
+            file, filled = self._file(modality), clips[f"has_{modality}"]
+            _keep_rows(file, store / file.name, usable, filled, len(trials))
         clips.to_parquet(store / "clips.parquet", index=False)
         problems.to_parquet(store / "problems.parquet", index=False)
-        _write_json(store / "manifest.json", _manifest(self.plan, clips, problems))
+        _write_json(store / "manifest.json", _manifest(self.plan, self.names, clips, problems))
         _move_into_place(store, path)
         shutil.rmtree(self.folder)
 
@@ -263,13 +281,14 @@ def _keep_rows(source: Path, target: Path, rows: list[int], filled: pd.Series, c
     new.flush()
 
 
-def _manifest(plan: dict, clips: pd.DataFrame, problems: pd.DataFrame) -> dict:
+def _manifest(plan: dict, arrays: dict[str, str], clips: pd.DataFrame, problems: pd.DataFrame) -> dict:
     from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
 
     table = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
     content = json.dumps([FORMAT, plan["settings"]]) + table
     return {
         "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],
+        "arrays": arrays,
         "plan": plan,
         "window_seconds": WINDOW,
         "sample_rate": SAMPLE_RATE,

@@ -19,7 +19,7 @@ def prepare_all(jobs: dict[int, dict], settings: dict, workers: int) -> Iterator
     None stands for a trial that ended its process. A crash does not say which of the clips under way was the cause:
     these are done again one at a time, then the others go on side by side.
 
-    settings : frames, image_size and protocol of `prepare_clip`.
+    settings : frames, image_size, protocol and audio_features of `prepare_clip`.
     """
     waiting = dict(jobs)
     while waiting:

@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from avlib import InputError
 
 ALL = "all"
+MOST_ACTORS = 50  # more are no choice but a list to get lost in
 
 
 class Explorer(widgets.VBox):
     """Dropdowns over a table of clips, with the picture and the sound of the chosen one.
 
-    Attributes: emotion, actor, answer and clip (the Dropdowns; answer is None where the table has no `correct`),
-    picture (Image), player (Audio) and message (HTML).
+    Attributes: emotion, actor, answer and clip (the Dropdowns; actor is None where there are more than 50, answer where
+    the table has no `correct`), picture (Image), player (Audio) and message (HTML).
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class Explorer(widgets.VBox):
             raise InputError("there is no clip to explore: give a table with at least one row.")
         self._clips, self._draw, self._sound = clips, draw, sound
         self.emotion = _choice("emotion", list(dict.fromkeys(clips["emotion"])))
-        self.actor = _choice("actor", sorted(set(clips["actor"])))
+        actors = sorted(set(clips["actor"]))
+        self.actor = _choice("actor", actors) if len(actors) <= MOST_ACTORS else None
         self.answer = _choice("answer", ["correct", "wrong"]) if "correct" in clips else None
         self.clip = widgets.Dropdown(description="clip", options=[])
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
@@ -56,7 +58,7 @@ class Explorer(widgets.VBox):
         wanted = pd.Series(True, index=self._clips.index)
         if self.emotion.value != ALL:
             wanted &= self._clips["emotion"] == self.emotion.value
-        if self.actor.value != ALL:
+        if self.actor is not None and self.actor.value != ALL:
             wanted &= self._clips["actor"] == self.actor.value
         if self.answer is not None and self.answer.value != ALL:
             wanted &= self._clips["correct"] == (self.answer.value == "correct")
@@ -87,7 +89,7 @@ def explore(
     draw: Callable[[str], Figure],
     sound: Callable[[str], tuple[np.ndarray, int]] | None = None,
 ) -> Explorer:
-    """A widget to go through the clips: filters by emotion, actor and answer; figure and sound of the chosen one.
+    """A widget to go through the clips: filters by emotion, actor (up to 50) and answer; figure and sound of one clip.
 
     clips : columns clip, emotion, actor and, if wanted, correct (bool), one row per clip
     draw : from a clip's name to its figure, as `plots.attention_over_clip` makes it

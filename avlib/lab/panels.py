@@ -1,8 +1,10 @@
 """The panels that show what goes into the network, and what every figure shares: colours, empty axes, saving.
 
-Time is always in seconds of the window. Blue is audio, orange is video, green is both, in every figure.
+Time is in seconds of the window, or, where a corpus knows none, the place in the clip: a `Clock` says which. Blue is
+audio, orange is video, green is both, in every figure.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import librosa
@@ -15,10 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from avlib import InputError
-from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
+from avlib.data.media import HOP, N_MFCC, SAMPLE_RATE, WINDOW
 from avlib.files import replacing
 
 AUDIO, VIDEO, BOTH = "#0173b2", "#de8f05", "#029e73"  # from seaborn's colour-blind palette
+COLOUR = {"video": VIDEO, "audio": AUDIO}  # and the order in which the two stand in a figure
 INK, QUIET, SHADE = "#333333", "#8a8a8a", "#e4e4e4"
 CONDITIONS = {"AV": (BOTH, "both"), "A": (AUDIO, "audio alone"), "V": (VIDEO, "video alone"), "M": (QUIET, "mean")}
 INTENSITY = {"audio": sns.blend_palette(["white", AUDIO, "#02263c"], as_cmap=True)}
@@ -27,6 +30,19 @@ AROUND = {"audio": sns.blend_palette([INK, "white", AUDIO], as_cmap=True)}
 AROUND["video"] = sns.blend_palette([INK, "white", VIDEO], as_cmap=True)
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readable where a line crosses it
 WIDTH = 8.0  # inches of every full-width figure: at 150 dpi just over what GitHub shows, so text keeps its size
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the time axis of a figure counts, from 0 to `length`."""
+
+    length: float
+    label: str  # of a time axis
+    unit: str  # in brackets behind the name of what it is the time of
+
+
+SECONDS = Clock(WINDOW, "time (s)", "s")  # of the window, in clips
+PLACE = Clock(1.0, "place in the clip", "place")  # in features, whose steps have no seconds
 
 
 def save(figure: Figure | Axes, path: str | Path) -> Path:
@@ -53,27 +69,81 @@ def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axe
     return ax
 
 
-def time_span(times: np.ndarray) -> tuple[float, float, float]:
-    """Left edge, right edge and width of one step, in seconds, of evenly spread step centres."""
-    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else WINDOW
+def time_span(times: np.ndarray, clock: Clock = SECONDS) -> tuple[float, float, float]:
+    """Left edge, right edge and width of one step of evenly spread step centres; a single step is the whole clip."""
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else clock.length
     return times[0] - step / 2, times[-1] + step / 2, step
 
 
-def faces(strip: np.ndarray, times: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
-    """A row of face crops; with `times`, each frame is centred at its time on an axis in seconds.
+def even_times(steps: int, clock: Clock = SECONDS) -> np.ndarray:
+    """The centres (steps,) of steps that share the clip evenly among them."""
+    return (np.arange(steps) + 0.5) * clock.length / steps
 
-    strip : (Tv, S, S, 3) uint8 RGB        times : (Tv,) seconds, evenly spread
+
+def faces(
+    strip: np.ndarray,
+    times: np.ndarray | None = None,
+    ax: Axes | None = None,
+    clock: Clock = SECONDS,
+    filled: float = 0.96,
+) -> Axes:
+    """A row of face crops; with `times`, each frame is centred at its time on an axis of the clock.
+
+    strip : (Tv, S, S, 3) uint8 RGB        times : (Tv,) on the clock, evenly spread
+    filled : the part of its share of the axis that a picture covers, in (0, 1]
     """
     ax = tidy_axes(ax, WIDTH, WIDTH / len(strip) + (0.1 if times is None else 0.6))
     if times is not None and len(times) != len(strip):
         raise InputError(f"the strip has {len(strip)} frames and {len(times)} times: give one time per frame.")
-    left, right, step = time_span(np.arange(len(strip)) if times is None else np.asarray(times, dtype=float))
+    left, right, step = time_span(np.arange(len(strip)) if times is None else np.asarray(times, dtype=float), clock)
+    half = filled * step / 2
     for frame, centre in zip(strip, left + step * (np.arange(len(strip)) + 0.5), strict=True):
-        ax.imshow(frame, extent=(centre - 0.48 * step, centre + 0.48 * step, 0, 1), aspect=0.96 * step)
+        ax.imshow(frame, extent=(centre - half, centre + half, 0, 1), aspect=2 * half)
     ax.set(xlim=(left, right), ylim=(0, 1), yticks=[])
     ax.spines[:].set_visible(False)
-    ax.set(xticks=[]) if times is None else ax.set_xlabel("time (s)")
+    ax.set(xticks=[]) if times is None else ax.set_xlabel(clock.label)
     return ax
+
+
+def features(values: np.ndarray, modality: str, ax: Axes | None = None, clock: Clock = PLACE) -> Axes:
+    """A sequence of features over its clip, each channel standardised for display: white is its mean in this clip.
+
+    The axis says so too. A sequence of a single step is standardised over its channels.
+
+    values : (C, T), any scales        modality : audio | video, for the colour
+    """
+    shown = _standardised(np.asarray(values, dtype=float))
+    ax = heat_map(shown, modality, reach_of(shown), ax, clock)
+    ax.set_ylabel(f"{len(values)} channel{'s' * (len(values) > 1)},\nstandardised", fontsize=9)
+    return ax
+
+
+def heat_map(values: np.ndarray, modality: str, reach: float, ax: Axes | None = None, clock: Clock = PLACE) -> Axes:
+    """Channels over a clip in the colour of their modality: white at 0, full at +-reach; values : (C, T)."""
+    ax = tidy_axes(ax, WIDTH, 2.2)
+    extent = (0, clock.length, -0.5, len(values) - 0.5)
+    colours = {"cmap": AROUND[modality], "vmin": -reach, "vmax": reach}
+    ax.imshow(values, extent=extent, origin="lower", aspect="auto", interpolation="none", **colours)
+    ax.set(xlim=(0, clock.length), xlabel=clock.label, ylabel="channel", yticks=[])
+    return ax
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """The rows of (C, T) with mean 0 and deviation 1; rows that are constant become 0."""
+    axis = _axis_of_scale(values)
+    deviation, size = values.std(axis=axis, keepdims=True), np.abs(values).max(axis=axis, keepdims=True)
+    varies = deviation > 1e-6 * size  # less is rounding
+    return np.where(varies, (values - values.mean(axis=axis, keepdims=True)) / np.where(varies, deviation, 1), 0)
+
+
+def _axis_of_scale(values: np.ndarray) -> int:
+    """Each channel of (C, T) has its own scale, over its steps; where there is one step, the channels share one."""
+    return 1 if values.shape[1] > 1 else 0
+
+
+def reach_of(values: np.ndarray) -> float:
+    """The size that 98 % of the values do not exceed, above 0: the end of a colour scale that no outlier stretches."""
+    return float(np.percentile(np.abs(values), 98)) or 1.0
 
 
 def waveform(samples: np.ndarray, rate: int, ax: Axes | None = None) -> Axes:
@@ -120,3 +190,71 @@ def mfcc(coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: A
     )
     ax.set(yticks=range(0, count, 3), xlim=(0, (steps - 1) * hop_seconds), xlabel="time (s)", ylabel="coefficient")
     return ax
+
+
+def dropout_views(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
+    """What modality dropout makes of one clip: a row per view, its audio, then up to 8 of its frames, or its features.
+
+    MFCCs have colours of their own. Of other features each channel is divided by its size in the first view, so that
+    white is 0 in every view and a softened one is paler.
+
+    audio : (views, Ca, Ta)        video : (views, Tv, 3, H, W) in [0, 1], or features (views, Tv, Cv)
+    names : one per view
+    """
+    audio, video = np.asarray(audio), np.asarray(video)
+    if not len(audio) == len(video) == len(names):
+        raise InputError(
+            f"{len(audio)} audio views, {len(video)} video views, {len(names)} names: give as many of each."
+        )
+    pictures = video.ndim == 5
+    row = min(0.6 * WIDTH / min(video.shape[1], 8), 1.2) + 0.1 if pictures else 0.9  # inches
+    height = len(names) * row + 0.7
+    figure = new_figure(height)
+    grid = figure.subplots(len(names), 2, width_ratios=[1, 2.6 if pictures else 1], squeeze=False)
+    edges = {"left": 0.14, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.45 / height}
+    figure.subplots_adjust(**edges, wspace=0.03 if pictures else 0.1, hspace=0.1)
+    _audio_views(grid[:, 0], audio, clock)
+    _frame_views(grid[:, 1], video) if pictures else _feature_views(grid[:, 1], video.swapaxes(1, 2), "video", clock)
+    for ax, name in zip(grid[:, 0], names, strict=True):
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    for ax, modality in zip(grid[0], ("audio", "video"), strict=True):
+        ax.title.set(color=COLOUR[modality], fontsize=10, fontweight="bold")
+    return figure
+
+
+def _audio_views(axes: np.ndarray, views: np.ndarray, clock: Clock) -> None:
+    if clock != SECONDS or views.shape[1] != N_MFCC:
+        _feature_views(axes, views, "audio", clock)
+        return
+    for ax, view in zip(axes, views, strict=True):
+        mfcc(view, ax=ax)
+    _share_time(axes)
+    axes[0].set_title("audio: MFCC")
+
+
+def _frame_views(axes: np.ndarray, views: np.ndarray) -> None:
+    """views : (views, Tv, 3, H, W) in [0, 1]"""
+    shown = np.linspace(0, views.shape[1] - 1, min(views.shape[1], 8)).round().astype(int)
+    pictures = (np.moveaxis(views[:, shown], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (views, <=8, H, W, 3)
+    for ax, frames in zip(axes, pictures, strict=True):
+        faces(frames, ax=ax).set_anchor("N")
+    axes[0].set_title("video: frames")
+
+
+def _feature_views(axes: np.ndarray, views: np.ndarray, modality: str, clock: Clock) -> None:
+    """views : (views, C, T)"""
+    size = np.abs(views[0]).mean(axis=_axis_of_scale(views[0]), keepdims=True)
+    scaled = views / np.where(size > 0, size, 1)
+    for ax, view in zip(axes, scaled, strict=True):
+        heat_map(view, modality, reach_of(scaled[0]), ax, clock)
+    _share_time(axes)
+    axes[0].set_title(f"{modality}: {views.shape[1]} channels, scaled")
+
+
+def _share_time(axes: np.ndarray) -> None:
+    """Makes a column of panels a strip with one time axis, below the last."""
+    for ax in axes:
+        last = ax is axes[-1]
+        ax.spines[:].set(visible=True, color=SHADE)
+        ax.tick_params(labelbottom=last, bottom=last)
+        ax.set(yticks=[], ylabel="", xlabel=ax.get_xlabel() if last else "")

@@ -3,26 +3,34 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in and `results` what comes out; what happens between the two, the attention, is here.
+
+Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.ticker import MaxNLocator
 
 from avlib import InputError
-from avlib.data.media import WINDOW
 from avlib.lab.panels import (
     AROUND,
     AUDIO,
     BOTH,
+    COLOUR,
     HALO,
     INK,
     INTENSITY,
+    PLACE,
+    SECONDS,
     SHADE,
     VIDEO,
     WIDTH,
+    Clock,
+    dropout_views,
+    even_times,
     faces,
+    features,
     mfcc,
     new_figure,
     save,
@@ -31,12 +39,16 @@ from avlib.lab.panels import (
     time_span,
     waveform,
 )
-from avlib.lab.results import LiveHistory, conditions, confusion, history, per_emotion
+from avlib.lab.results import LiveHistory, conditions, confusion, history, per_emotion, sentiment
+from avlib.lab.truth import CUE
 
 __all__ = [
     "AUDIO",
     "BOTH",
+    "PLACE",
+    "SECONDS",
     "VIDEO",
+    "Clock",
     "LiveHistory",
     "attention_by_emotion",
     "attention_map",
@@ -45,118 +57,127 @@ __all__ = [
     "conditions",
     "confusion",
     "dropout_views",
+    "even_times",
     "faces",
+    "features",
     "history",
     "mfcc",
     "per_emotion",
     "save",
+    "sentiment",
     "spectrogram",
     "waveform",
 ]
 
 
-def dropout_views(audio: np.ndarray, video: np.ndarray, names: list[str]) -> Figure:
-    """What modality dropout makes of one clip: a row per view, its MFCCs, then up to 8 of its frames.
-
-    audio : (views, 10, Ta)        video : (views, Tv, 3, H, W) in [0, 1]        names : one per view
-    """
-    audio, video = np.asarray(audio), np.asarray(video)
-    if not len(audio) == len(video) == len(names):
-        raise InputError(
-            f"{len(audio)} audio views, {len(video)} video views, {len(names)} names: give as many of each."
-        )
-    shown = np.linspace(0, video.shape[1] - 1, min(video.shape[1], 8)).round().astype(int)
-    pictures = (np.moveaxis(video[:, shown], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (views, <=8, H, W, 3)
-    figure = new_figure(height=len(names) * (0.6 * WIDTH / len(shown) + 0.1) + 0.7)
-    grid = figure.subplots(len(names), 2, width_ratios=[1, 2.6], squeeze=False)
-    bottom, top = 0.45 / figure.get_figheight(), 1 - 0.25 / figure.get_figheight()
-    figure.subplots_adjust(left=0.14, right=0.995, top=top, bottom=bottom, wspace=0.03, hspace=0.1)
-    for (left, right), sound, frames, name in zip(grid, audio, pictures, names, strict=True):
-        mfcc(sound, ax=left).set(xlabel="", ylabel="", yticks=[])
-        left.spines[:].set(visible=True, color=SHADE)
-        left.tick_params(labelbottom=left is grid[-1, 0], bottom=left is grid[-1, 0])
-        left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-        faces(frames, ax=right).set_anchor("N")
-    grid[-1, 0].set_xlabel("time (s)")
-    grid[0, 0].set_title("audio: MFCC", color=AUDIO, fontsize=10, fontweight="bold")
-    grid[0, 1].set_title("video: frames", color=VIDEO, fontsize=10, fontweight="bold")
-    return figure
-
-
 def attention_over_clip(
-    audio_vector: np.ndarray,
-    video_vector: np.ndarray,
-    audio_times: np.ndarray,
-    video_times: np.ndarray,
-    strip: np.ndarray,
-    log_mel: np.ndarray,
+    vectors: dict[str, np.ndarray],
+    times: dict[str, np.ndarray],
+    seen: np.ndarray,
+    heard: np.ndarray,
     cues: dict[str, tuple[float, float]] | None = None,
     title: str | None = None,
+    clock: Clock = SECONDS,
 ) -> Figure:
-    """The two attention vectors of one clip over what they look at: faces and spectrogram, one axis in seconds.
+    """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
 
-    A vector totals its number of queries (Ta for video, Tv for audio; section III-B of the paper), so it is divided by
-    its mean, for display only: 1 is what even attention gives.
+    A vector totals its number of queries (Ta for video, Tv for audio; section III.B.3), so it is divided by its mean,
+    for display only: 1 is what even attention gives.
 
-    audio_vector : (Ta,)        video_vector : (Tv,)        *_times : step centres in seconds of the window
-    strip : (Tv, S, S, 3) uint8 RGB        log_mel : (bands, steps) decibels
-    cues : {"face": (start, end), "voice": (start, end)}, true spans in seconds; either may lack or be NaN
+    vectors : {"video": (Tv,), "audio": (Ta,)}, one or both; a fusion in one direction looks at one modality alone
+    times : step centres on the clock, for each vector
+    seen : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
+    heard : a log-mel spectrogram (bands, steps) in decibels, or, where the clock has no seconds, features (Ca, T)
+    cues : {"face": (start, end), "voice": (start, end)}, true spans on the clock; either may lack or be NaN
     """
-    audio_vector, audio_times = _matched(audio_vector, audio_times, "the audio attention vector")
-    video_vector, video_times = _matched(video_vector, video_times, "the video attention vector")
     left, right = 0.6, WIDTH - 0.1  # inches
-    square = (right - left) * time_span(video_times)[2] / WINDOW  # the height that keeps faces as wide as high
-    heights = {"seen": 1.15, "faces": 0.96 * square, "heard": 1.15, "sound": 1.15}
-    figure, panels = _stacked(heights, gaps=[0.26, 0.1, 0.42, 0.1], bottom=0.45, left=left, right=right)
-    _received(panels["seen"], video_vector, video_times, "video", "each frame, over all audio steps")
-    _received(panels["heard"], audio_vector, audio_times, "audio", "each audio step, over all frames")
-    faces(strip, video_times, ax=panels["faces"]).set(xlabel="", aspect="auto")
-    spectrogram(log_mel, ax=panels["sound"])
-    for kind, panel in (("face", "seen"), ("voice", "heard")):
-        _mark_cue(panels[panel], (cues or {}).get(kind))
-    for name, ax in panels.items():
-        ax.set_xlim(0, WINDOW)
-        ax.tick_params(labelbottom=name == "sound", bottom=name == "sound")
+    pictures = seen.ndim == 4
+    share = (right - left) / len(seen) if pictures else np.inf  # inches that a frame has
+    filled = min(0.96, 1.6 / share)
+    heights = {"video": filled * share if pictures else 1.15, "audio": 1.15}
+    figure, panels = _stacked(_rows(vectors, heights), bottom=0.45, left=left, right=right)
+    for modality in vectors:
+        vector, place = _matched(vectors[modality], times[modality], modality)
+        _received(panels[modality, "attention"], vector, place, modality, "frame" if pictures else "video step", clock)
+        _mark_cue(panels[modality, "attention"], (cues or {}).get(CUE[modality]))
+    _draw_seen(panels["video", "input"], seen, clock, filled)
+    _draw_heard(panels["audio", "input"], heard, clock)
+    for (modality, kind), ax in panels.items():
+        last = (modality, kind) == ("audio", "input")
+        ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
+        ax.tick_params(labelbottom=last, bottom=last)
+        if kind == "input" and modality not in vectors:
+            _name(ax, modality)
     if title:
         figure.suptitle(title, x=left / WIDTH, y=1 + 0.06 / figure.get_figheight(), ha="left", va="bottom", fontsize=11)
     return figure
 
 
+def _draw_seen(ax: Axes, seen: np.ndarray, clock: Clock, filled: float) -> None:
+    if seen.ndim == 4:
+        faces(seen, even_times(len(seen), clock), ax, clock, filled).set(aspect="auto")
+    else:
+        features(seen, "video", ax, clock)
+
+
+def _draw_heard(ax: Axes, heard: np.ndarray, clock: Clock) -> None:
+    if clock == SECONDS:
+        spectrogram(heard, ax=ax)
+    else:
+        features(heard, "audio", ax, clock)
+
+
+def _rows(vectors: dict, heights: dict[str, float]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The panels from top to bottom, each with the gap above it and its height, in inches."""
+    rows = {}
+    for modality in COLOUR:
+        room = 0.42 if rows else 0.26  # for a title
+        if modality in vectors:
+            rows[modality, "attention"] = (room, 1.15)
+            room = 0.1
+        rows[modality, "input"] = (room, heights[modality])
+    return rows
+
+
 def _stacked(
-    heights: dict[str, float], gaps: list[float], bottom: float, left: float, right: float
-) -> tuple[Figure, dict[str, Axes]]:
-    """A figure of panels under one another, sharing their time axis; every length in inches, gaps[i] above panel i."""
-    total = sum(heights.values()) + sum(gaps) + bottom
+    rows: dict[tuple[str, str], tuple[float, float]], bottom: float, left: float, right: float
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A figure of panels under one another, sharing their time axis; rows as `_rows` has them, lengths in inches."""
+    total = sum(gap + height for gap, height in rows.values()) + bottom
     figure, panels, top = new_figure(total), {}, total
-    for (name, height), gap in zip(heights.items(), gaps, strict=True):
+    for name, (gap, height) in rows.items():
         top -= gap + height
         box = (left / WIDTH, top / total, (right - left) / WIDTH, height / total)
         panels[name] = figure.add_axes(box, sharex=next(iter(panels.values()), None))
     return figure, panels
 
 
-def _received(ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, by: str) -> None:
-    """Attention received, 1 = even: bars for the few video frames, a filled line for the many audio steps."""
-    relative, colour = vector / vector.mean(), VIDEO if modality == "video" else AUDIO
+def _received(ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock) -> None:
+    """Attention received, 1 = even: bars for few steps, such as video frames, and a filled line for many."""
+    relative, colour = vector / vector.mean(), COLOUR[modality]
     tidy_axes(ax)
-    if modality == "video":
-        ax.bar(times, relative, width=0.96 * time_span(times)[2], color=colour)
+    if len(relative) <= 30:
+        ax.bar(times, relative, width=0.96 * time_span(times, clock)[2], color=colour)
     else:
         ax.plot(times, relative, color=colour, linewidth=1.6)
         ax.fill_between(times, relative, color=colour, alpha=0.25, linewidth=0)
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_ylim(0, 1.18 * max(relative.max(), 1.2))
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    title = f"{modality}: attention received by {by} (1 = even)"
-    ax.set_title(title, loc="left", fontsize=10, color=colour, fontweight="bold")
+    by = {"video": f"each {frame}, over all audio steps", "audio": f"each audio step, over all {frame}s"}[modality]
+    _name(ax, modality, f": attention received by {by} (1 = even)")
+
+
+def _name(ax: Axes, modality: str, more: str = "") -> None:
+    ax.set_title(modality + more, loc="left", fontsize=10, color=COLOUR[modality], fontweight="bold")
 
 
 def _mark_cue(ax: Axes, span: tuple[float, float] | None) -> None:
-    """The true seconds of a cue: shaded behind the attention vector, and a bar between it and the picture below."""
+    """The true span of a cue: shaded behind the attention vector, and a bar between it and the picture below."""
     if span is None or not np.all(np.isfinite(span)):
         return
     ax.axvspan(*span, color=SHADE, zorder=0, linewidth=0)
-    across = ax.get_xaxis_transform()  # x in seconds, y from 0 to 1 over the panel
+    across = ax.get_xaxis_transform()  # x on the clock, y from 0 to 1 over the panel
     ax.plot(span, [-0.045, -0.045], color=INK, linewidth=4, solid_capstyle="butt", transform=across, clip_on=False)
     ax.text(
         np.mean(span),
@@ -179,11 +200,12 @@ def attention_map(
     key_name: str,
     ax: Axes | None = None,
     vmax: float | None = None,
+    clock: Clock = SECONDS,
 ) -> Axes:
-    """One attention map over seconds: each row is a query, the colour how much it looks at a key (1 = even).
+    """One attention map over time: each row is a query, the colour how much it looks at a key (1 = even).
 
     weights : (Tq, Tk), rows sum to 1; shown times Tk. The colour is that of the modality looked at.
-    vmax : the upper end of the colour scale, to share it with other maps
+    vmax : the upper end of the colour scale, to share it with other maps; where None the largest value, at least 2
     """
     if weights.shape != (len(query_times), len(key_times)):
         raise InputError(
@@ -191,36 +213,41 @@ def attention_map(
         )
     ax = tidy_axes(ax, 5, 4)
     relative = weights * weights.shape[1]
-    extent = (*time_span(np.asarray(key_times))[:2], *time_span(np.asarray(query_times))[:2])
-    colours = INTENSITY.get(key_name, "mako_r")
-    vmax = relative.max() if vmax is None else vmax
-    ax.imshow(
-        relative, extent=extent, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=vmax, interpolation="none"
-    )
-    ax.set(xlim=(0, WINDOW), ylim=(0, WINDOW), xlabel=f"key: {key_name} (s)", ylabel=f"query: {query_name} (s)")
-    ax.xaxis.set_major_locator(MultipleLocator(1))
-    ax.yaxis.set_major_locator(MultipleLocator(1))
+    across, along = (time_span(np.asarray(times), clock)[:2] for times in (key_times, query_times))
+    colours = {"cmap": INTENSITY.get(key_name, "mako_r"), "vmin": 0, "vmax": vmax or max(relative.max(), 2)}
+    ax.imshow(relative, extent=(*across, *along), origin="lower", aspect="auto", interpolation="none", **colours)
+    ax.set(xlim=(0, clock.length), ylim=(0, clock.length))
+    ax.set(xlabel=f"key: {key_name} ({clock.unit})", ylabel=f"query: {query_name} ({clock.unit})")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     return ax
 
 
-def attention_maps(attention: dict[str, np.ndarray], times: dict[str, np.ndarray], title: str | None = None) -> Figure:
+def attention_maps(
+    attention: dict[str, np.ndarray],
+    times: dict[str, np.ndarray],
+    title: str | None = None,
+    clock: Clock = SECONDS,
+) -> Figure:
     """The attention maps of one clip: a row per direction, a column per head, one colour scale and bar for each row.
 
-    attention : {"video_to_audio": (H, Ta, Tv), "audio_to_video": (H, Tv, Ta)}, both or one; in `video_to_audio` audio
-        is the query and video is what it looks at. Rows sum to 1 and are shown times their length: 1 = even.
-    times : {"audio": (Ta,), "video": (Tv,)} step centres in seconds
+    attention : {"video_to_audio": (H, Ta, Tv), "audio_to_video": (H, Tv, Ta)}, one or more, self-attention such as
+        "audio_to_audio": (H, Ta, Ta) too; in `video_to_audio` audio is the query and video is what it looks at. Rows
+        sum to 1 and are shown times their length: 1 = even.
+    times : {"audio": (Ta,), "video": (Tv,)} step centres on the clock
     """
     heads = max(len(maps) for maps in attention.values())
-    figure = new_figure(height=2.7 * len(attention) + 0.2)
+    figure = new_figure(height=(2.7 if heads < 4 else 2.1) * len(attention) + 0.2)
     figure.set_layout_engine("constrained")
     grid = figure.subplots(len(attention), heads, squeeze=False)
     for row, (direction, maps) in zip(grid, attention.items(), strict=True):
         key, query = direction.split("_to_")
-        top = maps.max() * maps.shape[-1]
+        top = max(maps.max() * maps.shape[-1], 2)  # even attention is no peak
         for head, (ax, weights) in enumerate(zip(row, maps, strict=False)):
-            attention_map(weights, times[query], times[key], query, key, ax=ax, vmax=top)
+            attention_map(weights, times[query], times[key], query, key, ax, top, clock)
             if head > 0:
                 ax.set(ylabel="", yticklabels=[])
+            ax.xaxis.label.set_size(9)
             ax.set_title(f"head {head + 1}" if heads > 1 else f"{query} looks at {key}", fontsize=10)
         bar = figure.colorbar(row[0].images[0], ax=row, pad=0.01)
         bar.set_label("attention (1 = even)", fontsize=9)
@@ -231,32 +258,28 @@ def attention_maps(attention: dict[str, np.ndarray], times: dict[str, np.ndarray
 
 
 def attention_by_emotion(
-    audio_means: np.ndarray,
-    video_means: np.ndarray,
-    emotions: list[str],
-    audio_times: np.ndarray,
-    video_times: np.ndarray,
+    means: dict[str, np.ndarray], emotions: list[str], times: dict[str, np.ndarray], clock: Clock = SECONDS
 ) -> Figure:
-    """The mean attention vector of every emotion: video on the left, audio on the right, white where attention is even.
+    """The mean attention vector of every emotion, a panel per modality, white where attention is even.
 
-    audio_means : (E, Ta)        video_means : (E, Tv)        emotions : E names        *_times : seconds
+    means : {"video": (E, Tv), "audio": (E, Ta)}, one or both        emotions : E names
+    times : step centres on the clock, for each of the means
     Each row is divided by its mean; the colour scale is one per modality, symmetric about 1.
     """
+    shown = [modality for modality in COLOUR if modality in means]
     figure = new_figure(height=0.3 * len(emotions) + 1.5)
     figure.set_layout_engine("constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for ax, name, means, times in zip(
-        panels, ("video", "audio"), (video_means, audio_means), (video_times, audio_times), strict=True
-    ):
-        relative = np.asarray(means) / np.asarray(means).mean(axis=1, keepdims=True)
-        reach = np.abs(relative - 1).max()
-        left, right, _ = time_span(np.asarray(times))
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for ax, modality in zip(panels, shown, strict=True):
+        relative = np.asarray(means[modality]) / np.asarray(means[modality]).mean(axis=1, keepdims=True)
+        reach = max(np.abs(relative - 1).max(), 0.01)  # what is less is even
+        left, right, _ = time_span(np.asarray(times[modality]), clock)
         extent = (left, right, len(emotions) - 0.5, -0.5)
-        colours = {"cmap": AROUND[name], "vmin": 1 - reach, "vmax": 1 + reach}
+        colours = {"cmap": AROUND[modality], "vmin": 1 - reach, "vmax": 1 + reach}
         image = ax.imshow(relative, extent=extent, aspect="auto", interpolation="none", **colours)
-        ax.set(xlim=(0, WINDOW), xlabel="time (s)", yticks=range(len(emotions)), yticklabels=emotions)
+        ax.set(xlim=(0, clock.length), xlabel=clock.label, yticks=range(len(emotions)), yticklabels=emotions)
         ax.tick_params(labelsize=9, left=False)
-        ax.set_title(name, fontsize=10, fontweight="bold", color=VIDEO if name == "video" else AUDIO)
+        ax.set_title(modality, fontsize=10, fontweight="bold", color=COLOUR[modality])
         bar = figure.colorbar(image, ax=ax, orientation="horizontal", pad=0.02)
         bar.ax.set_xlim(max(0, 1 - reach), 1 + reach)  # attention is never below 0
         bar.set_label("mean attention received (1 = even)", fontsize=9)
@@ -264,8 +287,11 @@ def attention_by_emotion(
     return figure
 
 
-def _matched(vector: np.ndarray, times: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _matched(vector: np.ndarray, times: np.ndarray, modality: str) -> tuple[np.ndarray, np.ndarray]:
     vector, times = np.asarray(vector, dtype=float), np.asarray(times, dtype=float)
     if vector.shape != times.shape or vector.ndim != 1:
-        raise InputError(f"{name} has shape {vector.shape} and its times {times.shape}: both must be (steps,).")
+        raise InputError(
+            f"the {modality} attention vector has shape {vector.shape} and its times {times.shape}: "
+            "both must be (steps,)."
+        )
     return vector, times

@@ -14,21 +14,28 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from avlib import InputError
 from avlib.lab.panels import CONDITIONS, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
 
 
-def confusion(matrix: np.ndarray, emotions: list[str], ax: Axes | None = None, title: str | None = None) -> Axes:
+def confusion(
+    matrix: np.ndarray,
+    emotions: list[str],
+    ax: Axes | None = None,
+    title: str | None = None,
+    what: str = "emotion",
+) -> Axes:
     """What the clips of every emotion were taken for, in percent of that emotion's clips (rows sum to 100).
 
     matrix : (K, K) counts, rows true, columns predicted; a row without clips stays empty
+    emotions : K names        what : they are names of, for the label
     """
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(emotions), len(emotions)):
         raise InputError(
-            f"the confusion matrix is {matrix.shape} for {len(emotions)} emotions: it must be square in them."
+            f"the confusion matrix is {matrix.shape} for {len(emotions)} names of {what}: it must be square in them."
         )
     ax = tidy_axes(ax, 5.6, 5.2)
     with np.errstate(invalid="ignore"):
@@ -49,7 +56,7 @@ def confusion(matrix: np.ndarray, emotions: list[str], ax: Axes | None = None, t
         yticklabels=emotions,
         ax=ax,
     )
-    ax.set(xlabel="predicted", ylabel="true emotion (rows in percent)")
+    ax.set(xlabel="predicted", ylabel=f"true {what} (rows in percent)")
     ax.set_title(title or "", fontsize=11)
     ax.tick_params(length=0, labelsize=9)
     plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
@@ -57,8 +64,11 @@ def confusion(matrix: np.ndarray, emotions: list[str], ax: Axes | None = None, t
     return ax
 
 
-def per_emotion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Accuracy of every emotion under every condition; table : columns emotion, condition, accuracy (percent)."""
+def per_emotion(table: pd.DataFrame, ax: Axes | None = None, what: str = "emotion") -> Axes:
+    """Accuracy of every emotion under every condition.
+
+    table : columns emotion, condition, accuracy (percent)        what : the emotions are, for the label
+    """
     ax = tidy_axes(ax, WIDTH, 3.2)
     present = [name for name in CONDITIONS if name in set(table["condition"])]
     palette = {name: CONDITIONS[name][0] for name in present}
@@ -75,7 +85,7 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         gap=0.08,
         ax=ax,
     )
-    ax.set(xlabel="", ylabel="accuracy (%)", ylim=(0, 100))
+    ax.set(xlabel=f"true {what}", ylabel="accuracy (%)", ylim=(0, 100))
     labels = [f"{name}  {CONDITIONS[name][1]}" for name in present]
     handles = ax.get_legend_handles_labels()[0]
     ax.legend(handles, labels, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
@@ -146,23 +156,63 @@ def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance
     return keys
 
 
-def history(table: pd.DataFrame) -> Figure:
+def sentiment(table: pd.DataFrame) -> Figure:
+    """Predicted over true sentiment of every clip, a panel per condition; on the dashed line a prediction is right.
+
+    Darker cells hold more clips, on one scale for all panels. The title has the mean absolute error.
+
+    table : columns label and value (sentiment in [-3, 3]), condition (AV, A, V; others are not shown)
+    """
+    shown = [name for name in ("AV", "A", "V") if name in set(table["condition"])]
+    if not shown:
+        raise InputError("no prediction is of condition AV, A or V: there is nothing to show.")
+    figure = new_figure(height=3.1, width=WIDTH * len(shown) / 3)
+    figure.set_layout_engine("constrained")
+    end = 1.05 * max(3.0, table[["label", "value"]].abs().to_numpy().max())
+    panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, name in zip(panels, shown, strict=True):
+        _sentiment_panel(ax, table[table["condition"] == name], name, end)
+    cells = [ax.collections[0] for ax in panels]
+    for image in cells:
+        image.set_clim(0, max(other.get_array().max() for other in cells))
+    panels[0].set_ylabel("predicted sentiment")
+    return figure
+
+
+def _sentiment_panel(ax: Axes, rows: pd.DataFrame, condition: str, end: float) -> None:
+    colour, name = CONDITIONS[condition]
+    tidy_axes(ax)
+    paint = sns.light_palette(colour, as_cmap=True)
+    ax.hexbin(rows["label"], rows["value"], gridsize=24, extent=(-end, end, -end, end), cmap=paint, mincnt=1)
+    ax.plot([-end, end], [-end, end], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    ax.set(xlim=(-end, end), ylim=(-end, end), xlabel="true sentiment", aspect="equal")
+    ax.xaxis.set_major_locator(MultipleLocator(1))
+    ax.yaxis.set_major_locator(MultipleLocator(1))
+    error = (rows["label"] - rows["value"]).abs().mean()
+    ax.set_title(f"{condition}  {name}: MAE {error:.2f}", fontsize=10, color=colour, fontweight="bold")
+
+
+def history(table: pd.DataFrame, labels: tuple[str, str] = ("loss", "accuracy (%)"), best: str = "accuracy") -> Figure:
     """Loss and accuracy of training and validation over the epochs, best epoch and learning rate marked.
 
     table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate
+    labels : what the loss and the accuracy are called, for a regression ("mean absolute error", "sign right (%)")
+    best : accuracy (highest) | loss (lowest), of validation: what chose the epoch whose weights were kept
     """
     figure = new_figure(height=2.9)
     figure.set_layout_engine("constrained")
-    best = table.loc[table["validation_accuracy"].idxmax()]
-    for ax, quantity, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("", " (%)"), strict=True):
+    chosen = table[f"validation_{best}"]
+    kept = table.loc[chosen.idxmax() if best == "accuracy" else chosen.idxmin()]
+    for ax, quantity, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), labels, strict=True):
         tidy_axes(ax)
         for part, colour in (("train", "#a9a9a9"), ("validation", "#2b4162")):
             ax.plot(table["epoch"], table[f"{part}_{quantity}"], color=colour, label=part, marker="o", markersize=2.5)
-        ax.set(xlabel="epoch", ylabel=quantity + unit, xlim=(table["epoch"].min() - 0.5, table["epoch"].max() + 0.5))
+        ax.set(xlabel="epoch", ylabel=label, xlim=(table["epoch"].min() - 0.5, table["epoch"].max() + 0.5))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.plot(best["epoch"], best[f"validation_{quantity}"], "o", markersize=9, color=INK, fillstyle="none")
+        ax.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", markersize=9, color=INK, fillstyle="none")
     figure.axes[0].legend(frameon=False, fontsize=9)
-    caption = f"best validation: {best['validation_accuracy']:.1f} % at epoch {best['epoch']:.0f}"
+    accuracy, loss = f"{kept['validation_accuracy']:.1f} %", f"{labels[0]} {kept['validation_loss']:.3f}"
+    caption = f"best validation: {accuracy if best == 'accuracy' else loss} at epoch {kept['epoch']:.0f}"
     figure.axes[1].set_title(caption, fontsize=10, loc="left")
     _mark_learning_rates(figure.axes[0], table)
     return figure
@@ -194,9 +244,9 @@ class LiveHistory:
     Outside one nothing is shown, and the rows are kept in `table`.
     """
 
-    def __init__(self, rows: pd.DataFrame | list[dict] | None = None):
-        """rows: the epochs that a resumed run has behind it."""
-        self.table = pd.DataFrame(rows)
+    def __init__(self, rows: pd.DataFrame | list[dict] | None = None, **look):
+        """rows: the epochs that a resumed run has behind it; look: labels and best, as in `history`."""
+        self.table, self._look = pd.DataFrame(rows), look
         self._name = f"history-{id(self)}-{os.getpid()}"
         self._shown = False
 
@@ -211,5 +261,5 @@ class LiveHistory:
 
     def _picture(self) -> Image:
         png = BytesIO()
-        history(self.table).savefig(png, format="png", dpi=144)
+        history(self.table, **self._look).savefig(png, format="png", dpi=144)
         return Image(png.getvalue(), width=int(96 * WIDTH))

@@ -1,4 +1,6 @@
-"""Attention against the truth: does the network look at the seconds in which the toy corpus shows its cue?
+"""Attention against the truth: does the network look where a toy corpus shows its cue?
+
+A cue's span and the steps of attention are in seconds, or, where a corpus knows none, in places from 0 to 1.
 
 Two yardsticks stand beside every share of attention. `chance` is the share of time steps inside the cue: what even
 attention gives. `lift_elsewhere` is the lift of the same attention over the cues of the other clips: what a habit of
@@ -16,10 +18,10 @@ CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attenti
 
 
 def inside(times: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
-    """(T,) bool, True where a step's centre lies in the interval, both ends included; times and interval in seconds."""
+    """(T,) bool, True where a step's centre lies in the interval, both ends included."""
     start, end = interval
     if not start <= end:
-        raise InputError(f"the interval ({start:g}, {end:g}) has no length: give (start, end) in seconds, start first.")
+        raise InputError(f"the interval ({start:g}, {end:g}) has no length: give (start, end), start first.")
     times = np.asarray(times, dtype=float)
     return (times >= start) & (times <= end)
 
@@ -32,7 +34,7 @@ def chance_share(times: np.ndarray, interval: tuple[float, float]) -> float:
 def attention_share(vector: np.ndarray, times: np.ndarray, interval: tuple[float, float]) -> float:
     """The share of the attention inside the interval, in [0, 1]; NaN where the interval holds no step.
 
-    vector : (T,) attention received, any positive total        times : (T,) step centres in seconds
+    vector : (T,) attention received, any positive total        times : (T,) step centres
     """
     return float(_share_matrix(np.asarray(vector)[None], times, [interval])[0, 0])
 
@@ -49,16 +51,19 @@ def _share_matrix(vectors: np.ndarray, times: np.ndarray, intervals: list[tuple[
     return np.where(steps.any(axis=1), (vectors / totals) @ steps.T, np.nan)
 
 
-def cues_in_window(truth: pd.Series, window_start: float) -> dict[str, tuple[float, float]]:
-    """The spans of a clip's cues in seconds of the window, cut at its ends, for `plots.attention_over_clip`.
+def cues_in_window(truth: pd.Series, window_start: float, length: float = WINDOW) -> dict[str, tuple[float, float]]:
+    """The spans of a clip's cues in its window, cut at its ends, for `plots.attention_over_clip`.
 
-    truth : one row of the toy corpus's truth        window_start : seconds of the clip at which the window begins
+    truth : one row of a toy corpus's truth, which may know one of the cues alone
+    window_start : seconds of the clip at which the window begins        length : of the window; 1 where cues are places
     A cue that does not show, or lies outside the window, is left out.
     """
     spans = {}
     for cue in CUE.values():
-        start, end = np.clip([truth[f"{cue}_start"] - window_start, truth[f"{cue}_end"] - window_start], 0, WINDOW)
-        if truth[f"{cue}_shows"] and start < end:
+        if not truth.get(f"{cue}_shows", False):
+            continue
+        start, end = np.clip([truth[f"{cue}_start"] - window_start, truth[f"{cue}_end"] - window_start], 0, length)
+        if start < end:
             spans[cue] = (float(start), float(end))
     return spans
 
@@ -68,21 +73,19 @@ def shares(
 ) -> pd.DataFrame:
     """One row per clip and modality whose cue shows: clip, modality, share, chance, lift, lift_elsewhere.
 
-    clips : columns clip, window_start (seconds of the clip at which its 3.6 s window begins)
+    clips : columns clip and, in clips with seconds, window_start, at which the 3.6 s window begins
     vectors : {"video": (N, Tv), "audio": (N, Ta)}, one or both, rows in the order of `clips`
-    times : {"video": (Tv,), "audio": (Ta,)} step centres in seconds of the window
-    cues : the toy corpus's truth: clip, face_start, face_end, face_shows, voice_start, voice_end, voice_shows, in
-        seconds of the clip; shifted to the window here
+    times : {"video": (Tv,), "audio": (Ta,)} step centres in seconds of the window, or places from 0 to 1
+    cues : a toy corpus's truth: clip, face_start, face_end, face_shows, voice_start, voice_end, voice_shows, in
+        seconds of the clip, shifted to the window here, or in places; one modality needs its own cue only
     lift = share / chance. A clip whose cue holds no step of the window keeps its row, with NaN.
     """
     unknown = set(clips["clip"]) - set(cues["clip"])
     if unknown:
         raise InputError(f"{len(unknown)} clips are not in the truth, such as {min(unknown)}: it is of another corpus.")
     truth = cues.set_index("clip").loc[clips["clip"]].reset_index()
-    tables = [
-        _shares_of(modality, vectors[modality], times[modality], truth, clips["window_start"].to_numpy())
-        for modality in vectors
-    ]
+    start = clips["window_start"].to_numpy() if "window_start" in clips else np.zeros(len(clips))
+    tables = [_shares_of(modality, vectors[modality], times[modality], truth, start) for modality in vectors]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -93,7 +96,7 @@ def _shares_of(
     cue = CUE[modality]
     if len(vectors) != len(truth):
         raise InputError(f"{len(vectors)} {modality} attention vectors for {len(truth)} clips: give one for each.")
-    spans = truth[[f"{cue}_start", f"{cue}_end"]].to_numpy() - window_start[:, None]  # seconds of the window
+    spans = truth[[f"{cue}_start", f"{cue}_end"]].to_numpy() - window_start[:, None]
     rows = np.flatnonzero(truth[f"{cue}_shows"])
     share = _share_matrix(vectors[rows], times, spans[rows])  # (clip, cue): each attention over every clip's cue
     chance = np.array([chance_share(times, span) for span in spans[rows]])
