@@ -18,6 +18,7 @@ class Classification:
 
     names: tuple[str, ...]
     dtype = torch.long
+    measures = ("loss", "accuracy (%)")  # what loss and accuracy are called in figures
 
     @property
     def outputs(self) -> int:
@@ -48,6 +49,7 @@ class Sentiment:
     names = ("-3", "-2", "-1", "0", "+1", "+2", "+3")  # of rounded scores, as Acc-7 has them
     outputs = 1
     dtype = torch.float32
+    measures = ("mean absolute error", "sign right (%)")
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean absolute error of logits (B, 1)."""

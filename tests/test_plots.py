@@ -30,6 +30,7 @@ ROW = {
     "validation_loss": 1.9,
     "validation_accuracy": 25.0,
     "learning_rate": 0.04,
+    "best": True,
 }
 
 
@@ -515,10 +516,11 @@ def test_sentiment_without_a_condition_to_show_is_refused(opinions):
 
 
 def test_history_marks_the_best_epoch_and_the_learning_rates():
-    table = pd.DataFrame([ROW | {"epoch": e, "validation_accuracy": a} for e, a in ((1, 30), (2, 71.5), (3, 50))])
+    rows = ((1, 30, True), (2, 71.5, True), (3, 50, False))
+    table = pd.DataFrame([ROW | {"epoch": e, "validation_accuracy": a, "best": best} for e, a, best in rows])
     table.loc[2, "learning_rate"] = 0.004
     loss, accuracy = plots.history(table).axes
-    assert accuracy.get_title(loc="left") == "best validation: 71.5 % at epoch 2"
+    assert accuracy.get_title(loc="left") == "best epoch 2: 71.5 %, loss 1.900"
     validation, ring = accuracy.lines[1:3]
     assert list(validation.get_ydata()) == [30, 71.5, 50]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 71.5)
@@ -526,14 +528,10 @@ def test_history_marks_the_best_epoch_and_the_learning_rates():
     assert loss.texts[0].get_position()[0] == 3
 
 
-def test_history_of_a_regression_marks_the_epoch_of_the_lowest_error():
-    rows = [ROW | {"epoch": e, "validation_loss": v} for e, v in ((1, 0.9), (2, 0.625), (3, 0.7))]
+def test_history_of_a_regression_has_its_own_measures():
     labels = ("mean absolute error", "sign right (%)")
-    loss, accuracy = plots.history(pd.DataFrame(rows), labels, best="loss").axes
+    loss, accuracy = plots.history(pd.DataFrame([ROW]), labels).axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == labels
-    assert accuracy.get_title(loc="left") == "best validation: mean absolute error 0.625 at epoch 2"
-    ring = loss.lines[2]
-    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (2, 0.625)
 
 
 @pytest.fixture
@@ -560,19 +558,13 @@ def test_live_history_adds_up_and_redraws_one_picture(screen):
 
 
 def test_live_history_draws_as_history_is_told_to(screen):
-    look = {"labels": ("mean absolute error", "sign right (%)"), "best": "loss"}
-    told, plain = plots.LiveHistory(**look), plots.LiveHistory()
+    labels = ("mean absolute error", "sign right (%)")
+    told, plain = plots.LiveHistory(labels), plots.LiveHistory()
     for curve in (told, plain):
         curve.add(ROW)
     expected = BytesIO()
-    plots.history(told.table, **look).savefig(expected, format="png", dpi=144)
+    plots.history(told.table, labels).savefig(expected, format="png", dpi=144)
     assert screen[0][2].data == expected.getvalue() != screen[1][2].data
-
-
-def test_live_history_goes_on_where_a_run_was_interrupted(screen):
-    curve = plots.LiveHistory(pd.DataFrame([ROW, ROW | {"epoch": 2}]))
-    curve.add(ROW | {"epoch": 3})
-    assert list(curve.table["epoch"]) == [1, 2, 3]
 
 
 def test_live_history_is_silent_outside_a_notebook(capsys):

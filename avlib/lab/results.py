@@ -192,17 +192,16 @@ def _sentiment_panel(ax: Axes, rows: pd.DataFrame, condition: str, end: float) -
     ax.set_title(f"{condition}  {name}: MAE {error:.2f}", fontsize=10, color=colour, fontweight="bold")
 
 
-def history(table: pd.DataFrame, labels: tuple[str, str] = ("loss", "accuracy (%)"), best: str = "accuracy") -> Figure:
+def history(table: pd.DataFrame, labels: tuple[str, str] = ("loss", "accuracy (%)")) -> Figure:
     """Loss and accuracy of training and validation over the epochs, best epoch and learning rate marked.
 
-    table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate
-    labels : what the loss and the accuracy are called, for a regression ("mean absolute error", "sign right (%)")
-    best : accuracy (highest) | loss (lowest), of validation: what chose the epoch whose weights were kept
+    table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate,
+            best (True = better than all epochs before; the weights of the last such are kept)
+    labels : what the loss and the accuracy are called, as a task's `measures`
     """
     figure = new_figure(height=2.9)
     figure.set_layout_engine("constrained")
-    chosen = table[f"validation_{best}"]
-    kept = table.loc[chosen.idxmax() if best == "accuracy" else chosen.idxmin()]
+    kept = table[table["best"].astype(bool)].iloc[-1]
     for ax, quantity, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), labels, strict=True):
         tidy_axes(ax)
         for part, colour in (("train", "#a9a9a9"), ("validation", "#2b4162")):
@@ -211,8 +210,7 @@ def history(table: pd.DataFrame, labels: tuple[str, str] = ("loss", "accuracy (%
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", markersize=9, color=INK, fillstyle="none")
     figure.axes[0].legend(frameon=False, fontsize=9)
-    accuracy, loss = f"{kept['validation_accuracy']:.1f} %", f"{labels[0]} {kept['validation_loss']:.3f}"
-    caption = f"best validation: {accuracy if best == 'accuracy' else loss} at epoch {kept['epoch']:.0f}"
+    caption = f"best epoch {kept['epoch']:.0f}: {kept['validation_accuracy']:.1f} %, loss {kept['validation_loss']:.3f}"
     figure.axes[1].set_title(caption, fontsize=10, loc="left")
     _mark_learning_rates(figure.axes[0], table)
     return figure
@@ -244,9 +242,9 @@ class LiveHistory:
     Outside one nothing is shown, and the rows are kept in `table`.
     """
 
-    def __init__(self, rows: pd.DataFrame | list[dict] | None = None, **look):
-        """rows: the epochs that a resumed run has behind it; look: labels and best, as in `history`."""
-        self.table, self._look = pd.DataFrame(rows), look
+    def __init__(self, labels: tuple[str, str] = ("loss", "accuracy (%)")):
+        """labels : as in `history`"""
+        self.table, self.labels = pd.DataFrame(), labels
         self._name = f"history-{id(self)}-{os.getpid()}"
         self._shown = False
 
@@ -261,5 +259,5 @@ class LiveHistory:
 
     def _picture(self) -> Image:
         png = BytesIO()
-        history(self.table, **self._look).savefig(png, format="png", dpi=144)
+        history(self.table, self.labels).savefig(png, format="png", dpi=144)
         return Image(png.getvalue(), width=int(96 * WIDTH))
