@@ -388,6 +388,12 @@ def test_attention_by_emotion_centres_each_scale_at_even(rng):
     assert figure.axes[2].get_xlim()[0] >= 0
 
 
+def test_rounding_in_even_attention_is_not_taken_for_a_pattern(rng):
+    means = {"audio": 1 + 1e-7 * rng.normal(size=(3, Ta))}
+    panel, _bar = plots.attention_by_emotion(means, EMOTIONS, TIMES).axes
+    assert panel.images[0].get_clim() == pytest.approx((0.99, 1.01))
+
+
 def test_attention_by_emotion_of_one_modality_over_places(rng):
     means = {"audio": rng.uniform(0.5, 3, (3, Ta))}
     panel, _bar = plots.attention_by_emotion(means, EMOTIONS, {"audio": plots.even_times(Ta, PLACE)}, PLACE).axes
