@@ -165,7 +165,7 @@ def drawn(tmp_path_factory):
 
 
 def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(drawn):
-    ours, theirs = (prepare_clip(drawn, 15, 64, protocol).faces.astype(float) for protocol in ("paper", "authors"))
+    ours, theirs = (prepare_clip(drawn, 15, 64, protocol).video.astype(float) for protocol in ("paper", "authors"))
     ours, theirs = (faces[faces.any(axis=(1, 2, 3))].mean(axis=(0, 1, 2)) for faces in (ours, theirs))
     assert ours[0] > ours[2] + 10, "skin is red rather than blue"
     np.testing.assert_allclose(theirs[::-1], ours, atol=8)

@@ -1,0 +1,77 @@
+"""Every system on both toy corpora, trained, evaluated and looked into by its notebooks, at smoke settings."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_smoke
+
+from avlib import FUSIONS, load_run
+from avlib.evaluation import metrics
+
+CORPORA = ("toy", "toy_mosei")
+NOTEBOOKS = ("train", "evaluate", "attention")
+RUNS = [(dataset, fusion) for dataset, fusion in product(CORPORA, FUSIONS)]
+
+
+def run(dataset: str, fusion: str, corpus: Path, outputs: Path) -> Path:
+    """The run folder of one system on one corpus."""
+    if dataset == "toy":
+        return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="hard")
+    features = {"dataset": dataset, "image_size": 0, "frames": 0, "data_root": ""}
+    return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="hard", batch_size=64, **features)
+
+
+@pytest.fixture(scope="session")
+def folders(small_toy, smoke, tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """The run folder of every system on every corpus; two at a time, each on one thread, as notebooks mostly wait."""
+    from avlib.data.corpus import ensure_store
+
+    ensure_store("toy_mosei")  # once, before two kernels ask for it
+    outputs = tmp_path_factory.mktemp("systems")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            jobs = {key: pool.submit(run, *key, small_toy, outputs) for key in RUNS}
+            return {key: job.result() for key, job in jobs.items()}
+
+
+@pytest.mark.parametrize("dataset, fusion", RUNS)
+def test_every_system_trains_and_is_evaluated_with_what_it_can_do_without(folders, dataset, fusion):
+    folder = folders[dataset, fusion]
+    assert np.isfinite(pd.read_csv(folder / "history.csv").select_dtypes("number").to_numpy()).all()
+    written = json.loads((folder / "metrics.json").read_text())
+    reads = {"audio": {"AV", "A", "V noise"}, "video": {"AV", "V", "A noise"}}
+    both = {"AV", "A", "V", "A noise", "V noise"}
+    shown = {condition for condition in reads.get(fusion, both) if condition in both}
+    assert set(written["conditions"]) >= shown & {"AV", "A", "V"}
+    assert written == json.loads(json.dumps(metrics(pd.read_parquet(folder / "predictions.parquet"))))
+    assert ("M" in written) and bool(written["M"]) == (fusion not in ("audio", "video"))
+    assert ("mae" in written["conditions"]["AV"]) == (dataset == "toy_mosei")
+
+
+@pytest.mark.parametrize("dataset, fusion", RUNS)
+def test_every_system_that_attends_shows_where(folders, dataset, fusion):
+    folder = folders[dataset, fusion]
+    if not FUSIONS[fusion].widths:
+        assert not (folder / "attention.ipynb").exists()
+        return
+    for name in ("attention-clip.png", "attention-maps.png", "attention-by-emotion.png"):
+        assert (folder / "figures" / name).stat().st_size > 5000
+    received = np.load(folder / "attention.npz")
+    looked_at = {"tav": {"audio"}, "tva": {"video"}}.get(fusion, {"audio", "video"})
+    assert {"audio", "video"} & set(received.files) == looked_at
+    shares = pd.read_csv(folder / "attention_shares.csv")
+    assert set(shares.modality) == looked_at and shares.share.dropna().between(0, 1).all()
+
+
+@pytest.mark.parametrize("dataset, fusion", RUNS)
+def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
+    net = load_run(folders[dataset, fusion])
+    assert type(net.fusion) is FUSIONS[fusion] and not net.training
+    assert net.classifier.out_features == (8 if dataset == "toy" else 1)
