@@ -269,7 +269,7 @@ def test_a_missing_store_of_real_data_names_the_command_that_makes_it(tmp_path, 
     with pytest.raises(InputError, match=f"{tmp_path}/ravdess is not a folder"):
         corpus.preprocess("ravdess", frames=15, image_size=224)
     with pytest.raises(InputError, match="choose one of toy, ravdess"):
-        corpus.ensure_store("mosei", frames=15, image_size=224)
+        corpus.ensure_store("iemocap", frames=15, image_size=224)
 
 
 def test_the_toy_corpus_and_its_store_are_made_where_they_are_missing(voices, tmp_path, monkeypatch, caplog):

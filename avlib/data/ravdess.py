@@ -31,7 +31,7 @@ AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac
 AUTHORS_VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), *VIDEO_SOURCES)
 AUTHORS_AUDIO_SOURCES = ((3, AUTHORS_SOUND), *AUDIO_SOURCES)
 
-FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5}  # fold scheme -> how many folds it has
+FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1}  # fold scheme -> how many folds it has
 
 TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
 FILE_COLUMNS = [*FIELDS, "clip", "path", "kind", "label"]
@@ -171,11 +171,14 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
     groups : 5 folds over any actors, in which each is tested once; made from `actors`, which only this scheme reads
 
     Except in `authors` and `loso` a fold is validated on the test actors of the next one, the last one on the first's.
+    A sixth scheme, `own`, is the split that a file of features brings. It is one of clips, and `split` alone knows it.
 
     actors : the actor of every clip, a number or a name. Raises InputError for an unknown scheme.
     """
     if scheme not in FOLDS:
         raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
+    if scheme == "own":
+        raise InputError("fold scheme 'own' is a split of clips, not of actors: their column `part` has it")
     if scheme == "loso":
         return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
     if scheme == "groups":
@@ -208,15 +211,31 @@ def _share_out(actors: Iterable, count: int) -> dict:
 
 
 def split(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
-    """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}; no actor is in two.
+    """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}.
 
-    clips : any table with a column `actor`        scheme : as in `folds`. Raises InputError where it has no such fold.
+    No actor is in two parts; in scheme `own` that is up to the file that brought the split.
+
+    clips : any table with a column `actor`, for scheme `own` also `part`        scheme : as in `folds`, or `own`
+    Raises InputError where the scheme has no such fold, or where the clips bring no split of their own.
     """
-    table = folds(scheme, clips["actor"])
-    if fold not in range(FOLDS[scheme]):
+    if scheme in FOLDS and fold not in range(FOLDS[scheme]):
         raise InputError(f"fold is {fold}; {fold_range(scheme)}")
-    part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
+    if scheme == "own":
+        part = _own_part(clips)
+    else:
+        table = folds(scheme, clips["actor"])
+        part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
     return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+
+
+def _own_part(clips: pd.DataFrame) -> pd.Series:
+    """The part of every clip in the split that its file brings."""
+    if "part" not in clips:
+        others = ", ".join(name for name in FOLDS if name != "own")
+        raise InputError(
+            f"fold scheme 'own' is the split of a file that has one, as MOSEI's do: choose one of {others}"
+        )
+    return clips["part"]
 
 
 def fold_range(scheme: str) -> str:

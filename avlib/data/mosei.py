@@ -1,0 +1,172 @@
+"""CMU-MOSEI and MOSI as features: the pickles that users of MULT have, and those that users of MMSA have.
+
+A pickle is a program. The one that runs here can make arrays, text, numbers and plain containers; whatever else a
+file asks for is refused before it is made.
+
+Both formats are a dict of three splits, train, valid and test, each a dict of arrays: `audio` and `vision` (N, T, C);
+in MULT's (Tsai et al. 2019, `src/dataset.py`) `labels` (N, 1, 1) and `id` (N, 3), a video and the seconds of the clip
+in it; in MMSA's (`src/MMSA/data_loader.py`) `regression_labels` (N,) and `id`, a list of 'video$_$clip'.
+"""
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from avlib import InputError
+from avlib.data.features import Features, assemble, fill, held, polarity, texts
+
+PICKLES = (  # their names in a folder
+    *("mosei_senti_data.pkl", "mosei_senti_data_noalign.pkl", "mosi_data.pkl", "mosi_data_noalign.pkl"),  # MULT's
+    *("aligned_50.pkl", "unaligned_50.pkl"),  # MMSA's
+)
+PARTS = {"train": "train", "valid": "validation", "test": "test"}  # split of a pickle -> part of the fold
+KEYS = {"audio": "audio", "video": "vision"}  # modality -> its key in a split
+LABELS = ("labels", "regression_labels")  # the key of the sentiment, in MULT's and in MMSA's
+
+# What numpy's arrays and numbers ask for, by its names of version 1 and 2; `encode` makes bytes in old protocols.
+ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
+    (f"{package}.{module}", name)
+    for package in ("numpy.core", "numpy._core")
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
+
+
+def read_pickle(path: Path | str) -> Features:
+    """The audio, vision and sentiment of a pickle of MULT or MMSA, with its own split; its text is not kept.
+
+    -inf (COVAREP's logarithms of 0), inf and NaN become 0 and are counted. A clip of which a modality is 0 throughout
+    has has_audio or has_video False: where no voice or no face was found, the files hold nothing but their padding.
+
+    `actor` is the video of a clip; without ids in the file, the clip itself. Values are not scaled, as in MULT's code.
+    Reading takes about as much memory as the file has bytes.
+    Raises InputError where the file is of another format, is not whole, or asks for anything but arrays.
+    """
+    path = Path(path)
+    splits = _splits(path, _unpickle(path))
+    clips = pd.concat([_clips(path, name, split) for name, split in splits.items()], ignore_index=True)
+    clips["clip"] = _unique(clips["clip"])
+    series, replaced = {}, {}
+    for modality, key in KEYS.items():
+        series[modality], replaced[modality] = _series(splits, key, channels_first=modality == "audio")
+        clips[f"has_{modality}"] = held(series[modality])
+    return assemble(path, clips, **series, replaced=replaced, task="sentiment", names=[], standardise=False)
+
+
+class _Refused(Exception):
+    """A pickle asks for something that is not admitted; the text is the name of it."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str):
+        if (module, name) not in ADMITTED:
+            raise _Refused(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _unpickle(path: Path):
+    """What a pickle of Python 2 or 3 holds. Raises InputError where it is none, is not whole, or asks for too much."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file: a pickle is expected, such as {PICKLES[0]} or {PICKLES[-1]}")
+    try:
+        with open(path, "rb") as file:
+            return _Unpickler(file, encoding="latin1").load()  # the encoding in which Python 2's arrays come out whole
+    except _Refused as refused:
+        raise InputError(
+            f"{path} asks for {refused} where only arrays and plain containers are admitted: it is not MOSEI or MOSI "
+            "as MULT and MMSA have them, and nothing of it was executed"
+        ) from None
+    except MemoryError:
+        raise InputError(f"{path} takes more memory than there is: it needs about as much as it has bytes") from None
+    except Exception as error:  # a torn or foreign file can fail in any way
+        raise InputError(f"{path} is not a whole pickle: {type(error).__name__}, {error}") from None
+
+
+def _splits(path: Path, content) -> dict[str, dict]:
+    """What is read of each split: audio, vision (N, T, C), labels (N,), id or None; T and C are the same in all."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in PARTS):
+        raise InputError(f"{path} is not a dict of {', '.join(PARTS)}, each a dict of arrays")
+    splits = {name: _split(f"split {name} of {path}", content[name]) for name in PARTS}
+    for key in KEYS.values():
+        shapes = {name: split[key].shape for name, split in splits.items()}
+        if len({shape[1:] for shape in shapes.values()}) > 1:
+            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise InputError(f"{key} in {path} has other steps or channels in some splits: {listed}")
+    return splits
+
+
+def _split(where: str, split: dict) -> dict:
+    """What is read of one split, its shapes checked."""
+    label_key = next((key for key in LABELS if key in split), " or ".join(LABELS))
+    missing = [key for key in (*KEYS.values(), label_key) if key not in split]
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}: it holds {', '.join(map(str, split))}")
+    labels = _numbers(where, label_key, split)
+    if labels.size != len(labels) or not (np.abs(labels) <= 3).all():
+        raise InputError(f"{label_key} in {where} are not one number from -3 to 3 for each clip, as sentiment is")
+    arrays = {key: _numbers(where, key, split) for key in KEYS.values()}
+    for key, values in arrays.items():
+        if values.ndim != 3 or 0 in values.shape or len(values) != len(labels):
+            expected = f"({len(labels)}, steps, channels)"
+            raise InputError(f"{key} in {where} has shape {values.shape} where {expected} is expected")
+    return arrays | {"labels": labels.reshape(-1).astype(np.float64), "id": split.get("id")}
+
+
+def _numbers(where: str, key: str, split: dict) -> np.ndarray:
+    """What a split holds under a key, as an array of numbers with at least one row."""
+    try:
+        values = np.asarray(split[key])
+    except ValueError:  # a list of arrays of different shapes
+        values = np.array(None)
+    if values.dtype.kind not in "biuf" or not values.ndim or not len(values):
+        raise InputError(f"{key} in {where} is not an array of numbers with a row for every clip")
+    return values
+
+
+def _clips(path: Path, name: str, split: dict) -> pd.DataFrame:
+    """The clips of a split: clip, actor, label, emotion, part."""
+    labels, ids = split["labels"], split["id"]
+    if ids is None:
+        clips = videos = [f"{name}{row:05d}" for row in range(len(labels))]
+    else:
+        clips, videos = _names(ids)
+    if len(clips) != len(labels):
+        raise InputError(f"split {name} of {path} has {len(clips)} ids and {len(labels)} labels")
+    table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "part": PARTS[name]}
+    return pd.DataFrame(table)
+
+
+def _names(ids) -> tuple[list[str], list[str]]:
+    """The name of every clip and of its video, from MULT's ids (video, start, end) or MMSA's 'video$_$clip'.
+
+    A segment's number in brackets, with which CMU's toolkit calls the clips of a video, belongs to the clip alone.
+    """
+    rows = [texts([row] if isinstance(row, str | bytes) else np.ravel(row)) for row in ids]
+    return ["_".join(row) for row in rows], [re.sub(r"\[[\d-]+\]$", "", row[0].split("$_$")[0]) for row in rows]
+
+
+def _unique(names: pd.Series) -> pd.Series:
+    """The names, those that come again with a number behind them."""
+    while names.duplicated().any():
+        before = names.groupby(names).cumcount()
+        names = names.where(before == 0, names + "#" + (before + 1).astype(str))
+    return names
+
+
+def _series(splits: dict[str, dict], key: str, channels_first: bool) -> tuple[np.ndarray, int]:
+    """A modality of all clips, (N, C, T) or (N, T, C) float32, and how many of its values had to be replaced.
+
+    The arrays are taken out of `splits` one by one, since they may have gigabytes.
+    """
+    count = sum(len(split[key]) for split in splits.values())
+    _, steps, channels = splits["train"][key].shape
+    series = np.empty((count, channels, steps) if channels_first else (count, steps, channels), np.float32)
+    target = series.swapaxes(1, 2) if channels_first else series  # (N, T, C)
+    replaced = start = 0
+    for split in splits.values():
+        values = split.pop(key)
+        replaced += fill(target[start : start + len(values)], values)
+        start += len(values)
+    return series, replaced
