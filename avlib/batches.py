@@ -125,7 +125,7 @@ def parts(
         if not len(found):
             raise InputError(
                 f"fold {fold} of fold_scheme '{fold_scheme}' finds no {part} clips with {' or '.join(modalities)} "
-                f"in this corpus of {_actors(store)}: choose another fold or add actors"
+                f"in this corpus of {actors(store.clips)}: choose another fold or add actors"
             )
     if "copies" in store.clips:
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
@@ -162,10 +162,10 @@ def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def _actors(store: Store) -> str:
-    """Whom a corpus shows, in words."""
-    actors = sorted(set(store.clips["actor"]))
-    return f"actors {actors}" if len(actors) < 30 else f"{len(actors)} actors"
+def actors(clips: pd.DataFrame) -> str:
+    """Who is in the clips, in words: `actors 5 10 16 19`, or how many where there are more than RAVDESS has."""
+    names = sorted(set(clips["actor"]))
+    return f"actors {' '.join(map(str, names))}" if len(names) <= 24 else f"{len(names)} actors"
 
 
 def colours_last(video: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ class Classification:
 class Sentiment:
     """A score from -3 (very negative) to 3, by absolute error, as in MULT's protocol. Labels are (B,) such scores."""
 
-    names = ("-3", "-2", "-1", "0", "+1", "+2", "+3")  # of rounded scores, as Acc-7 has them
+    names = ("−3", "−2", "−1", "0", "+1", "+2", "+3")  # of rounded scores, as Acc-7 has them; with a minus sign
     outputs = 1
     dtype = torch.float32
     measures = ("mean absolute error", "sign right (%)")

@@ -51,7 +51,7 @@ def test_a_sentiment_is_rounded_to_one_of_seven_for_the_confusion_matrix():
     assert truth.tolist() == [0, 3, 3, 3, 4, 5, 6] and said.tolist() == [2, 3, 3, 3, 5, 6, 6]
     assert confusion(rows(), "AV", 7).sum() == 7
     shares = per_emotion(rows(), Sentiment.names).set_index("emotion").accuracy
-    assert shares["0"] == 100 and shares["-3"] == 0
+    assert shares["0"] == 100 and shares["−3"] == 0
 
 
 def test_classes_are_learnt_by_cross_entropy_and_sentiment_by_absolute_error():

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 import avlib
 from avlib import InputError
 from avlib.data import toy_mosei
@@ -100,6 +102,17 @@ DATASETS = {
     "features": FeatureDataset(locate=_npz, read=read_npz, make=None),
 }
 FEATURES = tuple(name for name, source in DATASETS.items() if isinstance(source, FeatureDataset))
+
+
+def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
+    """What is known of each clip of a toy corpus, as `avlib.data.toy.truth` has it, by its name; None of a real one."""
+    if dataset == "toy":
+        from avlib.data.toy import truth as known
+    elif dataset == "toy_mosei":
+        from avlib.data.toy_mosei import truth as known
+    else:
+        return None
+    return known(corpus_root(dataset, data_root)).set_index("clip", drop=False)
 
 
 def ensure_store(

@@ -146,7 +146,7 @@ def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance
         if name in groups:
             ax.plot(groups.index(name) + np.array([-0.42, 0.42]), [value, value], **best)
             ax.text(
-                groups.index(name) + 0.43, value, f"{value:g}", fontsize=8, color=INK, va="center", path_effects=HALO
+                groups.index(name) + 0.43, value, f"{value:.3g}", fontsize=8, color=INK, va="center", path_effects=HALO
             )
     if reachable:
         keys.append(Line2D([], [], label="best reachable", **best))

@@ -270,7 +270,7 @@ def _chance(folders: Iterable[Path]) -> float | None:
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The result table in aligned columns, one decimal, empty where there is no value."""
+    """The result table in aligned columns, one decimal (errors: three), empty where there is no value."""
     return _cells(table).to_string(index=False)
 
 
@@ -283,4 +283,10 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
     """The table as text."""
-    return table.map(lambda value: "" if pd.isna(value) else f"{value:.1f}" if isinstance(value, float) else str(value))
+    return pd.DataFrame({name: [_cell(value, 3 if name in ERRORS else 1) for value in table[name]] for name in table})
+
+
+def _cell(value: Any, decimals: int) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
