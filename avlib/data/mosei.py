@@ -37,11 +37,11 @@ ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 def read_pickle(path: Path | str) -> Features:
     """The audio, vision and sentiment of a pickle of MULT or MMSA, with its own split; its text is not kept.
 
-    -inf (COVAREP's logarithms of 0), inf and NaN become 0 and are counted. A clip of which a modality is 0 throughout
-    has has_audio or has_video False: where no voice or no face was found, the files hold nothing but their padding.
+    -inf, which some of COVAREP's values are, inf and NaN become 0 and are counted. A clip of which a modality is 0
+    throughout has has_audio or has_video False: there was no face, or no sound, and zeros are what stands for that.
 
     `actor` is the video of a clip; without ids in the file, the clip itself. Values are not scaled, as in MULT's code.
-    Reading takes about as much memory as the file has bytes.
+    Reading takes up to a quarter more memory than the file has bytes.
     Raises InputError where the file is of another format, is not whole, or asks for anything but arrays.
     """
     path = Path(path)
@@ -79,7 +79,7 @@ def _unpickle(path: Path):
             "as MULT and MMSA have them, and nothing of it was executed"
         ) from None
     except MemoryError:
-        raise InputError(f"{path} takes more memory than there is: it needs about as much as it has bytes") from None
+        raise InputError(f"{path} takes more memory than there is: up to a quarter more than it has bytes") from None
     except Exception as error:  # a torn or foreign file can fail in any way
         raise InputError(f"{path} is not a whole pickle: {type(error).__name__}, {error}") from None
 
