@@ -42,13 +42,15 @@ def main() -> None:
 def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
-    A parameter that is a list in the file, such as `dropout: [none, softhard]`, makes one run of each value. Each run
-    has a folder under outputs/. Started again, a run goes on where it stopped.
+    A parameter that is a list in the file, such as `dropout: [none, softhard]`, makes one run of each value. A file may
+    hold several such grids, as a list of them. Each run has a folder under outputs/. Started again, a run goes on where
+    it stopped.
     """
-    parameters = _read(file) | {name: _value(text) for name, text in extra}
+    given = {name: _value(text) for name, text in extra}
+    grids = [grid | given for grid in _read(file)]
     from avlib.run.pipeline import RunFailed, as_text, comparison, plan, result_table, run_pipeline
 
-    runs = plan(parameters)
+    runs = plan(grids)
     folders = []
     try:
         for number, values in enumerate(runs, 1):
@@ -120,8 +122,8 @@ def download(dataset: str, actors: str, folder: Path) -> None:
     click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The parameters in a YAML file; InputError where it is missing or holds something else."""
+def _read(file: Path) -> list[dict[str, Any]]:
+    """The grids of parameters in a YAML file, mostly one; InputError where it is missing or holds something else."""
     import yaml
 
     try:
@@ -133,9 +135,10 @@ def _read(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise InputError(f"{file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
+    grids = values if isinstance(values, list) else [values]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
-    return {str(name): value for name, value in values.items()}
+    return [{str(name): value for name, value in grid.items()} for grid in grids]
 
 
 def _value(text: str) -> Any:

@@ -66,20 +66,23 @@ class Lines:
             self.write("\n")
 
 
-def expand(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One set of parameters for every combination of the listed values; the first name changes slowest.
 
-    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two.
+    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two. Of several such grids, those of one after the other.
     """
+    if isinstance(parameters, list):
+        return [values for grid in parameters for values in expand(grid)]
     values = [value if isinstance(value, list) else [value] for value in parameters.values()]
     return [dict(zip(parameters, combination, strict=True)) for combination in product(*values)]
 
 
-def plan(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs of a grid, all known to be able to start; InputError otherwise. Writes nothing."""
-    runs, folders = expand(parameters), []
-    if not runs:
+def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of a grid or of several, all known to be able to start; InputError otherwise. Writes nothing."""
+    grids = parameters if isinstance(parameters, list) else [parameters]
+    if not grids or not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
+    runs, folders = expand(grids), []
     for values in runs:
         config = Parameters(**values)
         check_same_run(config)
