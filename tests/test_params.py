@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
+from avlib.data import corpus
+from avlib.data.audio import AUDIO_FEATURES
 from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
-from avlib.run.params import DATASETS, MUST_BE, NAMES, Parameters, choices, configure
+from avlib.run.params import DATASETS, FEATURES, MUST_BE, NAMES, Parameters, choices, configure
 from avlib.run.pipeline import NOTEBOOKS, expand
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
@@ -39,7 +41,7 @@ def test_the_files_of_parameters_are_all_there():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_of_parameters_is_accepted_with_the_very_types_it_has(file, tmp_path):
     for values in expand(yaml.safe_load(file.read_text())):
-        where = {"data_root": str(tmp_path)} if values["dataset"] == "ravdess" else {}
+        where = {} if values["dataset"] in ("toy", "toy_mosei") else {"data_root": str(tmp_path)}
         config = Parameters(**values, **where).model_dump(mode="json")
         for name, value in values.items():
             assert config[name] == (str(ROOT / value) if name == "outputs_root" else value)
@@ -59,7 +61,13 @@ def test_the_parameters_cell_of_a_notebook_holds_known_names_with_their_types_an
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_name_in_a_file_of_parameters_is_declared_by_the_train_notebook(file):
-    assert set(yaml.safe_load(file.read_text())) <= set(papermill.inspect_notebook(ROOT / "notebooks" / "train.ipynb"))
+    names = {name for values in expand(yaml.safe_load(file.read_text())) for name in values}
+    assert names <= set(papermill.inspect_notebook(ROOT / "notebooks" / "train.ipynb"))
+
+
+def test_datasets_and_audio_features_are_those_that_there_are():
+    assert tuple(DATASETS) == tuple(corpus.DATASETS) and FEATURES == corpus.FEATURES
+    assert choices()["audio_features"] == tuple(AUDIO_FEATURES)
 
 
 def test_every_parameter_says_what_it_may_be():

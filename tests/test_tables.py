@@ -22,7 +22,10 @@ FOLDS = {"ravdess": range(5), "mosei": range(1)}  # section IV: five folds of RA
 def planned(file, root) -> list[Parameters]:
     """The runs that a file asks for, its corpus being anywhere."""
     grids = yaml.safe_load(file.read_text())
-    return [Parameters(**run) for run in plan([grid | {"data_root": str(root)} for grid in grids])]
+    return [
+        Parameters(**run)
+        for run in plan([grid | {"data_root": str(root), "outputs_root": str(root)} for grid in grids])
+    ]
 
 
 def described(table: str, system: str) -> dict:

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
-from avlib.data.corpus import FEATURES
 
 # What 0 and "" stand for. RAVDESS: section IV of the paper; the batch size is in the authors' opts.py alone.
 # MOSEI: MULT's code, which section IV.2 follows. Features have no frames, and say themselves what their labels are.
@@ -28,6 +27,7 @@ DATASETS = {
     "mosei": _FEATURES | _MULT,
     "features": _FEATURES | _MULT | {"fold_scheme": "groups"},
 }
+FEATURES = tuple(name for name, usual in DATASETS.items() if not usual["frames"])  # those that come without clips
 
 # What is allowed where there is no list of choices; 0 and "" are the dataset's own default where it has one.
 MUST_BE = {
