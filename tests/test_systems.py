@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_smoke
+from conftest import SMOKE, run_smoke
 
 from avlib import FUSIONS, load_run
 from avlib.evaluation import metrics
@@ -75,3 +75,36 @@ def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
     net = load_run(folders[dataset, fusion])
     assert type(net.fusion) is FUSIONS[fusion] and not net.training
     assert net.classifier.out_features == (8 if dataset == "toy" else 1)
+
+
+@pytest.fixture(scope="module")
+def own_features(small_toy, smoke, tmp_path_factory) -> Path:
+    """An .npz as a user makes one, from the toy corpus: mean colours in a 4 x 4 grid over the face, and MFCCs."""
+    from avlib.data.corpus import ensure_store
+
+    store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    N, Tv, S = store.video.shape[:3]
+    colours = np.asarray(store.video, np.float32).reshape(N, Tv, 4, S // 4, 4, S // 4, 3).mean(axis=(3, 5))
+    path = tmp_path_factory.mktemp("own") / "toy.npz"
+    label, group = store.clips.emotion.to_numpy(str), store.clips.actor
+    np.savez(path, audio=store.audio, video=colours.reshape(N, Tv, -1).transpose(0, 2, 1), label=label, group=group)
+    return path
+
+
+def test_features_of_ones_own_are_learnt_on_ravdess_folds(own_features, tmp_path):
+    given = {"dataset": "features", "image_size": 0, "frames": 0, "fold_scheme": "paper", "epochs": 8, "batch_size": 0}
+    folder = run_smoke(own_features, tmp_path, NOTEBOOKS, dropout="none", **given)
+    assert folder.relative_to(tmp_path) == Path("features/ia1-none/paper-fold0-seed1")
+    scores = json.loads((folder / "metrics.json").read_text())["conditions"]["AV"]
+    assert scores["clips"] == 32 and scores["accuracy"] > 3 * 100 / 8, "three times what guessing earns"
+    assert set(pd.read_parquet(folder / "predictions.parquet").actor) == {5, 10, 16, 19}
+    assert (folder / "figures" / "attention-clip.png").exists()
+
+
+def test_other_audio_features_and_another_vision_network_run(small_toy, tmp_path):
+    given = {"audio_features": "chroma", "vision": "timm:mobilenetv4_conv_small", "dropout": "none"}
+    folder = run_smoke(small_toy, tmp_path, ("preprocess", *NOTEBOOKS), **given)
+    assert folder.parent.name == "ia1-chroma-mobilenetv4_conv_small-none"
+    network = json.loads((folder / "run.json").read_text())["network"]
+    assert network["audio_channels"] == 12 and load_run(folder).video.front.name == "mobilenetv4_conv_small"
+    assert (folder / "figures" / "attention-clip.png").exists()
