@@ -97,7 +97,10 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia, tav, tva, mlt, mult, cma, audio, video"),
         ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),
         ({"dropout": False}, "dropout is False; choose one of none, hard, soft, softhard, noise"),
-        ({"dataset": ["toy"]}, "dataset is ['toy']; choose one of toy, ravdess, toy_mosei, mosei, features: did you mean 'toy'?"),
+        (
+            {"dataset": ["toy"]},
+            "dataset is ['toy']; choose one of toy, ravdess, toy_mosei, mosei, features: did you mean 'toy'?",
+        ),
         ({"classes": 9}, "classes is 9; it must be 8, or 7 to leave neutral out"),
         ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
         (
