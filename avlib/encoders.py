@@ -4,6 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from avlib.views import Counting, Distinct
+
+Video = torch.Tensor | Distinct  # frames of clips (B, Tv, 3, S, S), features (B, Tv, C), or either with each held once
+
 AUDIO_WIDTHS = (64, 128, 256, 128)  # filters of the four audio convolutions
 VIDEO_WIDTHS = (64, 64, 128, 128)  # filters of the four temporal convolutions over frame descriptors
 LOST = 12  # steps that the four audio blocks shorten a sequence by, half of them in each stage
@@ -64,9 +68,22 @@ class Descriptors(nn.Module):
         super().__init__()
         self.front = front
 
-    def stage1(self, video: torch.Tensor) -> torch.Tensor:
+    def stage1(self, video: Video) -> torch.Tensor:
+        return self.describe(video).transpose(1, 2)
+
+    def describe(self, video: Video) -> torch.Tensor:
+        """The descriptors of all frames (B, Tv, C); C = 1024 by EfficientFace.
+
+        Distinct frames are described once each where the front can be told how often they count. Others, such as those
+        of timm with batch norms of their own, are given all of them.
+        """
+        if isinstance(video, Distinct):
+            if not isinstance(self.front, Counting | nn.Identity):
+                return self.describe(video.spread())
+            counts = [video.counts] if isinstance(self.front, Counting) else []
+            return video.spread(self.front(video.values, *counts))
         B, Tv = video.shape[:2]
-        return self.front(video.flatten(0, 1)).unflatten(0, (B, Tv)).transpose(1, 2)  # C = 1024 by EfficientFace
+        return self.front(video.flatten(0, 1)).unflatten(0, (B, Tv))
 
     def stage2(self, descriptors: torch.Tensor) -> torch.Tensor:
         return descriptors
@@ -84,7 +101,7 @@ class VideoBranch(Descriptors):
         self.earlier = nn.Sequential(video_block(inputs, first), video_block(first, second))
         self.later = nn.Sequential(video_block(second, third), video_block(third, fourth))
 
-    def stage1(self, video: torch.Tensor) -> torch.Tensor:
+    def stage1(self, video: Video) -> torch.Tensor:
         return self.earlier(super().stage1(video))
 
     def stage2(self, video: torch.Tensor) -> torch.Tensor:

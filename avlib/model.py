@@ -5,7 +5,7 @@ from torch import nn
 
 from avlib import InputError
 from avlib.attention import Output
-from avlib.encoders import AsItIs, AudioBranch, Descriptors, NoBranch, VideoBranch
+from avlib.encoders import AsItIs, AudioBranch, Descriptors, NoBranch, Video, VideoBranch
 from avlib.fusion import FUSIONS, check_dense_head, check_heads
 from avlib.mult import ResidualDense
 from avlib.vision import make_front
@@ -17,6 +17,7 @@ class AudiovisualNet(nn.Module):
     audio : (B, 10, Ta) float32 MFCCs      video : (B, Tv, 3, H, W) float32 in [0, 1]
     or features: (B, audio_channels, Ta) and (B, Tv, video_channels)
     A missing modality is a tensor of zeros. A single-modality model does not read the other one.
+    Video may also come as `Distinct` frames, each held once: the same logits, gradients and running statistics sooner.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class AudiovisualNet(nn.Module):
         self.dense = ResidualDense(self.fusion.width) if dense_head else nn.Identity()
         self.classifier = nn.Linear(self.fusion.width, classes)
 
-    def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Output:
+    def forward(self, audio: torch.Tensor, video: Video) -> Output:
         audio, video = self.audio.stage1(audio), self.video.stage1(video)
         audio, video, early = self.fusion.after_stage1(audio, video)  # (B, 128, Ta - 6), (B, 64, Tv)
         audio, video = self.audio.stage2(audio), self.video.stage2(video)

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import nn, optim
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
-from avlib.batches import Clips, colours_last
-from avlib.dropout import modality_dropout
+from avlib.batches import Batch, Clips, colours_last
+from avlib.dropout import distinct_views
 from avlib.files import replacing
 from avlib.task import Task
+from avlib.views import Distinct
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-3
 DAMPENING = 0.9  # not in the paper; in the authors' code, where it makes a learning rate of 0.04 act like 0.004
@@ -68,10 +69,12 @@ def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
     return sgd, ReduceLROnPlateau(sgd, patience=PATIENCE)
 
 
-def with_something(audio: torch.Tensor, video: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def with_something(
+    audio: torch.Tensor, video: Distinct, labels: torch.Tensor
+) -> tuple[torch.Tensor, Distinct, torch.Tensor]:
     """The views in which at least one modality is present; a clip that has one, and loses it, teaches nothing."""
-    kept = audio.flatten(1).any(dim=1) | video.flatten(1).any(dim=1)  # True = view kept
-    return audio[kept], video[kept], labels[kept]
+    kept = audio.flatten(1).any(dim=1) | video.shown()  # True = view kept
+    return audio[kept], video.where(kept), labels[kept]
 
 
 def precision(device: torch.device) -> torch.autocast:
@@ -97,6 +100,35 @@ class Tally:
         return {f"{part}_loss": float(self.loss) / self.seen, f"{part}_accuracy": accuracy}
 
 
+def train_step(
+    net: nn.Module,
+    batch: Batch,
+    optimizer: optim.Optimizer,
+    *,
+    task: Task,
+    dropout: str,
+    generator: torch.Generator,
+    complete: bool = True,
+    largest_gradient: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One step on all views of a batch of clips; the loss, and logits (V, outputs) and labels (V,) of the views.
+
+    dropout, generator : as in `modality_dropout`      complete : whether every clip has both modalities
+    """
+    audio, video, labels = distinct_views(dropout, *batch, generator)
+    if not complete:
+        audio, video, labels = with_something(audio, video, labels)
+    with precision(labels.device):
+        logits = net(audio, video).logits.float()
+    loss = task.loss(logits, labels)
+    optimizer.zero_grad()
+    loss.backward()
+    if largest_gradient:
+        nn.utils.clip_grad_norm_(net.parameters(), largest_gradient)
+    optimizer.step()
+    return loss, logits, labels
+
+
 def train_epoch(
     net: nn.Module,
     clips: Clips,
@@ -109,23 +141,13 @@ def train_epoch(
 ) -> dict[str, float]:
     """Mean loss and accuracy in percent over one shuffled epoch, all views of all clips counted alike."""
     net.train()
-    complete = bool(clips.table.has_audio.all() and clips.table.has_video.all())
+    settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient}
+    settings["complete"] = bool(clips.table.has_audio.all() and clips.table.has_video.all())
     tally = Tally()
     order = torch.randperm(len(clips), generator=generators["order"])
     for audio, video, labels in clips.batches(batch_size, order):
-        video = augment(video, generators["device"])
-        audio, video, labels = modality_dropout(dropout, audio, video, labels, generators["device"])
-        if not complete:
-            audio, video, labels = with_something(audio, video, labels)
-        with precision(clips.device):
-            logits = net(audio, colours_last(video)).logits.float()
-        loss = clips.task.loss(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        if largest_gradient:
-            nn.utils.clip_grad_norm_(net.parameters(), largest_gradient)
-        optimizer.step()
-        tally.add(clips.task, loss, logits, labels)
+        batch = audio, colours_last(augment(video, generators["device"])), labels
+        tally.add(clips.task, *train_step(net, batch, optimizer, generator=generators["device"], **settings))
     return tally.row("train")
 
 

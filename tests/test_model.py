@@ -8,7 +8,7 @@ import torch
 import avlib
 from avlib import FUSIONS, InputError, build_model
 from avlib.attention import Similarity
-from avlib.efficientface import EfficientFace, shuffle_channels
+from avlib.efficientface import EfficientFace, Interleave
 from avlib.encoders import audio_seconds
 from avlib.fusion import check_heads
 from avlib.mult import Mult, ResidualDense, future_mask
@@ -229,8 +229,23 @@ def test_each_quarter_of_the_face_has_filters_of_its_own():
 
 
 def test_channels_are_shuffled_as_torch_does_it():
-    maps = torch.randn(2, 6, 5, 7)
-    assert torch.equal(shuffle_channels(maps), torch.nn.functional.channel_shuffle(maps, 2))
+    first, second = torch.randn(2, 3, 5, 7, requires_grad=True), torch.randn(2, 3, 5, 7, requires_grad=True)
+    shuffled = torch.nn.functional.channel_shuffle(torch.cat([first, second], dim=1), 2)
+    assert torch.equal(Interleave.apply(first, second), shuffled)
+    pull = torch.randn_like(shuffled)
+    ours, theirs = (
+        torch.autograd.grad(maps, (first, second), pull) for maps in (Interleave.apply(first, second), shuffled)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_interleaved_maps_and_their_gradients_have_the_colours_last():
+    first, second = (torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    seen = []
+    first.requires_grad_().register_hook(seen.append)
+    maps = Interleave.apply(first, second)
+    maps.square().sum().backward()
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (maps, *seen)) and seen
 
 
 @pytest.mark.parametrize("step", [0, 17, 149])

@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 import time
@@ -8,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avlib import ROOT, build_model
+from avlib import ROOT, build_model, modality_dropout
 from avlib.batches import Clips, colours_last
 from avlib.data.ravdess import EMOTIONS
 from avlib.task import Classification
-from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, with_something
+from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, train_step, with_something
+from avlib.views import share
 
 EMOTION = Classification(EMOTIONS)
 
@@ -149,8 +151,31 @@ def test_augmentation_turns_by_at_most_ten_degrees():
 def test_views_without_any_modality_are_left_out():
     audio, video = torch.ones(3, 10, 5), torch.ones(3, 2, 3, 4, 4)
     audio[1:], video[2] = 0, 0
-    kept = with_something(audio, video, torch.tensor([5, 6, 7]))[2]
+    kept = with_something(audio, share([video]), torch.tensor([5, 6, 7]))[2]
     assert kept.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("dropout", ["softhard", "noise"])
+def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
+    torch.manual_seed(0)
+    ours = build_model("lt", image_size=64).double().train()
+    plain = copy.deepcopy(ours)
+    audio, video, labels = (
+        torch.randn(3, 10, 156).double(),
+        torch.rand(3, 2, 3, 64, 64).double(),
+        torch.tensor([5, 0, 7]),
+    )
+    sgd, other = (optimizer_and_schedule(net, 0.04, "paper")[0] for net in (ours, plain))
+    step = {"task": EMOTION, "dropout": dropout, "generator": torch.Generator().manual_seed(1)}
+    loss, logits, seen = train_step(ours, (audio, video, labels), sgd, **step)
+    audio, video, labels = modality_dropout(dropout, audio, video, labels, torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.cross_entropy(plain(audio, video).logits.float(), labels)
+    expected.backward()
+    other.step()
+    torch.testing.assert_close(loss, expected)
+    assert torch.equal(seen, labels) and len(logits) == len(labels)
+    for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
 
 
 def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
