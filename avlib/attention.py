@@ -1,9 +1,9 @@
 """Dot-product attention between two modalities, with its weights as a result (paper, equations 1 to 3)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from timm.layers import Mlp
 from torch import nn
 
 
@@ -72,6 +72,13 @@ class CrossAttention(nn.Module):
         return self.project(mixed.transpose(1, 2).flatten(2)), weights
 
 
+def plain_mlp(width: int, hidden_features: int) -> nn.Module:
+    """timm's MLP of each step by itself: (B, T, width) to the same."""
+    from timm.layers import Mlp  # brings all of timm, which takes seconds, and only some systems have such a block
+
+    return Mlp(width, hidden_features)
+
+
 class ConvolutionalMlp(nn.Sequential):
     """An MLP that also sees the step before and the step after: (B, T, width) to the same."""
 
@@ -93,7 +100,7 @@ class TransformerBlock(nn.Module):
     With the same sequence as query and key it is a block of self-attention.
     """
 
-    def __init__(self, query_width: int, key_width: int, width: int, heads: int, mlp: type[nn.Module] = Mlp):
+    def __init__(self, query_width: int, key_width: int, width: int, heads: int, mlp: Callable = plain_mlp):
         super().__init__()
         self.norm_query, self.norm_key = nn.LayerNorm(query_width), nn.LayerNorm(key_width)
         self.attention = CrossAttention(query_width, key_width, width, heads)

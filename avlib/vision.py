@@ -3,7 +3,6 @@
 import logging
 from difflib import get_close_matches
 
-import timm
 import torch
 from torch import nn
 
@@ -21,6 +20,8 @@ class TimmFront(nn.Module):
     """
 
     def __init__(self, name: str):
+        import timm  # takes seconds, which the paper's own front need not wait for
+
         super().__init__()
         self.name = name
         self.network = timm.create_model(name, pretrained=False, num_classes=0)
@@ -33,6 +34,8 @@ class TimmFront(nn.Module):
 
     def fetch(self) -> str:
         """Takes up the weights that timm has for the network, where they can be had; returns a line that says which."""
+        import timm
+
         try:
             fetched = timm.create_model(self.name, pretrained=True, num_classes=0)
         except Exception as error:  # no network, no such weights: as many kinds of errors as there are reasons
@@ -71,6 +74,8 @@ def check_vision(vision: str) -> None:
         raise InputError(
             f"vision is '{vision}'; choose efficientface, or timm:NAME such as timm:mobilenetv4_conv_small"
         )
+    import timm
+
     name = vision.removeprefix(PREFIX)
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=1)

@@ -7,6 +7,8 @@ attention gives. `lift_elsewhere` is the lift of the same attention over the cue
 looking at the same seconds in every clip would earn. Attention that follows the cue beats both.
 """
 
+from statistics import fmean
+
 import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
@@ -139,3 +141,21 @@ def _p_above_zero(differences: pd.Series) -> float:
     if len(differences) < 10:
         return np.nan
     return float(wilcoxon(differences, alternative="greater", zero_method="zsplit", method="asymptotic").pvalue)
+
+
+def best_reachable(dataset: str) -> dict[str, float]:
+    """What is best reachable on a toy corpus, by column; M is the mean of the others, as in the paper. Else empty."""
+    if dataset == "toy":
+        from avlib.data.toy import reachable
+
+        best = reachable()
+    elif dataset == "toy_mosei":
+        from avlib.data.toy_mosei import reachable
+
+        scores = reachable()
+        best = {name: score["accuracy"] for name, score in scores.items()}
+        errors = {f"MAE {name}": score["mae"] for name, score in scores.items()}
+        return best | {"M": fmean(best.values())} | errors | {"MAE M": fmean(errors.values())}
+    else:
+        return {}
+    return best | {"M": fmean(best.values())}

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from traitlets import default
 from avlib import ROOT, InputError
 from avlib.files import replacing
 from avlib.fusion import FUSIONS
+from avlib.lab.truth import best_reachable
 from avlib.run.params import FEATURES, Parameters
 from avlib.run.records import check_same_run, run_folder, write_table
 
@@ -215,24 +215,6 @@ def _system(parameters: dict[str, Any]) -> str:
     return " ".join([name, *more])
 
 
-def best_reachable(dataset: str) -> dict[str, float]:
-    """What is best reachable on a toy corpus, by column; M is the mean of the others, as in the paper. Else empty."""
-    if dataset == "toy":
-        from avlib.data.toy import reachable
-
-        best = reachable()
-    elif dataset == "toy_mosei":
-        from avlib.data.toy_mosei import reachable
-
-        scores = reachable()
-        best = {name: score["accuracy"] for name, score in scores.items()}
-        errors = {f"MAE {name}": score["mae"] for name, score in scores.items()}
-        return best | {"M": fmean(best.values())} | errors | {"MAE M": fmean(errors.values())}
-    else:
-        return {}
-    return best | {"M": fmean(best.values())}
-
-
 def comparison(folders: Iterable[Path], out: Path) -> Path:
     """The path of `comparison.png`, bars of AV, A, V and M for each kind of dropout, of runs on one dataset.
 
@@ -247,11 +229,9 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
         temporary.write_text(as_markdown(table), encoding="utf-8")
 
     runs = table[table["fold"].notna()]
-    reachable = {}
-    if runs["dataset"].nunique() == 1 and len(runs) < len(table):
-        reachable = {
-            name: value for name, value in best_reachable(runs["dataset"].iloc[0]).items() if name in CONDITIONS
-        }
+    datasets = runs["dataset"].unique()
+    known = len(runs) < len(table) and len(datasets) == 1  # True = the table has a row of what is best reachable
+    reachable = best_reachable(datasets[0]) if known else None
     ax = plots.conditions(_long(runs), reachable=reachable, chance=_chance(folders))
     titles = [TITLES.get(name, name) for name in dict.fromkeys(runs["dataset"])]
     ax.figure.suptitle(f"{', '.join(titles)}: {', '.join(dict.fromkeys(runs['system']))}")
