@@ -521,6 +521,14 @@ def test_sentiment_without_a_condition_to_show_is_refused(opinions):
 # -------------------------------------------------------------------------------------------------------- training
 
 
+def test_a_table_of_scores_has_a_row_for_every_kind_and_the_mean_of_its_folds():
+    rows = [(f"IA{kind} none", name, 10 * kind + fold) for kind in range(7) for name in ("V", "AV") for fold in (1, 4)]
+    ax = plots.score_table(pd.DataFrame(rows, columns=["dropout", "condition", "accuracy"]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"IA{kind} none" for kind in range(7)]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["AV", "V"]
+    assert [text.get_text() for text in ax.texts][:4] == ["2.5", "2.5", "12.5", "12.5"]
+
+
 def test_history_marks_the_best_epoch_and_the_learning_rates():
     rows = ((1, 30, True), (2, 71.5, True), (3, 50, False))
     table = pd.DataFrame([ROW | {"epoch": e, "validation_accuracy": a, "best": best} for e, a, best in rows])

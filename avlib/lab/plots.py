@@ -39,7 +39,7 @@ from avlib.lab.panels import (
     time_span,
     waveform,
 )
-from avlib.lab.results import LiveHistory, conditions, confusion, history, per_emotion, sentiment
+from avlib.lab.results import LiveHistory, conditions, confusion, history, per_emotion, score_table, sentiment
 from avlib.lab.truth import CUE
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "mfcc",
     "per_emotion",
     "save",
+    "score_table",
     "sentiment",
     "spectrogram",
     "waveform",

@@ -133,6 +133,24 @@ def conditions(
     return ax
 
 
+def score_table(table: pd.DataFrame) -> Axes:
+    """Accuracies as a coloured table, for more runs than bars can show: a row per kind of dropout or system.
+
+    table : as in `conditions`; several folds or seeds of a kind are shown by their mean
+    """
+    groups = [name for name in CONDITIONS if name in set(table["condition"])]
+    kinds = list(dict.fromkeys(table["dropout"]))
+    values = table.pivot_table(index="dropout", columns="condition", values="accuracy").loc[kinds, groups]
+    ax = tidy_axes(None, 4.5, 0.28 * len(kinds) + 0.9)
+    look = {"annot": True, "fmt": ".1f", "annot_kws": {"fontsize": 9}, "linewidths": 1, "linecolor": "white"}
+    paint = sns.light_palette("#2b4162", as_cmap=True)
+    sns.heatmap(values, vmin=0, vmax=100, cmap=paint, cbar_kws={"label": "accuracy (%)"}, ax=ax, **look)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, labelsize=9)
+    plt.setp(ax.get_yticklabels(), rotation=0)
+    return ax
+
+
 def _tinted(colour: str, strength: float) -> np.ndarray:
     """The colour mixed with white; strength 1 is the colour itself."""
     return 1 - strength * (1 - np.array(to_rgb(colour)))

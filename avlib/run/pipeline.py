@@ -26,6 +26,7 @@ NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
 CONDITIONS = ("AV", "A", "V", "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns that only sentiment has
 COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
+MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS", "toy_mosei": "toy MOSEI", "mosei": "CMU-MOSEI"}
 
 Echo = Callable[[str], None]
@@ -216,7 +217,7 @@ def _system(parameters: dict[str, Any]) -> str:
 
 
 def comparison(folders: Iterable[Path], out: Path) -> Path:
-    """The path of `comparison.png`, bars of AV, A, V and M for each kind of dropout, of runs on one dataset.
+    """The path of `comparison.png`, AV, A, V and M for each system and kind of dropout, of runs on one dataset.
 
     Beside it in `out`: the result table as comparison.csv and comparison.md.
     """
@@ -232,9 +233,15 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
     datasets = runs["dataset"].unique()
     known = len(runs) < len(table) and len(datasets) == 1  # True = the table has a row of what is best reachable
     reachable = best_reachable(datasets[0]) if known else None
-    ax = plots.conditions(_long(runs), reachable=reachable, chance=_chance(folders))
-    titles = [TITLES.get(name, name) for name in dict.fromkeys(runs["dataset"])]
-    ax.figure.suptitle(f"{', '.join(titles)}: {', '.join(dict.fromkeys(runs['system']))}")
+    scores = _long(runs)
+    if scores["dropout"].nunique() > MOST_BARS:
+        ax = plots.score_table(scores)
+    else:
+        ax = plots.conditions(scores, reachable=reachable, chance=_chance(folders))
+    title = ", ".join(TITLES.get(name, name) for name in datasets)
+    if scores["dropout"].nunique() <= MOST_BARS:
+        title += f": {', '.join(dict.fromkeys(runs['system']))}"
+    ax.figure.suptitle(title)
     return plots.save(ax, out / "comparison.png")
 
 
