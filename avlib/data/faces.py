@@ -1,13 +1,14 @@
-"""Finding the face in each frame of a clip (MTCNN of facenet-pytorch) and cutting it out."""
+"""Finding the face in each frame of a clip and cutting it out."""
 
 import numpy as np
 from PIL import Image
 
+from avlib.data.mtcnn import FACTOR, Cascade
+
 # MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
-# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and since
-# nearly all of the work is in the smallest sizes, five times as fast at 1280x720.
+# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
+# all of the work is in the smallest sizes.
 SMALLEST = 20.0  # pixels
-FACTOR = 0.709
 FACE_SHARE = 1 / 6  # faces smaller than about this part of the frame's height are not looked for
 
 
@@ -18,12 +19,10 @@ def smallest_face(height: int) -> float:
 
 
 class FaceDetector:
-    """MTCNN with its weights loaded once; one call for all frames of a clip."""
+    """MTCNN with its weights loaded once."""
 
     def __init__(self, device: str = "cpu"):
-        from facenet_pytorch import MTCNN  # heavy: brings torch and torchvision
-
-        self.mtcnn = MTCNN(factor=FACTOR, device=device)
+        self.cascade = Cascade(device)
 
     def detect(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The largest face of each frame: boxes (n, 4) float32 as left, top, right, bottom in pixels, and how sure
@@ -31,15 +30,12 @@ class FaceDetector:
 
         frames : (n, H, W, 3) uint8 RGB.
         """
-        count, height, width = frames.shape[:3]
-        boxes, confidence = np.full((count, 4), np.nan, np.float32), np.zeros(count, np.float32)
-        if min(height, width) <= SMALLEST:
-            return boxes, confidence
-        self.mtcnn.min_face_size = smallest_face(min(height, width))
-        found, probabilities = self.mtcnn.detect(frames)  # each frame's faces, the largest first; None where none
-        for i, (box, probability) in enumerate(zip(found, probabilities, strict=True)):
-            if box is not None and _area(_clip_box(box[0], height, width)):
-                boxes[i], confidence[i] = box[0], probability[0]
+        boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
+        for i, frame in enumerate(frames):
+            height, width = frame.shape[:2]
+            found, scores = self.cascade.find(frame, smallest_face(min(height, width)))
+            if len(found) and _area(_clip_box(found[0], height, width)):
+                boxes[i], confidence[i] = found[0], scores[0]
         return boxes, confidence
 
 
@@ -55,19 +51,20 @@ def fill_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def crop_faces(frames: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-    """The faces cut out of their frames and stretched to squares, (n, size, size, 3) uint8.
+    """The faces cut out of their frames (n, H, W, 3) as in `crop_face`, one box each: (n, size, size, 3) uint8."""
+    return np.stack([crop_face(frame, box, size) for frame, box in zip(frames, boxes, strict=True)])
+
+
+def crop_face(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
+    """The face cut out of a frame and stretched to a square, (size, size, 3) uint8.
 
     As the authors do, the box is taken as it is, not made square. Downscaling averages over the pixels it skips.
 
-    frames : (n, H, W, 3) uint8        boxes : (n, 4) left, top, right, bottom in pixels, may reach over the edge
+    frame : (H, W, 3) uint8        box : left, top, right, bottom in pixels, may reach over the edge
     """
-    height, width = frames.shape[1:3]
-    faces = np.empty((len(frames), size, size, 3), np.uint8)
-    for face, frame, box in zip(faces, frames, boxes, strict=True):
-        left, top, right, bottom = _clip_box(box, height, width)
-        image = Image.fromarray(frame[top:bottom, left:right])
-        face[:] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return faces
+    left, top, right, bottom = _clip_box(box, *frame.shape[:2])
+    image = Image.fromarray(frame[top:bottom, left:right])
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _clip_box(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
