@@ -132,15 +132,17 @@ def probe(path: Path | str) -> Picture:
         faces = _read_cropped(path)
         return Picture(WINDOW * _shown(faces) / len(faces), _AUTHORS_FPS)
     with _open(path) as container:
-        stream = _picture_stream(container, path)
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        if stream.duration:
-            seconds = float(stream.duration * stream.time_base)
-        else:
-            seconds = (container.duration or 0) / av.time_base
-        if rate <= 0 or seconds <= 0:
-            raise InputError(f"{path.name} does not say how long its picture is")
-        return Picture(seconds, rate)
+        return _picture(container, path)
+
+
+def _picture(container, path: Path) -> Picture:
+    stream = _picture_stream(container, path)
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    known = stream.duration is not None
+    seconds = float(stream.duration * stream.time_base) if known else (container.duration or 0) / av.time_base
+    if rate <= 0 or seconds <= 0:
+        raise InputError(f"{path.name} does not say how long its picture is")
+    return Picture(seconds, rate)
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
@@ -162,17 +164,24 @@ def each_frame(path: Path | str, times: np.ndarray, bt601: bool = False) -> Iter
     Raises InputError where the file cannot be decoded or ends before the length in its header.
     """
     path = Path(path)
-    picture = probe(path)
-    times = np.array([time for time in times if time <= picture.seconds])
     if is_cropped(path):
         faces = _read_cropped(path)
-        shares = times / WINDOW * len(faces)
+        shares = _until(times, probe(path)) / WINDOW * len(faces)
         yield from faces[np.minimum(shares.astype(int), _shown(faces) - 1), ..., ::-1]  # BGR to RGB
-    elif len(times):
-        stamps, first = _wanted(path, times, picture)
-        for frame in _decode(path, stamps, first):
-            for _ in range(stamps.count(frame.pts)):
-                yield _to_rgb(frame, bt601)
+        return
+    with _open(path) as container:
+        picture = _picture(container, path)
+        times = _until(times, picture)
+        if len(times):
+            stamps, first = _wanted(container, path, times, picture)
+            for frame in _decode(container, path, stamps, first):
+                for _ in range(stamps.count(frame.pts)):
+                    yield _to_rgb(frame, bt601)
+
+
+def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
+    """The times at which there is a picture."""
+    return np.array([time for time in times if time <= picture.seconds])
 
 
 def is_cropped(path: Path | str) -> bool:
@@ -205,20 +214,19 @@ def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
     return frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
 
 
-def _wanted(path: Path, times: np.ndarray, picture: Picture) -> tuple[list[int], int]:
+def _wanted(container, path: Path, times: np.ndarray, picture: Picture) -> tuple[list[int], int]:
     """The time stamps of the frames nearest to `times`, one for each, and that of the key frame to decode from."""
-    with _open(path) as container:
-        stream = _picture_stream(container, path)
-        packets = [
-            (packet.pts, packet.is_keyframe)
-            for packet in _demux(container, stream, path)
-            if packet.pts is not None and not packet.is_discard
-        ]
-        begin, tick = stream.start_time or 0, float(stream.time_base)
+    stream = _picture_stream(container, path)
+    packets = [
+        (packet.pts, packet.is_keyframe)
+        for packet in _demux(container, stream, path)
+        if packet.pts is not None and not packet.is_discard
+    ]
     if not packets:
         raise InputError(f"the picture of {path.name} has no frame that can be decoded")
-    stamps = np.array(sorted(stamp for stamp, _ in packets))
-    seconds = (stamps - begin) * tick
+    opening = packets[0][0]  # frames that are shown before the first key frame cannot be decoded
+    stamps = np.array(sorted(stamp for stamp, _ in packets if stamp >= opening))
+    seconds = (stamps - (stream.start_time or 0)) * float(stream.time_base)
     if seconds[-1] < picture.seconds - 3 / picture.frame_rate:
         end = seconds[-1] + 1 / picture.frame_rate
         raise InputError(f"{path.name} is cut short: its picture ends at {end:.2f} s of {picture.seconds:.2f} s")
@@ -226,34 +234,37 @@ def _wanted(path: Path, times: np.ndarray, picture: Picture) -> tuple[list[int],
     earlier = np.maximum(later - 1, 0)
     nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
     keys = [stamp for stamp, is_key in packets if is_key and stamp <= nearest[0]]
-    return nearest, max(keys, default=packets[0][0])
+    return nearest, max(keys, default=opening)
 
 
-def _decode(path: Path, stamps: list[int], first: int) -> Iterator[av.VideoFrame]:
+def _decode(container, path: Path, stamps: list[int], first: int) -> Iterator[av.VideoFrame]:
     """The frames with these time stamps, in order; `first` is that of the key frame where decoding begins.
 
     A frame that is not wanted and that no other is made from is left out: in RAVDESS three of five.
     """
+    stream = _picture_stream(container, path)
+    stream.thread_type = "NONE"
+    container.seek(0)
     wanted, begun = set(stamps), False
-    with _open(path) as container:
-        stream = _picture_stream(container, path)
-        stream.thread_type = "NONE"
-        for packet in _demux(container, stream, path):
-            begun = begun or packet.pts in (first, None)
-            if not begun:
-                continue
-            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            try:
-                frames = packet.decode()
-            except (av.FFmpegError, EOFError) as error:
-                raise InputError(f"the picture of {path.name} cannot be decoded: {_cause(error)}") from error
-            for frame in frames:
-                if frame.pts in wanted:
-                    wanted.remove(frame.pts)
-                    yield frame
-            if not wanted:
-                return
+    for packet in _demux(container, stream, path):
+        begun = begun or packet.pts in (first, None)
+        if not begun:
+            continue
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        for frame in _frames(packet, path):
+            if frame.pts in wanted:
+                wanted.remove(frame.pts)
+                yield frame
+        if not wanted:
+            return
     raise InputError(f"the picture of {path.name} cannot be decoded: {len(wanted)} of its frames are damaged")
+
+
+def _frames(packet: av.Packet, path: Path) -> list[av.VideoFrame]:
+    try:
+        return packet.decode()
+    except (av.FFmpegError, EOFError) as error:
+        raise InputError(f"the picture of {path.name} cannot be decoded: {_cause(error)}") from error
 
 
 def _demux(container, stream, path: Path) -> Iterator[av.Packet]:
