@@ -13,7 +13,7 @@ from scipy.signal import correlate
 from avlib import InputError
 from avlib.data import toy
 from avlib.data.audio import log_mel, mfcc
-from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, smallest_face
+from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, large_face
 from avlib.data.media import (
     MFCC_STEPS,
     SAMPLE_RATE,
@@ -232,9 +232,21 @@ def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(larg
 
 
 @pytest.mark.parametrize("height", [40, 128, 192, 480, 720, 1080])
-def test_the_smallest_face_is_one_of_the_detectors_own_sizes(height):
-    steps = np.log(smallest_face(height) / 20) / -np.log(0.709)
-    assert steps == pytest.approx(round(steps)) and 20 <= smallest_face(height) <= max(20, height / 6)
+def test_the_large_faces_begin_at_one_of_the_detectors_own_sizes(height):
+    steps = np.log(large_face(height) / 20) / -np.log(0.709)
+    assert steps == pytest.approx(round(steps)) and 20 <= large_face(height) <= max(20, height / 3)
+
+
+def test_a_small_face_in_a_large_frame_has_the_box_of_the_whole_cascade(large_faces):
+    from facenet_pytorch import MTCNN
+
+    frame = np.full((720, 960, 3), 128, np.uint8)
+    small = large_faces[0, ::6, ::6]
+    frame[500 : 500 + len(small), 700 : 700 + small.shape[1]] = small
+    boxes, confidence = FaceDetector().detect(frame[None])
+    (whole,), _ = MTCNN().detect(frame)
+    assert confidence[0] > 0.7 and boxes[0, 3] - boxes[0, 1] < 120
+    np.testing.assert_allclose(boxes[0], whole.astype(float), atol=0.5)
 
 
 def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(large_faces):

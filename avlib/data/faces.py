@@ -3,18 +3,19 @@
 import numpy as np
 from PIL import Image
 
-from avlib.data.mtcnn import FACTOR, Cascade
+from avlib.data.mtcnn import FACTOR, Cascade, Sums
 
 # MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
 # Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
-# all of the work is in the smallest sizes.
+# all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
-FACE_SHARE = 1 / 6  # faces smaller than about this part of the frame's height are not looked for
+LARGE = 1 / 3  # of the frame's height: the face of somebody who speaks to the camera
+SURE = 0.95  # of a large face, so that nothing smaller is looked for
 
 
-def smallest_face(height: int) -> float:
-    """The smallest face to look for in frames of this height: one of MTCNN's own sizes, in pixels."""
-    steps = np.log(max(height * FACE_SHARE / SMALLEST, 1.0)) / -np.log(FACTOR)
+def large_face(height: int) -> float:
+    """The size of face to begin with in frames of this height: one of MTCNN's own, in pixels."""
+    steps = np.log(max(height * LARGE / SMALLEST, 1.0)) / -np.log(FACTOR)
     return float(SMALLEST / FACTOR ** np.floor(steps))
 
 
@@ -33,10 +34,21 @@ class FaceDetector:
         boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
         for i, frame in enumerate(frames):
             height, width = frame.shape[:2]
-            found, scores = self.cascade.find(frame, smallest_face(min(height, width)))
+            found, scores = self._find(Sums(frame))
             if len(found) and _area(_clip_box(found[0], height, width)):
                 boxes[i], confidence[i] = found[0], scores[0]
         return boxes, confidence
+
+    def _find(self, frame: Sums) -> tuple[np.ndarray, np.ndarray]:
+        """The faces of a frame, the largest first: of all sizes, unless there is one that a look at large ones shows.
+
+        That one is the next size up at least: faces at the edge of what is looked for get other boxes.
+        """
+        smallest = large_face(min(frame.height, frame.width))
+        found, scores = self.cascade.find(frame, smallest)
+        if len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR:
+            return found, scores
+        return self.cascade.find(frame, SMALLEST)
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:

@@ -19,7 +19,10 @@ class Sums:
 
     def __init__(self, frame: np.ndarray):
         self.height, self.width = frame.shape[:2]
-        self.above = np.zeros((self.height + 1, 3, self.width), np.int32)  # sums of the pixels above each row
+        # Sums of the pixels above each row. 16 bits may overflow: the difference of two rows is right all the same, as
+        # long as no more than 257 rows lie between them, which is the 13th part of the height at most.
+        whole = np.uint16 if self.height < 13 * 250 else np.uint32
+        self.above = np.zeros((self.height + 1, 3, self.width), whole)
         for row in range(self.height):  # in place, in the order of memory: several times as fast as np.cumsum
             np.add(self.above[row], frame[row].T, out=self.above[row + 1])
 
@@ -31,7 +34,7 @@ class Sums:
         first, last = _windows(top, bottom, height)
         strips = self.above[last, :, left:right] - self.above[first, :, left:right]  # (height, 3, right - left)
         before = np.zeros((height, 3, right - left + 1), np.int32)  # sums of what is left of each column
-        np.cumsum(strips, axis=2, out=before[..., 1:])
+        np.cumsum(strips, axis=2, dtype=np.int32, out=before[..., 1:])
         begin, end = _windows(0, right - left, width)
         sums = (before[..., end] - before[..., begin]).transpose(0, 2, 1)  # (height, width, 3)
         return (sums / np.outer(last - first, end - begin)[..., None]).astype(np.float32)
@@ -55,29 +58,28 @@ class Cascade:
         )
 
     @torch.inference_mode()
-    def find(self, frame: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, frame: Sums, smallest: float) -> tuple[np.ndarray, np.ndarray]:
         """All faces of a frame, the largest first: boxes (n, 4) as left, top, right, bottom in pixels; how sure, (n,).
 
-        frame : (H, W, 3) uint8 RGB      smallest : size in pixels of the smallest faces to look for
+        smallest : size in pixels of the smallest faces to look for
         """
-        sums = Sums(frame)
-        boxes = _square(self._proposals(sums, smallest))
-        boxes, scores, moves = self._look(sums, boxes, self.refine, 24, CERTAIN[1])
+        boxes = _square(self._proposals(frame, smallest))
+        boxes, scores, moves = self._look(frame, boxes, self.refine, 24, CERTAIN[1])
         kept = _apart(boxes, scores, 0.7)
         boxes = _square(_moved(boxes[kept], moves[kept]))
-        boxes, scores, moves = self._look(sums, boxes, self.decide, 48, CERTAIN[2])
+        boxes, scores, moves = self._look(frame, boxes, self.decide, 48, CERTAIN[2])
         boxes = _moved(boxes, moves)
         kept = _not_inside(boxes, scores, 0.7)
         kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
         return boxes[kept].numpy(), scores[kept].numpy()
 
-    def _proposals(self, sums: Sums, smallest: float) -> torch.Tensor:
+    def _proposals(self, frame: Sums, smallest: float) -> torch.Tensor:
         """Where the first network sees a face in the frame at one of its sizes, boxes (n, 4)."""
         boxes, scores, moves = [torch.zeros(0, 4)], [torch.zeros(0)], [torch.zeros(0, 4)]
         scale = CELL / smallest
-        while min(sums.height, sums.width) * scale >= CELL:
-            size = int(sums.height * scale + 1), int(sums.width * scale + 1)
-            whole = sums.part(0, 0, sums.width, sums.height, *size)
+        while min(frame.height, frame.width) * scale >= CELL:
+            size = int(frame.height * scale + 1), int(frame.width * scale + 1)
+            whole = frame.part(0, 0, frame.width, frame.height, *size)
             move, score = self._ask(self.propose, whole[None])  # (1, 4, h, w), (1, 2, h, w)
             row, column = torch.nonzero(score[0, 1] >= CERTAIN[0], as_tuple=True)
             corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
@@ -91,15 +93,15 @@ class Cascade:
         kept = _apart(boxes, scores, 0.7)
         return _moved(boxes[kept], moves[kept], pixel=0)
 
-    def _look(self, sums: Sums, boxes: torch.Tensor, net, size: int, certain: float) -> tuple[torch.Tensor, ...]:
+    def _look(self, frame: Sums, boxes: torch.Tensor, net, size: int, certain: float) -> tuple[torch.Tensor, ...]:
         """Those boxes (n, 4) in which the network sees a face at `size` pixels, how sure it is, and where it is."""
         edges = boxes.int()
         edges[:, :2] = edges[:, :2].clamp(min=1) - 1
-        edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([sums.width, sums.height]))
+        edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([frame.width, frame.height]))
         inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
         if not inside.any():
             return torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4)
-        parts = np.stack([sums.part(*box, size, size) for box in edges[inside].tolist()])
+        parts = np.stack([frame.part(*box, size, size) for box in edges[inside].tolist()])
         moves, *_, scores = self._ask(net, parts)
         kept = scores[:, 1] > certain
         return boxes[inside][kept], scores[kept, 1], moves[kept]
