@@ -7,11 +7,12 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+import torch
 from scipy.signal import correlate
 
 from avlib import InputError
 from avlib.data import toy
-from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, smallest_face
+from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, large_face
 from avlib.data.media import (
     SAMPLE_RATE,
     WINDOW,
@@ -24,14 +25,15 @@ from avlib.data.media import (
     read_audio,
     read_frames,
 )
+from avlib.data.mtcnn import Sums
 
 FPS = 10
 
 
-def write_video(path, frames, samples=None, fps=FPS):
+def write_video(path, frames, samples=None, fps=FPS, options=None):
     """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"})
+        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"} | (options or {}))
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if samples is not None else None
         for frame in frames:
@@ -112,6 +114,19 @@ def test_the_frames_read_are_the_nearest_in_time(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
 
 
+@pytest.mark.parametrize("first", [0.0, 0.93, 2.51])
+def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, first):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (37, 8, 12, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    path = write_video(tmp_path / "a.mp4", pictures, options={"g": "11", "bf": "3", "b-pyramid": "normal"})
+    with av.open(str(path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    wanted = [number for number in range(0, 37, 4) if number / FPS >= first]
+    np.testing.assert_array_equal(
+        read_frames(path, np.array(wanted) / FPS + 0.01), [decoded[number] for number in wanted]
+    )
+
+
 def test_times_past_the_end_have_no_frame(tmp_path):
     path = write_video(tmp_path / "a.mp4", grey_levels(11))
     assert len(read_frames(path, np.array([0.5, 1.05, 1.15, 3.0]))) == 2
@@ -178,6 +193,15 @@ def large_faces():
     return frames.repeat(720 // frames.shape[1], axis=1).repeat(720 // frames.shape[1], axis=2)
 
 
+@pytest.mark.parametrize("box", [(0, 0, 53, 41), (7, 3, 50, 40), (11, 5, 18, 10)])
+def test_a_part_of_a_frame_is_averaged_as_pytorch_does_it(box):
+    frame = np.random.default_rng(0).integers(0, 256, (41, 53, 3), np.uint8)
+    left, top, right, bottom = box
+    part = torch.from_numpy(frame[top:bottom, left:right].copy()).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(part, size=(17, 13), mode="area")[0].permute(1, 2, 0)
+    np.testing.assert_allclose(Sums(frame).part(*box, height=17, width=13), expected, rtol=1e-5)
+
+
 def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(large_faces):
     from facenet_pytorch import MTCNN
 
@@ -189,9 +213,21 @@ def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(larg
 
 
 @pytest.mark.parametrize("height", [40, 128, 192, 480, 720, 1080])
-def test_the_smallest_face_is_one_of_the_detectors_own_sizes(height):
-    steps = np.log(smallest_face(height) / 20) / -np.log(0.709)
-    assert steps == pytest.approx(round(steps)) and 20 <= smallest_face(height) <= max(20, height / 6)
+def test_the_large_faces_begin_at_one_of_the_detectors_own_sizes(height):
+    steps = np.log(large_face(height) / 20) / -np.log(0.709)
+    assert steps == pytest.approx(round(steps)) and 20 <= large_face(height) <= max(20, height / 3)
+
+
+def test_a_small_face_in_a_large_frame_has_the_box_of_the_whole_cascade(large_faces):
+    from facenet_pytorch import MTCNN
+
+    frame = np.full((720, 960, 3), 128, np.uint8)
+    small = large_faces[0, ::6, ::6]
+    frame[500 : 500 + len(small), 700 : 700 + small.shape[1]] = small
+    boxes, confidence = FaceDetector().detect(frame[None])
+    (whole,), _ = MTCNN().detect(frame)
+    assert confidence[0] > 0.7 and boxes[0, 3] - boxes[0, 1] < 120
+    np.testing.assert_allclose(boxes[0], whole.astype(float), atol=0.5)
 
 
 def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(large_faces):

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from avlib import InputError
-from avlib.data.faces import FaceDetector, crop_faces, fill_boxes
+from avlib.data.faces import FaceDetector, crop_face, fill_boxes
 from avlib.data.media import (
     WINDOW,
     Window,
     cut_window,
     duration,
+    each_frame,
     is_cropped,
     is_silent,
     place_window,
     probe,
     read_audio,
-    read_frames,
 )
 
 
@@ -108,29 +108,40 @@ def _faces(path: str, window: Window, size: int, protocol: str) -> tuple[np.ndar
     """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
 
     Frames past the end of the picture stay zero, as in the original code. Protocol `authors` keeps its colours: BT.601,
-    in the order blue, green, red.
+    in the order blue, green, red. Each frame is let go as soon as its face is cut out; one without a face waits for the
+    others' boxes.
     """
-    pictures = read_frames(path, window.frame_times, bt601=protocol == "authors")
-    if not len(pictures):
+    count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
+    boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
+    waiting: dict[int, np.ndarray] = {}
+    for count, picture in enumerate(each_frame(path, window.frame_times, bt601=protocol == "authors"), 1):
+        i = count - 1
+        boxes[i], confidence[i] = _box(path, picture)
+        if np.isnan(boxes[i, 0]):
+            waiting[i] = picture
+        else:
+            faces[i] = crop_face(picture, boxes[i], size)
+    if not count:
         raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
-    boxes, confidence = _boxes(path, pictures)
-    faces = np.zeros((len(window.frame_times), size, size, 3), np.uint8)
-    faces[: len(pictures)] = crop_faces(pictures, boxes, size)
-    return faces[..., ::-1] if protocol == "authors" else faces, confidence
+    if len(waiting) == count:
+        raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
+    boxes = fill_boxes(boxes[:count])
+    for i, picture in waiting.items():
+        faces[i] = crop_face(picture, boxes[i], size)
+    sure = confidence[confidence != 0]  # NaN counts: it says that the confidence is not known
+    return faces[..., ::-1] if protocol == "authors" else faces, float(sure.mean())
 
 
-def _boxes(path: str, pictures: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where the face is in each picture, (n, 4), and the mean confidence of those that show one.
+def _box(path: str, picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """Where the face is in a picture, (4,), NaN where there is none, and how sure that is.
 
     What the authors have cropped is a face from edge to edge; its confidence is not known.
     """
-    count, height, width = pictures.shape[:3]
     if is_cropped(path):
-        return np.tile([0, 0, width, height], (count, 1)), float("nan")
-    boxes, confidence = _detector().detect(pictures)
-    if not confidence.any():
-        raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
-    return fill_boxes(boxes), float(confidence[confidence > 0].mean())
+        height, width = picture.shape[:2]
+        return np.array([0, 0, width, height]), float("nan")
+    boxes, confidence = _detector().detect(picture[None])
+    return boxes[0], float(confidence[0])
 
 
 @cache

@@ -1,29 +1,29 @@
-"""Finding the face in each frame of a clip (MTCNN of facenet-pytorch) and cutting it out."""
+"""Finding the face in each frame of a clip and cutting it out."""
 
 import numpy as np
 from PIL import Image
 
+from avlib.data.mtcnn import FACTOR, Cascade, Sums
+
 # MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
-# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and since
-# nearly all of the work is in the smallest sizes, five times as fast at 1280x720.
+# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
+# all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
-FACTOR = 0.709
-FACE_SHARE = 1 / 6  # faces smaller than about this part of the frame's height are not looked for
+LARGE = 1 / 3  # of the frame's height: the face of somebody who speaks to the camera
+SURE = 0.95  # of a large face, so that nothing smaller is looked for
 
 
-def smallest_face(height: int) -> float:
-    """The smallest face to look for in frames of this height: one of MTCNN's own sizes, in pixels."""
-    steps = np.log(max(height * FACE_SHARE / SMALLEST, 1.0)) / -np.log(FACTOR)
+def large_face(height: int) -> float:
+    """The size of face to begin with in frames of this height: one of MTCNN's own, in pixels."""
+    steps = np.log(max(height * LARGE / SMALLEST, 1.0)) / -np.log(FACTOR)
     return float(SMALLEST / FACTOR ** np.floor(steps))
 
 
 class FaceDetector:
-    """MTCNN with its weights loaded once; one call for all frames of a clip."""
+    """MTCNN with its weights loaded once."""
 
     def __init__(self, device: str = "cpu"):
-        from facenet_pytorch import MTCNN  # heavy: brings torch and torchvision
-
-        self.mtcnn = MTCNN(factor=FACTOR, device=device)
+        self.cascade = Cascade(device)
 
     def detect(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The largest face of each frame: boxes (n, 4) float32 as left, top, right, bottom in pixels, and how sure
@@ -31,16 +31,24 @@ class FaceDetector:
 
         frames : (n, H, W, 3) uint8 RGB.
         """
-        count, height, width = frames.shape[:3]
-        boxes, confidence = np.full((count, 4), np.nan, np.float32), np.zeros(count, np.float32)
-        if min(height, width) <= SMALLEST:
-            return boxes, confidence
-        self.mtcnn.min_face_size = smallest_face(min(height, width))
-        found, probabilities = self.mtcnn.detect(frames)  # each frame's faces, the largest first; None where none
-        for i, (box, probability) in enumerate(zip(found, probabilities, strict=True)):
-            if box is not None and _area(_clip_box(box[0], height, width)):
-                boxes[i], confidence[i] = box[0], probability[0]
+        boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
+        for i, frame in enumerate(frames):
+            height, width = frame.shape[:2]
+            found, scores = self._find(Sums(frame))
+            if len(found) and _area(_clip_box(found[0], height, width)):
+                boxes[i], confidence[i] = found[0], scores[0]
         return boxes, confidence
+
+    def _find(self, frame: Sums) -> tuple[np.ndarray, np.ndarray]:
+        """The faces of a frame, the largest first: of all sizes, unless there is one that a look at large ones shows.
+
+        That one is the next size up at least: faces at the edge of what is looked for get other boxes.
+        """
+        smallest = large_face(min(frame.height, frame.width))
+        found, scores = self.cascade.find(frame, smallest)
+        if len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR:
+            return found, scores
+        return self.cascade.find(frame, SMALLEST)
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:
@@ -55,19 +63,20 @@ def fill_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def crop_faces(frames: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-    """The faces cut out of their frames and stretched to squares, (n, size, size, 3) uint8.
+    """The faces cut out of their frames (n, H, W, 3) as in `crop_face`, one box each: (n, size, size, 3) uint8."""
+    return np.stack([crop_face(frame, box, size) for frame, box in zip(frames, boxes, strict=True)])
+
+
+def crop_face(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
+    """The face cut out of a frame and stretched to a square, (size, size, 3) uint8.
 
     As the authors do, the box is taken as it is, not made square. Downscaling averages over the pixels it skips.
 
-    frames : (n, H, W, 3) uint8        boxes : (n, 4) left, top, right, bottom in pixels, may reach over the edge
+    frame : (H, W, 3) uint8        box : left, top, right, bottom in pixels, may reach over the edge
     """
-    height, width = frames.shape[1:3]
-    faces = np.empty((len(frames), size, size, 3), np.uint8)
-    for face, frame, box in zip(faces, frames, boxes, strict=True):
-        left, top, right, bottom = _clip_box(box, height, width)
-        image = Image.fromarray(frame[top:bottom, left:right])
-        face[:] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return faces
+    left, top, right, bottom = _clip_box(box, *frame.shape[:2])
+    image = Image.fromarray(frame[top:bottom, left:right])
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _clip_box(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:

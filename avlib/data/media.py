@@ -1,6 +1,6 @@
 """Reading clips: which 3.6 seconds of a clip count, and the picture and the sound in them."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,55 +132,56 @@ def probe(path: Path | str) -> Picture:
         faces = _read_cropped(path)
         return Picture(WINDOW * _shown(faces) / len(faces), _AUTHORS_FPS)
     with _open(path) as container:
-        stream = _picture_stream(container, path)
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        if stream.duration:
-            seconds = float(stream.duration * stream.time_base)
-        else:
-            seconds = (container.duration or 0) / av.time_base
-        if rate <= 0 or seconds <= 0:
-            raise InputError(f"{path.name} does not say how long its picture is")
-        return Picture(seconds, rate)
+        return _picture(container, path)
+
+
+def _picture(container, path: Path) -> Picture:
+    stream = _picture_stream(container, path)
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    known = stream.duration is not None
+    seconds = float(stream.duration * stream.time_base) if known else (container.duration or 0) / av.time_base
+    if rate <= 0 or seconds <= 0:
+        raise InputError(f"{path.name} does not say how long its picture is")
+    return Picture(seconds, rate)
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames nearest to some seconds of a video, (n, H, W, 3) uint8 RGB.
+    """The frames of `each_frame` as one array, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none."""
+    frames = list(each_frame(path, times, bt601))
+    return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
 
-    The file is decoded once, from its beginning to the last wanted frame, on one thread; no other frames are kept. Of
+
+def each_frame(path: Path | str, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
+    """The frames nearest to some seconds of a video, one after the other, each (H, W, 3) uint8 RGB.
+
+    Decoded are the wanted frames and those that they are made from, on one thread: the clips are read side by side. Of
     the authors' cropped faces each stands for its share of the 3.6 s.
 
-    times : ascending seconds from the beginning of the picture. Times past its end have no frame: n is then less than
-            len(times), and may be 0.
+    times : ascending seconds from the beginning of the picture. Times past its end have no frame.
     bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
             faces come out redder then, and the detector's boxes differ by a few pixels.
 
     Raises InputError where the file cannot be decoded or ends before the length in its header.
     """
     path = Path(path)
-    picture = probe(path)
-    times = [time for time in times if time <= picture.seconds]
     if is_cropped(path):
         faces = _read_cropped(path)
-        shares = np.array(times) / WINDOW * len(faces)
-        return faces[np.minimum(shares.astype(int), _shown(faces) - 1), ..., ::-1]  # BGR to RGB
-    kept, previous, previous_time = [], None, -math.inf
+        shares = _until(times, probe(path)) / WINDOW * len(faces)
+        yield from faces[np.minimum(shares.astype(int), _shown(faces) - 1), ..., ::-1]  # BGR to RGB
+        return
     with _open(path) as container:
-        stream = _picture_stream(container, path)
-        stream.thread_type = "NONE"
-        begin = float((stream.start_time or 0) * stream.time_base)
-        for frame in _decode(container, stream, path):
-            now = frame.time - begin
-            while len(kept) < len(times) and times[len(kept)] <= now:
-                time = times[len(kept)]
-                nearest = frame if now - time <= time - previous_time else previous
-                kept.append(_to_rgb(nearest, bt601))
-            previous, previous_time = frame, now
-            if len(kept) == len(times):
-                break
-        if len(kept) < len(times):  # the last frame stands until the end of the picture
-            _refuse_cut_short(path, previous_time, picture)
-            kept += [_to_rgb(previous, bt601)] * (len(times) - len(kept))
-    return np.stack(kept) if kept else np.zeros((0, 0, 0, 3), np.uint8)
+        picture = _picture(container, path)
+        times = _until(times, picture)
+        if len(times):
+            stamps, first = _wanted(container, path, times, picture)
+            for frame in _decode(container, path, stamps, first):
+                for _ in range(stamps.count(frame.pts)):
+                    yield _to_rgb(frame, bt601)
+
+
+def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
+    """The times at which there is a picture."""
+    return np.array([time for time in times if time <= picture.seconds])
 
 
 def is_cropped(path: Path | str) -> bool:
@@ -213,20 +214,65 @@ def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
     return frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
 
 
-def _decode(container, stream, path: Path):
-    """The frames of a stream in the order of their time."""
+def _wanted(container, path: Path, times: np.ndarray, picture: Picture) -> tuple[list[int], int]:
+    """The time stamps of the frames nearest to `times`, one for each, and that of the key frame to decode from."""
+    stream = _picture_stream(container, path)
+    packets = [
+        (packet.pts, packet.is_keyframe)
+        for packet in _demux(container, stream, path)
+        if packet.pts is not None and not packet.is_discard
+    ]
+    if not packets:
+        raise InputError(f"the picture of {path.name} has no frame that can be decoded")
+    opening = packets[0][0]  # frames that are shown before the first key frame cannot be decoded
+    stamps = np.array(sorted(stamp for stamp, _ in packets if stamp >= opening))
+    seconds = (stamps - (stream.start_time or 0)) * float(stream.time_base)
+    if seconds[-1] < picture.seconds - 3 / picture.frame_rate:
+        end = seconds[-1] + 1 / picture.frame_rate
+        raise InputError(f"{path.name} is cut short: its picture ends at {end:.2f} s of {picture.seconds:.2f} s")
+    later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
+    earlier = np.maximum(later - 1, 0)
+    nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
+    keys = [stamp for stamp, is_key in packets if is_key and stamp <= nearest[0]]
+    return nearest, max(keys, default=opening)
+
+
+def _decode(container, path: Path, stamps: list[int], first: int) -> Iterator[av.VideoFrame]:
+    """The frames with these time stamps, in order; `first` is that of the key frame where decoding begins.
+
+    A frame that is not wanted and that no other is made from is left out: in RAVDESS three of five.
+    """
+    stream = _picture_stream(container, path)
+    stream.thread_type = "NONE"
+    container.seek(0)
+    wanted, begun = set(stamps), False
+    for packet in _demux(container, stream, path):
+        begun = begun or packet.pts in (first, None)
+        if not begun:
+            continue
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        for frame in _frames(packet, path):
+            if frame.pts in wanted:
+                wanted.remove(frame.pts)
+                yield frame
+        if not wanted:
+            return
+    raise InputError(f"the picture of {path.name} cannot be decoded: {len(wanted)} of its frames are damaged")
+
+
+def _frames(packet: av.Packet, path: Path) -> list[av.VideoFrame]:
     try:
-        yield from (frame for frame in container.decode(stream) if frame.time is not None)
+        return packet.decode()
     except (av.FFmpegError, EOFError) as error:
         raise InputError(f"the picture of {path.name} cannot be decoded: {_cause(error)}") from error
 
 
-def _refuse_cut_short(path: Path, last_time: float, picture: Picture) -> None:
-    if last_time == -math.inf:
-        raise InputError(f"the picture of {path.name} has no frame that can be decoded")
-    if last_time < picture.seconds - 3 / picture.frame_rate:
-        end = last_time + 1 / picture.frame_rate
-        raise InputError(f"{path.name} is cut short: its picture ends at {end:.2f} s of {picture.seconds:.2f} s")
+def _demux(container, stream, path: Path) -> Iterator[av.Packet]:
+    """The compressed frames of a stream in the order of the file; the last packet is empty and ends the decoding."""
+    try:
+        yield from container.demux(stream)
+    except (av.FFmpegError, EOFError) as error:
+        raise InputError(f"the picture of {path.name} cannot be read: {_cause(error)}") from error
 
 
 def _picture_stream(container, path: Path):

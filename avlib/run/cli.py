@@ -1,11 +1,12 @@
 """The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from avlib import DATA, OUTPUTS, InputError, __version__
+from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
 
 class Refused(click.ClickException):
@@ -120,6 +121,29 @@ def download(dataset: str, actors: str, folder: Path) -> None:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
     click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["preprocess", "phone", "train", "evaluate", "load", "scale"]))
+@click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write what was found to this JSON file.")
+@click.option("--rounds", type=click.IntRange(1), help="How often each side is measured.")
+@click.option("--batch", type=click.IntRange(1), help="Clips in a batch.")
+@click.option("--frames", type=click.IntRange(1), help="Frames of a clip.")
+@click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
+@click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
+def bench(name: str, out: Path | None, **options) -> None:
+    """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
+    if not (ROOT / "benchmarks").is_dir():
+        raise InputError(f"there is no folder benchmarks in {ROOT}: measuring needs a checkout of the whole workbook")
+    sys.path.insert(0, str(ROOT))
+    import benchmarks
+
+    given = {option: value for option, value in options.items() if value is not None}
+    benchmarks.run(name, benchmarks.Options(**given), out, click.echo)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""How fast the workbook is, beside the original code: `avlib bench NAME`, with `--peer` naming a checkout of that code.
+
+Each benchmark is a file with a function `measure(options)` that returns what it found; `timing`, `peer`, `synthetic`
+and `ceilings` are what they share. Nothing in here is needed to use avlib.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+import yaml
+
+from avlib import InputError
+from avlib.files import replacing
+from benchmarks.timing import machine
+
+NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `avlib bench` was asked for; each benchmark reads what concerns it."""
+
+    peer: Path | None = None  # a checkout of the original code
+    device: str = "cpu"  # cpu | cuda
+    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone
+    rounds: int = 5  # how often each side is measured
+    batch: int = 8
+    frames: int = 15
+    image_size: int | None = None  # pixels; None here and below: the benchmark's own
+    clips: int | None = None
+    workers: int = os.cpu_count() or 1  # preprocess
+
+
+def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:
+    """What a benchmark found, printed and, where `out` names a file, written there as JSON."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("PyTorch sees no GPU here: --device cuda needs one")
+    start = machine(options.device)
+    result = {"benchmark": name} | import_module(f"benchmarks.{name}").measure(options) | {"machine": start}
+    echo(as_text(result))
+    if out:
+        with replacing(out) as path:
+            path.write_text(json.dumps(result, indent=1))
+    return result
+
+
+def as_text(result: dict) -> str:
+    """The runs as a table, the ratios, then everything else."""
+    rest = {name: value for name, value in result.items() if name not in ("benchmark", "runs", "ratio")}
+    lines = [result["benchmark"]]
+    for name, row in result.get("runs", {}).items():
+        seconds = "{median:9.3f} s  ({lowest:.3f} to {highest:.3f})".format(**row["seconds"])
+        lines.append(f"  {name:<10}{seconds}   {row['per_second']:9.2f} per second   peak {row['peak_mb']:,.0f} MB")
+    for name, row in result.get("ratio", {}).items():
+        lines.append("  {0:<10}{median:9.2f} times avlib's time  ({lowest:.2f} to {highest:.2f})".format(name, **row))
+    return "\n".join(lines) + "\n" + yaml.safe_dump(rest, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,39 @@
+"""AV, A and V of some clips: `avlib.evaluation.predict` beside the original validation, which is called three times.
+
+Both nets have the same weights, and both must come to the same accuracies. `predict` answers for noise too.
+"""
+
+import torch
+
+from avlib import authors_state_dict, build_model
+from avlib.evaluation import metrics, predict
+from benchmarks.peer import Peer, theirs
+from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
+from benchmarks.timing import in_turn
+
+KEPT = {"AV": "both", "A": "audio", "V": "video"}  # the original names
+FUSION = "ia"
+
+
+def measure(options) -> dict:
+    """Seconds on both sides, and the accuracies that they find in percent."""
+    torch.manual_seed(0)
+    size, device = options.image_size or 224, options.device
+    clips = all_clips(synthetic_store(options.clips or 32, options.frames, size), device)
+    net = build_model(FUSION, 1, CLASSES, size).to(device, memory_format=torch.channels_last)
+    tables, accuracies = [], {}
+    how = {"dropout": "softhard", "fold": 0, "seed": 0, "batch_size": options.batch}
+    runs = {"avlib": lambda: tables.append(predict(net, clips, **how))}
+    if options.peer:
+        peer = Peer(options.peer)
+        original = peer.network(FUSION, CLASSES, options.frames, size, device)
+        getattr(original, "module", original).load_state_dict(authors_state_dict(net))
+        evaluate = peer.evaluator(original, device)
+        batches = [tuple(part.cpu() for part in theirs(*batch)) for batch in clips.batches(options.batch)]
+        runs["original"] = lambda: accuracies.update({name: evaluate(batches, kept) for name, kept in KEPT.items()})
+    result = in_turn(runs, options.rounds, len(clips))
+    found = metrics(tables[0])["conditions"]
+    return result | {
+        "settings": {"fusion": FUSION, "clips": len(clips), "batch": options.batch, "frames": options.frames},
+        "accuracy": {name: {"avlib": found[name]["accuracy"], "original": accuracies.get(name)} for name in KEPT},
+    }

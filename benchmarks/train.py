@@ -1,0 +1,71 @@
+"""One training step with modality dropout: avlib's own, with reading and augmentation, beside the original loop's.
+
+The original code is handed its batch ready: its reading and augmenting, which sixteen processes do, costs it nothing
+here. On a GPU the step is also held against what that GPU can do, and epochs against the paper's Table II.
+"""
+
+import torch
+
+from avlib import build_model
+from avlib.batches import Clips
+from avlib.training import optimizer_and_schedule, train_epoch, validate
+from benchmarks import ceilings
+from benchmarks.peer import Peer, theirs
+from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
+from benchmarks.timing import in_turn, once
+
+FUSION, DROPOUT, LEARNING_RATE = "ia", "softhard", 0.04
+SETTINGS = {"fusion": FUSION, "heads": 1, "dropout": DROPOUT}
+
+
+def measure(options) -> dict:
+    """Seconds of a step on both sides; on a GPU also the share of its ceilings and the hours of Table II."""
+    size = options.image_size or 224
+    trainer = Trainer(options.frames, size, options.batch, options.device)
+    runs = {"avlib": trainer.step}
+    if options.peer:
+        peer = Peer(options.peer)
+        net = peer.network(FUSION, CLASSES, options.frames, size, options.device)
+        step = peer.trainer(net, DROPOUT, LEARNING_RATE, options.device)
+        batch = tuple(part.cpu() for part in theirs(*trainer.clips[torch.arange(options.batch)]))
+        runs["original"] = lambda: step(batch)
+    result = in_turn(runs, options.rounds, options.batch)
+    result |= {"settings": SETTINGS | {"batch": options.batch, "frames": options.frames, "image_size": size}}
+    if options.device == "cuda":
+        result |= {"ceilings": ceilings.share(trainer.step, result["runs"]["avlib"]["seconds"]["median"])}
+        result |= {"table II": table_two(options.frames, size, options.batch)}
+    return result
+
+
+class Trainer:
+    """A fresh network and what trains it, on a store in memory."""
+
+    def __init__(self, frames: int, image_size: int, batch: int, device: str, clips: int | None = None):
+        torch.manual_seed(0)
+        self.clips, self.batch = all_clips(synthetic_store(clips or batch, frames, image_size), device), batch
+        net = build_model(FUSION, 1, CLASSES, image_size)
+        self.net = net.to(device, memory_format=torch.channels_last)
+        self.sgd, _ = optimizer_and_schedule(self.net, LEARNING_RATE, "authors")
+        self.generators = {"order": torch.Generator(), "device": torch.Generator(device)}
+
+    def step(self) -> None:
+        """The first step of an epoch, as `train_epoch` takes it: all of it where the store is one batch."""
+        self.epoch(DROPOUT)
+
+    def epoch(self, dropout: str) -> None:
+        """One epoch with a kind of modality dropout."""
+        how = {"dropout": dropout, "batch_size": self.batch, "generators": self.generators}
+        train_epoch(self.net, self.clips, self.sgd, **how)
+
+
+def table_two(frames: int, image_size: int, batch: int) -> dict:
+    """Seconds of an epoch, validation included, by kind of dropout, and the hours of Table II's RAVDESS half."""
+    trainer = Trainer(frames, image_size, batch, "cuda", ceilings.TRAINING_CLIPS)
+    heard: Clips = all_clips(synthetic_store(ceilings.VALIDATION_CLIPS, frames, image_size), "cuda")
+    trainer.step()
+    seconds = {}
+    for dropout in ceilings.DROPOUTS:
+        training, _ = once(lambda dropout=dropout: trainer.epoch(dropout))
+        validation, _ = once(lambda: validate(trainer.net, heard, batch))
+        seconds[dropout] = training + validation
+    return {"seconds of an epoch": seconds, "hours": ceilings.projected_hours(seconds)}

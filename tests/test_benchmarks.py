@@ -1,0 +1,177 @@
+"""The plumbing of the benchmarks, at sizes that say nothing about speed."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import avlib
+from avlib.run.cli import main
+from benchmarks import Options, as_text, ceilings, evaluate, load, scale, train
+from benchmarks.peer import Peer
+from benchmarks.timing import in_turn
+
+SMALL = {"image_size": 64, "frames": 2, "batch": 3, "rounds": 2}
+
+
+@pytest.fixture(scope="module")
+def peer() -> Path:
+    """A checkout of the original code, where AVLIB_PEER names one."""
+    if "AVLIB_PEER" not in os.environ:
+        pytest.skip("AVLIB_PEER names no checkout of the original code")
+    return Path(os.environ["AVLIB_PEER"])
+
+
+def test_runs_take_turns_and_a_ratio_is_of_those_in_the_same_round():
+    order = []
+    runs = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    assert set(in_turn(runs, 2, count=5)["runs"]) == {"a", "b"}
+    assert order == ["a", "b"] * 3
+    times = {"a": iter([9.0, 1.0, 2.0, 4.0]), "b": iter([9.0, 3.0, 8.0, 4.0])}
+    result = in_turn({name: lambda name=name: next(times[name]) for name in times}, 3, count=5)
+    assert result["runs"]["a"]["seconds"] == {"median": 2.0, "lowest": 1.0, "highest": 4.0}
+    assert result["runs"]["a"]["per_second"] == 2.5
+    assert result["ratio"] == {"b": {"median": 3.0, "lowest": 1.0, "highest": 4.0}}
+
+
+def test_a_run_is_timed_from_its_beginning_to_its_end():
+    seconds = in_turn({"a": lambda: time.sleep(0.05)}, 1, count=1)["runs"]["a"]["seconds"]["median"]
+    assert 0.05 <= seconds < 5
+
+
+def test_a_step_is_a_step_and_its_sides_are_named():
+    trainer = train.Trainer(frames=2, image_size=64, batch=3, device="cpu")
+    before = trainer.net.classifier.weight.clone()
+    trainer.step()
+    assert not torch.equal(before, trainer.net.classifier.weight)
+    result = train.measure(Options(**SMALL))
+    assert list(result["runs"]) == ["avlib"] and result["settings"]["batch"] == 3
+    assert "avlib" in as_text({"benchmark": "train"} | result)
+
+
+def test_evaluation_reports_the_three_conditions():
+    result = evaluate.measure(Options(**SMALL | {"clips": 5}))
+    assert set(result["accuracy"]) == {"AV", "A", "V"}
+    assert all(0 <= row["avlib"] <= 100 for row in result["accuracy"].values())
+
+
+def test_loading_goes_over_growing_stores():
+    rows = load.measure(Options(**SMALL | {"clips": 5}))["stores"]
+    assert list(rows) == [5, 10, 20] and all(row["batches per second"] > 0 for row in rows.values())
+
+
+def test_growth_becomes_a_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(scale, "SERIES", {"clips": (3, 5), "frames": (1, 2), "batch": (1, 2)})
+    result = scale.measure(Options(clips=5))
+    assert len(result["rows"]) == 6 and Path(result["figure"]).stat().st_size > 10_000
+
+
+# what a GPU's numbers are made of
+
+
+def test_operations_and_bytes_of_a_matrix_product_are_counted():
+    one, other = torch.zeros(7, 11), torch.zeros(11, 13)
+    assert ceilings.asked(lambda: one @ other.t().t()) == {
+        "operations": 2 * 7 * 11 * 13,
+        "bytes": 4 * (7 * 11 + 11 * 13 + 7 * 13),
+    }
+
+
+def test_the_floor_is_the_longer_of_computing_and_moving():
+    counts = {"operations": 6e12, "bytes": 8e9}
+    assert ceilings.floor(counts, rate=2e12, width=1e9) == 8
+    assert ceilings.floor(counts, rate=1e12, width=4e9) == 6
+
+
+def test_the_share_of_the_floor_is_what_a_step_could_take_of_what_it_takes():
+    one = torch.zeros(64, 64)
+    found = ceilings.share(lambda: one @ one, seconds=3.0, device="cpu", bytes_=2**16, side=32)
+    assert found["share of the floor"] == pytest.approx(found["floor in seconds"] / 3)
+    assert found["bytes per second"] > 0 and found["bf16 operations per second"] > 0
+
+
+def test_table_two_is_135_trainings_of_100_epochs():
+    assert ceilings.SYSTEMS * len(ceilings.DROPOUTS) * ceilings.FOLDS * ceilings.EPOCHS == 13_500
+    assert ceilings.projected_hours({"none": 1, "softhard": 4, "noise": 3}) == 9 * 5 * 100 * 8 / 3600
+
+
+# the command
+
+
+def test_the_command_prints_what_it_writes(tmp_path):
+    out = tmp_path / "load.json"
+    given = ["--clips", "3", "--image-size", "64", "--frames", "2", "--out", str(out)]
+    result = CliRunner().invoke(main, ["bench", "load", *given])
+    assert result.exit_code == 0 and "batches per second" in result.output
+    found = json.loads(out.read_text())
+    assert found["benchmark"] == "load" and found["machine"]["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (["preprocess", "--data-root", "{}"], "no mp4 file below"),
+        (["train", "--peer", "{}"], "names a checkout of katerynaCh"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path, given, says):
+    result = CliRunner().invoke(main, ["bench", *(part.format(tmp_path) for part in given)])
+    assert result.exit_code == 2 and says in result.output
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said():
+    result = CliRunner().invoke(main, ["bench", "train", "--device", "cuda"])
+    assert result.exit_code == 2 and "sees no GPU" in result.output
+
+
+def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("avlib.run.cli.ROOT", tmp_path)
+    result = CliRunner().invoke(main, ["bench", "train"])
+    assert result.exit_code == 2 and "no folder benchmarks" in result.output
+
+
+# beside the original code
+
+
+def test_both_sides_of_the_evaluation_find_the_same(peer):
+    result = evaluate.measure(Options(peer=peer, frames=2, batch=3, clips=5, rounds=1))
+    assert set(result["ratio"]) == {"original"}
+    for row in result["accuracy"].values():
+        assert row["avlib"] == pytest.approx(row["original"], abs=1e-4)
+
+
+def test_the_original_step_trains_and_leaves_no_module_behind(peer):
+    import sys
+
+    before = set(sys.modules)
+    original = Peer(peer)
+    net = original.network("ia", 8, 2, 224, "cpu")
+    weights = [weight.clone() for weight in net.parameters()]
+    original.trainer(net, "softhard", 0.04, "cpu")(
+        (torch.randn(2, 10, 156), torch.rand(2, 3, 2, 224, 224), torch.tensor([1, 3]))
+    )
+    assert not all(map(torch.equal, weights, net.parameters()))
+    assert not {"train", "validation", "model", "models", "utils"} & (set(sys.modules) - before)
+
+
+def test_the_original_network_refuses_other_sizes_of_frames(peer):
+    with pytest.raises(avlib.InputError, match="224 pixels"):
+        Peer(peer).network("ia", 8, 2, 64, "cpu")
+
+
+@pytest.mark.shared
+def test_the_original_script_makes_what_its_authors_shared(peer, shared, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    if cv2.__version__ != "4.10.0":
+        pytest.skip("another OpenCV reads other colours")
+    import numpy as np
+
+    name = "01-01-01-01-02-01-05"
+    (faces,) = Peer(peer).extract_faces([shared / f"ravdess/Actor_05/{name}.mp4"], tmp_path)
+    np.testing.assert_array_equal(faces, np.load(shared / f"ravdess_authors_preprocessed/{name}_facecroppad.npy"))
