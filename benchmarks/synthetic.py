@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from avlib.batches import Clips
+from avlib.data.ravdess import EMOTIONS
 from avlib.data.store import Store
+from avlib.task import Classification
 
-CLASSES, STEPS = 8, 156
+CLASSES, STEPS = len(EMOTIONS), 156
 
 
 def synthetic_store(clips: int, frames: int, image_size: int, folder: Path | None = None) -> Store:
@@ -28,7 +30,7 @@ def synthetic_store(clips: int, frames: int, image_size: int, folder: Path | Non
 
 def all_clips(store: Store, device: str = "cpu") -> Clips:
     """Every clip of a store, ready to be batched."""
-    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), device)
+    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS), device)
 
 
 def _empty(folder: Path | None, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
