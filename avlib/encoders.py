@@ -6,7 +6,7 @@ from torch import nn
 
 from avlib.views import Counting, Distinct
 
-Video = torch.Tensor | Distinct  # frames of clips (B, Tv, 3, S, S), features (B, Tv, C), or either with each held once
+Video = torch.Tensor | Distinct  # frames (B, Tv, 3, S, S), features or descriptors (B, Tv, C), or each held once
 
 AUDIO_WIDTHS = (64, 128, 256, 128)  # filters of the four audio convolutions
 VIDEO_WIDTHS = (64, 64, 128, 128)  # filters of the four temporal convolutions over frame descriptors
@@ -72,16 +72,17 @@ class Descriptors(nn.Module):
         return self.describe(video).transpose(1, 2)
 
     def describe(self, video: Video) -> torch.Tensor:
-        """The descriptors of all frames (B, Tv, C); C = 1024 by EfficientFace.
+        """The descriptors of all frames (B, Tv, C); C = 1024 by EfficientFace. Descriptors are returned as they are.
 
         Distinct frames are described once each where the front can be told how often they count. Others, such as those
         of timm with batch norms of their own, are given all of them.
         """
         if isinstance(video, Distinct):
-            if not isinstance(self.front, Counting | nn.Identity):
-                return self.describe(video.spread())
-            counts = [video.counts] if isinstance(self.front, Counting) else []
-            return video.spread(self.front(video.values, *counts))
+            if isinstance(self.front, Counting):
+                return video.spread(self.front(video.values, video.counts))
+            video = video.spread()
+        if video.ndim == 3:
+            return video
         B, Tv = video.shape[:2]
         return self.front(video.flatten(0, 1)).unflatten(0, (B, Tv))
 
@@ -124,6 +125,9 @@ class NoBranch(nn.Module):
         return None
 
     stage2 = stage1
+
+    def describe(self, video: torch.Tensor) -> torch.Tensor:
+        return video
 
 
 def audio_seconds(steps: int, inputs: int, hop_seconds: float) -> torch.Tensor:

@@ -15,10 +15,11 @@ from torch import nn
 
 from avlib import InputError
 from avlib.batches import Clips, colours_last
-from avlib.dropout import drop_modality
+from avlib.dropout import drop_modality, noise_like
 from avlib.fusion import FUSIONS
+from avlib.memory import memory_kept
+from avlib.model import precision
 from avlib.task import LARGEST_SENTIMENT
-from avlib.training import precision
 
 MISSING = {"AV": None, "A": "video", "V": "audio"}  # the modality that each condition goes without
 NEEDED = {"AV": [], "A": ["has_audio"], "V": ["has_video"]}  # what a clip must have to count in it (True = present)
@@ -35,24 +36,52 @@ def conditions(dropout: str) -> dict[str, tuple[str | None, str]]:
     return named | {f"{name} {other}": (missing, other) for name, missing in MISSING.items() if missing}
 
 
+def replaced(
+    net: nn.Module,
+    audio: torch.Tensor,
+    video: torch.Tensor,
+    described: torch.Tensor,
+    black: torch.Tensor,
+    missing: str | None,
+    fill: str,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Audio, and descriptors of video (B, Tv, C), with one modality replaced in all clips.
+
+    video, described : the frames and what the net makes of them      black : what it makes of a black one (1, 1, C)
+    """
+    if missing == "audio":
+        return drop_modality(audio, described, missing, fill, generator)
+    if missing == "video" and fill == "zeros":
+        return audio, black.expand_as(described)
+    if missing == "video":
+        return audio, net.describe(colours_last(noise_like(video, generator)))
+    return audio, described
+
+
+@memory_kept()
 @torch.inference_mode()
 def answers(
-    net: nn.Module, clips: Clips, missing: str | None, fill: str, seed: int, batch_size: int
-) -> dict[str, np.ndarray]:
-    """What the net says of all clips, columns (N,) as the task names them, with one modality replaced in all of them.
+    net: nn.Module, clips: Clips, asked: dict[str, tuple[str | None, str]], seed: int, batch_size: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """What the net says of all clips in each condition asked for: columns (N,) as the task names them.
 
-    missing : None | audio | video      fill : zeros | noise, drawn from `seed`
+    asked : as `conditions` returns them; noise is drawn from `seed`, in each of them anew
+    Frames are described once for all conditions, and the black one that stands for a missing picture once in all.
     """
     net.eval()
-    generator = torch.Generator(clips.device).manual_seed(seed)
-    rows = []
+    generators = {condition: torch.Generator(clips.device).manual_seed(seed) for condition in asked}
+    rows, black = {condition: [] for condition in asked}, None
     for audio, video, _ in clips.batches(batch_size):
-        if missing:
-            audio, video = drop_modality(audio, video, missing, fill, generator)
         with precision(clips.device):
-            logits = net(audio, colours_last(video)).logits
-        rows.append(logits.float().cpu())
-    return {name: column.numpy() for name, column in clips.task.columns(torch.cat(rows)).items()}
+            described = net.describe(colours_last(video))
+            if black is None:
+                black = net.describe(colours_last(torch.zeros_like(video[:1, :1])))
+            for condition, (missing, fill) in asked.items():
+                inputs = replaced(net, audio, video, described, black, missing, fill, generators[condition])
+                rows[condition].append(net(*inputs).logits.float().cpu())
+    columns = {condition: clips.task.columns(torch.cat(logits)) for condition, logits in rows.items()}
+    return {condition: {name: column.numpy() for name, column in named.items()} for condition, named in columns.items()}
 
 
 def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int, batch_size: int = 32) -> pd.DataFrame:
@@ -63,14 +92,12 @@ def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int,
     A clip that lacks a modality in the data counts where the one it has is asked for: A needs sound, V needs a picture.
     A condition that takes away all that the net reads, such as V for the audio branch alone, is left out.
     """
+    asked = {name: what for name, what in conditions(dropout).items() if net.fusion.modalities != what[:1]}
     tables = []
-    for condition, (missing, fill) in conditions(dropout).items():
-        if net.fusion.modalities == (missing,):
-            continue
+    for condition, columns in answers(net, clips, asked, seed, batch_size).items():
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition, label=clips.labels.numpy())
-        table = table.assign(**answers(net, clips, missing, fill, seed, batch_size))
         counts = clips.table[NEEDED[condition.split()[0]]].all(axis=1)  # True = the clip counts
-        tables.append(table[counts])
+        tables.append(table.assign(**columns)[counts])
     return pd.concat(tables, ignore_index=True)
 
 

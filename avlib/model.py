@@ -44,6 +44,10 @@ class AudiovisualNet(nn.Module):
         self.dense = ResidualDense(self.fusion.width) if dense_head else nn.Identity()
         self.classifier = nn.Linear(self.fusion.width, classes)
 
+    def describe(self, video: torch.Tensor) -> torch.Tensor:
+        """Descriptors (B, Tv, C) of all frames, which `forward` takes in their place: for frames that serve twice."""
+        return self.video.describe(video)
+
     def forward(self, audio: torch.Tensor, video: Video) -> Output:
         audio, video = self.audio.stage1(audio), self.video.stage1(video)
         audio, video, early = self.fusion.after_stage1(audio, video)  # (B, 128, Ta - 6), (B, 64, Tv)
@@ -51,6 +55,11 @@ class AudiovisualNet(nn.Module):
         audio, video, late = self.fusion.after_stage2(audio, video)  # (B, 128, Ta - 12), (B, 128, Tv)
         pooled = self.dense(self.fusion.pool(audio, video))
         return Output(self.classifier(pooled), early | late)
+
+
+def precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware is made for it, float32 on a CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
 def build_model(

@@ -19,6 +19,9 @@ from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 from avlib.batches import Batch, Clips, colours_last
 from avlib.dropout import distinct_views
 from avlib.files import replacing
+from avlib.frozen import freeze
+from avlib.memory import memory_kept
+from avlib.model import precision
 from avlib.task import Task
 from avlib.views import Distinct
 
@@ -77,11 +80,6 @@ def with_something(
     return audio[kept], video.where(kept), labels[kept]
 
 
-def precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware is made for it, float32 on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
 class Tally:
     """Mean loss, and accuracy in percent of those answers that can be right or wrong, over the batches of an epoch."""
 
@@ -129,6 +127,7 @@ def train_step(
     return loss, logits, labels
 
 
+@memory_kept()
 def train_epoch(
     net: nn.Module,
     clips: Clips,
@@ -210,11 +209,13 @@ def fit(
     learning_rate: float,
     seed: int,
     protocol: str = "paper",
+    train_vision: bool = True,
 ) -> Iterator[dict[str, float]]:
     """One row of the history after every epoch, those of an interrupted run in `folder` first.
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
+    train_vision : False leaves what looks at frames as it is; frames are then described once, see `avlib.frozen`
     Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors.
     """
     net.to(train.device, memory_format=torch.channels_last)
@@ -226,11 +227,14 @@ def fit(
     checkpoint = Checkpoint(folder, net, optimizer, schedule, generators)
     checkpoint.load()
     yield from checkpoint.history
+    trained = net
+    if not train_vision:
+        trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= train_epoch(net, train, optimizer, generators=generators, **settings)
-        row |= validate(net, validation, batch_size)
+        row |= train_epoch(trained, train, optimizer, generators=generators, **settings)
+        row |= validate(trained, validation, batch_size)
         merits = [train.task.merit(earlier) for earlier in checkpoint.history]
         row["best"] = train.task.merit(row) > max(merits, default=-math.inf)  # True = better than all before it
         schedule.step(*([row["validation_loss"]] if isinstance(schedule, ReduceLROnPlateau) else []))

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from avlib import build_model
+from avlib import build_model, drop_modality
 from avlib.batches import Clips
 from avlib.data.ravdess import EMOTIONS
 from avlib.evaluation import attention, conditions, confusion, metrics, per_emotion, predict
@@ -79,6 +79,30 @@ def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips)
         expected = net(*inputs).logits.softmax(dim=1).detach().numpy()
         ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["ia", "video", "audio"])
+def test_conditions_answered_together_are_those_answered_one_by_one(fusion, clips):
+    torch.manual_seed(0)
+    net = build_model(fusion, image_size=64).eval()
+    rows = predict(net, clips, dropout="softhard", fold=0, seed=7, batch_size=4)
+    for condition in rows.condition.unique():
+        missing, fill = conditions("softhard")[condition]
+        generator, expected = torch.Generator().manual_seed(7), []
+        for audio, video, _ in clips.batches(4):
+            inputs = drop_modality(audio, video, missing, fill, generator) if missing else (audio, video)
+            expected.append(net(*inputs).logits.softmax(dim=1).detach())
+        ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, torch.cat(expected).numpy(), atol=1e-6)
+
+
+def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
+    net = build_model("ia", image_size=64)
+    described = []
+    net.video.front.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    predict(net, clips, dropout="none", fold=0, seed=1, batch_size=5)
+    frames, noisy = 10 * 3, 10 * 3
+    assert sum(described) == frames + noisy + 1
 
 
 def test_noise_is_drawn_from_the_seed(clips):

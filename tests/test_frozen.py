@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from avlib import InputError, build_model
+from avlib.batches import Clips
+from avlib.data.ravdess import EMOTIONS
+from avlib.data.store import Store
+from avlib.frozen import descriptor_file, freeze
+from avlib.task import Classification
+from avlib.training import fit
+
+EMOTION = Classification(EMOTIONS)
+
+
+@pytest.fixture
+def clips(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    yield tuple(Clips(tiny_store, rows, labels[rows], EMOTION) for rows in (np.arange(32), np.arange(32, 48)))
+    for path in tiny_store.path.parent.glob("*descriptors*"):
+        path.unlink()
+
+
+def network(fusion="ia", seed=3):
+    torch.manual_seed(seed)
+    return build_model(fusion, image_size=64)
+
+
+def run(folder, clips, net, epochs=2, dropout="softhard"):
+    folder.mkdir(exist_ok=True)
+    settings = {"dropout": dropout, "epochs": epochs, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    return list(fit(net, *clips, folder, **settings, train_vision=False))
+
+
+def test_the_net_behind_its_front_says_what_the_whole_net_does(clips):
+    net = network()
+    seen, (train, _) = freeze(net, *clips)
+    chosen = torch.tensor([5, 17, 2])
+    (audio, video, labels), (_, descriptors, again) = clips[0][chosen], train[chosen]
+    assert descriptors.shape == (3, 3, 1024) and torch.equal(labels, again)
+    whole, behind = net.eval()(audio, video).logits, seen.eval()(audio, descriptors).logits
+    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
+    dark = net(audio, torch.zeros_like(video)).logits
+    torch.testing.assert_close(seen(audio, torch.zeros_like(descriptors)).logits, dark, rtol=1e-4, atol=1e-5)
+
+
+def test_black_frames_have_descriptors_of_zeros(clips):
+    video = clips[0].store.video.copy()
+    video[2], video[5, 1:] = 0, 0
+    store = Store(
+        clips[0].store.path,
+        clips[0].store.clips,
+        video,
+        *[getattr(clips[0].store, name) for name in ("audio", "problems", "manifest")],
+    )
+    dark = Clips(store, np.arange(7), clips[0].labels[:7], EMOTION)
+    descriptors = freeze(network(), dark)[1][0][torch.arange(7)][1]
+    shown = descriptors.any(dim=2)
+    assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
+
+
+def test_the_front_stays_as_it_is_and_all_the_rest_learns(tmp_path, clips):
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    run(tmp_path / "run", clips, net)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("video.front."), name
+
+
+def test_a_frozen_run_can_be_gone_on_with_bit_for_bit(tmp_path, clips):
+    whole = run(tmp_path / "whole", clips, network(), epochs=3)
+    run(tmp_path / "broken", clips, network(), epochs=1)
+    assert run(tmp_path / "broken", clips, network(), epochs=3) == whole
+
+
+def test_descriptors_are_kept_and_made_anew_for_another_front(tmp_path, clips):
+    net = network()
+    freeze(net, *clips)
+    path = descriptor_file(clips[0], net)
+    written = path.stat().st_mtime_ns
+    freeze(network(), *clips)
+    assert path.stat().st_mtime_ns == written
+    assert descriptor_file(clips[0], network(seed=4)) != path
+    assert not list(path.parent.glob(".*"))
+
+
+def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
+    net, looked_at = network(), []
+    freeze(net, *clips)
+    net.video.front.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    run(tmp_path / "run", clips, net, epochs=2)
+    assert looked_at == [1]  # the black one
+
+
+@pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
+def test_a_network_that_looks_at_no_frames_has_no_front_to_freeze(net, clips):
+    with pytest.raises(InputError, match="train_vision is false, but this network looks at no frames"):
+        freeze(build_model(**net), *clips)
