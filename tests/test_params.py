@@ -101,6 +101,14 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     ("values", "sentence"),
     [
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
+        (
+            {"train_vision": False, "fusion": "audio"},
+            "train_vision is false, but this network looks at no frames: leave it at true",
+        ),
+        (
+            {"image_size": 64, "dataset": "toy_mosei"},
+            "image_size is 64, but toy_mosei comes as features: leave it at 0",
+        ),
         ({"zzz": 1}, "unknown parameter 'zzz'; `avlib parameters` lists the known ones"),
         ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia, tav, tva, mlt, mult, cma, audio, video"),
         ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),

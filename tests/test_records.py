@@ -60,6 +60,11 @@ def test_a_dense_head_is_part_of_the_systems_name_and_mult_has_its_own_heads(con
     assert run_folder(config(fusion="mult")) == tmp_path / "runs/toy/mult5-softhard/fold0-seed1"
 
 
+def test_what_is_unusual_about_a_run_is_in_its_name(config):
+    unusual = {"audio_features": "logmel", "vision": "timm:mobilenetv4_conv_small", "train_vision": False}
+    assert run_folder(config(**unusual)).parent.name == "ia1-logmel-mobilenetv4_conv_small-frozen-softhard"
+
+
 def test_a_new_run_records_what_it_was_made_with(config):
     parameters = config(epochs=3)
     run = start_run(parameters, data("abc"))

@@ -35,6 +35,7 @@ MUST_BE = {
     "heads": "a whole number from 1",
     "classes": "8, or 7 to leave neutral out",
     "vision": "efficientface, or timm:NAME such as timm:mobilenetv4_conv_small",
+    "train_vision": "true or false",
     "fold": "a whole number from 0 to 4, or as many as fold_scheme has",
     "dense_head": "true or false",
     "pretrained": "the path of a file",
@@ -106,6 +107,7 @@ class Parameters(BaseModel):
     pretrained: File = Field("", description="EfficientFace's or the authors' checkpoint; '' is fresh weights")
     audio_features: str = Field("mfcc", description="what the network hears")
     vision: str = Field("efficientface", description="what looks at a frame")
+    train_vision: bool = Field(True, description="false leaves what looks at a frame as it is; seconds an epoch")
     dropout: str = Field("softhard", description="modality dropout in training")
     classes: Whole = Field(0, description="emotions; 7 leaves neutral out")
     fold_scheme: str = Field("", description="how the actors are dealt out to folds")
@@ -166,7 +168,7 @@ class Parameters(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self):
         from avlib.data.ravdess import FOLDS, fold_range
-        from avlib.fusion import check_dense_head
+        from avlib.fusion import FUSIONS, check_dense_head
 
         check_dense_head(self.fusion, self.dense_head)
         if self.fold >= FOLDS[self.fold_scheme]:
@@ -179,6 +181,8 @@ class Parameters(BaseModel):
             raise ValueError(f"protocol is 'authors', which is about ravdess; for dataset {self.dataset} choose paper")
         if self.dataset in FEATURES and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
+        if not self.train_vision and (self.dataset in FEATURES or "video" not in FUSIONS[self.fusion].modalities):
+            raise ValueError("train_vision is false, but this network looks at no frames: leave it at true")
         wanted, there = {
             "ravdess": ("folder", self.data_root.is_dir()),
             "mosei": ("file or folder", self.data_root.exists()),

@@ -92,8 +92,8 @@ def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, An
         if folders.count(folder) > 1:
             raise InputError(
                 f"two runs of the grid would share the folder {folder}; "
-                "list values of fusion, heads, dense_head, dropout, fold_scheme, fold and seed only, "
-                "which its name tells apart"
+                "list values of fusion, heads, dense_head, audio_features, vision, train_vision, dropout, fold_scheme, "
+                "fold and seed only, which its name tells apart"
             )
     return runs
 
@@ -210,9 +210,9 @@ def _system(parameters: dict[str, Any]) -> str:
     alone = parameters["fusion"] in ("audio", "video")
     name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
     more = ["dense"] if parameters["dense_head"] else []
-    more += [
-        parameters[key] for key in ("audio_features", "vision") if parameters[key] not in ("mfcc", "efficientface")
-    ]
+    usual = {"audio_features": "mfcc", "vision": "efficientface"}
+    more += [parameters[key] for key, value in usual.items() if parameters[key] != value]
+    more += [] if parameters["train_vision"] else ["frozen"]
     return " ".join([name, *more])
 
 

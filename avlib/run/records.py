@@ -60,14 +60,16 @@ def run_folder(config: "Parameters") -> Path:
     """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`.
 
     A dense head adds `-dense` to the system's name, as in `ia1-dense-softhard`; so do audio features and a vision
-    network other than the paper's. The last part begins with the fold scheme where it is not the dataset's usual one,
-    as in `loso-fold<k>-seed<s>`.
+    network other than the paper's, and one that is not trained adds `-frozen`. The last part begins with the fold
+    scheme where it is not the dataset's usual one, as in `loso-fold<k>-seed<s>`.
     """
     parts = [f"{config.fusion}{config.heads}", *(["dense"] if config.dense_head else [])]
     if config.audio_features != "mfcc":
         parts.append(config.audio_features)
     if config.vision != "efficientface":
         parts.append(config.vision.removeprefix("timm:").replace("/", "_"))
+    if not config.train_vision:
+        parts.append("frozen")
     usual = config.fold_scheme == DATASETS[config.dataset]["fold_scheme"]
     scheme = "" if usual else f"{config.fold_scheme}-"
     system = "-".join([*parts, config.dropout])
