@@ -26,7 +26,8 @@ class Frozen(nn.Module):
     """A net whose front is left alone: takes descriptors (B, Tv, C), less that of a black frame, in place of frames.
 
     Zeros then stand for a missing picture, as among frames, and modality dropout works on both alike. A picture that is
-    softened by it comes near to black in its descriptor, in a straight line, rather than in its pixels.
+    softened by it comes near to black in its descriptor, in a straight line, rather than in its pixels; noise in its
+    place is noise in the descriptor, too.
     """
 
     def __init__(self, net: AudiovisualNet, black: torch.Tensor):
