@@ -20,7 +20,7 @@ from torch import nn, optim
 from avlib import InputError
 
 EXTRACT = "ravdess_preprocessing/extract_faces.py"
-OPENCV = "opencv-python-headless==4.10.0.84"  # later ones read BT.709 as such, and their boxes are not the authors' own
+OPENCV = "opencv-python-headless==4.10.0.84"  # 4.14 reads BT.709 as such: other boxes
 NEEDED = (EXTRACT, "main.py", "model.py", "models/multimodalcnn.py", "train.py", "validation.py")
 IMAGE_SIZE = 224  # pixels: the places where they cut a frame into four are fixed
 MODULES = ("model", "train", "utils", "validation")  # names of theirs that are taken out of sys.modules again

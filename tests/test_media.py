@@ -215,7 +215,7 @@ def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(larg
 @pytest.mark.parametrize("height", [40, 128, 192, 480, 720, 1080])
 def test_the_large_faces_begin_at_one_of_the_detectors_own_sizes(height):
     steps = np.log(large_face(height) / 20) / -np.log(0.709)
-    assert steps == pytest.approx(round(steps)) and 20 <= large_face(height) <= max(20, height / 3)
+    assert steps == pytest.approx(round(steps)) and 20 <= large_face(height) <= max(20, height / 4)
 
 
 def test_a_small_face_in_a_large_frame_has_the_box_of_the_whole_cascade(large_faces):

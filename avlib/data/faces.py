@@ -9,7 +9,7 @@ from avlib.data.mtcnn import FACTOR, Cascade, Sums
 # Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
 # all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
-LARGE = 1 / 3  # of the frame's height: the face of somebody who speaks to the camera
+LARGE = 1 / 4  # of the frame's height: the face of somebody who speaks to the camera
 SURE = 0.95  # of a large face, so that nothing smaller is looked for
 
 
