@@ -1,8 +1,12 @@
 """One training step with modality dropout: avlib's own, with reading and augmentation, beside the original loop's.
 
-The original code is handed its batch ready: its reading and augmenting, which sixteen processes do, costs it nothing
-here. On a GPU the step is also held against what that GPU can do, and epochs against the paper's Table II.
+avlib's is the mean over the steps of a short epoch, since part of its gain, memory that is kept, is one from step to
+step. The original code is handed its batch ready: its reading and augmenting, which sixteen processes do, costs it
+nothing here. On a GPU the step is also held against what that GPU can do, and epochs against the paper's Table II.
 """
+
+import math
+import time
 
 import torch
 
@@ -15,6 +19,7 @@ from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
 
 FUSION, DROPOUT, LEARNING_RATE = "ia", "softhard", 0.04
+STEPS = 4  # in an epoch
 SETTINGS = {"fusion": FUSION, "heads": 1, "dropout": DROPOUT}
 
 
@@ -32,7 +37,8 @@ def measure(options) -> dict:
     result = in_turn(runs, options.rounds, options.batch)
     result |= {"settings": SETTINGS | {"batch": options.batch, "frames": options.frames, "image_size": size}}
     if options.device == "cuda":
-        result |= {"ceilings": ceilings.share(trainer.step, result["runs"]["avlib"]["seconds"]["median"])}
+        one = Trainer(options.frames, size, options.batch, options.device, options.batch)  # an epoch of one step
+        result |= {"ceilings": ceilings.share(one.step, result["runs"]["avlib"]["seconds"]["median"])}
         result |= {"table II": table_two(options.frames, size, options.batch)}
     return result
 
@@ -42,15 +48,17 @@ class Trainer:
 
     def __init__(self, frames: int, image_size: int, batch: int, device: str, clips: int | None = None):
         torch.manual_seed(0)
-        self.clips, self.batch = all_clips(synthetic_store(clips or batch, frames, image_size), device), batch
+        self.clips, self.batch = all_clips(synthetic_store(clips or STEPS * batch, frames, image_size), device), batch
         net = build_model(FUSION, 1, CLASSES, image_size)
         self.net = net.to(device, memory_format=torch.channels_last)
         self.sgd, _ = optimizer_and_schedule(self.net, LEARNING_RATE, "authors")
         self.generators = {"order": torch.Generator(), "device": torch.Generator(device)}
 
-    def step(self) -> None:
-        """The first step of an epoch, as `train_epoch` takes it: all of it where the store is one batch."""
-        self.epoch(DROPOUT)
+    def step(self) -> float:
+        """The seconds of one step: the mean over an epoch."""
+        begin = time.perf_counter()
+        self.epoch(DROPOUT)  # ends with numbers that wait for the device
+        return (time.perf_counter() - begin) / math.ceil(len(self.clips) / self.batch)
 
     def epoch(self, dropout: str) -> None:
         """One epoch with a kind of modality dropout."""

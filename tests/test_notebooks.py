@@ -84,12 +84,6 @@ def test_the_true_cues_are_measured_in_the_attention_notebook(smoke):
     assert set(shares.modality) == {"audio", "video"} and shares.share.between(0, 1).all()
 
 
-def test_a_transformer_run_shows_its_maps(small_toy, tmp_path):
-    notebooks = ("train", "evaluate", "attention")
-    folder = run_smoke(small_toy, tmp_path, notebooks, fusion="lt", dropout="none")
-    assert (folder / "figures" / "attention-maps.png").exists()
-
-
 def test_one_branch_alone_and_another_fold_scheme_run(small_toy, tmp_path):
     given = {"fusion": "audio", "dropout": "none", "fold_scheme": "loso", "fold": 23}
     folder = run_smoke(small_toy, tmp_path, ("train", "evaluate", "attention"), **given)

@@ -22,14 +22,14 @@ RUNS = [(dataset, fusion) for dataset, fusion in product(CORPORA, FUSIONS)]
 def run(dataset: str, fusion: str, corpus: Path, outputs: Path) -> Path:
     """The run folder of one system on one corpus."""
     if dataset == "toy":
-        return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="hard")
+        return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="none")
     features = {"dataset": dataset, "image_size": 0, "frames": 0, "data_root": ""}
-    return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="hard", batch_size=64, **features)
+    return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="none", batch_size=64, **features)
 
 
 @pytest.fixture(scope="session")
 def folders(small_toy, smoke, tmp_path_factory) -> dict[tuple[str, str], Path]:
-    """The run folder of every system on every corpus; two at a time, each on one thread, as notebooks mostly wait."""
+    """The run folder of every system on every corpus; two at a time, each on one thread. One is there already."""
     from avlib.data.corpus import ensure_store
 
     ensure_store("toy_mosei")  # once, before two kernels ask for it
@@ -37,8 +37,8 @@ def folders(small_toy, smoke, tmp_path_factory) -> dict[tuple[str, str], Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            jobs = {key: pool.submit(run, *key, small_toy, outputs) for key in RUNS}
-            return {key: job.result() for key, job in jobs.items()}
+            jobs = {key: pool.submit(run, *key, small_toy, outputs) for key in RUNS if key != ("toy", "ia")}
+            return {key: job.result() for key, job in jobs.items()} | {("toy", "ia"): smoke}
 
 
 @pytest.mark.parametrize("dataset, fusion", RUNS)
