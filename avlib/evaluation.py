@@ -4,7 +4,7 @@ A table of predictions holds one probability per class (p0, p1, …), or, for se
 here that reads such a table tells the two apart by that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,17 +84,29 @@ def answers(
     return {condition: {name: column.numpy() for name, column in named.items()} for condition, named in columns.items()}
 
 
-def predict(net: nn.Module, clips: Clips, *, dropout: str, fold: int, seed: int, batch_size: int = 32) -> pd.DataFrame:
+def predict(
+    net: nn.Module,
+    clips: Clips,
+    *,
+    dropout: str,
+    fold: int,
+    seed: int,
+    batch_size: int = 32,
+    asked: Collection[str] | None = None,
+) -> pd.DataFrame:
     """One row per clip and condition: clip, actor, fold, condition, label, and what the net says of it.
 
     That is one probability per class (p0, p1, …), or the score of a sentiment (value).
 
     A clip that lacks a modality in the data counts where the one it has is asked for: A needs sound, V needs a picture.
     A condition that takes away all that the net reads, such as V for the audio branch alone, is left out.
+
+    asked : the conditions to predict in, of those of `conditions`; None for all of them
     """
-    asked = {name: what for name, what in conditions(dropout).items() if net.fusion.modalities != what[:1]}
+    known = {name: what for name, what in conditions(dropout).items() if net.fusion.modalities != what[:1]}
+    wanted = {name: what for name, what in known.items() if asked is None or name in asked}
     tables = []
-    for condition, columns in answers(net, clips, asked, seed, batch_size).items():
+    for condition, columns in answers(net, clips, wanted, seed, batch_size).items():
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition, label=clips.labels.numpy())
         counts = clips.table[NEEDED[condition.split()[0]]].all(axis=1)  # True = the clip counts
         tables.append(table.assign(**columns)[counts])

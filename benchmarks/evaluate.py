@@ -1,6 +1,6 @@
 """AV, A and V of some clips: `avlib.evaluation.predict` beside the original validation, which is called three times.
 
-Both nets have the same weights, and both must come to the same accuracies. `predict` answers for noise too.
+Both nets have the same weights, and both must come to the same accuracies.
 """
 
 import torch
@@ -22,7 +22,7 @@ def measure(options) -> dict:
     clips = all_clips(synthetic_store(options.clips or 32, options.frames, size), device)
     net = build_model(FUSION, 1, CLASSES, size).to(device, memory_format=torch.channels_last)
     tables, accuracies = [], {}
-    how = {"dropout": "softhard", "fold": 0, "seed": 0, "batch_size": options.batch}
+    how = {"dropout": "softhard", "fold": 0, "seed": 0, "batch_size": options.batch, "asked": KEPT}
     runs = {"avlib": lambda: tables.append(predict(net, clips, **how))}
     if options.peer:
         peer = Peer(options.peer)

@@ -60,7 +60,7 @@ class Side:
         finished, faces = [time.perf_counter()], {}
         for row, prepared in prepare_all(dict(enumerate(2 * trials)), SETTINGS, self.workers):
             finished.append(time.perf_counter())
-            faces[row] = prepared.faces
+            faces[row] = prepared.video
             self.peak = max(self.peak, *(memory("VmHWM", child.pid) for child in active_children()))
         self.faces = [faces[row] for row in range(len(trials))]
         self.first = finished[len(trials)] - finished[0]

@@ -103,13 +103,13 @@ def test_features_of_ones_own_are_learnt_on_ravdess_folds(own_features, tmp_path
 
 def test_other_audio_features_and_another_vision_network_run(small_toy, tmp_path):
     given = {
-        "audio_features": "chroma",
+        "audio_features": "logmel",
         "vision": "timm:mobilenetv4_conv_small",
         "train_vision": False,
         "dropout": "none",
     }
     folder = run_smoke(small_toy, tmp_path, ("preprocess", *NOTEBOOKS), **given)
-    assert folder.parent.name == "ia1-chroma-mobilenetv4_conv_small-frozen-none"
+    assert folder.parent.name == "ia1-logmel-mobilenetv4_conv_small-frozen-none"
     network = json.loads((folder / "run.json").read_text())["network"]
-    assert network["audio_channels"] == 12 and load_run(folder).video.front.name == "mobilenetv4_conv_small"
+    assert network["audio_channels"] == 64 and load_run(folder).video.front.name == "mobilenetv4_conv_small"
     assert (folder / "figures" / "attention-clip.png").exists()
