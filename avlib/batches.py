@@ -75,8 +75,7 @@ class Clips:
         else:
             rows = self.rows[chosen.numpy()]
             audio, video = torch.from_numpy(self.audio[rows]), torch.from_numpy(self.video[rows])
-        if video.dtype == torch.uint8:
-            video = video.movedim(-1, 2).float() / 255
+        video = as_seen(video)
         audio, video = self._standardised("audio", audio, chosen), self._standardised("video", video, chosen)
         return audio, video, self.labels[chosen].to(self.device)
 
@@ -166,6 +165,14 @@ def actors(clips: pd.DataFrame) -> str:
     """Who is in the clips, in words: `actors 5 10 16 19`, or how many where there are more than RAVDESS has."""
     names = sorted(set(clips["actor"]))
     return f"actors {' '.join(map(str, names))}" if len(names) <= 24 else f"{len(names)} actors"
+
+
+def as_seen(video: torch.Tensor) -> torch.Tensor:
+    """Stored video as a network takes it: frames (B, Tv, S, S, 3) uint8 to (B, Tv, 3, S, S) in [0, 1].
+
+    Features (B, Tv, C) stay as they are.
+    """
+    return video.movedim(-1, 2).float() / 255 if video.dtype == torch.uint8 else video
 
 
 def colours_last(video: torch.Tensor) -> torch.Tensor:

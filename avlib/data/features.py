@@ -21,7 +21,7 @@ import pandas as pd
 
 from avlib import InputError
 from avlib.data.ravdess import PROBLEM_COLUMNS
-from avlib.data.store import Store
+from avlib.data.store import Store, read_json, stamp
 
 VERSION = 1  # of what is read from a file: another one is another store
 NEEDED, OPTIONAL = ("audio", "video", "label", "group"), ("clip", "has_audio", "has_video")  # the arrays of an .npz
@@ -262,16 +262,8 @@ def write_store(path: Path | str, features: Features, origin: Path | str) -> Sto
 
 def is_current(path: Path, origin: Path) -> bool:
     """Whether the store at `path` was made of the file `origin` as it is now, or of one that is no longer there."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return manifest.get("version") == VERSION and (not origin.exists() or manifest["source"]["stamp"] == _stamp(origin))
-
-
-def _stamp(path: Path) -> list[int]:
-    """Size, and time of last change, of a file."""
-    return [path.stat().st_size, path.stat().st_mtime_ns]
+    manifest = read_json(path / "manifest.json")
+    return manifest.get("version") == VERSION and (not origin.exists() or manifest["source"]["stamp"] == stamp(origin))
 
 
 def _manifest(features: Features, origin: Path) -> dict:
@@ -289,7 +281,7 @@ def _manifest(features: Features, origin: Path) -> dict:
         "with_video": int(features.clips["has_video"].sum()),
         "problems": len(features.problems),
         **features.facts,
-        "source": {"stamp": _stamp(origin), "sha256": digest},
+        "source": {"stamp": stamp(origin), "sha256": digest},
         "versions": {"numpy": version("numpy")},
     }
 

@@ -50,7 +50,7 @@ class Store:
     def open(cls, path: Path | str) -> "Store":
         """The store in a folder. Raises InputError where there is none, or not a whole one."""
         path = Path(path)
-        manifest = _read_json(path / "manifest.json")
+        manifest = read_json(path / "manifest.json")
         missing = _missing(path, manifest)
         if missing:
             raise InputError(f"{path} is not a store: it lacks {', '.join(missing)}")
@@ -131,7 +131,7 @@ def _plan(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict) -> dict:
         if settings[name] < smallest:
             raise InputError(f"{name} is {settings[name]} where at least {smallest} is expected")
     extractor(_audio_features(settings))  # raises for an unknown name
-    stamps = {path: _stamp(path) for path in sorted({*trials["video_path"], *trials["audio_path"]} - {""})}
+    stamps = {path: stamp(path) for path in sorted({*trials["video_path"], *trials["audio_path"]} - {""})}
     listing = [trials.to_dict("records"), problems.to_dict("records"), stamps]
     digest = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     return {"format": FORMAT, "settings": settings, "corpus": {"files": len(stamps), "listing_sha256": digest}}
@@ -141,7 +141,7 @@ def _audio_features(settings: dict) -> str:
     return settings.get("audio_features", "mfcc")
 
 
-def _stamp(path: str) -> list[int]:
+def stamp(path: str | Path) -> list[int]:
     """Size and time of last change of a file; empty where it cannot be asked."""
     try:
         status = os.stat(path)
@@ -156,7 +156,7 @@ def _is_current(path: Path, plan: dict) -> bool:
         return False
     if not (path / "manifest.json").exists():
         raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
-    manifest = _read_json(path / "manifest.json")
+    manifest = read_json(path / "manifest.json")
     if not _missing(path, manifest) and manifest.get("plan") == plan:
         return True
     log.info("the corpus or the settings of the store %s have changed: it is made anew", path)
@@ -187,7 +187,7 @@ class _Draft:
         self.folder, self.plan = folder, plan
         self.names = {"video": "faces", "audio": _audio_features(plan["settings"])}  # of the arrays
         self.arrays: dict[str, np.memmap] = {}
-        if folder.exists() and _read_json(folder / "plan.json") != plan:
+        if folder.exists() and read_json(folder / "plan.json") != plan:
             log.info("%s was begun from another corpus or with other settings: it is discarded", folder)
             shutil.rmtree(folder)
         if not folder.exists():
@@ -319,7 +319,7 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
     """The content of a JSON file; {} where it is missing or torn."""
     try:
         return json.loads(path.read_text())

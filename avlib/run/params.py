@@ -92,7 +92,8 @@ File = Annotated[str, BeforeValidator(_file)]
 
 
 class Parameters(BaseModel):
-    """Everything that a run depends on, resolved: no 0, "" or "auto" is left, and paths are absolute.
+    """Everything that a run depends on, resolved: no "" or "auto" is left where there is a default, nor a 0
+    but for what features do not have; paths are absolute.
 
     Raises InputError, one sentence on the first thing wrong.
     """
