@@ -17,7 +17,7 @@ demo: $(STAMP)  ## toy corpus, then the same run without and with modality dropo
 test: $(STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lab: $(STAMP)  ## JupyterLab on the notebooks
 	jupyter lab --notebook-dir=notebooks

@@ -1,9 +1,15 @@
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
-os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # stores of the tests stay out of data/
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ  # True in each of the processes of `pytest -n`
+if SIDE_BY_SIDE:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # these share the cores already
+else:
+    os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # all corpora and stores of the tests
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched, nor tried for most of a minute
 
 import numpy as np
 import pandas as pd
@@ -12,8 +18,22 @@ import yaml
 
 import avlib
 from avlib.data.store import Store
+from avlib.files import alone
 
 SMOKE = yaml.safe_load((avlib.ROOT / "params" / "smoke.yaml").read_text())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """With `--dist loadgroup`, tests that share what takes long to make stay in one process: mostly those of a file."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("smoke" if "smoke" in item.fixturenames else item.path.stem))
+
+
+def pytest_unconfigure() -> None:
+    if not SIDE_BY_SIDE:
+        shutil.rmtree(os.environ["AVLIB_DATA"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +74,13 @@ def data(fingerprint):
 
 
 @pytest.fixture(scope="session")
-def small_toy(tmp_path_factory) -> Path:
-    """A toy corpus of all 24 actors with one take of each emotion: 192 clips."""
+def small_toy() -> Path:
+    """A toy corpus of all 24 actors with one take of each emotion: 192 clips, made once for all processes."""
     from avlib.data.toy import make_corpus
 
-    root = tmp_path_factory.mktemp("toy")
-    make_corpus(root, takes=1, progress=False)
+    root = avlib.DATA / "small_toy"
+    with alone(root):
+        make_corpus(root, takes=1, progress=False)
     return root
 
 

@@ -1,49 +1,44 @@
 """Every system on both toy corpora, trained, evaluated and looked into by its notebooks, at smoke settings."""
 
 import json
-from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import SMOKE, run_smoke
+from in_process import without_kernels
 
 from avlib import FUSIONS, load_run
 from avlib.evaluation import metrics
 
-CORPORA = ("toy", "toy_mosei")
 NOTEBOOKS = ("train", "evaluate", "attention")
-RUNS = [(dataset, fusion) for dataset, fusion in product(CORPORA, FUSIONS)]
-
-
-def run(dataset: str, fusion: str, corpus: Path, outputs: Path) -> Path:
-    """The run folder of one system on one corpus."""
-    if dataset == "toy":
-        return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="none")
-    features = {"dataset": dataset, "image_size": 0, "frames": 0, "data_root": ""}
-    return run_smoke(corpus, outputs, NOTEBOOKS, fusion=fusion, dropout="none", batch_size=64, **features)
+RUNS = [
+    pytest.param(dataset, fusion, marks=pytest.mark.xdist_group(f"{fusion} on {dataset}"))
+    for dataset, fusion in product(("toy", "toy_mosei"), FUSIONS)
+]
+OF_FEATURES = {"image_size": 0, "frames": 0}  # settings that are about films alone
 
 
 @pytest.fixture(scope="session")
-def folders(small_toy, smoke, tmp_path_factory) -> dict[tuple[str, str], Path]:
-    """The run folder of every system on every corpus; two at a time, each on one thread. One is there already."""
-    from avlib.data.corpus import ensure_store
-
-    ensure_store("toy_mosei")  # once, before two kernels ask for it
+def folders(small_toy, tmp_path_factory):
+    """Gives the run folder of a system on a corpus, made when it is first asked for."""
     outputs = tmp_path_factory.mktemp("systems")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            jobs = {key: pool.submit(run, *key, small_toy, outputs) for key in RUNS if key != ("toy", "ia")}
-            return {key: job.result() for key, job in jobs.items()} | {("toy", "ia"): smoke}
+
+    @cache
+    def run(dataset: str, fusion: str) -> Path:
+        corpus, given = (small_toy, {}) if dataset == "toy" else ("", {"batch_size": 64} | OF_FEATURES)
+        with without_kernels():
+            return run_smoke(corpus, outputs, NOTEBOOKS, dataset=dataset, fusion=fusion, dropout="none", **given)
+
+    return run
 
 
 @pytest.mark.parametrize("dataset, fusion", RUNS)
 def test_every_system_trains_and_is_evaluated_with_what_it_can_do_without(folders, dataset, fusion):
-    folder = folders[dataset, fusion]
+    folder = folders(dataset, fusion)
     assert np.isfinite(pd.read_csv(folder / "history.csv").select_dtypes("number").to_numpy()).all()
     written = json.loads((folder / "metrics.json").read_text())
     reads = {"audio": {"AV", "A", "V noise"}, "video": {"AV", "V", "A noise"}}
@@ -57,7 +52,7 @@ def test_every_system_trains_and_is_evaluated_with_what_it_can_do_without(folder
 
 @pytest.mark.parametrize("dataset, fusion", RUNS)
 def test_every_system_that_attends_shows_where(folders, dataset, fusion):
-    folder = folders[dataset, fusion]
+    folder = folders(dataset, fusion)
     if not FUSIONS[fusion].widths:
         assert not (folder / "attention.ipynb").exists()
         return
@@ -72,13 +67,13 @@ def test_every_system_that_attends_shows_where(folders, dataset, fusion):
 
 @pytest.mark.parametrize("dataset, fusion", RUNS)
 def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
-    net = load_run(folders[dataset, fusion])
+    net = load_run(folders(dataset, fusion))
     assert type(net.fusion) is FUSIONS[fusion] and not net.training
     assert net.classifier.out_features == (8 if dataset == "toy" else 1)
 
 
 @pytest.fixture(scope="module")
-def own_features(small_toy, smoke, tmp_path_factory) -> Path:
+def own_features(small_toy, tmp_path_factory) -> Path:
     """An .npz as a user makes one, from the toy corpus: mean colours in a 4 x 4 grid over the face, and MFCCs."""
     from avlib.data.corpus import ensure_store
 
@@ -92,8 +87,9 @@ def own_features(small_toy, smoke, tmp_path_factory) -> Path:
 
 
 def test_features_of_ones_own_are_learnt_on_ravdess_folds(own_features, tmp_path):
-    given = {"dataset": "features", "image_size": 0, "frames": 0, "fold_scheme": "paper", "epochs": 8, "batch_size": 0}
-    folder = run_smoke(own_features, tmp_path, NOTEBOOKS, dropout="none", **given)
+    given = {"dataset": "features", "fold_scheme": "paper", "epochs": 16, "batch_size": 0} | OF_FEATURES
+    with without_kernels():
+        folder = run_smoke(own_features, tmp_path, NOTEBOOKS, dropout="none", **given)
     assert folder.relative_to(tmp_path) == Path("features/ia1-none/paper-fold0-seed1")
     scores = json.loads((folder / "metrics.json").read_text())["conditions"]["AV"]
     assert scores["clips"] == 32 and scores["accuracy"] > 3 * 100 / 8, "three times what guessing earns"
@@ -108,7 +104,8 @@ def test_other_audio_features_and_another_vision_network_run(small_toy, tmp_path
         "train_vision": False,
         "dropout": "none",
     }
-    folder = run_smoke(small_toy, tmp_path, ("train", "evaluate"), **given)  # the store is made on the way
+    with without_kernels():
+        folder = run_smoke(small_toy, tmp_path, ("train", "evaluate"), **given)  # the store is made on the way
     assert folder.parent.name == "ia1-logmel-mobilenetv4_conv_small-frozen-none"
     network = json.loads((folder / "run.json").read_text())["network"]
     assert network["audio_channels"] == 64 and load_run(folder).video.front.name == "mobilenetv4_conv_small"

@@ -1,0 +1,38 @@
+"""Notebooks through papermill without a kernel: the cells run in the process of the test.
+
+A kernel takes seconds to start and to import what this process has imported already. test_notebooks.py and
+test_browser.py run the same notebooks in kernels.
+"""
+
+import contextlib
+
+import matplotlib.pyplot as plt
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from papermill.engines import Engine, papermill_engines
+from traitlets.config import Config
+
+
+class InProcess(Engine):
+    """Executes the cells of a notebook one after the other; an error in one is raised as it is."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, **_):
+        shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+        for index, cell in enumerate(nb_man.nb.cells):
+            nb_man.cell_start(cell, index)
+            if cell.cell_type == "code":
+                with capture_output():
+                    result = shell.run_cell(cell.source)
+                result.raise_error()
+            nb_man.cell_complete(cell, index)
+        plt.close("all")  # as they are when a kernel ends
+
+
+@contextlib.contextmanager
+def without_kernels():
+    """Papermill runs notebooks in this process within this block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(papermill_engines._engines, None, InProcess)
+        yield
