@@ -18,6 +18,7 @@ from avlib.data.media import (
     WINDOW,
     WINDOW_SAMPLES,
     Picture,
+    _needed,
     cut_window,
     is_silent,
     place_window,
@@ -114,17 +115,34 @@ def test_the_frames_read_are_the_nearest_in_time(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
 
 
+@pytest.mark.parametrize("step", [1, 4, 9, 14])
 @pytest.mark.parametrize("first", [0.0, 0.93, 2.51])
-def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, first):
+@pytest.mark.parametrize("more", ["open-gop=0", "open-gop=1"])
+def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, more, first, step):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (37, 8, 12, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    path = write_video(tmp_path / "a.mp4", pictures, options={"g": "11", "bf": "3", "b-pyramid": "normal"})
+    path = write_video(
+        tmp_path / "a.mp4", pictures, options={"g": "11", "bf": "3", "b-pyramid": "normal", "x264-params": more}
+    )
     with av.open(str(path)) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    wanted = [number for number in range(0, 37, 4) if number / FPS >= first]
+    wanted = [number for number in range(0, 37, step) if number / FPS >= first]
     np.testing.assert_array_equal(
         read_frames(path, np.array(wanted) / FPS + 0.01), [decoded[number] for number in wanted]
     )
+
+
+@pytest.mark.parametrize(
+    "stamps, wanted, needed",
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], {1, 5}, [0, 1, 4, 5]),
+        ([0, 1, 2, 3, 4, 5, 6, 7], {6}, [4, 5, 6]),
+        ([0, 3, 1, 2, 7, 5, 6, 8], {1, 6}, [0, 1, 2, 3, 4, 5, 6]),  # 5 and 6 come after 7, but are shown before it
+    ],
+)
+def test_packets_are_decoded_from_a_key_frame_to_the_last_wanted_one(stamps, wanted, needed):
+    keys = [i in (0, 4) for i in range(8)]
+    assert list(np.flatnonzero(_needed([*stamps, None], [*keys, False], wanted))) == [*needed, 8]
 
 
 def test_times_past_the_end_have_no_frame(tmp_path):
@@ -238,7 +256,16 @@ def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(la
     assert (confidence[[0, 2]] > 0.9).all()
 
 
-@pytest.mark.parametrize("shape", [(2, 16, 16, 3), (2, 21, 97, 3), (1, 240, 320, 3)])
+def test_frames_looked_at_together_have_the_boxes_of_each_alone(large_faces):
+    noise = np.random.default_rng(0).integers(0, 256, large_faces[0].shape, np.uint8)
+    frames = np.stack([large_faces[0], noise, large_faces[1][:, ::-1], large_faces[2]])
+    alone = [FaceDetector().detect(frame[None]) for frame in frames]
+    boxes, confidence = FaceDetector().detect(frames)
+    np.testing.assert_allclose(boxes, np.concatenate([box for box, _ in alone]), atol=1e-2)
+    np.testing.assert_allclose(confidence, np.concatenate([sure for _, sure in alone]), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 96, 96, 3), (2, 16, 16, 3), (2, 21, 97, 3), (1, 240, 320, 3)])
 def test_frames_without_any_face_are_no_error(shape):
     boxes, confidence = FaceDetector().detect(np.zeros(shape, np.uint8))
     assert np.isnan(boxes).all() and not confidence.any()

@@ -1,5 +1,7 @@
 """Finding the face in each frame of a clip and cutting it out."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -25,30 +27,29 @@ class FaceDetector:
     def __init__(self, device: str = "cpu"):
         self.cascade = Cascade(device)
 
-    def detect(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect(self, frames: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The largest face of each frame: boxes (n, 4) float32 as left, top, right, bottom in pixels, and how sure
         the detector is, (n,) in [0, 1]. A frame without a face has a row of NaN and a confidence of 0.
 
-        frames : (n, H, W, 3) uint8 RGB.
+        frames : (n, H, W, 3) uint8 RGB, or as many of (H, W, 3)
         """
         boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
-        for i, frame in enumerate(frames):
-            height, width = frame.shape[:2]
-            found, scores = self._find(Sums(frame))
-            if len(found) and _area(_clip_box(found[0], height, width)):
+        for i, (found, scores) in enumerate(self._find([Sums(frame) for frame in frames])):
+            if len(found) and _area(_clip_box(found[0], *frames[i].shape[:2])):
                 boxes[i], confidence[i] = found[0], scores[0]
         return boxes, confidence
 
-    def _find(self, frame: Sums) -> tuple[np.ndarray, np.ndarray]:
-        """The faces of a frame, the largest first: of all sizes, unless there is one that a look at large ones shows.
+    def _find(self, frames: list[Sums]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The faces of each frame, the largest first: of all sizes, unless a look at large ones shows one.
 
         That one is the next size up at least: faces at the edge of what is looked for get other boxes.
         """
-        smallest = large_face(min(frame.height, frame.width))
-        found, scores = self.cascade.find(frame, smallest)
-        if len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR:
-            return found, scores
-        return self.cascade.find(frame, SMALLEST)
+        if not frames:
+            return
+        smallest = large_face(min(frames[0].height, frames[0].width))
+        for frame, (found, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
+            large = len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR
+            yield (found, scores) if large else self.cascade.find([frame], SMALLEST)[0]
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:

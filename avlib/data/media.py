@@ -122,61 +122,182 @@ def _read_track(path: Path) -> tuple[np.ndarray, int]:
 
 
 def probe(path: Path | str) -> Picture:
-    """The length and the frame rate of a video's picture, read from its header.
-
-    The authors' cropped faces are taken for what they came from: as much of 3.6 s, at 30 frames per second, as they
-    show. Raises InputError where the file cannot be opened or has no picture.
-    """
-    path = Path(path)
-    if is_cropped(path):
-        faces = _read_cropped(path)
-        return Picture(WINDOW * _shown(faces) / len(faces), _AUTHORS_FPS)
-    with _open(path) as container:
-        return _picture(container, path)
-
-
-def _picture(container, path: Path) -> Picture:
-    stream = _picture_stream(container, path)
-    rate = float(stream.average_rate or stream.guessed_rate or 0)
-    known = stream.duration is not None
-    seconds = float(stream.duration * stream.time_base) if known else (container.duration or 0) / av.time_base
-    if rate <= 0 or seconds <= 0:
-        raise InputError(f"{path.name} does not say how long its picture is")
-    return Picture(seconds, rate)
+    """The length and the frame rate of a video's picture. Raises InputError as `open_video` does."""
+    with open_video(path) as video:
+        return video.picture
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames of `each_frame` as one array, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none."""
-    frames = list(each_frame(path, times, bt601))
+    """The frames of a video nearest to `times`, (n, H, W, 3) uint8 RGB, as `Video.frames` gives them one by one.
+
+    (0, 0, 0, 3) where there is none. Raises InputError as `open_video` and `Video.frames` do.
+    """
+    with open_video(path) as video:
+        frames = list(video.frames(times, bt601))
     return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
 
 
-def each_frame(path: Path | str, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
-    """The frames nearest to some seconds of a video, one after the other, each (H, W, 3) uint8 RGB.
+def open_video(path: Path | str) -> "Video | CroppedFaces":
+    """What shows the picture of a clip: a video file, or one of the authors' `*_facecroppad.npy` in its place.
 
-    Decoded are the wanted frames and those that they are made from, on one thread: the clips are read side by side. Of
-    the authors' cropped faces each stands for its share of the 3.6 s.
-
-    times : ascending seconds from the beginning of the picture. Times past its end have no frame.
-    bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
-            faces come out redder then, and the detector's boxes differ by a few pixels.
-
-    Raises InputError where the file cannot be decoded or ends before the length in its header.
+    Raises InputError where the file cannot be opened or has no picture.
     """
-    path = Path(path)
-    if is_cropped(path):
-        faces = _read_cropped(path)
-        shares = _until(times, probe(path)) / WINDOW * len(faces)
-        yield from faces[np.minimum(shares.astype(int), _shown(faces) - 1), ..., ::-1]  # BGR to RGB
-        return
-    with _open(path) as container:
-        picture = _picture(container, path)
-        times = _until(times, picture)
-        if len(times):
-            stamps, first = _wanted(container, path, times, picture)
-            for frame in _decode(container, path, stamps, first):
-                for _ in range(stamps.count(frame.pts)):
-                    yield _to_rgb(frame, bt601)
+    return CroppedFaces(path) if Path(path).suffix == ".npy" else Video(path)
+
+
+class Video:
+    """The picture of a video file, which stays open until the end of a `with`.
+
+    picture : its length and frame rate, read from the header
+    cropped : False; the frames show more than a face
+    """
+
+    cropped = False
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._container = _open(self.path)
+        try:
+            self._stream = self._picture_stream()
+            self.picture = self._read_header()
+        except InputError:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._container.close()
+
+    def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
+        """The frames nearest to some seconds, one after the other, each (H, W, 3) uint8 RGB.
+
+        Decoded are the wanted frames and those that they are made from, on one thread: the clips are read side by side.
+
+        times : ascending seconds from the beginning of the picture. Times past its end have no frame.
+        bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
+                faces come out redder then, and the detector's boxes differ by a few pixels.
+
+        Raises InputError where the file cannot be decoded or ends before the length in its header.
+        """
+        times = _until(times, self.picture)
+        if not len(times):
+            return
+        stamps, needed = self._wanted(times)
+        for frame in self._decode(set(stamps), needed):
+            for _ in range(stamps.count(frame.pts)):
+                yield _to_rgb(frame, bt601)
+
+    def _picture_stream(self):
+        if not self._container.streams.video:
+            raise InputError(f"{self.path.name} has no picture track")
+        stream = self._container.streams.video[0]
+        stream.thread_type = "NONE"
+        return stream
+
+    def _read_header(self) -> Picture:
+        stream, whole = self._stream, self._container.duration
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        known = stream.duration is not None
+        seconds = float(stream.duration * stream.time_base) if known else (whole or 0) / av.time_base
+        if rate <= 0 or seconds <= 0:
+            raise InputError(f"{self.path.name} does not say how long its picture is")
+        return Picture(seconds, rate)
+
+    def _wanted(self, times: np.ndarray) -> tuple[list[int], np.ndarray]:
+        """The time stamps of the frames nearest to `times`, one for each; which packets (True) to decode for them."""
+        packets = [(packet.pts, packet.is_keyframe, packet.is_discard) for packet in self._packets()]
+        shown = [stamp for stamp, _, is_discarded in packets if stamp is not None and not is_discarded]
+        if not shown:
+            raise InputError(f"the picture of {self.path.name} has no frame that can be decoded")
+        opening = shown[0]  # frames that are shown before the first key frame cannot be decoded
+        stamps = np.array(sorted(stamp for stamp in shown if stamp >= opening))
+        seconds = (stamps - (self._stream.start_time or 0)) * float(self._stream.time_base)
+        if seconds[-1] < self.picture.seconds - 3 / self.picture.frame_rate:
+            end, promised = seconds[-1] + 1 / self.picture.frame_rate, self.picture.seconds
+            raise InputError(f"{self.path.name} is cut short: its picture ends at {end:.2f} s of {promised:.2f} s")
+        later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
+        earlier = np.maximum(later - 1, 0)
+        nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
+        return nearest, _needed([stamp for stamp, *_ in packets], [is_key for _, is_key, _ in packets], set(nearest))
+
+    def _decode(self, wanted: set[int], needed: np.ndarray) -> Iterator[av.VideoFrame]:
+        """The frames with these time stamps, in order; needed : True = a packet to decode.
+
+        Of these packets, too, a frame that is not wanted and that no other is made from is left out.
+        """
+        for packet, is_needed in zip(self._packets(), needed, strict=True):
+            if not is_needed:
+                continue
+            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            for frame in self._decoded(packet):
+                if frame.pts in wanted:
+                    wanted.remove(frame.pts)
+                    yield frame
+            if not wanted:
+                return
+        raise InputError(f"the picture of {self.path.name} cannot be decoded: {len(wanted)} of its frames are damaged")
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The compressed frames in the order of the file; the last packet is empty and ends the decoding."""
+        try:
+            self._container.seek(0)
+            yield from self._container.demux(self._stream)
+        except (av.FFmpegError, EOFError) as error:
+            raise InputError(f"the picture of {self.path.name} cannot be read: {_cause(error)}") from error
+
+    def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:
+        try:
+            return packet.decode()
+        except (av.FFmpegError, EOFError) as error:
+            raise InputError(f"the picture of {self.path.name} cannot be decoded: {_cause(error)}") from error
+
+
+class CroppedFaces:
+    """The faces that the authors' extract_faces.py has left of a video, (15, 224, 224, 3) uint8 BGR, in its place.
+
+    They are taken for what they came from: as much of 3.6 s, at 30 frames per second, as they show before their padding
+    with zeros; each face stands for its share of the 3.6 s.
+
+    picture, frames(times) : as of `Video`
+    cropped : True; each frame is a face from edge to edge
+    """
+
+    cropped = True
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._faces = _read_cropped(self.path)
+        self._shown = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1
+        self.picture = Picture(WINDOW * self._shown / len(self._faces), _AUTHORS_FPS)
+
+    def __enter__(self) -> "CroppedFaces":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
+        """The faces at some seconds, one after the other, each (224, 224, 3) uint8 RGB; `bt601` changes nothing."""
+        shares = _until(times, self.picture) / WINDOW * len(self._faces)
+        yield from self._faces[np.minimum(shares.astype(int), self._shown - 1), ..., ::-1]  # BGR to RGB
+
+
+def _needed(stamps: list[int | None], is_key: list[bool], wanted: set[int]) -> np.ndarray:
+    """Which packets of a file have to be decoded (True) for the frames with the wanted time stamps.
+
+    From each key frame up to the last wanted one before the next key frame; and up to that key frame where some wanted
+    ones that come after it are shown before it, since these may be made from frames on both sides.
+    """
+    needed = np.array([stamp is None for stamp in stamps])  # the packet that ends the decoding
+    keys = [i for i, key in enumerate(is_key) if key] or [0]
+    crossed = False
+    for begin, end in reversed(list(zip(keys, [*keys[1:], len(stamps)], strict=True))):
+        last = max((i + 1 for i in range(begin, end) if stamps[i] in wanted), default=begin)
+        needed[begin : end if crossed else last] = True
+        crossed = any(stamps[i] in wanted and stamps[i] < stamps[begin] for i in range(begin, last))
+    return needed
 
 
 def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
@@ -184,13 +305,13 @@ def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
     return np.array([time for time in times if time <= picture.seconds])
 
 
-def is_cropped(path: Path | str) -> bool:
-    """Whether a file is one of the authors' `*_facecroppad.npy`: faces, cut out already, in place of a video."""
-    return Path(path).suffix == ".npy"
+def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    return frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
 
 
 def _read_cropped(path: Path) -> np.ndarray:
-    """The faces that the authors' extract_faces.py has left in a file, (15, 224, 224, 3) uint8 BGR."""
+    """The array of one of the authors' `*_facecroppad.npy`."""
     _refuse_empty(path)
     try:
         faces = np.load(path, allow_pickle=False)
@@ -202,83 +323,6 @@ def _read_cropped(path: Path) -> np.ndarray:
             "uint8 of shape (15, 224, 224, 3), not all zero"
         )
     return faces
-
-
-def _shown(faces: np.ndarray) -> int:
-    """How many of the faces there are before the padding with zeros."""
-    return int(np.flatnonzero(faces.any(axis=(1, 2, 3))).max()) + 1
-
-
-def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    return frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
-
-
-def _wanted(container, path: Path, times: np.ndarray, picture: Picture) -> tuple[list[int], int]:
-    """The time stamps of the frames nearest to `times`, one for each, and that of the key frame to decode from."""
-    stream = _picture_stream(container, path)
-    packets = [
-        (packet.pts, packet.is_keyframe)
-        for packet in _demux(container, stream, path)
-        if packet.pts is not None and not packet.is_discard
-    ]
-    if not packets:
-        raise InputError(f"the picture of {path.name} has no frame that can be decoded")
-    opening = packets[0][0]  # frames that are shown before the first key frame cannot be decoded
-    stamps = np.array(sorted(stamp for stamp, _ in packets if stamp >= opening))
-    seconds = (stamps - (stream.start_time or 0)) * float(stream.time_base)
-    if seconds[-1] < picture.seconds - 3 / picture.frame_rate:
-        end = seconds[-1] + 1 / picture.frame_rate
-        raise InputError(f"{path.name} is cut short: its picture ends at {end:.2f} s of {picture.seconds:.2f} s")
-    later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
-    earlier = np.maximum(later - 1, 0)
-    nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
-    keys = [stamp for stamp, is_key in packets if is_key and stamp <= nearest[0]]
-    return nearest, max(keys, default=opening)
-
-
-def _decode(container, path: Path, stamps: list[int], first: int) -> Iterator[av.VideoFrame]:
-    """The frames with these time stamps, in order; `first` is that of the key frame where decoding begins.
-
-    A frame that is not wanted and that no other is made from is left out: in RAVDESS three of five.
-    """
-    stream = _picture_stream(container, path)
-    stream.thread_type = "NONE"
-    container.seek(0)
-    wanted, begun = set(stamps), False
-    for packet in _demux(container, stream, path):
-        begun = begun or packet.pts in (first, None)
-        if not begun:
-            continue
-        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        for frame in _frames(packet, path):
-            if frame.pts in wanted:
-                wanted.remove(frame.pts)
-                yield frame
-        if not wanted:
-            return
-    raise InputError(f"the picture of {path.name} cannot be decoded: {len(wanted)} of its frames are damaged")
-
-
-def _frames(packet: av.Packet, path: Path) -> list[av.VideoFrame]:
-    try:
-        return packet.decode()
-    except (av.FFmpegError, EOFError) as error:
-        raise InputError(f"the picture of {path.name} cannot be decoded: {_cause(error)}") from error
-
-
-def _demux(container, stream, path: Path) -> Iterator[av.Packet]:
-    """The compressed frames of a stream in the order of the file; the last packet is empty and ends the decoding."""
-    try:
-        yield from container.demux(stream)
-    except (av.FFmpegError, EOFError) as error:
-        raise InputError(f"the picture of {path.name} cannot be read: {_cause(error)}") from error
-
-
-def _picture_stream(container, path: Path):
-    if not container.streams.video:
-        raise InputError(f"{path.name} has no picture track")
-    return container.streams.video[0]
 
 
 def _open(path: Path):

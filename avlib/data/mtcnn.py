@@ -6,6 +6,8 @@ every size of face and every candidate, which takes nearly all of the time. Here
 once, and any part of it at any size is read from the sums.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 
@@ -58,53 +60,70 @@ class Cascade:
         )
 
     @torch.inference_mode()
-    def find(self, frame: Sums, smallest: float) -> tuple[np.ndarray, np.ndarray]:
-        """All faces of a frame, the largest first: boxes (n, 4) as left, top, right, bottom in pixels; how sure, (n,).
+    def find(self, frames: Sequence[Sums], smallest: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """All faces of each frame, the largest first: boxes (n, 4), and how sure it is of each, (n,).
 
+        frames : all of one size; each network looks at all of them at once
+        boxes : left, top, right, bottom in pixels
         smallest : size in pixels of the smallest faces to look for
         """
-        boxes = _square(self._proposals(frame, smallest))
-        boxes, scores, moves = self._look(frame, boxes, self.refine, 24, CERTAIN[1])
-        kept = _apart(boxes, scores, 0.7)
-        boxes = _square(_moved(boxes[kept], moves[kept]))
-        boxes, scores, moves = self._look(frame, boxes, self.decide, 48, CERTAIN[2])
-        boxes = _moved(boxes, moves)
-        kept = _not_inside(boxes, scores, 0.7)
-        kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
-        return boxes[kept].numpy(), scores[kept].numpy()
+        proposed = self._proposals(frames, smallest)
+        refined = [
+            _moved(boxes[kept], moves[kept])
+            for boxes, scores, moves in self._look(frames, proposed, self.refine, 24, CERTAIN[1])
+            for kept in [_apart(boxes, scores, 0.7)]
+        ]
+        found = []
+        for boxes, scores, moves in self._look(frames, refined, self.decide, 48, CERTAIN[2]):
+            boxes = _moved(boxes, moves)
+            kept = _not_inside(boxes, scores, 0.7)
+            kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
+            found.append((boxes[kept].numpy(), scores[kept].numpy()))
+        return found
 
-    def _proposals(self, frame: Sums, smallest: float) -> torch.Tensor:
-        """Where the first network sees a face in the frame at one of its sizes, boxes (n, 4)."""
-        boxes, scores, moves = [torch.zeros(0, 4)], [torch.zeros(0)], [torch.zeros(0, 4)]
-        scale = CELL / smallest
-        while min(frame.height, frame.width) * scale >= CELL:
-            size = int(frame.height * scale + 1), int(frame.width * scale + 1)
-            whole = frame.part(0, 0, frame.width, frame.height, *size)
-            move, score = self._ask(self.propose, whole[None])  # (1, 4, h, w), (1, 2, h, w)
-            row, column = torch.nonzero(score[0, 1] >= CERTAIN[0], as_tuple=True)
-            corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
-            box = ((corner + torch.tensor([0, 0, CELL - 1, CELL - 1])) / scale).floor()
-            kept = _apart(box, score[0, 1, row, column], 0.5)
-            boxes.append(box[kept])
-            scores.append(score[0, 1, row, column][kept])
-            moves.append(move[0, :, row, column].T[kept])
+    def _proposals(self, frames: Sequence[Sums], smallest: float) -> list[torch.Tensor]:
+        """Where the first network sees a face in each frame at one of its sizes, boxes (n, 4)."""
+        height, width, scale = frames[0].height, frames[0].width, CELL / smallest
+        seen = [[(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4))] for _ in frames]
+        while min(height, width) * scale >= CELL:
+            size = int(height * scale + 1), int(width * scale + 1)
+            whole = np.stack([frame.part(0, 0, width, height, *size) for frame in frames])
+            moves, scores = self._ask(self.propose, whole)  # (frames, 4, h, w), (frames, 2, h, w)
+            for move, score, at_all_sizes in zip(moves, scores[:, 1], seen, strict=True):
+                row, column = torch.nonzero(score >= CERTAIN[0], as_tuple=True)
+                corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
+                box = ((corner + torch.tensor([0, 0, CELL - 1, CELL - 1])) / scale).floor()
+                kept = _apart(box, score[row, column], 0.5)
+                at_all_sizes.append((box[kept], score[row, column][kept], move[:, row, column].T[kept]))
             scale *= FACTOR
-        boxes, scores, moves = torch.cat(boxes), torch.cat(scores), torch.cat(moves)
-        kept = _apart(boxes, scores, 0.7)
-        return _moved(boxes[kept], moves[kept], pixel=0)
+        proposed = []
+        for at_all_sizes in seen:
+            boxes, scores, moves = map(torch.cat, zip(*at_all_sizes, strict=True))
+            kept = _apart(boxes, scores, 0.7)
+            proposed.append(_moved(boxes[kept], moves[kept], pixel=0))
+        return proposed
 
-    def _look(self, frame: Sums, boxes: torch.Tensor, net, size: int, certain: float) -> tuple[torch.Tensor, ...]:
-        """Those boxes (n, 4) in which the network sees a face at `size` pixels, how sure it is, and where it is."""
-        edges = boxes.int()
-        edges[:, :2] = edges[:, :2].clamp(min=1) - 1
-        edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([frame.width, frame.height]))
-        inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
-        if not inside.any():
-            return torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4)
-        parts = np.stack([frame.part(*box, size, size) for box in edges[inside].tolist()])
-        moves, *_, scores = self._ask(net, parts)
-        kept = scores[:, 1] > certain
-        return boxes[inside][kept], scores[kept, 1], moves[kept]
+    def _look(
+        self, frames: Sequence[Sums], boxes: list[torch.Tensor], net, size: int, certain: float
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Of each frame's boxes (n, 4), made square, those in which the network sees a face at `size` pixels.
+
+        For each frame in turn: these boxes, how sure the network is of each, and where in it the face is.
+        """
+        looked_at, parts = [], []
+        for frame, some in zip(frames, boxes, strict=True):
+            some = _square(some)
+            edges = some.int()
+            edges[:, :2] = edges[:, :2].clamp(min=1) - 1
+            edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([frame.width, frame.height]))
+            inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
+            looked_at.append(some[inside])
+            parts += [frame.part(*box, size, size) for box in edges[inside].tolist()]
+        moves, *_, scores = self._ask(net, np.stack(parts)) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
+        counts = list(map(len, looked_at))
+        for some, score, move in zip(looked_at, scores[:, 1].split(counts), moves.split(counts), strict=True):
+            kept = score > certain
+            yield some[kept], score[kept], move[kept]
 
     def _ask(self, net, images: np.ndarray) -> list[torch.Tensor]:
         """What a network answers to images (n, H, W, 3) with values up to 255."""
