@@ -1,5 +1,6 @@
 """Rows of a store as batches of tensors on a device."""
 
+import mmap
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -74,7 +75,7 @@ class Clips:
             audio, video = self.audio[where], self.video[where]
         else:
             rows = self.rows[chosen.numpy()]
-            audio, video = torch.from_numpy(self.audio[rows]), torch.from_numpy(self.video[rows])
+            audio, video = rows_of(self.audio, rows), rows_of(self.video, rows)
         video = as_seen(video)
         audio, video = self._standardised("audio", audio, chosen), self._standardised("video", video, chosen)
         return audio, video, self.labels[chosen].to(self.device)
@@ -92,6 +93,17 @@ class Clips:
         order = torch.arange(len(self)) if order is None else order
         for chosen in order.split(size):
             yield self[chosen]
+
+
+def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+    """Some rows (B,) of an array, copied. Of one that lies on the disk nothing stays in this process's memory.
+
+    The system still keeps what it has read as long as there is room, so that reading it again costs little.
+    """
+    copied = torch.from_numpy(array[rows])
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
+    return copied
 
 
 def parts(

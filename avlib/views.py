@@ -89,9 +89,11 @@ def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.
     """Mean and variance (C,) of maps (D, C, …) that stand for as many as `counts` says.
 
     Those of every run, joined: the variance is the mean one within the runs plus the one between their means. No
-    difference of squares is taken, so float32 is enough.
+    difference of squares is taken, so float32 is enough. It is also what bfloat16 maps have their statistics in.
     """
-    parts = [torch.batch_norm_update_stats(run, None, None, 0.0) for run in maps.split(counts.sizes)]
+    accurate = torch.promote_types(maps.dtype, torch.float32)
+    unused = maps.new_zeros(2, maps.shape[1], dtype=accurate)  # running statistics, which tell the type of the others
+    parts = [torch.batch_norm_update_stats(run, *unused, 0.0) for run in maps.split(counts.sizes)]
     means, variances = (torch.stack(moments) for moments in zip(*parts, strict=True))  # (runs, C)
     shares = [size * times / counts.total for size, times in zip(*counts, strict=True)]
     shares = torch.tensor(shares, dtype=means.dtype).to(means.device, non_blocking=True)[:, None]

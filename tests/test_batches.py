@@ -1,5 +1,7 @@
 """Features as batches: standardised on the training part alone, absent ones zero."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,8 @@ import torch
 from avlib.batches import parts, question
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment
+from benchmarks.synthetic import all_clips, synthetic_store
+from benchmarks.timing import memory
 
 
 @pytest.fixture
@@ -61,3 +65,11 @@ def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):
     task, labels = question(store)
     assert task == Sentiment() and labels.tolist() == store.clips.label.tolist()
     assert parts(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not say what is in memory")
+def test_memory_does_not_grow_with_the_store_that_is_read(tmp_path):
+    clips = all_clips(synthetic_store(64, 15, 96, tmp_path))  # 27 MB of frames
+    before = memory("RssFile")
+    for _ in clips.batches(8):
+        assert memory("RssFile") - before < 5

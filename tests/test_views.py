@@ -126,6 +126,31 @@ def test_moments_far_from_zero_keep_their_digits():
     torch.testing.assert_close(variance.double(), plain.var(dim=1, correction=0), rtol=1e-3, atol=0)
 
 
+def test_maps_in_bfloat16_have_their_statistics_in_float32_as_torch_does_it():
+    torch.manual_seed(3)
+    counts = Counts((2, 3), (3, 1))
+    maps = (torch.randn(5, 7, 11, 13) + 20).bfloat16()
+    theirs, ours = nn.BatchNorm2d(7), CountingNorm2d(7)
+    expected, found = theirs(maps.repeat_interleave(torch.tensor([3, 3, 1, 1, 1]), dim=0)), ours(maps, counts)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(found, expected[[0, 3, 6, 7, 8]])
+
+
+def test_a_step_in_bfloat16_learns_what_the_plain_batch_does_within_its_precision():
+    net = build_model("ia", image_size=S)
+    audio, video, labels = clips(torch.float32)
+    losses = []
+    for lay_out in (distinct_views, modality_dropout):
+        with torch.autocast("cpu", torch.bfloat16):
+            *views, targets = lay_out("softhard", audio, video, labels, torch.Generator().manual_seed(1))
+            logits = copy.deepcopy(net).train()(*views).logits.float()
+        losses.append(F.cross_entropy(logits, targets))
+        losses[-1].backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)
+
+
 @pytest.mark.parametrize(
     "ours, theirs, shape", [(CountingNorm1d, nn.BatchNorm1d, (5, 3)), (CountingNorm2d, nn.BatchNorm2d, (5, 3, 7, 7))]
 )
