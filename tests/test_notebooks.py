@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SMOKE, run_smoke
+from in_process import without_kernels
 
 from avlib import DATA, ROOT, InputError, load_run
+from avlib.data.corpus import ensure_store
 from avlib.evaluation import metrics
 from avlib.run.pipeline import run_pipeline
 
@@ -68,7 +71,6 @@ def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
     import torch
 
     from avlib.batches import parts
-    from avlib.data.corpus import ensure_store
 
     store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
     test = parts(store, 0, 8, ("audio", "video"))["test"]
@@ -127,3 +129,20 @@ def test_a_missing_store_of_real_data_is_one_sentence_that_names_the_command(tmp
     given = {"dataset": "ravdess", "data_root": str(tmp_path / "real"), "outputs_root": str(tmp_path / "runs")}
     with pytest.raises(InputError, match=r"make it with: papermill notebooks/preprocess.ipynb .* -p dataset ravdess"):
         run_pipeline(given, notebooks=["train"])
+
+
+@pytest.mark.parametrize("kept, has", [("03-*", (True, False)), ("01-*", (True, True)), ("cut short", (True, True))])
+def test_an_incomplete_or_damaged_corpus_is_preprocessed_and_shown(kept, has, small_toy, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for path in sorted((small_toy / "Actor_03").glob("*" if kept == "cut short" else kept))[:6]:
+        shutil.copy(path, corpus)
+    if kept == "cut short":
+        first = min(corpus.glob("01-*"))
+        first.write_bytes(first.read_bytes()[:5000])
+    with without_kernels():
+        folder = run_smoke(corpus, tmp_path / "outputs", ("preprocess",), dataset="ravdess")
+    assert "spectrogram" in (folder / "preprocess.ipynb").read_text()
+    store = ensure_store("ravdess", corpus, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    assert (store.clips.has_audio.any(), store.clips.has_video.any()) == has
+    assert len(store.problems) == (kept == "cut short")
