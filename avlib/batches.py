@@ -89,9 +89,15 @@ class Clips:
         return (values - mean) / deviation * there.to(self.device)[:, None, None]
 
     def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Batch]:
-        """All clips in batches of `size`, in `order` (N,) or as they stand."""
+        """All clips in batches of `size`, in `order` (N,) or as they stand; of one clip that is left over, with it.
+
+        A batch of one clip has no variance, where a clip is one step long, and cannot be normalised in training.
+        """
         order = torch.arange(len(self)) if order is None else order
-        for chosen in order.split(size):
+        sizes = [size] * (len(order) // size) + [len(order) % size] * (len(order) % size > 0)
+        if len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [size + 1]
+        for chosen in order.split(sizes):
             yield self[chosen]
 
 
@@ -142,7 +148,8 @@ def parts(
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
     scales = {}
     if store.manifest.get("standardise"):
-        scales = {name: scale(store, name, rows["train"]) for name in modalities}
+        heard = {name: store.clips[f"has_{name}"].to_numpy()[rows["train"]].any() for name in modalities}
+        scales = {name: scale(store, name, rows["train"]) for name in modalities if heard[name]}
     return {part: Clips(store, found, labels[found], task, device, modalities, scales) for part, found in rows.items()}
 
 

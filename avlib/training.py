@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn, optim
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
+from avlib import InputError
 from avlib.batches import Batch, Clips, colours_last
 from avlib.dropout import distinct_views
 from avlib.files import replacing
@@ -111,7 +112,7 @@ def train_step(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One step on all views of a batch of clips; the loss, and logits (V, outputs) and labels (V,) of the views.
 
-    dropout, generator : as in `modality_dropout`      complete : whether every clip has both modalities
+    dropout, generator : as in `modality_dropout`      complete : whether both modalities of every clip are read
     """
     audio, video, labels = distinct_views(dropout, *batch, generator)
     if not complete:
@@ -141,7 +142,8 @@ def train_epoch(
     """Mean loss and accuracy in percent over one shuffled epoch, all views of all clips counted alike."""
     net.train()
     settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient}
-    settings["complete"] = bool(clips.table.has_audio.all() and clips.table.has_video.all())
+    both = set(clips.modalities) == {"audio", "video"}
+    settings["complete"] = both and bool(clips.table.has_audio.all() and clips.table.has_video.all())
     tally = Tally()
     order = torch.randperm(len(clips), generator=generators["order"])
     for audio, video, labels in clips.batches(batch_size, order):
@@ -180,7 +182,10 @@ class Checkpoint:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
+            if state["generators"][name].numel() == generator.get_state().numel():
+                generator.set_state(state["generators"][name])
+            else:
+                log.info("trained on another kind of device until now: the random numbers of this one begin anew")
 
     def save(self, row: dict[str, float]) -> None:
         """Add an epoch. The checkpoint goes last: killed in between, the epoch is run again and writes the same."""
@@ -216,7 +221,8 @@ def fit(
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
     train_vision : False leaves what looks at frames as it is; frames are then described once, see `avlib.frozen`
-    Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors.
+    Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors. Raises InputError where
+    the loss is no longer finite.
     """
     net.to(train.device, memory_format=torch.channels_last)
     optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol)
@@ -235,6 +241,8 @@ def fit(
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= train_epoch(trained, train, optimizer, generators=generators, **settings)
         row |= validate(trained, validation, batch_size)
+        if not math.isfinite(row["train_loss"] + row["validation_loss"]):
+            raise InputError(f"the loss is not finite in epoch {epoch}: give a learning_rate below {learning_rate:g}")
         merits = [train.task.merit(earlier) for earlier in checkpoint.history]
         row["best"] = train.task.merit(row) > max(merits, default=-math.inf)  # True = better than all before it
         schedule.step(*([row["validation_loss"]] if isinstance(schedule, ReduceLROnPlateau) else []))

@@ -67,6 +67,20 @@ def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):
     assert parts(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32
 
 
+def test_a_modality_that_no_training_clip_has_stays_zeros(store):
+    store.clips["has_audio"], store.audio[:] = False, 0
+    audio, video, _ = everything(parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"])
+    assert not audio.any() and video.isfinite().all()
+
+
+@pytest.mark.parametrize("size, sizes", [(17, [17, 18]), (34, [35]), (35, [35]), (11, [11, 11, 11, 2]), (99, [35])])
+def test_no_batch_is_a_single_clip_that_is_left_over(size, sizes):
+    clips = all_clips(synthetic_store(35, 1, 1))
+    batches = list(clips.batches(size, torch.arange(35).flip(0)))
+    assert [len(labels) for *_, labels in batches] == sizes
+    assert torch.equal(torch.cat([labels for *_, labels in batches]), clips.labels.flip(0))
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not say what is in memory")
 def test_memory_does_not_grow_with_the_store_that_is_read(tmp_path):
     clips = all_clips(synthetic_store(64, 15, 96, tmp_path))  # 27 MB of frames

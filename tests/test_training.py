@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avlib import ROOT, build_model, modality_dropout
+from avlib import ROOT, InputError, build_model, modality_dropout
 from avlib.batches import Clips, colours_last
 from avlib.data.ravdess import EMOTIONS
 from avlib.task import Classification
@@ -49,6 +49,36 @@ def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(tmp_path, cli
     assert resumed == whole
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_goes_on_on_another_kind_of_device(tmp_path, clips, caplog):
+    run(tmp_path, clips, epochs=2, stop_after=1, fusion="audio", dropout="none")
+    state = torch.load(tmp_path / "checkpoint.pt")
+    state["generators"]["device"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with caplog.at_level("INFO"):
+        assert len(run(tmp_path, clips, epochs=2, fusion="audio", dropout="none")) == 2
+    assert "another kind of device" in caplog.text
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(tmp_path, clips):
+    net = build_model("audio", image_size=64)
+    settings = {"dropout": "none", "epochs": 3, "batch_size": 8, "learning_rate": 1e30, "seed": 3}
+    with pytest.raises(InputError, match=r"the loss is not finite in epoch 1: give a learning_rate below 1e\+30"):
+        list(fit(net, *clips, tmp_path, **settings))
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_branch_alone_is_not_taught_by_views_of_the_other_one(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    heard = Clips(tiny_store, np.arange(48), labels, EMOTION, modalities=("audio",))
+    seen_by_net = []
+    net = build_model("audio", image_size=64)
+    net.register_forward_pre_hook(lambda _, given: seen_by_net.append(given[0].flatten(1).any(dim=1)))
+    optimizer, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generators = {"order": torch.Generator(), "device": torch.Generator()}
+    train_epoch(net, heard, optimizer, dropout="softhard", batch_size=16, generators=generators)
+    assert torch.cat(seen_by_net).all() and len(torch.cat(seen_by_net)) == 3 * 48
 
 
 KILLED = """
@@ -190,11 +220,11 @@ def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
 
 
 def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
-    rows = np.array([5, 41, 7, 11])
+    rows = np.array([5, 41, 7, 11, 13])
     clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows], EMOTION)
-    order = torch.tensor([2, 0, 3, 1])
+    order = torch.tensor([2, 0, 3, 1, 4])
     first, second = clips.batches(3, order)
-    assert len(second[2]) == 1
+    assert len(second[2]) == 2
     for place, clip in enumerate(order[:3]):
         row = rows[clip]
         assert np.array_equal(first[0][place].numpy(), tiny_store.audio[row])
