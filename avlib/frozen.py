@@ -69,8 +69,8 @@ def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
 
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
-    """Where the descriptors are kept that this net's front makes of the clips' store."""
-    digest = hashlib.sha256(clips.store.fingerprint.encode())
+    """Where the descriptors are kept that this net's front makes of the clips' store on this kind of device."""
+    digest = hashlib.sha256(f"{clips.store.fingerprint} {clips.device.type}".encode())
     for name, value in net.video.front.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digest.hexdigest()[:12]}.npy")

@@ -81,6 +81,10 @@ def check_vision(vision: str) -> None:
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f": did you mean '{PREFIX}{near[0]}'?" if near else ""
         raise InputError(f"vision is '{vision}', which timm {timm.__version__} does not know{hint}")
+    try:
+        timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the network is known, the weights named after its dot are not
+        raise InputError(f"vision is '{vision}', and timm {timm.__version__} says: {error}") from None
 
 
 def check_image_size(image_size: int) -> None:

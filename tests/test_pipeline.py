@@ -165,6 +165,18 @@ def test_a_run_that_was_not_evaluated_has_no_result(tmp_path):
         result_table([run.folder])
 
 
+def test_runs_that_are_older_than_a_parameter_are_in_the_table(tmp_path):
+    folder = finished_run(tmp_path, {"AV": 90})
+    record = json.loads((folder / "run.json").read_text())
+    for name in ("train_vision", "vision", "dense_head", "audio_features"):
+        del record["parameters"][name]
+    (folder / "run.json").write_text(json.dumps(record))
+    assert result_table([folder])["system"][0] == "IA1"
+    (folder / "run.json").write_text('{"parameters": {')
+    with pytest.raises(InputError, match=r"run.json is not the record of a run"):
+        result_table([folder])
+
+
 def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
     table = pd.DataFrame({"system": ["IA1", "best"], "AV": [81.666, None], "fold": pd.array([3, None], dtype="Int64")})
     assert as_markdown(table) == ("| system | AV | fold |\n| :-- | --: | --: |\n| IA1 | 81.7 | 3 |\n| best |  |  |\n")

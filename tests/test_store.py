@@ -145,6 +145,19 @@ def test_a_script_that_cannot_start_processes_is_told_so_and_no_clip_is_blamed(v
     assert (tmp_path / "store.partial" / "journal.jsonl").read_text() == ""
 
 
+@pytest.mark.parametrize("made", ["corpus", "store"])
+def test_nor_does_such_a_script_wait_for_itself_for_ever(made, voices, tmp_path):
+    root = {"corpus": tmp_path / "toy", "store": voices}[made]
+    ask = f"ensure_store('{'toy' if made == 'corpus' else 'ravdess'}', r'{root}', frames=2, image_size=64)"
+    ask = ask if made == "corpus" else ask.replace("ensure_store", "preprocess")
+    (tmp_path / "script.py").write_text(f"from avlib.data.corpus import ensure_store, preprocess\n{ask}\n")
+    environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
+
+
 def test_a_torn_last_line_of_the_journal_is_done_again(heard, voices, tmp_path, monkeypatch):
     path = tmp_path / "torn"
     stop_before_renaming(monkeypatch, path, voices)

@@ -54,6 +54,7 @@ def test_efficientface_alone_starts_from_the_seed():
     [
         ("resnet18", r"vision is 'resnet18'; choose efficientface, or timm:NAME"),
         ("timm:mobilenetv4_conv_smal", r"did you mean 'timm:mobilenetv4_conv_small'"),
+        ("timm:resnet18.a2_in1", r"vision is 'timm:resnet18.a2_in1', and timm .* says: Invalid pretrained tag"),
         ("timm:vit_tiny_patch16_224", r"timm:vit_tiny_patch16_224 cannot look at images of 64 pixels: Input height"),
     ],
 )

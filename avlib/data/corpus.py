@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
@@ -141,7 +142,7 @@ def ensure_store(
         raise InputError(
             f"there is no store of {dataset} with {frames} frames of {image_size} pixels at {path}; make it with: "
             "papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
-            + " ".join(f"-p {name} {value}" for name, value in given.items())
+            + " ".join(f"-p {name} {quote(str(value))}" for name, value in given.items())
         )
     return preprocess(dataset, data_root, **settings)
 

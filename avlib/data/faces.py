@@ -11,13 +11,13 @@ from avlib.data.mtcnn import FACTOR, Cascade, Sums
 # Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
 # all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
-LARGE = 1 / 4  # of the frame's height: the face of somebody who speaks to the camera
+LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
 SURE = 0.95  # of a large face, so that nothing smaller is looked for
 
 
-def large_face(height: int) -> float:
-    """The size of face to begin with in frames of this height: one of MTCNN's own, in pixels."""
-    steps = np.log(max(height * LARGE / SMALLEST, 1.0)) / -np.log(FACTOR)
+def large_face(side: int) -> float:
+    """The size of face to begin with in frames with this shorter side: one of MTCNN's own, in pixels."""
+    steps = np.log(max(side * LARGE / SMALLEST, 1.0)) / -np.log(FACTOR)
     return float(SMALLEST / FACTOR ** np.floor(steps))
 
 
@@ -49,7 +49,7 @@ class FaceDetector:
         smallest = large_face(min(frames[0].height, frames[0].width))
         for frame, (found, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
             large = len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR
-            yield (found, scores) if large else self.cascade.find([frame], SMALLEST)[0]
+            yield (found, scores) if large or smallest == SMALLEST else self.cascade.find([frame], SMALLEST)[0]
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:

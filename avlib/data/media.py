@@ -160,6 +160,8 @@ class Video:
         try:
             self._stream = self._picture_stream()
             self.picture = self._read_header()
+            # A frame that no other is made from: only H.264 says so in a way that every encoder agrees on.
+            self._needless = "NONREF" if self._stream.codec_context.name == "h264" else "DEFAULT"
         except InputError:
             self._container.close()
             raise
@@ -230,7 +232,7 @@ class Video:
         for packet, is_needed in zip(self._packets(), needed, strict=True):
             if not is_needed:
                 continue
-            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else self._needless
             for frame in self._decoded(packet):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -26,6 +27,7 @@ from avlib.data.media import SAMPLE_RATE, WINDOW
 from avlib.data.ravdess import EMOTIONS
 from avlib.data.toy_face import EXPRESSIONS, FPS, draw_look, film
 from avlib.data.toy_voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
+from avlib.files import UNGUARDED
 
 # Which expression and which prosody an emotion has. The pairs are those that people take for one another: calm for
 # neutral, fearful for surprised, disgust for angry in a still face; in a voice the arousal is heard better than
@@ -260,9 +262,12 @@ def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) ->
     else:
         # Fresh processes: a fork of one that runs PyTorch's threads can hang.
         context = get_context("spawn")
-        with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
-            for _ in pool.map(write_clip, [root] * len(clips), clips, chunksize=4):
-                bar.update()
+        try:
+            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
+                for _ in pool.map(write_clip, [root] * len(clips), clips, chunksize=4):
+                    bar.update()
+        except BrokenProcessPool as error:
+            raise error if bar.n else InputError(UNGUARDED) from None
     bar.close()
 
 

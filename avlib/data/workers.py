@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from avlib import InputError
 from avlib.data.clip import Prepared, prepare_clip
+from avlib.files import UNGUARDED
 
 
 def prepare_all(jobs: dict[int, dict], settings: dict, workers: int) -> Iterator[tuple[int, Prepared | None]]:
@@ -46,10 +47,7 @@ def _refuse_lame(pool: ProcessPoolExecutor) -> None:
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool as error:
-        raise InputError(
-            "the processes that prepare clips cannot start: a script that makes a store has to be a file and to do it "
-            "under `if __name__ == '__main__':`"
-        ) from error
+        raise InputError(UNGUARDED) from error
 
 
 def _submit(pool: ProcessPoolExecutor, waiting: dict, running: dict, settings: dict, limit: int) -> None:

@@ -180,6 +180,11 @@ class Parameters(BaseModel):
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
         if self.protocol == "authors" and self.dataset != "ravdess":
             raise ValueError(f"protocol is 'authors', which is about ravdess; for dataset {self.dataset} choose paper")
+        splits = {"mosei": ("own", "groups"), "toy_mosei": ("own", "groups")}
+        if self.fold_scheme == "own" and self.dataset not in FEATURES:
+            raise ValueError(f"fold_scheme is 'own', but {self.dataset} brings no split of its own: choose another one")
+        if self.fold_scheme not in splits.get(self.dataset, FOLDS):
+            raise ValueError(f"fold_scheme is '{self.fold_scheme}', one of RAVDESS's actors: choose own or groups")
         if self.dataset in FEATURES and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
         if not self.train_vision and (self.dataset in FEATURES or "video" not in FUSIONS[self.fusion].modalities):

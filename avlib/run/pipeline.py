@@ -20,7 +20,7 @@ from avlib.files import replacing
 from avlib.fusion import FUSIONS
 from avlib.lab.truth import best_reachable
 from avlib.run.params import FEATURES, Parameters
-from avlib.run.records import check_same_run, run_folder, write_table
+from avlib.run.records import check_same_run, read_record, run_folder, write_table
 
 NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
 CONDITIONS = ("AV", "A", "V", "M")
@@ -191,12 +191,15 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
 def _result(folder: Path) -> dict[str, Any]:
     """One row of the result table; InputError where the run was not evaluated."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no evaluated run: {Path(error.filename).name} is missing") from None
-    row = {name: record["parameters"][name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
-    row |= {"system": _system(record["parameters"]), "labels": len(record["labels"])}
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder} is no evaluated run: run.json is missing")
+    parameters = {name: field.default for name, field in Parameters.model_fields.items()} | record["parameters"]
+    row = {name: parameters[name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
+    row |= {"system": _system(parameters), "labels": len(record.get("labels", ()))}
     for name, scores in (metrics["conditions"] | {"M": metrics["M"]}).items():
         row |= {name: scores.get("accuracy"), f"MAE {name}": scores.get("mae")}
     return row | {"minutes": sum(record["seconds"].values()) / 60}

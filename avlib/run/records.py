@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from avlib import ROOT, InputError
@@ -126,7 +127,7 @@ def start_run(config: "Parameters", store: "Store") -> Run:
     """
     folder = run_folder(config)
     check_same_run(config, store.fingerprint)
-    old = _read(folder) if config.resume else None
+    old = read_record(folder) if config.resume else None
     record = _new_record(config, store)
     if old is None:
         _clear(folder, ARTEFACTS)  # without a record, a checkpoint belongs to nobody
@@ -143,7 +144,7 @@ def check_same_run(config: "Parameters", fingerprint: str | None = None) -> None
 
     fingerprint : of the data; None leaves the data out of the comparison
     """
-    old = _read(run_folder(config)) if config.resume else None
+    old = read_record(run_folder(config)) if config.resume else None
     difference = old and _difference(old, config, fingerprint, but=MAY_CHANGE)
     if difference:
         raise InputError(
@@ -160,7 +161,7 @@ def open_run(config: "Parameters", fingerprint: str | None = None) -> Run:
     trained on another input.
     """
     folder = run_folder(config)
-    record = _read(folder)
+    record = read_record(folder)
     if record is None or not (folder / "model.safetensors").exists():
         raise InputError(f"{folder} holds no trained model; train it first: {_train_command(config)}")
     difference = _difference(record, config, fingerprint, but=MAY_CHANGE + ONLY_TRAIN)
@@ -181,7 +182,7 @@ def _epochs_done(folder: Path) -> int:
 
 def _train_command(config: "Parameters") -> str:
     """The command that trains this very run, naming what is not a default."""
-    given = " ".join(f"-p {name} {value}" for name, value, origin in config.rows() if origin == "given")
+    given = " ".join(f"-p {name} {quote(value)}" for name, value, origin in config.rows() if origin == "given")
     return f"papermill notebooks/train.ipynb outputs/train.ipynb {given}".rstrip()
 
 
@@ -195,7 +196,7 @@ def load_run(path: str | Path) -> "nn.Module":
     from avlib import build_model
 
     folder = ROOT / Path(path).expanduser()
-    record = _read(folder)
+    record = read_record(folder)
     if not record or not (folder / "model.safetensors").exists():
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
     net = build_model(**record["network"])
@@ -206,7 +207,7 @@ def load_run(path: str | Path) -> "nn.Module":
     return net.eval()
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a folder, None where there is none; InputError where it is not one of ours."""
     path = folder / "run.json"
     if not path.exists():
