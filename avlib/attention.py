@@ -27,7 +27,8 @@ def attention_weights(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
 def attention_vector(weights: torch.Tensor) -> torch.Tensor:
     """What each key receives from all queries, heads averaged: (B, H, Tq, Tk) to (B, Tk), totalling Tq.
 
-    Section III.B.3: v = Σ_i A[i, :]. It is 1 times Tq / Tk everywhere when attention is even.
+    Section III.B.3 prints Σ_i A[:, i], which sums over the keys of each query and is always 1. Meant, and computed here
+    as in the authors' code: v[j] = Σ_i A[i, j]. Where attention is even, every v[j] is Tq / Tk.
     """
     return weights.mean(dim=1).sum(dim=1)
 

@@ -1,7 +1,8 @@
-"""Modality dropout (section III.C): a batch in, a batch out in which every clip also stands with a modality missing.
+"""Modality dropout: a batch in, a batch out in which every clip also stands with a modality missing.
 
-The paper masks one modality of each sample at random; the authors' code, which made the paper's numbers, lays all
-variants side by side instead, so that one batch of B clips trains as 2 B, 3 B or 4 B views. That is done here.
+Section III.C masks one modality of each sample, at random. Section IV has every kind in each batch: full clips, clips
+without audio, clips without video, clips times random coefficients (`softhard`). Of noise it does not say. Here as in
+the authors' code all variants stand side by side: B clips train as 4 B views with softhard, as 3 B with noise.
 """
 
 from collections.abc import Callable, Sequence
