@@ -53,7 +53,7 @@ VOICE_GROUPS = {
     "disgust": "harsh",
 }
 
-VERSION = 1  # of what is drawn and spoken: another one is another corpus
+VERSION = 2  # of what is drawn and spoken: another one is another corpus
 MAX_TAKES = 4  # neutral has two statements, two repetitions and one intensity
 FRAMES = (45, 70)  # shortest and longest clip in frames: 3.0 to 4.6 s at 15 frames per second
 CUE = (1.4, 2.2)  # shortest and longest cue in seconds

@@ -29,7 +29,7 @@ class Prosody:
 
 PROSODIES = {
     "plain": Prosody(),
-    "soft": Prosody(pitch=-3, loudness=-10, rate=-0.25, dull=0.45, breath=0.25),
+    "soft": Prosody(pitch=-4, loudness=-15, rate=-0.3, dull=0.6, breath=0.45),
     "loud": Prosody(pitch=4, melody=-3, loudness=8, rate=0.25, dull=-0.45, open=0.25, tremor=0.5),
     "bright": Prosody(pitch=8, melody=7, loudness=3, rate=0.1, dull=-0.1, tract=0.16),
     "harsh": Prosody(pitch=-4, loudness=3, rate=-0.3, dull=-0.3, tract=-0.16, rough=0.85),
