@@ -56,7 +56,7 @@ class Clips:
         """The array where it is; on a GPU the rows of these clips, copied there when a batch is first asked for."""
         if modality not in self.modalities:
             array = np.zeros((len(self.store), *[1] * (array.ndim - 1)), array.dtype)
-        return torch.from_numpy(array[self.rows]).to(self.device) if self.device.type == "cuda" else array
+        return rows_of(array, self.rows).to(self.device) if self.device.type == "cuda" else array
 
     def where(self, kept: pd.Series) -> "Clips":
         """Those clips for which `kept` (N,) is True."""
@@ -148,8 +148,8 @@ def parts(
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
     scales = {}
     if store.manifest.get("standardise"):
-        heard = {name: store.clips[f"has_{name}"].to_numpy()[rows["train"]].any() for name in modalities}
-        scales = {name: scale(store, name, rows["train"]) for name in modalities if heard[name]}
+        there = store.clips.iloc[rows["train"]]
+        scales = {name: scale(store, name, rows["train"]) for name in modalities if there[f"has_{name}"].any()}
     return {part: Clips(store, found, labels[found], task, device, modalities, scales) for part, found in rows.items()}
 
 

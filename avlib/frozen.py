@@ -14,7 +14,7 @@ from torch import nn
 
 from avlib import InputError
 from avlib.attention import Output
-from avlib.batches import Clips, as_seen, colours_last
+from avlib.batches import Clips, as_seen, colours_last, rows_of
 from avlib.files import replacing
 from avlib.model import AudiovisualNet, precision
 from avlib.views import Distinct
@@ -80,7 +80,8 @@ def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> 
     """Of every clip of the store (N, Tv, C) float32, less that of a black frame; 0 where a frame is black."""
     found = []
     for start in range(0, len(clips.store), CHUNK):
-        video = as_seen(torch.from_numpy(np.array(clips.store.video[start : start + CHUNK])).to(clips.device))
+        rows = np.arange(start, min(start + CHUNK, len(clips.store)))
+        video = as_seen(rows_of(clips.store.video, rows).to(clips.device))
         there = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
         found.append(((describe(net, video) - black) * there).cpu())
     return torch.cat(found).numpy()

@@ -257,8 +257,7 @@ def _long(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _chance(folders: Iterable[Path]) -> float | None:
     """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart, or none."""
-    records = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
-    outputs = {record["network"]["classes"] for record in records}
+    outputs = {read_record(folder)["network"]["classes"] for folder in folders}
     return 100 / outputs.pop() if len(outputs) == 1 and outputs != {1} else None
 
 
