@@ -21,12 +21,12 @@ class InputError(ValueError):
 
 # Loaded on first use, so that `import avlib` costs nothing beyond the standard library.
 _LAZY = {
-    "authors_state_dict": "avlib.authors",
+    "authors_state_dict": "avlib.weights.authors",
     "build_model": "avlib.model",
     "drop_modality": "avlib.dropout",
     "FUSIONS": "avlib.fusion",
-    "load_authors_checkpoint": "avlib.authors",
-    "load_efficientface": "avlib.authors",
+    "load_authors_checkpoint": "avlib.weights.authors",
+    "load_efficientface": "avlib.weights.authors",
     "modality_dropout": "avlib.dropout",
     "load_run": "avlib.run.records",
 }

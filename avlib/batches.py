@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 
 from avlib import InputError
-from avlib.data.ravdess import EMOTIONS, relabel, split
+from avlib.data.folds import split
+from avlib.data.ravdess.trials import EMOTIONS, relabel
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment, Task
 
@@ -131,7 +132,7 @@ def parts(
     clip counts once: to double all of them changes no loss and no accuracy.
 
     classes : 8 or 7 of RAVDESS's emotions; 0 for what the store says of itself
-    fold_scheme : as in `avlib.data.ravdess.folds`
+    fold_scheme : as in `avlib.data.ravdess.trials.folds`
     """
     task, labels = question(store, classes)
     usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()  # True = kept

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from avlib import InputError
-from avlib.views import Distinct, share
+from avlib.speed.sharing import Distinct, share
 
 Modalities = tuple[torch.Tensor | None, torch.Tensor | None]
 

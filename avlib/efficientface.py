@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avlib.views import Counting, CountingNorm1d, CountingNorm2d, Counts, Layers
+from avlib.speed.sharing import Counting, CountingNorm1d, CountingNorm2d, Counts, Layers
 
 CHANNELS = (29, 116, 232, 464, 1024)  # after the stem, stages 2, 3, 4 and the last convolution
 REPEATS = (4, 8, 4)  # units in stages 2, 3, 4

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avlib.views import Counting, Distinct
+from avlib.speed.sharing import Counting, Distinct
 
 Video = torch.Tensor | Distinct  # frames (B, Tv, 3, S, S), features or descriptors (B, Tv, C), or each held once
 

@@ -20,11 +20,11 @@ from avlib import InputError
 from avlib.batches import Batch, Clips, colours_last
 from avlib.dropout import distinct_views
 from avlib.files import replacing
-from avlib.frozen import freeze
-from avlib.memory import memory_kept
 from avlib.model import precision
+from avlib.speed.frozen import freeze
+from avlib.speed.memory import memory_kept
+from avlib.speed.sharing import Distinct
 from avlib.task import Task
-from avlib.views import Distinct
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-3
 DAMPENING = 0.9  # not in the paper; in the authors' code, where it makes a learning rate of 0.04 act like 0.004
@@ -220,7 +220,7 @@ def fit(
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
-    train_vision : False leaves what looks at frames as it is; frames are then described once, see `avlib.frozen`
+    train_vision : False leaves what looks at frames as it is; frames are then described once, see `avlib.speed.frozen`
     Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors. Raises InputError where
     the loss is no longer finite.
     """

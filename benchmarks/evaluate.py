@@ -6,7 +6,8 @@ Both nets have the same weights, and both must come to the same accuracies.
 import torch
 
 from avlib import authors_state_dict, build_model
-from avlib.evaluation import metrics, predict
+from avlib.evaluation import predict
+from avlib.metrics import metrics
 from benchmarks.peer import Peer, theirs
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn

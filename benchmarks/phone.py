@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from avlib.data.clip import prepare_clip
+from avlib.data.clips.prepare import prepare_clip
 from benchmarks.peer import Peer
 from benchmarks.preprocess import SETTINGS, find_videos
 from benchmarks.timing import in_turn

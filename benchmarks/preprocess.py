@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from avlib import DATA, InputError
-from avlib.data.faces import FaceDetector
-from avlib.data.media import place_window, probe, read_frames
-from avlib.data.workers import prepare_all
+from avlib.data.clips.faces import FaceDetector
+from avlib.data.clips.media import probe, read_frames
+from avlib.data.clips.window import place_window
+from avlib.data.clips.workers import prepare_all
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn, memory
 

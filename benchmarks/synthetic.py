@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from avlib.batches import Clips
-from avlib.data.ravdess import EMOTIONS
+from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.store import Store
 from avlib.task import Classification
 

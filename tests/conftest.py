@@ -76,7 +76,7 @@ def data(fingerprint):
 @pytest.fixture(scope="session")
 def small_toy() -> Path:
     """A toy corpus of all 24 actors with one take of each emotion: 192 clips, made once for all processes."""
-    from avlib.data.toy import make_corpus
+    from avlib.data.toy.corpus import make_corpus
 
     root = avlib.DATA / "small_toy"
     with alone(root):
@@ -86,7 +86,7 @@ def small_toy() -> Path:
 
 def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **parameters) -> Path:
     """The run folder of the smoke settings, some of them changed, after these notebooks."""
-    from avlib.run.pipeline import run_pipeline
+    from avlib.run.notebooks import run_pipeline
 
     given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
     return run_pipeline(given, notebooks)

@@ -6,8 +6,8 @@ import pytest
 from scipy.fft import dct
 
 from avlib import InputError
-from avlib.data.audio import AUDIO_FEATURES, channels, chroma, extractor, log_mel, mfcc, spectrogram
-from avlib.data.media import MFCC_STEPS, SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
+from avlib.data.clips.audio import AUDIO_FEATURES, channels, chroma, extractor, log_mel, mfcc, spectrogram
+from avlib.data.clips.window import MFCC_STEPS, SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
 
 
 def beep(hertz, start=0, length=WINDOW_SAMPLES):

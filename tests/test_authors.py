@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from avlib import InputError, authors_state_dict, build_model, load_authors_checkpoint, load_efficientface
-from avlib.authors import load_mult, load_pretrained, to_authors
 from avlib.mult import Mult
+from avlib.weights.authors import load_mult, load_pretrained, to_authors
 
 AUDIO, VIDEO = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
 LOADERS = [load_authors_checkpoint, load_mult, lambda path: load_efficientface(build_model("video"), path)]

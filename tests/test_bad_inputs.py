@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from test_media import tone, write_video
 
-from avlib.data import toy
-from avlib.data.media import SAMPLE_RATE
-from avlib.data.ravdess import find_trials
-from avlib.data.store import build_store
+from avlib.data.clips.build import build_store
+from avlib.data.clips.window import SAMPLE_RATE
+from avlib.data.ravdess.trials import find_trials
+from avlib.data.toy import corpus as toy
 
 FRAMES, SIZE = 7, 32
 
@@ -163,8 +163,8 @@ def test_a_clip_of_a_fraction_of_a_second_is_padded_and_a_long_one_is_cut_in_its
 
 
 def test_stereo_at_another_rate_is_heard_as_any_other_sound(store):
-    from avlib.data.audio import mfcc
-    from avlib.data.media import WINDOW_SAMPLES
+    from avlib.data.clips.audio import mfcc
+    from avlib.data.clips.window import WINDOW_SAMPLES
 
     expected = mfcc(tone(440, 4)[:WINDOW_SAMPLES])
     np.testing.assert_allclose(

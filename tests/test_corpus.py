@@ -8,7 +8,8 @@ import pytest
 
 import avlib
 from avlib import InputError
-from avlib.data import corpus, toy_mosei
+from avlib.data import datasets as corpus
+from avlib.data.toy import mosei as toy_mosei
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from avlib import InputError
-from avlib.data import download
-from avlib.data.download import PICTURES, SOUND, download_ravdess, parse_actors
-from avlib.data.ravdess import find_trials
+from avlib.data.ravdess import download
+from avlib.data.ravdess.download import PICTURES, SOUND, download_ravdess, parse_actors
+from avlib.data.ravdess.trials import find_trials
 from avlib.run.cli import main
 
 

@@ -5,8 +5,9 @@ import torch
 
 from avlib import build_model, drop_modality
 from avlib.batches import Clips
-from avlib.data.ravdess import EMOTIONS
-from avlib.evaluation import attention, conditions, confusion, metrics, per_emotion, predict
+from avlib.data.ravdess.trials import EMOTIONS
+from avlib.evaluation import attention, conditions, predict
+from avlib.metrics import confusion, metrics, per_emotion
 from avlib.task import Classification
 
 

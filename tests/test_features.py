@@ -14,10 +14,10 @@ import soundfile
 
 import avlib
 from avlib import InputError
-from avlib.data import toy
-from avlib.data.features import is_current, read_npz, write_store
-from avlib.data.ravdess import split
+from avlib.data.features.npz import is_current, read_npz, write_store
+from avlib.data.folds import split
 from avlib.data.store import Store
+from avlib.data.toy import corpus as toy
 
 N, CA, TA, CV, TV = 7, 3, 5, 2, 11
 

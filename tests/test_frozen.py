@@ -4,9 +4,9 @@ import torch
 
 from avlib import InputError, build_model
 from avlib.batches import Clips
-from avlib.data.ravdess import EMOTIONS
+from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.store import Store
-from avlib.frozen import descriptor_file, freeze
+from avlib.speed.frozen import descriptor_file, freeze
 from avlib.task import Classification
 from avlib.training import fit
 

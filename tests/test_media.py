@@ -11,22 +11,11 @@ import torch
 from scipy.signal import correlate
 
 from avlib import InputError
-from avlib.data import toy
-from avlib.data.faces import FaceDetector, crop_faces, fill_boxes, large_face
-from avlib.data.media import (
-    SAMPLE_RATE,
-    WINDOW,
-    WINDOW_SAMPLES,
-    Picture,
-    _needed,
-    cut_window,
-    is_silent,
-    place_window,
-    probe,
-    read_audio,
-    read_frames,
-)
-from avlib.data.mtcnn import Sums
+from avlib.data.clips.faces import FaceDetector, crop_faces, fill_boxes, large_face
+from avlib.data.clips.media import _needed, is_silent, probe, read_audio, read_frames
+from avlib.data.clips.mtcnn import Sums
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, Picture, cut_window, place_window
+from avlib.data.toy import corpus as toy
 
 FPS = 10
 
@@ -294,7 +283,7 @@ def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():
 @pytest.mark.parametrize("clip", ["01-01-01-02-01-05", "01-06-02-02-01-05"])
 def test_crops_of_real_clips_are_the_authors(shared, clip):
     """Same protocol, same frames, same boxes: what is left is their resize, which does not average."""
-    from avlib.data.clip import prepare_clip
+    from avlib.data.clips.prepare import prepare_clip
 
     trial = {"clip": clip, "audio_path": "", "video_path": str(shared / f"ravdess/Actor_05/01-{clip}.mp4")}
     ours = prepare_clip(trial, 15, 224, "authors").video.astype(float)

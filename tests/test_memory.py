@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avlib.memory import memory_kept
+from avlib.speed.memory import memory_kept
 
 
 def resident():

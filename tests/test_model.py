@@ -302,7 +302,7 @@ def test_a_model_can_be_used_without_the_wings_being_installed():
     ]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-        "import torch, avlib, avlib.authors, avlib.training, avlib.evaluation\n"
+        "import torch, avlib, avlib.weights.authors, avlib.training, avlib.evaluation\n"
         "net = avlib.build_model('ia', image_size=64)\n"
         "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
     )

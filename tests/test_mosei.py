@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.data import toy_mosei
-from avlib.data.mosei import read_pickle
-from avlib.data.ravdess import split
+from avlib.data.features.mosei import read_pickle
+from avlib.data.folds import split
+from avlib.data.toy import mosei as toy_mosei
 
 COUNTS = {"train": 7, "valid": 3, "test": 5}
 T, CA, CV = 11, 5, 2  # steps, channels of audio and of vision

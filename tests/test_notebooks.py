@@ -15,9 +15,9 @@ from conftest import SMOKE, run_smoke
 from in_process import without_kernels
 
 from avlib import DATA, ROOT, InputError, load_run
-from avlib.data.corpus import ensure_store
-from avlib.evaluation import metrics
-from avlib.run.pipeline import run_pipeline
+from avlib.data.datasets import ensure_store
+from avlib.metrics import metrics
+from avlib.run.notebooks import run_pipeline
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

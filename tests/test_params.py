@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
-from avlib.data import corpus
-from avlib.data.audio import AUDIO_FEATURES
+from avlib.data import datasets as corpus
+from avlib.data.clips.audio import AUDIO_FEATURES
 from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
+from avlib.run.grid import expand
+from avlib.run.notebooks import NOTEBOOKS
 from avlib.run.params import DATASETS, FEATURES, MUST_BE, NAMES, Parameters, choices, configure
-from avlib.run.pipeline import NOTEBOOKS, expand
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 CELL = 'dataset: str = "toy"  # toy | ravdess\nfusion: str = "ia"\nfold: int = 0\nlearning_rate: float = 0.04\n'

@@ -10,21 +10,13 @@ from click.testing import CliRunner
 from conftest import data
 
 from avlib import InputError
-from avlib.run import pipeline
+from avlib.run import notebooks as pipeline
 from avlib.run.cli import main
+from avlib.run.grid import expand, plan
+from avlib.run.notebooks import Lines, RunFailed, run_pipeline
 from avlib.run.params import NAMES, Parameters
-from avlib.run.pipeline import (
-    Lines,
-    RunFailed,
-    as_markdown,
-    comparison,
-    expand,
-    finished_runs,
-    plan,
-    result_table,
-    run_pipeline,
-)
 from avlib.run.records import start_run, write_json
+from avlib.run.results import as_markdown, comparison, finished_runs, result_table
 
 PARAMETERS = 'fusion: str = "ia"\nfold: int = 0\noutputs_root: str = ""'
 GUARD = "from avlib.run import configure\n\nconfig = configure(globals())"

@@ -14,8 +14,9 @@ from nbclient import NotebookClient
 from scipy.stats import zscore
 
 from avlib import ROOT, InputError
-from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
-from avlib.lab import plots, results
+from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
+from avlib.lab import plots
+from avlib.lab.plots import results
 
 Ta, Tv, S, BANDS, STEPS = 151, 7, 11, 61, 157
 AUDIO_TIMES = (np.arange(Ta) + 3) * HOP / SAMPLE_RATE

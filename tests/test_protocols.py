@@ -9,11 +9,13 @@ from test_media import write_video
 
 from avlib import InputError
 from avlib.batches import parts
-from avlib.data import toy
-from avlib.data.clip import prepare_clip
-from avlib.data.media import SAMPLE_RATE, WINDOW, cut_window, place_window, probe, read_audio, read_frames
-from avlib.data.ravdess import find_trials
-from avlib.data.store import CLIP_COLUMNS, Store, build_store
+from avlib.data.clips.build import CLIP_COLUMNS, build_store
+from avlib.data.clips.media import probe, read_audio, read_frames
+from avlib.data.clips.prepare import prepare_clip
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW, cut_window, place_window
+from avlib.data.ravdess.trials import find_trials
+from avlib.data.store import Store
+from avlib.data.toy import corpus as toy
 
 CLIP = "01-03-01-01-01-{actor:02d}"
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.data.ravdess import EMOTIONS, FOLDS, find_trials, folds, parse_name, relabel, split
+from avlib.data.folds import FOLDS, folds, split
+from avlib.data.ravdess.trials import EMOTIONS, find_trials, parse_name, relabel
 
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
 

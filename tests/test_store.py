@@ -16,9 +16,13 @@ import pytest
 
 import avlib
 from avlib import InputError
-from avlib.data import corpus, store, toy, workers
-from avlib.data.ravdess import find_trials
-from avlib.data.store import CLIP_COLUMNS, Store, build_store
+from avlib.data import datasets as corpus
+from avlib.data.clips import build as building
+from avlib.data.clips import workers
+from avlib.data.clips.build import CLIP_COLUMNS, build_store
+from avlib.data.ravdess.trials import find_trials
+from avlib.data.store import Store
+from avlib.data.toy import corpus as toy
 
 SETTINGS = {"frames": 3, "image_size": 16}
 
@@ -75,7 +79,7 @@ def test_a_store_has_one_row_per_usable_clip_in_the_order_of_their_names(made):
 
 
 def test_the_rows_of_the_arrays_are_those_of_their_clips(made):
-    from avlib.data.clip import prepare_clip
+    from avlib.data.clips.prepare import prepare_clip
 
     for row, trial in made.clips.iterrows():
         expected = prepare_clip(trial.to_dict(), 3, 16, "paper")
@@ -98,8 +102,8 @@ def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
 
 BUILD = """
 import sys
-from avlib.data.ravdess import find_trials
-from avlib.data.store import build_store
+from avlib.data.ravdess.trials import find_trials
+from avlib.data.clips.build import build_store
 build_store(sys.argv[1], *find_trials(sys.argv[2]), frames=3, image_size=16, workers=1, progress=False)
 """
 
@@ -150,7 +154,7 @@ def test_nor_does_such_a_script_wait_for_itself_for_ever(made, voices, tmp_path)
     root = {"corpus": tmp_path / "toy", "store": voices}[made]
     ask = f"ensure_store('{'toy' if made == 'corpus' else 'ravdess'}', r'{root}', frames=2, image_size=64)"
     ask = ask if made == "corpus" else ask.replace("ensure_store", "preprocess")
-    (tmp_path / "script.py").write_text(f"from avlib.data.corpus import ensure_store, preprocess\n{ask}\n")
+    (tmp_path / "script.py").write_text(f"from avlib.data.datasets import ensure_store, preprocess\n{ask}\n")
     environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
@@ -180,7 +184,7 @@ def stop_before_renaming(monkeypatch, path, root, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_move_into_place", stop)
+        patch.setattr(building, "_move_into_place", stop)
         with pytest.raises(KeyboardInterrupt):
             build(path, root, **settings)
     assert not path.exists()
@@ -188,7 +192,7 @@ def stop_before_renaming(monkeypatch, path, root, **settings):
 
 def end_process_at_actor_3(trial, **settings):
     """Stands in for prepare_clip in the workers: a decoder that crashes on one clip."""
-    from avlib.data.clip import prepare_clip
+    from avlib.data.clips.prepare import prepare_clip
 
     if trial["clip"] == "01-03-01-01-01-03":
         os._exit(11)
@@ -314,8 +318,9 @@ def test_stores_of_other_corpora_and_settings_lie_elsewhere():
 
 
 def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp_path):
-    from avlib.data.audio import log_mel
-    from avlib.data.media import cut_window, read_audio
+    from avlib.data.clips.audio import log_mel
+    from avlib.data.clips.media import read_audio
+    from avlib.data.clips.window import cut_window
 
     path = tmp_path / "store"
     made = build(path, voices, audio_features="logmel")

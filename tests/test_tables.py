@@ -8,12 +8,13 @@ from click.testing import CliRunner
 from conftest import data
 
 from avlib import ROOT, InputError
-from avlib.lab.tables import SYSTEMS, beside_paper, paper_tables
-from avlib.run import pipeline
+from avlib.lab.paper import SYSTEMS, beside_paper, paper_tables
+from avlib.run import notebooks as pipeline
 from avlib.run.cli import main
+from avlib.run.grid import expand, plan
 from avlib.run.params import Parameters
-from avlib.run.pipeline import expand, plan, result_table
 from avlib.run.records import start_run, write_json
+from avlib.run.results import result_table
 
 FILES = sorted((ROOT / "params").glob("table*.yaml"))
 FOLDS = {"ravdess": range(5), "mosei": range(1)}  # section IV: five folds of RAVDESS, MULT's one split of MOSEI

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from avlib.evaluation import confusion, decided, metrics, per_emotion, sentiment_scores
+from avlib.metrics import confusion, decided, metrics, per_emotion, sentiment_scores
 from avlib.task import Classification, Sentiment
 
 TRUTH = [-3.0, -0.4, 0.0, 0.0, 1.0, 2.4, 3.0]

@@ -11,11 +11,11 @@ from facenet_pytorch import MTCNN
 from sklearn.tree import DecisionTreeClassifier
 
 from avlib import InputError
-from avlib.data import toy
-from avlib.data.media import SAMPLE_RATE, WINDOW
-from avlib.data.ravdess import EMOTIONS, find_trials
-from avlib.data.toy_face import FPS
-from avlib.data.toy_voice import PROSODIES, STEP
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW
+from avlib.data.ravdess.trials import EMOTIONS, find_trials
+from avlib.data.toy import corpus as toy
+from avlib.data.toy.face import FPS
+from avlib.data.toy.voice import PROSODIES, STEP
 
 ACTORS, SEED = 2, 3
 MARGIN = 0.01  # seconds either side of a cue that are neither inside nor outside of it

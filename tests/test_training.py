@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from avlib import ROOT, InputError, build_model, modality_dropout
 from avlib.batches import Clips, colours_last
-from avlib.data.ravdess import EMOTIONS
+from avlib.data.ravdess.trials import EMOTIONS
+from avlib.speed.sharing import share
 from avlib.task import Classification
 from avlib.training import augment, fit, optimizer_and_schedule, train_epoch, train_step, with_something
-from avlib.views import share
 
 EMOTION = Classification(EMOTIONS)
 

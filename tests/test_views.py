@@ -7,8 +7,8 @@ from torch import nn
 
 from avlib import build_model, modality_dropout
 from avlib.dropout import DROPOUTS, distinct_views
+from avlib.speed.sharing import Counting, CountingNorm1d, CountingNorm2d, Counts, share, statistics
 from avlib.training import with_something
-from avlib.views import Counting, CountingNorm1d, CountingNorm2d, Counts, share, statistics
 
 B, Tv, S = 3, 2, 64
 DISTINCT = {"none": B * Tv, "hard": B * Tv + 1, "soft": 2 * B * Tv, "softhard": 2 * B * Tv + 1, "noise": 2 * B * Tv}

@@ -5,10 +5,10 @@ import timm
 import torch
 
 from avlib import FUSIONS, InputError, build_model
-from avlib.authors import load_pretrained
 from avlib.encoders import long_enough
 from avlib.mult import Mult
 from avlib.vision import TimmFront
+from avlib.weights.authors import load_pretrained
 
 SMALL = "timm:mobilenetv4_conv_small"
 

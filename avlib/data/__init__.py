@@ -1,1 +1,1 @@
-"""Clips in, arrays out: `ravdess` finds the files, `media`, `faces` and `audio` read them, `store` keeps the result."""
+"""Data: one record per dataset (`datasets`), the arrays (`store`), and readers for each kind of source."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from avlib.data.media import HOP, SAMPLE_RATE, WINDOW
+from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
 from avlib.data.store import Store
 from avlib.encoders import audio_seconds
 
@@ -32,8 +32,9 @@ def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if store.video.ndim == 3:
         return store.video[row].T, store.audio[row]
-    from avlib.data.audio import log_mel
-    from avlib.data.media import cut_window, read_audio
+    from avlib.data.clips.audio import log_mel
+    from avlib.data.clips.media import read_audio
+    from avlib.data.clips.window import cut_window
 
     about = store.clips.iloc[row]
     return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start))
@@ -43,7 +44,7 @@ def sound_of(store: Store) -> Callable[[str], tuple[np.ndarray, int]] | None:
     """A function from the name of a clip to its sound and its rate in hertz; None in a corpus of features."""
     if "audio_path" not in store.clips:
         return None
-    from avlib.data.media import read_audio
+    from avlib.data.clips.media import read_audio
 
     paths = store.clips.set_index("clip").audio_path
     return lambda clip: (read_audio(paths[clip]), SAMPLE_RATE)

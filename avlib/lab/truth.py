@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from avlib import InputError
-from avlib.data.media import WINDOW
+from avlib.data.clips.window import WINDOW
 
 CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attention vector should find
 
@@ -146,11 +146,11 @@ def _p_above_zero(differences: pd.Series) -> float:
 def best_reachable(dataset: str) -> dict[str, float]:
     """What is best reachable on a toy corpus, by column; M is the mean of the others, as in the paper. Else empty."""
     if dataset == "toy":
-        from avlib.data.toy import reachable
+        from avlib.data.toy.corpus import reachable
 
         best = reachable()
     elif dataset == "toy_mosei":
-        from avlib.data.toy_mosei import reachable
+        from avlib.data.toy.mosei import reachable
 
         scores = reachable()
         best = {name: score["accuracy"] for name, score in scores.items()}

@@ -49,7 +49,9 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     """
     given = {name: _value(text) for name, text in extra}
     grids = [grid | given for grid in _read(file)]
-    from avlib.run.pipeline import RunFailed, as_text, comparison, plan, result_table, run_pipeline
+    from avlib.run.grid import plan
+    from avlib.run.notebooks import RunFailed, run_pipeline
+    from avlib.run.results import as_text, comparison, result_table
 
     runs = plan(grids)
     folders = []
@@ -72,7 +74,7 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
 @click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
 def table(outputs_root: Path) -> None:
     """Print the results of all finished runs under OUTPUTS_ROOT (outputs/ unless given)."""
-    from avlib.run.pipeline import as_text, finished_runs, result_table
+    from avlib.run.results import as_text, finished_runs, result_table
 
     folders = finished_runs(outputs_root)
     if not folders:
@@ -113,7 +115,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
     All 24 actors are about 13.6 GB, and as much again unpacked. What is there already is not fetched again.
     """
-    from avlib.data import download as source
+    from avlib.data.ravdess import download as source
 
     try:
         root = source.download_ravdess(folder, source.parse_actors(actors), source.RECORD, echo=click.echo)

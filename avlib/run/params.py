@@ -53,7 +53,7 @@ MUST_BE = {
 @cache
 def choices() -> dict[str, tuple]:
     """The values allowed for each parameter that has a list of them; some as the module that knows them lists them."""
-    from avlib.data.ravdess import FOLDS
+    from avlib.data.folds import FOLDS
     from avlib.dropout import DROPOUTS
     from avlib.fusion import FUSIONS
 
@@ -168,7 +168,7 @@ class Parameters(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        from avlib.data.ravdess import FOLDS, fold_range
+        from avlib.data.folds import FOLDS, fold_range
         from avlib.fusion import FUSIONS, check_dense_head
 
         check_dense_head(self.fusion, self.dense_head)

@@ -10,7 +10,7 @@ from multiprocessing import get_context, parent_process
 from threadpoolctl import threadpool_limits
 
 from avlib import InputError
-from avlib.data.clip import Prepared, prepare_clip
+from avlib.data.clips.prepare import Prepared, prepare_clip
 from avlib.files import UNGUARDED
 
 

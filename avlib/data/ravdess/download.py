@@ -19,7 +19,7 @@ import requests
 from tqdm import tqdm
 
 from avlib import InputError
-from avlib.data.ravdess import FIELDS, SUFFIXES, parse_name
+from avlib.data.ravdess.trials import FIELDS, SUFFIXES, parse_name
 from avlib.files import alone, replacing
 
 RECORD = "https://zenodo.org/api/records/1188976"
@@ -64,7 +64,7 @@ def download_ravdess(
     progress: bool = True,
     echo: Echo = lambda line: None,
 ) -> Path:
-    """The folder with the speech of some actors, sound and picture, as `avlib.data.ravdess.find_trials` reads it.
+    """The folder with the speech of some actors, sound and picture, as `find_trials` reads it.
 
     What is there already is neither fetched nor unpacked again. Killed at any moment, the next call goes on where this
     one stopped, and no archive and no clip is ever there by half.

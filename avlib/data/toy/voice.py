@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.signal import lfilter, sosfilt
 
-from avlib.data.media import SAMPLE_RATE
+from avlib.data.clips.window import SAMPLE_RATE
 
 STEP = 210  # samples from one setting of the tract to the next: 9.5 ms
 STEPS_PER_SECOND = SAMPLE_RATE / STEP  # 105

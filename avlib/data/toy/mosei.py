@@ -96,14 +96,14 @@ def _signal(rng: np.random.Generator, table: pd.DataFrame, cue: str, patterns: n
 def truth(path: Path | str) -> pd.DataFrame:
     """What is known of each clip of a toy MOSEI, one row per clip.
 
-    clip and actor, the video, as `avlib.data.mosei.read_pickle` names them; face_start, face_end, voice_start,
+    clip and actor, the video, as `avlib.data.features.mosei.read_pickle` names them; face_start, face_end, voice_start,
     voice_end : where the cues show, as shares of the clip in [0, 1]; face_shows, voice_shows : always True; duration :
     1, the whole clip; face_part, voice_part and their sum, sentiment. Raises InputError where there is none.
 
     path : of the pickle
     """
     if not _truth_path(path).exists():
-        raise InputError(f"no toy MOSEI at {path}: avlib.data.toy_mosei.make_pickle(path) makes one")
+        raise InputError(f"no toy MOSEI at {path}: avlib.data.toy.mosei.make_pickle(path) makes one")
     return pd.read_parquet(_truth_path(path))
 
 

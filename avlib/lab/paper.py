@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from avlib import InputError, data
+from avlib import InputError
 
 # What `result_table` calls the systems of a printed table. The paper's have one head where their name has no number;
 # those of Table III have MULT's dense layers, and MULT itself has 5 heads. It is printed as MLT there.
@@ -25,7 +25,7 @@ def paper_tables() -> pd.DataFrame:
     system : as printed, but MULT where Table III prints MLT
     condition : AV | A | V, or M, their mean        value : the number        note : what is odd about it, mostly ""
     """
-    file = Path(data.__file__).with_name("paper_tables.csv")
+    file = Path(__file__).with_name("paper_tables.csv")
     return pd.read_csv(file, keep_default_na=False)  # the dropout `none` is no missing value
 
 
@@ -41,7 +41,7 @@ def beside_paper(results: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in needed if name not in results]
     if missing:
         raise InputError(
-            f"results has no column {missing[0]}: give a table as avlib.run.pipeline.result_table makes it"
+            f"results has no column {missing[0]}: give a table as avlib.run.notebooks.result_table makes it"
         )
     paper = paper_tables().rename(columns={"value": "paper"})
     paper["run"] = [SYSTEMS[table][system] for table, system in zip(paper["table"], paper["system"], strict=True)]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from avlib import InputError
-from avlib.data.media import HOP, N_MFCC, SAMPLE_RATE, WINDOW
+from avlib.data.clips.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW
 from avlib.files import replacing
 
 AUDIO, VIDEO, BOTH = "#0173b2", "#de8f05", "#029e73"  # from seaborn's colour-blind palette

@@ -1,6 +1,6 @@
 """Features in place of clips: arrays that something else made of picture and sound, and how they become a store.
 
-A user's own `.npz` is read here, the pickles of MOSEI and MOSI in `avlib.data.mosei`. Either way they become
+A user's own `.npz` is read here, the pickles of MOSEI and MOSI in `avlib.data.features.mosei`. Either way they become
 `Features`, and those a store with `video.npy` and `audio.npy` in place of `faces.npy` and `mfcc.npy`.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.data.ravdess import PROBLEM_COLUMNS
+from avlib.data.ravdess.trials import PROBLEM_COLUMNS
 from avlib.data.store import Store, read_json, stamp
 
 VERSION = 1  # of what is read from a file: another one is another store

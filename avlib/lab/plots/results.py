@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from avlib import InputError
-from avlib.lab.panels import CONDITIONS, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
+from avlib.lab.plots.panels import CONDITIONS, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
 
 
 def confusion(

@@ -15,11 +15,12 @@ import pandas as pd
 
 import avlib
 from avlib import InputError
-from avlib.data import toy_mosei
-from avlib.data.features import is_current, read_npz, write_store
-from avlib.data.mosei import PICKLES, read_pickle
-from avlib.data.ravdess import find_trials
-from avlib.data.store import Store, build_store
+from avlib.data.clips.build import build_store
+from avlib.data.features.mosei import PICKLES, read_pickle
+from avlib.data.features.npz import is_current, read_npz, write_store
+from avlib.data.ravdess.trials import find_trials
+from avlib.data.store import Store
+from avlib.data.toy import mosei as toy_mosei
 from avlib.files import alone
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class FeatureDataset:
 
 def _make_toy(root: Path) -> None:
     """Draws the toy corpus into a folder, unless a whole one is there."""
-    from avlib.data import toy  # brings the libraries that write media, which reading a store needs not
+    from avlib.data.toy import corpus as toy  # brings the libraries that write media, which reading a store needs not
 
     if not (root / "truth.parquet").exists():
         log.info("making the toy corpus in %s: some minutes, once", root)
@@ -106,11 +107,11 @@ FEATURES = tuple(name for name, source in DATASETS.items() if isinstance(source,
 
 
 def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
-    """What is known of each clip of a toy corpus, as `avlib.data.toy.truth` has it, by its name; None of a real one."""
+    """What is known of each clip of a toy corpus, by its name, as its own module has it; None of a real one."""
     if dataset == "toy":
-        from avlib.data.toy import truth as known
+        from avlib.data.toy.corpus import truth as known
     elif dataset == "toy_mosei":
-        from avlib.data.toy_mosei import truth as known
+        from avlib.data.toy.mosei import truth as known
     else:
         return None
     return known(corpus_root(dataset, data_root)).set_index("clip", drop=False)

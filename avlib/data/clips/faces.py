@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from avlib.data.mtcnn import FACTOR, Cascade, Sums
+from avlib.data.clips.mtcnn import FACTOR, Cascade, Sums
 
 # MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
 # Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly

@@ -10,8 +10,7 @@ of a trial. Protocol `authors` reads them as they are.
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,6 @@ AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac
 AUTHORS_VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), *VIDEO_SOURCES)
 AUTHORS_AUDIO_SOURCES = ((3, AUTHORS_SOUND), *AUDIO_SOURCES)
 
-FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1}  # fold scheme -> how many folds it has
 
 TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
 FILE_COLUMNS = [*FIELDS, "clip", "path", "kind", "label"]
@@ -159,90 +157,6 @@ def _walk(root: Path, onerror) -> Iterator[Path]:
         seen.update(real.values())
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     yield from sorted(path for path in found if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
-
-
-def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
-    """Which actor is in which part of which fold: columns fold (from 0), actor, part (train, validation or test).
-
-    paper : 5 folds of 16 training, 4 validation and 4 test actors (section IV), two women and two men in every test set
-    authors : one fold, the split of the weights that the authors released; it is fold 0 of `paper` too
-    luna : the 5 folds of Luna-Jimenez et al. (2021), in which each of the 24 actors is tested once
-    loso : leave one speaker out, 24 folds; fold k tests actor k + 1 and validates on the two after, a man and a woman
-    groups : 5 folds over any actors, in which each is tested once; made from `actors`, which only this scheme reads
-
-    Except in `authors` and `loso` a fold is validated on the test actors of the next one, the last one on the first's.
-    A sixth scheme, `own`, is the split that a file of features brings. It is one of clips, and `split` alone knows it.
-
-    actors : the actor of every clip, a number or a name. Raises InputError for an unknown scheme.
-    """
-    if scheme not in FOLDS:
-        raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
-    if scheme == "own":
-        raise InputError("fold scheme 'own' is a split of clips, not of actors: their column `part` has it")
-    if scheme == "loso":
-        return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
-    if scheme == "groups":
-        return _in_turn(_share_out(actors, FOLDS["groups"]), validation=1)
-    table = pd.read_csv(Path(__file__).with_name("folds.csv"))
-    return table[table["scheme"] == scheme].drop(columns="scheme").reset_index(drop=True)
-
-
-def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
-    """Folds in which every actor is tested once and validates the `validation` folds before.
-
-    tested : actor -> the fold that tests it
-    """
-    count = max(tested.values()) + 1
-    parts = ["test", *["validation"] * validation, *["train"] * (count - 1 - validation)]
-    rows = [(fold, actor, parts[(own - fold) % count]) for fold in range(count) for actor, own in tested.items()]
-    return pd.DataFrame(rows, columns=["fold", "actor", "part"])
-
-
-def _share_out(actors: Iterable, count: int) -> dict:
-    """The fold that tests each actor: those with most clips first, each to the fold with fewest clips so far."""
-    clips = Counter(actors)
-    if len(clips) < count:
-        raise InputError(f"fold scheme 'groups' needs at least {count} actors, this corpus has {len(clips)}")
-    sizes, tested = [0] * count, {}
-    for actor in sorted(clips, key=lambda actor: (-clips[actor], actor)):
-        tested[actor] = sizes.index(min(sizes))
-        sizes[tested[actor]] += clips[actor]
-    return dict(sorted(tested.items()))
-
-
-def split(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
-    """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}.
-
-    No actor is in two parts; in scheme `own` that is up to the file that brought the split.
-
-    clips : any table with a column `actor`, for scheme `own` also `part`        scheme : as in `folds`, or `own`
-    Raises InputError where the scheme has no such fold, or where the clips bring no split of their own.
-    """
-    if scheme in FOLDS and fold not in range(FOLDS[scheme]):
-        raise InputError(f"fold is {fold}; {fold_range(scheme)}")
-    if scheme == "own":
-        part = _own_part(clips)
-    else:
-        table = folds(scheme, clips["actor"])
-        part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
-    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
-
-
-def _own_part(clips: pd.DataFrame) -> pd.Series:
-    """The part of every clip in the split that its file brings."""
-    if "part" not in clips:
-        others = ", ".join(name for name in FOLDS if name != "own")
-        raise InputError(
-            f"fold scheme 'own' is the split of a file that has one, as MOSEI's do: choose one of {others}"
-        )
-    return clips["part"]
-
-
-def fold_range(scheme: str) -> str:
-    """The end of a sentence about a fold that a scheme does not have: `it must be a whole number from 0 to 4 ...`."""
-    last = FOLDS[scheme] - 1
-    allowed = f"a whole number from 0 to {last}" if last else "0, the only one"
-    return f"it must be {allowed} in fold_scheme '{scheme}'"
 
 
 def relabel(labels: np.ndarray, classes: int = 8) -> np.ndarray:

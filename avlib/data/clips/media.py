@@ -1,7 +1,6 @@
 """Reading clips: which 3.6 seconds of a clip count, and the picture and the sound in them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -10,67 +9,9 @@ import soundfile
 from av.video.reformatter import Colorspace
 
 from avlib import InputError
-
-WINDOW = 3.6  # seconds of every clip that count (paper, section IV)
-SAMPLE_RATE = 22050  # hertz
-WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
-HOP = 512  # samples between two MFCC steps: 23.2 ms
-N_MFCC = 10
-MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
+from avlib.data.clips.window import AUTHORS_FPS, SAMPLE_RATE, WINDOW, Picture
 
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
-PROTOCOLS = ("paper", "authors")
-
-_AUTHORS_FPS = 30  # the authors count 3.6 s as 108 frames, whatever the rate of the video
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What a video file says of its picture."""
-
-    seconds: float
-    frame_rate: float  # frames per second
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of a clip that counts, in seconds from its beginning: the start of its sound, the time of each frame."""
-
-    audio_start: float
-    frame_times: np.ndarray  # (frames,) ascending
-
-
-def place_window(protocol: str, audio_samples: int, picture: Picture | None, frames: int) -> Window:
-    """The window of a clip: 3.6 s of sound, and `frames` times at which its picture is sampled.
-
-    paper : the middle 3.6 s of the clip, the same for sound and picture; frames in the middle of equal parts.
-    authors : as the original code (extract_audios.py, extract_faces.py): the middle 3.6 s of the sound, but the first
-              108 frames of the picture, since the condition that should skip to the middle is inverted. A long clip's
-              sound and picture are then (duration - 3.6)/2 apart.
-
-    A clip shorter than the window starts with it; what is missing at the end becomes zeros.
-
-    audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
-    """
-    if protocol == "authors":
-        count = round(WINDOW * _AUTHORS_FPS)
-        indices = np.arange(frames) * count // frames + count // (2 * frames)
-        start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
-        return Window(start, indices / (picture.frame_rate if picture else _AUTHORS_FPS))
-    start = max(0.0, (duration(audio_samples, picture) - WINDOW) / 2)
-    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames)
-
-
-def duration(audio_samples: int, picture: Picture | None) -> float:
-    """The length of a clip in seconds: the longer of its sound and its picture."""
-    return max(audio_samples / SAMPLE_RATE, picture.seconds if picture else 0.0)
-
-
-def cut_window(samples: np.ndarray, start: float) -> np.ndarray:
-    """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, padded with zeros at its end."""
-    first = round(start * SAMPLE_RATE)
-    part = samples[first : first + WINDOW_SAMPLES]
-    return np.pad(part, (0, WINDOW_SAMPLES - len(part)))
 
 
 def read_audio(path: Path | str) -> np.ndarray:
@@ -272,7 +213,7 @@ class CroppedFaces:
         self.path = Path(path)
         self._faces = _read_cropped(self.path)
         self._shown = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1
-        self.picture = Picture(WINDOW * self._shown / len(self._faces), _AUTHORS_FPS)
+        self.picture = Picture(WINDOW * self._shown / len(self._faces), AUTHORS_FPS)
 
     def __enter__(self) -> "CroppedFaces":
         return self

@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 
 from avlib import InputError
-from avlib.data.media import HOP, N_MFCC, SAMPLE_RATE, WINDOW_SAMPLES
+from avlib.data.clips.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW_SAMPLES
 
 N_MELS = 64
 N_FFT = HOP  # samples under one spectrum, 23.2 ms: shorter ones would skip sound between two steps

@@ -23,10 +23,10 @@ import soundfile
 from tqdm import tqdm
 
 from avlib import InputError
-from avlib.data.media import SAMPLE_RATE, WINDOW
-from avlib.data.ravdess import EMOTIONS
-from avlib.data.toy_face import EXPRESSIONS, FPS, draw_look, film
-from avlib.data.toy_voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW
+from avlib.data.ravdess.trials import EMOTIONS
+from avlib.data.toy.face import EXPRESSIONS, FPS, draw_look, film
+from avlib.data.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
 from avlib.files import UNGUARDED
 
 # Which expression and which prosody an emotion has. The pairs are those that people take for one another: calm for
@@ -286,5 +286,5 @@ def truth(root: Path) -> pd.DataFrame:
     """
     path = Path(root) / "truth.parquet"
     if not path.exists():
-        raise InputError(f"no whole toy corpus in {root}: avlib.data.toy.make_corpus(root) makes one")
+        raise InputError(f"no whole toy corpus in {root}: avlib.data.toy.corpus.make_corpus(root) makes one")
     return pd.read_parquet(path)

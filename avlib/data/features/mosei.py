@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.data.features import Features, assemble, fill, held, polarity, texts
+from avlib.data.features.npz import Features, assemble, fill, held, polarity, texts
 
 PICKLES = (  # their names in a folder
     *("mosei_senti_data.pkl", "mosei_senti_data_noalign.pkl", "mosi_data.pkl", "mosi_data_noalign.pkl"),  # MULT's

@@ -10,19 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from avlib import InputError
-from avlib.data.faces import FaceDetector, crop_face, fill_boxes
-from avlib.data.media import (
-    WINDOW,
-    CroppedFaces,
-    Video,
-    Window,
-    cut_window,
-    duration,
-    is_silent,
-    open_video,
-    place_window,
-    read_audio,
-)
+from avlib.data.clips.faces import FaceDetector, crop_face, fill_boxes
+from avlib.data.clips.media import CroppedFaces, Video, is_silent, open_video, read_audio
+from avlib.data.clips.window import WINDOW, Window, cut_window, duration, place_window
 
 PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
@@ -41,7 +31,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
 
     trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file).
-    audio_features : a name of `avlib.data.audio.AUDIO_FEATURES`
+    audio_features : a name of `avlib.data.clips.audio.AUDIO_FEATURES`
     """
     report = _Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
@@ -101,7 +91,7 @@ class _Report:
 
 def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
     """The audio features of a clip's window, (channels, 156)."""
-    from avlib.data.audio import extractor  # librosa takes a second, and a clip may have no sound
+    from avlib.data.clips.audio import extractor  # librosa takes a second, and a clip may have no sound
 
     part = cut_window(samples, window.audio_start)
     if is_silent(part):

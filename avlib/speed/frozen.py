@@ -17,7 +17,7 @@ from avlib.attention import Output
 from avlib.batches import Clips, as_seen, colours_last, rows_of
 from avlib.files import replacing
 from avlib.model import AudiovisualNet, precision
-from avlib.views import Distinct
+from avlib.speed.sharing import Distinct
 
 CHUNK = 8  # clips whose frames are described at a time
 

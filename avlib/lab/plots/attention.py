@@ -1,11 +1,4 @@
-"""Every figure of the workbook, by one name: `plots.faces`, `plots.attention_over_clip`, `plots.confusion`, ...
-
-A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
-panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
-cell. `panels` draws what goes in and `results` what comes out; what happens between the two, the attention, is here.
-
-Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
-"""
+"""What happens between the two branches: attention vectors and maps, over the clip that they look at."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,62 +6,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from avlib import InputError
-from avlib.lab.panels import (
+from avlib.lab.plots.panels import (
     AROUND,
-    AUDIO,
-    BOTH,
     COLOUR,
     HALO,
     INK,
     INTENSITY,
-    PLACE,
     SECONDS,
     SHADE,
-    VIDEO,
     WIDTH,
     Clock,
-    dropout_views,
     even_times,
     faces,
     features,
-    mfcc,
     new_figure,
-    save,
     spectrogram,
     tidy_axes,
     time_span,
-    waveform,
 )
-from avlib.lab.results import LiveHistory, conditions, confusion, history, per_emotion, score_table, sentiment
 from avlib.lab.truth import CUE
-
-__all__ = [
-    "AUDIO",
-    "BOTH",
-    "PLACE",
-    "SECONDS",
-    "VIDEO",
-    "Clock",
-    "LiveHistory",
-    "attention_by_emotion",
-    "attention_map",
-    "attention_maps",
-    "attention_over_clip",
-    "conditions",
-    "confusion",
-    "dropout_views",
-    "even_times",
-    "faces",
-    "features",
-    "history",
-    "mfcc",
-    "per_emotion",
-    "save",
-    "score_table",
-    "sentiment",
-    "spectrogram",
-    "waveform",
-]
 
 
 def attention_over_clip(

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from avlib import InputError
-from avlib.checkpoints import Weights, check_weights, checksum, read_weights
 from avlib.efficientface import EfficientFace
 from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, build_model
 from avlib.mult import Mult
 from avlib.vision import TimmFront
+from avlib.weights.foreign import Weights, check_weights, checksum, read_weights
 
 # The entry by which a checkpoint of each of the authors' three systems is known.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}

@@ -1,0 +1,1 @@
+"""Clips in, arrays out: reading films and sounds (`media`), finding faces, computing audio features."""

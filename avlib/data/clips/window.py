@@ -1,0 +1,77 @@
+"""Which 3.6 seconds of a clip count, and the numbers that follow from it. Imports nothing that reads media."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOW = 3.6  # seconds of every clip that count (paper, section IV)
+
+
+SAMPLE_RATE = 22050  # hertz
+
+
+WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
+
+
+HOP = 512  # samples between two MFCC steps: 23.2 ms
+
+
+N_MFCC = 10
+
+
+MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
+
+
+PROTOCOLS = ("paper", "authors")
+
+
+AUTHORS_FPS = 30  # the authors count 3.6 s as 108 frames, whatever the rate of the video
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a video file says of its picture."""
+
+    seconds: float
+    frame_rate: float  # frames per second
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a clip that counts, in seconds from its beginning: the start of its sound, the time of each frame."""
+
+    audio_start: float
+    frame_times: np.ndarray  # (frames,) ascending
+
+
+def place_window(protocol: str, audio_samples: int, picture: Picture | None, frames: int) -> Window:
+    """The window of a clip: 3.6 s of sound, and `frames` times at which its picture is sampled.
+
+    paper : the middle 3.6 s of the clip, the same for sound and picture; frames in the middle of equal parts.
+    authors : as the original code (extract_audios.py, extract_faces.py): the middle 3.6 s of the sound, but the first
+              108 frames of the picture, since the condition that should skip to the middle is inverted. A long clip's
+              sound and picture are then (duration - 3.6)/2 apart.
+
+    A clip shorter than the window starts with it; what is missing at the end becomes zeros.
+
+    audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
+    """
+    if protocol == "authors":
+        count = round(WINDOW * AUTHORS_FPS)
+        indices = np.arange(frames) * count // frames + count // (2 * frames)
+        start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
+        return Window(start, indices / (picture.frame_rate if picture else AUTHORS_FPS))
+    start = max(0.0, (duration(audio_samples, picture) - WINDOW) / 2)
+    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames)
+
+
+def duration(audio_samples: int, picture: Picture | None) -> float:
+    """The length of a clip in seconds: the longer of its sound and its picture."""
+    return max(audio_samples / SAMPLE_RATE, picture.seconds if picture else 0.0)
+
+
+def cut_window(samples: np.ndarray, start: float) -> np.ndarray:
+    """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, padded with zeros at its end."""
+    first = round(start * SAMPLE_RATE)
+    part = samples[first : first + WINDOW_SAMPLES]
+    return np.pad(part, (0, WINDOW_SAMPLES - len(part)))

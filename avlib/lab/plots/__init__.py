@@ -1,0 +1,55 @@
+"""Every figure of the workbook, by one name: `plots.faces`, `plots.attention_over_clip`, `plots.confusion`, ...
+
+A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
+panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
+cell. `panels` draws what goes in, `attention` what happens between the branches, `results` what comes out.
+
+Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
+"""
+
+from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
+from avlib.lab.plots.panels import (
+    AUDIO,
+    BOTH,
+    PLACE,
+    SECONDS,
+    VIDEO,
+    Clock,
+    dropout_views,
+    even_times,
+    faces,
+    features,
+    mfcc,
+    save,
+    spectrogram,
+    waveform,
+)
+from avlib.lab.plots.results import LiveHistory, conditions, confusion, history, per_emotion, score_table, sentiment
+
+__all__ = [
+    "AUDIO",
+    "BOTH",
+    "PLACE",
+    "SECONDS",
+    "VIDEO",
+    "Clock",
+    "LiveHistory",
+    "attention_by_emotion",
+    "attention_map",
+    "attention_maps",
+    "attention_over_clip",
+    "conditions",
+    "confusion",
+    "dropout_views",
+    "even_times",
+    "faces",
+    "features",
+    "history",
+    "mfcc",
+    "per_emotion",
+    "save",
+    "score_table",
+    "sentiment",
+    "spectrogram",
+    "waveform",
+]

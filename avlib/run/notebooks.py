@@ -1,0 +1,124 @@
+"""Many notebooks, many runs: the notebooks in order into a run folder, grids of runs, and the table of them all."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import papermill
+import zmq
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from traitlets import default
+
+from avlib import ROOT, InputError
+from avlib.fusion import FUSIONS
+from avlib.run.params import FEATURES, Parameters
+from avlib.run.records import check_same_run, run_folder
+
+NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
+
+Echo = Callable[[str], None]
+
+
+class RunFailed(RuntimeError):
+    """A notebook stopped in the middle: one sentence that says which, where, and what is left to look at."""
+
+
+class NativeKernelManager(AsyncKernelManager):
+    """Starts the kernel of this very interpreter, also where another environment has registered a `python3`."""
+
+    @default("kernel_spec_manager")
+    def _only_native(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+    @default("transport_encryption")
+    def _encrypted(self) -> str:
+        return "auto" if zmq.has("curve") else "disabled"  # a kernel without it warns in the terminal
+
+
+class Lines:
+    """A text stream for papermill that hands on whole lines; of a line overwritten by `\\r`, what it became."""
+
+    def __init__(self, echo: Echo):
+        self.echo, self.rest = echo, ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            self.echo(line.rstrip("\r").rpartition("\r")[2])
+
+    def flush(self) -> None:
+        pass  # lines go out when they are whole
+
+    def close(self) -> None:
+        if self.rest:
+            self.write("\n")
+
+
+def run_pipeline(
+    parameters: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS, echo: Echo = lambda line: None
+) -> Path:
+    """The folder of one run, after the notebooks were executed in order; each stays there with its outputs.
+
+    parameters : without lists; what is left out takes its default
+    echo : gets each line that a notebook prints, as it prints it
+    Raises InputError, before anything is written, where a parameter does not fit, and where a notebook refuses its
+    input; RunFailed where a notebook breaks. What it has executed until then is kept.
+    """
+    config = Parameters(**parameters)
+    check_same_run(config)
+    folder = run_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in notebooks:
+        reason = _needless(name, config)
+        if reason:
+            echo(f"{name}: left out, since {reason}")
+            continue
+        echo(f"{name}: {folder / name}.ipynb")
+        _execute(name, config, set(parameters), folder / f"{name}.ipynb", echo)
+    return folder
+
+
+def _needless(notebook: str, config: Parameters) -> str:
+    """Why a notebook has nothing to do in a run, as the end of a sentence; "" where it has."""
+    if notebook == "preprocess" and config.dataset in FEATURES:
+        return f"{config.dataset} comes as features"
+    if notebook == "attention" and not FUSIONS[config.fusion].widths:
+        return f"in {config.fusion} no modality attends to the other"
+    return ""
+
+
+def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
+    """Executes a notebook into `output`, with those of the given parameters that it declares."""
+    source = _escaped(ROOT / "notebooks" / f"{name}.ipynb")
+    declared = set(papermill.inspect_notebook(source))
+    lines = Lines(lambda line: echo(f"  {line}"))
+    try:
+        papermill.execute_notebook(
+            source,
+            _escaped(output),
+            parameters=config.model_dump(mode="json", include=given & declared),
+            kernel_name="python3",
+            kernel_manager_class=NativeKernelManager,
+            shutdown_kernel="immediate",  # every file is written whole, so there is nothing to wait for
+            progress_bar=False,
+            stdout_file=lines,
+            stderr_file=sys.stderr,  # progress bars
+            cwd=ROOT,
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from None
+        where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
+        raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
+    except DeadKernelError:
+        raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
+    finally:
+        lines.close()
+
+
+def _escaped(path: Path) -> str:
+    """The path for papermill, which reads braces as the names of parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")

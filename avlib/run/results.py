@@ -1,0 +1,147 @@
+"""What many runs have found: the table of them all, and the figure that compares them."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from avlib import InputError
+from avlib.files import replacing
+from avlib.lab.truth import best_reachable
+from avlib.run.params import Parameters
+from avlib.run.records import read_record, write_table
+
+CONDITIONS = ("AV", "A", "V", "M")
+
+
+ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns that only sentiment has
+
+
+COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
+
+
+MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
+
+
+TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS", "toy_mosei": "toy MOSEI", "mosei": "CMU-MOSEI"}
+
+
+def finished_runs(outputs_root: Path) -> list[Path]:
+    """The folders under `outputs_root` that hold an evaluated run, by name."""
+    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/metrics.json"))
+
+
+def result_table(folders: Iterable[Path]) -> pd.DataFrame:
+    """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, accuracy of AV, A, V and M in
+    percent, epochs and minutes; for the toy corpora a last row with what is best reachable.
+
+    Where a run is about sentiment, accuracy is that of its sign, and mean absolute errors stand beside it (MAE AV, …).
+    """
+    rows = [_result(Path(folder)) for folder in folders]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for dataset in dict.fromkeys(row["dataset"] for row in rows if row["labels"] != 7 or row["dataset"] != "toy"):
+        best = best_reachable(dataset)  # of the toy corpus it is known for all eight emotions alone
+        if best:
+            names = {"dataset": dataset, "system": "best reachable", "dropout": "", "fold_scheme": ""}
+            table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
+    numbers = dict.fromkeys((*CONDITIONS, *ERRORS, "minutes"), "float64")
+    table = table.astype(numbers | dict.fromkeys(("fold", "seed", "epochs"), "Int64"))
+    return table if table[[*ERRORS]].notna().any(axis=None) else table.drop(columns=[*ERRORS])
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """One row of the result table; InputError where the run was not evaluated."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder} is no evaluated run: run.json is missing")
+    parameters = {name: field.default for name, field in Parameters.model_fields.items()} | record["parameters"]
+    row = {name: parameters[name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
+    row |= {"system": _system(parameters), "labels": len(record.get("labels", ()))}
+    for name, scores in (metrics["conditions"] | {"M": metrics["M"]}).items():
+        row |= {name: scores.get("accuracy"), f"MAE {name}": scores.get("mae")}
+    return row | {"minutes": sum(record["seconds"].values()) / 60}
+
+
+def _system(parameters: dict[str, Any]) -> str:
+    """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone.
+
+    What else is unusual about it follows: a dense head, other audio features, another vision network.
+    """
+    alone = parameters["fusion"] in ("audio", "video")
+    name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
+    more = ["dense"] if parameters["dense_head"] else []
+    usual = {"audio_features": "mfcc", "vision": "efficientface"}
+    more += [parameters[key] for key, value in usual.items() if parameters[key] != value]
+    more += [] if parameters["train_vision"] else ["frozen"]
+    return " ".join([name, *more])
+
+
+def comparison(folders: Iterable[Path], out: Path) -> Path:
+    """The path of `comparison.png`, AV, A, V and M for each system and kind of dropout, of runs on one dataset.
+
+    Beside it in `out`: the result table as comparison.csv and comparison.md.
+    """
+    from avlib.lab import plots
+
+    folders = list(folders)
+    table = result_table(folders)
+    write_table(out / "comparison.csv", table)
+    with replacing(out / "comparison.md") as temporary:
+        temporary.write_text(as_markdown(table), encoding="utf-8")
+
+    runs = table[table["fold"].notna()]
+    datasets = runs["dataset"].unique()
+    known = len(runs) < len(table) and len(datasets) == 1  # True = the table has a row of what is best reachable
+    reachable = best_reachable(datasets[0]) if known else None
+    scores = _long(runs)
+    if scores["dropout"].nunique() > MOST_BARS:
+        ax = plots.score_table(scores)
+    else:
+        ax = plots.conditions(scores, reachable=reachable, chance=_chance(folders))
+    title = ", ".join(TITLES.get(name, name) for name in datasets)
+    if scores["dropout"].nunique() <= MOST_BARS:
+        title += f": {', '.join(dict.fromkeys(runs['system']))}"
+    ax.figure.suptitle(title)
+    return plots.save(ax, out / "comparison.png")
+
+
+def _long(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns dropout, condition, accuracy; the dropout's name begins with the system's where there are several."""
+    if runs["system"].nunique() > 1:
+        runs = runs.assign(dropout=runs["system"] + " " + runs["dropout"])
+    return runs.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
+
+
+def _chance(folders: Iterable[Path]) -> float | None:
+    """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart, or none."""
+    outputs = {read_record(folder)["network"]["classes"] for folder in folders}
+    return 100 / outputs.pop() if len(outputs) == 1 and outputs != {1} else None
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The result table in aligned columns, one decimal (errors: three), empty where there is no value."""
+    return _cells(table).to_string(index=False)
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """The result table as a Markdown table."""
+    sides = ["--:" if pd.api.types.is_numeric_dtype(kind) else ":--" for kind in table.dtypes]
+    rows = [list(table.columns), sides, *_cells(table).to_numpy().tolist()]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text."""
+    return pd.DataFrame({name: [_cell(value, 3 if name in ERRORS else 1) for value in table[name]] for name in table})
+
+
+def _cell(value: Any, decimals: int) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
