@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from avlib import InputError
-from avlib.data.folds import split
+from avlib.data.folds import split_rows
 from avlib.data.ravdess.trials import EMOTIONS, relabel
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment, Task
@@ -113,7 +113,7 @@ def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
     return copied
 
 
-def parts(
+def splits(
     store: Store,
     fold: int,
     classes: int,
@@ -134,16 +134,16 @@ def parts(
     classes : 8 or 7 of RAVDESS's emotions; 0 for what the store says of itself
     fold_scheme : as in `avlib.data.ravdess.trials.folds`
     """
-    task, labels = question(store, classes)
+    task, labels = task_and_labels(store, classes)
     usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()  # True = kept
     if isinstance(task, Classification):
         usable = usable & (labels >= 0)
-    rows = {part: rows[usable[rows]] for part, rows in split(store.clips, fold, fold_scheme).items()}
+    rows = {part: rows[usable[rows]] for part, rows in split_rows(store.clips, fold, fold_scheme).items()}
     for part, found in rows.items():
         if not len(found):
             raise InputError(
                 f"fold {fold} of fold_scheme '{fold_scheme}' finds no {part} clips with {' or '.join(modalities)} "
-                f"in this corpus of {actors(store.clips)}: choose another fold or add actors"
+                f"in this corpus of {name_actors(store.clips)}: choose another fold or add actors"
             )
     if "copies" in store.clips:
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
@@ -154,7 +154,7 @@ def parts(
     return {part: Clips(store, found, labels[found], task, device, modalities, scales) for part, found in rows.items()}
 
 
-def question(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
+def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
     """What is asked about the clips of a store, and the answer (N,) for each; -1 marks a clip that is left out.
 
     classes : 8 or 7 of RAVDESS's emotions; 0 for all classes that the store names, or its sentiment
@@ -181,7 +181,7 @@ def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def actors(clips: pd.DataFrame) -> str:
+def name_actors(clips: pd.DataFrame) -> str:
     """Who is in the clips, in words: `actors 5 10 16 19`, or how many where there are more than RAVDESS has."""
     names = sorted(set(clips["actor"]))
     return f"actors {' '.join(map(str, names))}" if len(names) <= 24 else f"{len(names)} actors"

@@ -16,7 +16,7 @@ UNGUARDED = (
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place if the block ends well and is removed if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Waits until no other process is in such a block with this folder: of several that would make it, one does.
 
     Raises InputError in a process that one in such a block has started, and that runs its script once more: it would

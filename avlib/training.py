@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 from avlib import InputError
 from avlib.batches import Batch, Clips, colours_last
 from avlib.dropout import distinct_views
-from avlib.files import replacing
+from avlib.files import atomic_write
 from avlib.model import precision
 from avlib.speed.frozen import freeze
 from avlib.speed.memory import memory_kept
@@ -190,15 +190,15 @@ class Checkpoint:
     def save(self, row: dict[str, float]) -> None:
         """Add an epoch. The checkpoint goes last: killed in between, the epoch is run again and writes the same."""
         if row["best"]:
-            with replacing(self.folder / "model.safetensors") as path:
+            with atomic_write(self.folder / "model.safetensors") as path:
                 save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
         self.history.append(row)
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
         state["history"] = self.history
-        with replacing(self.folder / "history.csv") as path:
+        with atomic_write(self.folder / "history.csv") as path:
             pd.DataFrame(self.history).to_csv(path, index=False)
-        with replacing(self.folder / "checkpoint.pt") as path:
+        with atomic_write(self.folder / "checkpoint.pt") as path:
             torch.save(state, path)
 
 

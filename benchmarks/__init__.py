@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from avlib import InputError
-from avlib.files import replacing
+from avlib.files import atomic_write
 from benchmarks.timing import machine
 
 NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale")
@@ -44,7 +44,7 @@ def run(name: str, options: Options, out: Path | None, echo: Callable[[str], Non
     result = {"benchmark": name} | import_module(f"benchmarks.{name}").measure(options) | {"machine": start}
     echo(as_text(result))
     if out:
-        with replacing(out) as path:
+        with atomic_write(out) as path:
             path.write_text(json.dumps(result, indent=1))
     return result
 

@@ -11,7 +11,7 @@ import seaborn as sns
 import torch
 
 from avlib import OUTPUTS, build_model
-from avlib.files import replacing
+from avlib.files import atomic_write
 from avlib.training import optimizer_and_schedule, train_epoch
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import memory, once
@@ -34,7 +34,7 @@ def measure(options) -> dict:
             settings = START | {"clips": min(PASSES, most)} | {name: value}
             rows.append({"series": name, "value": value} | alone(**settings, size=options.image_size or SIZE))
     figure = OUTPUTS / "benchmarks" / "scale.png"
-    with replacing(figure) as path:
+    with atomic_write(figure) as path:
         draw(pd.DataFrame(rows)).savefig(path, dpi=150, bbox_inches="tight")
     return {"rows": rows, "figure": str(figure)}
 

@@ -18,7 +18,7 @@ import yaml
 
 import avlib
 from avlib.data.store import Store
-from avlib.files import alone
+from avlib.files import folder_lock
 
 SMOKE = yaml.safe_load((avlib.ROOT / "params" / "smoke.yaml").read_text())
 
@@ -79,7 +79,7 @@ def small_toy() -> Path:
     from avlib.data.toy.corpus import make_corpus
 
     root = avlib.DATA / "small_toy"
-    with alone(root):
+    with folder_lock(root):
         make_corpus(root, takes=1, progress=False)
     return root
 

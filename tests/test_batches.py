@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from avlib.batches import parts, question
+from avlib.batches import splits, task_and_labels
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment
 from benchmarks.synthetic import all_clips, synthetic_store
@@ -33,7 +33,7 @@ def everything(clips):
 
 
 def test_every_channel_of_the_training_part_has_mean_0_and_deviation_1(store):
-    train = parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"]
+    train = splits(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"]
     audio, video, _ = everything(train)
     heard, seen = train.table.has_audio.to_numpy(), train.table.has_video.to_numpy()
     for values, axes in ((audio[heard][:, :2], (0, 2)), (video[seen], (0, 1))):
@@ -43,7 +43,7 @@ def test_every_channel_of_the_training_part_has_mean_0_and_deviation_1(store):
 
 
 def test_the_other_parts_are_standardised_with_the_numbers_of_the_training_part(store):
-    split = parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")
+    split = splits(store, 0, 0, ("audio", "video"), fold_scheme="groups")
     rows = [row for row in split["train"].rows if row != 1]
     mean, deviation = store.video[rows].mean(axis=(0, 1)), store.video[rows].std(axis=(0, 1))
     expected = (store.video[split["test"].rows] - mean) / deviation
@@ -53,23 +53,23 @@ def test_the_other_parts_are_standardised_with_the_numbers_of_the_training_part(
 
 @pytest.mark.parametrize("fold", range(5))
 def test_an_absent_modality_stays_zeros(store, fold):
-    for clips in parts(store, fold, 0, ("audio", "video"), fold_scheme="groups").values():
+    for clips in splits(store, fold, 0, ("audio", "video"), fold_scheme="groups").values():
         audio, video, _ = everything(clips)
         assert not audio[~clips.table.has_audio.to_numpy()].any() and not video[~clips.table.has_video.to_numpy()].any()
 
 
 def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):
-    assert question(store)[0] == Classification(tuple("abcdefg"))
-    assert question(tiny_store, 7)[0].names[0] == "calm" and question(tiny_store)[0].outputs == 8
+    assert task_and_labels(store)[0] == Classification(tuple("abcdefg"))
+    assert task_and_labels(tiny_store, 7)[0].names[0] == "calm" and task_and_labels(tiny_store)[0].outputs == 8
     store.manifest.update(task="sentiment", names=[])
-    task, labels = question(store)
+    task, labels = task_and_labels(store)
     assert task == Sentiment() and labels.tolist() == store.clips.label.tolist()
-    assert parts(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32
+    assert splits(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32
 
 
 def test_a_modality_that_no_training_clip_has_stays_zeros(store):
     store.clips["has_audio"], store.audio[:] = False, 0
-    audio, video, _ = everything(parts(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"])
+    audio, video, _ = everything(splits(store, 0, 0, ("audio", "video"), fold_scheme="groups")["train"])
     assert not audio.any() and video.isfinite().all()
 
 

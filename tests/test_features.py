@@ -15,7 +15,7 @@ import soundfile
 import avlib
 from avlib import InputError
 from avlib.data.features.npz import is_current, read_npz, write_store
-from avlib.data.folds import split
+from avlib.data.folds import split_rows
 from avlib.data.store import Store
 from avlib.data.toy import corpus as toy
 
@@ -107,7 +107,7 @@ def test_groups_of_24_may_use_the_folds_of_ravdess(tmp_path):
         label=np.arange(count) % 8,
         group=np.repeat(np.arange(1, 25), 8),
     )
-    parts = split(read_npz(tmp_path / "a.npz").clips, 0, "paper")
+    parts = split_rows(read_npz(tmp_path / "a.npz").clips, 0, "paper")
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 128, "validation": 32, "test": 32}
 
 
@@ -337,5 +337,5 @@ def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(toy_feature
     assert store.manifest["replaced_video"] == 5 * 12 and store.manifest["replaced_audio"] == 0
     assert store.manifest["task"] == "classes" and store.manifest["names"] == ["angry", "happy"]
     assert json.loads((store.path / "manifest.json").read_text()) == store.manifest
-    parts = split(store.clips, 0, "groups")
+    parts = split_rows(store.clips, 0, "groups")
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [3, 1, 1]

@@ -14,7 +14,7 @@ import pytest
 
 from avlib import InputError
 from avlib.data.features.mosei import read_pickle
-from avlib.data.folds import split
+from avlib.data.folds import split_rows
 from avlib.data.toy import mosei as toy_mosei
 
 COUNTS = {"train": 7, "valid": 3, "test": 5}
@@ -207,15 +207,15 @@ def test_ids_that_come_again_become_names_of_their_own(pickled):
 
 def test_the_own_scheme_is_the_split_of_the_file(pickled):
     clips = read_pickle(pickled(mult())).clips.sample(frac=1, random_state=0)
-    parts = split(clips, 0, "own")
+    parts = split_rows(clips, 0, "own")
     names = {"train": "train", "validation": "valid", "test": "test"}
     for part, rows in parts.items():
         assert len(rows) == COUNTS[names[part]]
         assert clips["actor"].iloc[rows].str.startswith(names[part]).all()
     with pytest.raises(InputError, match="fold is 1; it must be 0, the only one in fold_scheme 'own'"):
-        split(clips, 1, "own")
+        split_rows(clips, 1, "own")
     with pytest.raises(InputError, match=r"the split of a file that has one.*choose one of paper, .*groups$"):
-        split(clips.drop(columns="part"), 0, "own")
+        split_rows(clips.drop(columns="part"), 0, "own")
 
 
 def without(key):

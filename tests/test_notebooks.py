@@ -70,10 +70,10 @@ def test_the_metrics_are_those_of_the_predictions(smoke):
 def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
     import torch
 
-    from avlib.batches import parts
+    from avlib.batches import splits
 
     store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
-    test = parts(store, 0, 8, ("audio", "video"))["test"]
+    test = splits(store, 0, 8, ("audio", "video"))["test"]
     audio, video, _ = test[torch.arange(5)]
     with torch.inference_mode():
         ours = load_run(smoke)(audio, video).logits.softmax(dim=1).numpy()

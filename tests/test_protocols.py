@@ -8,7 +8,7 @@ import soundfile
 from test_media import write_video
 
 from avlib import InputError
-from avlib.batches import parts
+from avlib.batches import splits
 from avlib.data.clips.build import CLIP_COLUMNS, build_store
 from avlib.data.clips.media import probe, read_audio, read_frames
 from avlib.data.clips.prepare import prepare_clip
@@ -199,7 +199,7 @@ def test_training_clips_with_two_copies_are_doubled_and_no_others(tiny_store):
     single = Store(
         tiny_store.path, clips.drop(columns="copies"), tiny_store.video, tiny_store.audio, pd.DataFrame(), {}
     )
-    doubled, once = (parts(store, 0, 8, ("audio", "video")) for store in (authors, single))
+    doubled, once = (splits(store, 0, 8, ("audio", "video")) for store in (authors, single))
     counts = doubled["train"].table["clip"].value_counts()
     assert counts.to_dict() == dict(zip(clips["clip"][:32], copies[:32], strict=True))
     assert doubled["train"].labels.tolist() == doubled["train"].table["label"].tolist()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.data.folds import FOLDS, folds, split
+from avlib.data.folds import FOLDS, folds, split_rows
 from avlib.data.ravdess.trials import EMOTIONS, find_trials, parse_name, relabel
 
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
@@ -157,18 +157,21 @@ def test_fold_0_is_the_authors_split_and_each_fold_is_validated_on_the_next_test
 
 def test_a_split_gives_positions_whatever_the_index_of_the_table_is():
     clips = pd.DataFrame({"actor": [19, 1, 11, 5, 1]}, index=[7, 7, 3, 2, 0])
-    parts = split(clips, 0)
+    parts = split_rows(clips, 0)
     assert {name: list(rows) for name, rows in parts.items()} == {"train": [1, 4], "validation": [2], "test": [0, 3]}
 
 
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: split(pd.DataFrame({"actor": [1]}), 9), "fold is 9; it must be a whole number from 0 to 4 in"),
-        (lambda: split(pd.DataFrame({"actor": [1]}), 1, "authors"), "fold is 1; it must be 0, the only one in"),
+        (lambda: split_rows(pd.DataFrame({"actor": [1]}), 9), "fold is 9; it must be a whole number from 0 to 4 in"),
+        (lambda: split_rows(pd.DataFrame({"actor": [1]}), 1, "authors"), "fold is 1; it must be 0, the only one in"),
         (lambda: folds("x"), "choose one of paper, authors, luna, loso, groups, own"),
         (lambda: folds("own"), "a split of clips, not of actors"),
-        (lambda: split(pd.DataFrame({"actor": [1, 2, 3, 4]}), 0, "groups"), "at least 5 actors, this corpus has 4"),
+        (
+            lambda: split_rows(pd.DataFrame({"actor": [1, 2, 3, 4]}), 0, "groups"),
+            "at least 5 actors, this corpus has 4",
+        ),
     ],
 )
 def test_an_unknown_fold_or_scheme_is_an_input_error(wrong, says):
@@ -212,7 +215,7 @@ def test_leaving_one_speaker_out_tests_each_alone_and_validates_on_the_two_after
 def test_groups_of_any_name_and_size_are_each_tested_once_in_folds_of_about_equal_size(names):
     rng = np.random.default_rng(0)
     clips = pd.DataFrame({"actor": np.repeat(np.array(names), rng.integers(1, 40, 31))}).sample(frac=1, random_state=0)
-    parts = [split(clips, fold, "groups") for fold in range(5)]
+    parts = [split_rows(clips, fold, "groups") for fold in range(5)]
     assert sorted(np.concatenate([part["test"] for part in parts])) == list(range(len(clips)))
     for fold, part in enumerate(parts):
         actors = {name: set(clips["actor"].iloc[rows]) for name, rows in part.items()}
@@ -243,4 +246,6 @@ def test_the_real_corpus_is_1440_trials_without_a_problem(shared):
     assert len(trials) == 1440 and problems.empty
     assert (trials["actor"].value_counts() == 60).all()
     assert (trials["audio_path"] != "").all() and (trials["video_path"] != "").sum() == 14
-    assert {part: len(rows) for part, rows in split(trials, 0).items()} == dict(train=960, validation=240, test=240)
+    assert {part: len(rows) for part, rows in split_rows(trials, 0).items()} == dict(
+        train=960, validation=240, test=240
+    )

@@ -12,10 +12,10 @@ from avlib import InputError, build_model, load_run
 from avlib.run.params import Parameters
 from avlib.run.records import (
     ARTEFACTS,
+    atomic_write,
     check_same_run,
     git_commit,
     open_run,
-    replacing,
     run_folder,
     start_run,
     write_json,
@@ -255,7 +255,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     path = tmp_path / "run.json"
     write_json(path, {"whole": True})
-    with pytest.raises(OSError, match="disk full"), replacing(path) as temporary:
+    with pytest.raises(OSError, match="disk full"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError("disk full")
     with pytest.raises(TypeError):

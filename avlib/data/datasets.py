@@ -21,7 +21,7 @@ from avlib.data.features.npz import is_current, read_npz, write_store
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.store import Store
 from avlib.data.toy import mosei as toy_mosei
-from avlib.files import alone
+from avlib.files import folder_lock
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def preprocess(
     settings = dict(frames=frames, image_size=image_size, protocol=protocol, audio_features=audio_features)
     path = store_path(dataset, data_root, **settings)
     root = ensure_corpus(dataset, data_root)
-    with alone(path.parent):
+    with folder_lock(path.parent):
         return DATASETS[dataset].build(path, root, **settings, workers=workers, progress=progress)
 
 
@@ -174,7 +174,7 @@ def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
     """The folder, or the file, of a dataset; that of a toy dataset is made where it is missing."""
     root, source = corpus_root(dataset, data_root), DATASETS[dataset]
     if source.make:
-        with alone(avlib.DATA / "stores"):
+        with folder_lock(avlib.DATA / "stores"):
             source.make(root)
     return root
 

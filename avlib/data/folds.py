@@ -61,7 +61,7 @@ def _share_out(actors: Iterable, count: int) -> dict:
     return dict(sorted(tested.items()))
 
 
-def split(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
+def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
     """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}.
 
     No actor is in two parts; in scheme `own` that is up to the file that brought the split.

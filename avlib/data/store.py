@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.files import replacing
+from avlib.files import atomic_write
 
 FORMAT = 1  # of the folder; another number is another store
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
@@ -91,5 +91,5 @@ def read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1))

@@ -15,8 +15,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from avlib import ROOT, InputError
-from avlib.batches import question
-from avlib.files import replacing
+from avlib.batches import task_and_labels
+from avlib.files import atomic_write
 from avlib.run.params import DATASETS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # which a 
 
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON, whole or not at all."""
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
@@ -53,7 +53,7 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
     path = Path(path)
     assert path.suffix in (".parquet", ".csv"), f"a table ends in .parquet or .csv, not {path.suffix!r}"
     write = frame.to_parquet if path.suffix == ".parquet" else frame.to_csv
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         write(temporary, index=False)
 
 
@@ -77,10 +77,10 @@ def run_folder(config: "Parameters") -> Path:
     return config.outputs_root / config.dataset / system / f"{scheme}fold{config.fold}-seed{config.seed}"
 
 
-def network(config: "Parameters", store: "Store") -> dict[str, Any]:
+def network_settings(config: "Parameters", store: "Store") -> dict[str, Any]:
     """What `build_model` is given for a run: the system that the parameters ask for, in the sizes of the data."""
     frames = store.video.ndim == 5
-    task, _ = question(store, config.classes)
+    task, _ = task_and_labels(store, config.classes)
     return {
         "fusion": config.fusion,
         "heads": config.heads,
@@ -245,8 +245,8 @@ def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
     """What run.json says of a run that starts now."""
     return {
         "parameters": config.model_dump(mode="json"),
-        "network": network(config, store),
-        "labels": list(question(store, config.classes)[0].names),
+        "network": network_settings(config, store),
+        "labels": list(task_and_labels(store, config.classes)[0].names),
         "versions": _versions(),
         "git": git_commit(),
         "fingerprint": store.fingerprint,

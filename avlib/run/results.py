@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from avlib import InputError
-from avlib.files import replacing
+from avlib.files import atomic_write
 from avlib.lab.truth import best_reachable
 from avlib.run.params import Parameters
 from avlib.run.records import read_record, write_table
@@ -92,7 +92,7 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
     folders = list(folders)
     table = result_table(folders)
     write_table(out / "comparison.csv", table)
-    with replacing(out / "comparison.md") as temporary:
+    with atomic_write(out / "comparison.md") as temporary:
         temporary.write_text(as_markdown(table), encoding="utf-8")
 
     runs = table[table["fold"].notna()]

@@ -15,7 +15,7 @@ from torch import nn
 from avlib import InputError
 from avlib.attention import Output
 from avlib.batches import Clips, as_seen, colours_last, rows_of
-from avlib.files import replacing
+from avlib.files import atomic_write
 from avlib.model import AudiovisualNet, precision
 from avlib.speed.sharing import Distinct
 
@@ -62,7 +62,7 @@ def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
     """The same clips with descriptors for video, from the file beside the store, which is made where there is none."""
     path = descriptor_file(clips, net)
     if not path.exists():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             np.save(temporary, _all_descriptors(clips, net, black))
     store = replace(clips.store, video=np.load(path, mmap_mode="r"))
     return Clips(store, clips.rows, clips.labels, clips.task, clips.device, clips.modalities, clips.scales)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from avlib import InputError
 from avlib.data.ravdess.trials import FIELDS, SUFFIXES, parse_name
-from avlib.files import alone, replacing
+from avlib.files import atomic_write, folder_lock
 
 RECORD = "https://zenodo.org/api/records/1188976"
 SOUND = "Audio_Speech_Actors_01-24.zip"  # of all actors
@@ -75,7 +75,7 @@ def download_ravdess(
     folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
     wanted = {SOUND: actors} | {PICTURES.format(actor): [actor] for actor in actors}
     try:
-        with alone(folder / "archives"):
+        with folder_lock(folder / "archives"):
             memory = _Memory(folder)
             missing = {name: those for name, those in wanted.items() if not memory.holds(name, those)}
             if missing:
@@ -154,7 +154,7 @@ def _unpack(path: Path, folder: Path, actors: Collection[int], progress: bool) -
             _refuse_full_disk(folder, sum(member.file_size for member in members))
             for member in tqdm(members, f"unpacking {path.name}", unit="clip", disable=not progress):
                 with (
-                    replacing(folder / member.filename) as temporary,
+                    atomic_write(folder / member.filename) as temporary,
                     archive.open(member) as packed,
                     open(temporary, "wb") as file,
                 ):
@@ -200,7 +200,7 @@ class _Memory:
 
     def add(self, archive: str, files: dict[str, int]) -> None:
         self.unpacked[archive] = self.unpacked.get(archive, {}) | files
-        with replacing(self.path) as temporary:
+        with atomic_write(self.path) as temporary:
             temporary.write_text(json.dumps(self.unpacked, indent=0))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.files import replacing
+from avlib.files import atomic_write
 
 LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of either part, all as likely; the sum of two is -3, -2, ..., 3
 VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video is one speaker, and in one split
@@ -37,9 +37,9 @@ def make_pickle(path: Path | str, seed: int = 0) -> None:
         table = _plan(rng, split, videos)
         splits[split] = _arrays(rng, table, patterns)
         tables.append(table)
-    with replacing(_truth_path(path)) as temporary:
+    with atomic_write(_truth_path(path)) as temporary:
         pd.concat(tables, ignore_index=True).drop(columns="start").to_parquet(temporary, index=False)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(splits, protocol=4))
 
 

@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from avlib import InputError
 from avlib.data.clips.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW
-from avlib.files import replacing
+from avlib.files import atomic_write
 
 AUDIO, VIDEO, BOTH = "#0173b2", "#de8f05", "#029e73"  # from seaborn's colour-blind palette
 COLOUR = {"video": VIDEO, "audio": AUDIO}  # and the order in which the two stand in a figure
@@ -48,7 +48,7 @@ PLACE = Clock(1.0, "place in the clip", "place")  # in features, whose steps hav
 def save(figure: Figure | Axes, path: str | Path) -> Path:
     """The path of the saved figure (150 dots per inch, tight); the file appears whole or not at all."""
     path = Path(path)
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.figure.savefig(unfinished, dpi=150, bbox_inches="tight", facecolor="white")
     return path
 
