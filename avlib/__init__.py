@@ -23,7 +23,7 @@ class InputError(ValueError):
 _LAZY = {
     "authors_state_dict": "avlib.weights.authors",
     "build_model": "avlib.model",
-    "drop_modality": "avlib.dropout",
+    "drop_modality": "avlib.conditions",
     "FUSIONS": "avlib.fusion",
     "load_authors_checkpoint": "avlib.weights.authors",
     "load_efficientface": "avlib.weights.authors",

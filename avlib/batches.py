@@ -14,17 +14,17 @@ from avlib.data.ravdess.trials import EMOTIONS, relabel
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment, Task
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # audio, video, labels
 Scale = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of every channel, shaped to fit a batch
 
 
 class Clips:
     """Some clips of a store, ready to be batched.
 
-    rows : (N,) positions in the store      labels : (N,) what the task asks for, of each of those rows
-    modalities : those that will be read; zeros of the smallest shape stand for the other one, which stays on disk
-    scales : by modality, what features are standardised by; a modality that is not in it is left as it is
-    On a GPU the arrays are copied to its memory once, frames as uint8 (all of RAVDESS takes 3.25 GB); on a CPU they
+    rows : (N,) positions in the store      labels : (N,) labels of those rows, as the task has them
+    modalities : those that will be read; the other one stays on disk, and a zero stands in its place
+    scales : by modality, the mean and deviation that features are standardised by; other modalities stay unchanged
+    On a GPU the arrays are copied to its memory once, frames as uint8 (all of RAVDESS takes 3.25 GB). On a CPU they
     stay on disk, memory-mapped.
     """
 
@@ -43,21 +43,15 @@ class Clips:
         self.table = store.clips.iloc[self.rows].reset_index(drop=True)
         self.labels = torch.tensor(np.array(labels), dtype=task.dtype)
 
-    @cached_property
-    def audio(self) -> np.ndarray | torch.Tensor:
-        """The audio of the whole store, or, on a GPU, of these clips."""
-        return self._held("audio", self.store.audio)
+    @property
+    def has_frames(self) -> bool:
+        """Whether video is read and consists of pictures, not of features."""
+        return "video" in self.modalities and self.store.video.ndim == 5
 
-    @cached_property
-    def video(self) -> np.ndarray | torch.Tensor:
-        """The video of the whole store, or, on a GPU, of these clips."""
-        return self._held("video", self.store.video)
-
-    def _held(self, modality: str, array: np.ndarray) -> np.ndarray | torch.Tensor:
-        """The array where it is; on a GPU the rows of these clips, copied there when a batch is first asked for."""
-        if modality not in self.modalities:
-            array = np.zeros((len(self.store), *[1] * (array.ndim - 1)), array.dtype)
-        return rows_of(array, self.rows).to(self.device) if self.device.type == "cuda" else array
+    @property
+    def complete(self) -> bool:
+        """Whether every clip has both modalities and both are read."""
+        return len(self.modalities) == 2 and bool(self.table.has_audio.all() and self.table.has_video.all())
 
     def where(self, kept: pd.Series) -> "Clips":
         """Those clips for which `kept` (N,) is True."""
@@ -71,41 +65,73 @@ class Clips:
 
     def __getitem__(self, chosen: torch.Tensor) -> Batch:
         """Audio (B, Ca, Ta), video (B, Tv, 3, S, S) in [0, 1] or (B, Tv, Cv), labels (B,) of `chosen` clips (B,)."""
+        return self.audio_of(chosen), self.video_of(chosen), self.labels[chosen].to(self.device)
+
+    def audio_of(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The audio of the chosen clips, (B, Ca, Ta)."""
+        return self._standardised("audio", self._read("audio", chosen), chosen)
+
+    def video_of(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The video of the chosen clips, (B, Tv, 3, S, S) in [0, 1] or (B, Tv, Cv)."""
+        return self._standardised("video", as_input(self._read("video", chosen)), chosen)
+
+    def audio_later(self, chosen: torch.Tensor, by: float) -> torch.Tensor:
+        """The audio (B, Ca, Ta) of the chosen clips, in a window that begins `by` later; the files are read again.
+
+        by : seconds; of features a share of the clip. Outside of the clip there is silence; in features, zeros.
+        Raises InputError where a file cannot be read any more.
+        """
+        if "audio_path" not in self.store.clips:
+            steps = round(by * self.store.audio.shape[-1])
+            return _moved(self.audio_of(chosen), steps)
+        from avlib.data.clips.recut import audio_later  # librosa takes a second
+
+        arrays = [audio_later(self.store, row, by) for row in self.rows[chosen.numpy()]]
+        return torch.from_numpy(np.stack(arrays)).to(self.device)
+
+    def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
+        """The stored values of the chosen clips; of a modality that is not read, a single zero each."""
+        if modality not in self.modalities:
+            stored = getattr(self.store, modality)
+            return torch.zeros((len(chosen), *[1] * (stored.ndim - 1)), device=self.device)
         if self.device.type == "cuda":
-            where = chosen.to(self.device)
-            audio, video = self.audio[where], self.video[where]
-        else:
-            rows = self.rows[chosen.numpy()]
-            audio, video = rows_of(self.audio, rows), rows_of(self.video, rows)
-        video = as_seen(video)
-        audio, video = self._standardised("audio", audio, chosen), self._standardised("video", video, chosen)
-        return audio, video, self.labels[chosen].to(self.device)
+            return self._on_device[modality][chosen.to(self.device)]
+        return rows_of(getattr(self.store, modality), self.rows[chosen.numpy()])
+
+    @cached_property
+    def _on_device(self) -> dict[str, torch.Tensor]:
+        """The rows of these clips in the GPU's memory, copied when the first batch is asked for."""
+        return {name: rows_of(getattr(self.store, name), self.rows).to(self.device) for name in self.modalities}
 
     def _standardised(self, modality: str, values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """The features, with mean 0 and deviation 1 in every channel of the training part; zeros where absent."""
+        """Features with mean 0 and deviation 1 in every channel of the training split; zeros where absent."""
         if modality not in self.scales:
             return values
-        mean, deviation = (torch.from_numpy(part).to(self.device) for part in self.scales[modality])
-        there = torch.from_numpy(self.table[f"has_{modality}"].to_numpy()[chosen.numpy()])  # True = present
-        return (values - mean) / deviation * there.to(self.device)[:, None, None]
+        mean, deviation = (torch.from_numpy(moment).to(self.device) for moment in self.scales[modality])
+        present = torch.from_numpy(self.table[f"has_{modality}"].to_numpy()[chosen.numpy()])  # True = present
+        return (values - mean) / deviation * present.to(self.device)[:, None, None]
 
-    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Batch]:
-        """All clips in batches of `size`, in `order` (N,) or as they stand; of one clip that is left over, with it.
+    def chunks(self, size: int, order: torch.Tensor | None = None) -> Sequence[torch.Tensor]:
+        """The positions of all clips, `size` at a time, in `order` (N,) or as they stand.
 
-        A batch of one clip has no variance, where a clip is one step long, and cannot be normalised in training.
+        A last batch of one clip joins the one before: a batch of one clip with one step has no variance, and cannot be
+        normalised in training.
         """
         order = torch.arange(len(self)) if order is None else order
         sizes = [size] * (len(order) // size) + [len(order) % size] * (len(order) % size > 0)
         if len(sizes) > 1 and sizes[-1] == 1:
             sizes[-2:] = [size + 1]
-        for chosen in order.split(sizes):
-            yield self[chosen]
+        return order.split(sizes)
+
+    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Batch]:
+        """All clips in batches, divided as in `chunks`."""
+        return (self[chosen] for chosen in self.chunks(size, order))
 
 
 def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
-    """Some rows (B,) of an array, copied. Of one that lies on the disk nothing stays in this process's memory.
+    """Some rows (B,) of an array, copied. Of an array on disk, nothing else stays in this process's memory.
 
-    The system still keeps what it has read as long as there is room, so that reading it again costs little.
+    The system keeps what it has read as long as there is room, so reading it again costs little.
     """
     copied = torch.from_numpy(array[rows])
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -122,40 +148,42 @@ def splits(
     *,
     fold_scheme: str = "paper",
 ) -> dict[str, Clips]:
-    """The clips of each part of a fold, {"train", "validation", "test"}, no actor in two of them.
+    """The clips of each split of a fold, {"train", "validation", "test"}; no actor is in two of them.
 
-    Left out are clips without any of the `modalities` and, with 7 classes, the neutral ones. Raises InputError where a
-    part holds no clip.
+    Clips without any of the `modalities` are left out, and with 7 classes the neutral ones. Raises InputError where a
+    split holds no clip.
 
     A store of protocol `authors` says of which clips the original code has two rows, one of the `01-` and one of the
-    `02-` file: these are twice in the training part, so that an epoch is as long as theirs. In the other parts every
+    `02-` file. These are twice in the training split, so that an epoch is as long as theirs. In the other splits every
     clip counts once: to double all of them changes no loss and no accuracy.
 
     classes : 8 or 7 of RAVDESS's emotions; 0 for what the store says of itself
-    fold_scheme : as in `avlib.data.ravdess.trials.folds`
+    fold_scheme : as in `avlib.data.folds.folds`
     """
     task, labels = task_and_labels(store, classes)
     usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()  # True = kept
     if isinstance(task, Classification):
         usable = usable & (labels >= 0)
-    rows = {part: rows[usable[rows]] for part, rows in split_rows(store.clips, fold, fold_scheme).items()}
-    for part, found in rows.items():
+    rows = {split: rows[usable[rows]] for split, rows in split_rows(store.clips, fold, fold_scheme).items()}
+    for split, found in rows.items():
         if not len(found):
             raise InputError(
-                f"fold {fold} of fold_scheme '{fold_scheme}' finds no {part} clips with {' or '.join(modalities)} "
+                f"fold {fold} of fold_scheme '{fold_scheme}' finds no {split} clips with {' or '.join(modalities)} "
                 f"in this corpus of {name_actors(store.clips)}: choose another fold or add actors"
             )
     if "copies" in store.clips:
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
     scales = {}
     if store.manifest.get("standardise"):
-        there = store.clips.iloc[rows["train"]]
-        scales = {name: scale(store, name, rows["train"]) for name in modalities if there[f"has_{name}"].any()}
-    return {part: Clips(store, found, labels[found], task, device, modalities, scales) for part, found in rows.items()}
+        training = store.clips.iloc[rows["train"]]
+        scales = {name: scale(store, name, rows["train"]) for name in modalities if training[f"has_{name}"].any()}
+    return {
+        split: Clips(store, found, labels[found], task, device, modalities, scales) for split, found in rows.items()
+    }
 
 
 def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
-    """What is asked about the clips of a store, and the answer (N,) for each; -1 marks a clip that is left out.
+    """The task of a store, and each clip's label (N,); -1 marks a clip that is left out.
 
     classes : 8 or 7 of RAVDESS's emotions; 0 for all classes that the store names, or its sentiment
     """
@@ -169,12 +197,12 @@ def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
 
 
 def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
-    """Mean and standard deviation of every channel over those of `rows` that have the modality, and all their steps.
+    """Mean and standard deviation of every channel over all steps of those of `rows` that have the modality.
 
     A channel that never changes gets the deviation 1.
     """
-    there = np.unique(rows[store.clips[f"has_{modality}"].to_numpy()[rows]])
-    values = np.asarray(getattr(store, modality)[there], dtype=np.float64)  # audio (n, C, T), video (n, T, C)
+    present = np.unique(rows[store.clips[f"has_{modality}"].to_numpy()[rows]])
+    values = np.asarray(getattr(store, modality)[present], dtype=np.float64)  # audio (n, C, T), video (n, T, C)
     others = (0, 2) if modality == "audio" else (0, 1)
     mean, deviation = (moment(axis=others, keepdims=True) for moment in (values.mean, values.std))
     deviation[deviation < 1e-6 * (1 + np.abs(mean))] = 1
@@ -182,25 +210,25 @@ def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
 
 
 def name_actors(clips: pd.DataFrame) -> str:
-    """Who is in the clips, in words: `actors 5 10 16 19`, or how many where there are more than RAVDESS has."""
+    """The actors of some clips in words: `actors 5 10 16 19`, or their number where there are more than 24."""
     names = sorted(set(clips["actor"]))
     return f"actors {' '.join(map(str, names))}" if len(names) <= 24 else f"{len(names)} actors"
 
 
-def as_seen(video: torch.Tensor) -> torch.Tensor:
+def as_input(video: torch.Tensor) -> torch.Tensor:
     """Stored video as a network takes it: frames (B, Tv, S, S, 3) uint8 to (B, Tv, 3, S, S) in [0, 1].
 
-    Features (B, Tv, C) stay as they are.
+    Features (B, Tv, C) float32 stay unchanged.
     """
     return video.movedim(-1, 2).float() / 255 if video.dtype == torch.uint8 else video
 
 
-def colours_last(video: torch.Tensor) -> torch.Tensor:
-    """The same video (B, Tv, 3, S, S) laid out in memory with the colours last, which convolutions run faster on.
-
-    Features (B, Tv, C) have no colours and stay as they are.
-    """
-    if video.ndim < 5:
-        return video
-    B, Tv = video.shape[:2]
-    return video.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (B, Tv))
+def _moved(audio: torch.Tensor, steps: int) -> torch.Tensor:
+    """Audio (B, C, T) that begins `steps` later, with zeros where it has ended; negative = earlier."""
+    moved, T = torch.zeros_like(audio), audio.shape[-1]
+    kept = max(0, T - abs(steps))
+    if steps >= 0:
+        moved[..., :kept] = audio[..., T - kept :]
+    else:
+        moved[..., T - kept :] = audio[..., :kept]
+    return moved

@@ -1,8 +1,8 @@
-"""Modality dropout: a batch in, a batch out in which every clip also stands with a modality missing.
+"""Modality dropout: a batch in, a larger batch out in which every clip also stands with a modality missing.
 
 Section III.C masks one modality of each sample, at random. Section IV has every kind in each batch: full clips, clips
-without audio, clips without video, clips times random coefficients (`softhard`). Of noise it does not say. Here as in
-the authors' code all variants stand side by side: B clips train as 4 B views with softhard, as 3 B with noise.
+without audio, clips without video, clips times random coefficients (`softhard`). It does not say this for noise. Here,
+as in the authors' code, all variants stand side by side: B clips train as 4 B clips with softhard, as 3 B with noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from avlib import InputError
-from avlib.speed.sharing import Distinct, share
 
-Modalities = tuple[torch.Tensor | None, torch.Tensor | None]
+Modalities = tuple[torch.Tensor | None, torch.Tensor | None]  # audio and video; None = missing
 
 
 def noise_like(tensor: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -20,7 +19,7 @@ def noise_like(tensor: torch.Tensor, generator: torch.Generator | None) -> torch
     return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
 
 
-# Each variant returns audio and video: None where it takes one away, and the very tensor that it leaves alone.
+# Each returns audio and video: None for a modality that it removes, the same tensor for one that it leaves unchanged.
 def without_audio(audio, video, generator=None) -> Modalities:
     return None, video
 
@@ -44,7 +43,7 @@ def softened(audio, video, generator) -> Modalities:
     return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, *[1] * (video.ndim - 1))
 
 
-# What stands beside the full clips in a batch of each kind.
+# The variants that join the full clips in a batch of each kind.
 DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "none": (),
     "hard": (without_audio, without_video),
@@ -54,19 +53,20 @@ DROPOUTS: dict[str, tuple[Callable, ...]] = {
 }
 
 
-def views(
-    kind: str, audio: torch.Tensor, video: torch.Tensor, generator: torch.Generator | None
-) -> tuple[tuple[torch.Tensor | None, ...], tuple[torch.Tensor | None, ...]]:
-    """The audio of every view and the video of every view, the clips themselves first; None where it is missing."""
+def variants(
+    kind: str, audio: torch.Tensor, video: torch.Tensor, generator: torch.Generator | None = None
+) -> list[Modalities]:
+    """Audio and video of the clips themselves, then of each variant of `kind`; None where a modality is missing.
+
+    Raises InputError for an unknown kind.
+    """
     if kind not in DROPOUTS:
         raise InputError(f"dropout is '{kind}'; choose one of {', '.join(DROPOUTS)}")
-    pairs = [(audio, video)] + [variant(audio, video, generator) for variant in DROPOUTS[kind]]
-    audios, videos = zip(*pairs, strict=True)
-    return audios, videos
+    return [(audio, video), *(variant(audio, video, generator) for variant in DROPOUTS[kind])]
 
 
 def side_by_side(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
-    """One modality of every view (B, …) as one batch, zeros where it is missing; the first is not."""
+    """One modality of all variants (B, …) as one batch, zeros where it is missing; the first is never missing."""
     return torch.cat([torch.zeros_like(tensors[0]) if tensor is None else tensor for tensor in tensors])
 
 
@@ -84,46 +84,5 @@ def modality_dropout(
     Returns the three with B replaced by its multiple, variants in the order of `DROPOUTS`. Raises InputError for an
     unknown kind.
     """
-    audios, videos = views(kind, audio, video, generator)
+    audios, videos = zip(*variants(kind, audio, video, generator), strict=True)
     return side_by_side(audios), side_by_side(videos), labels.repeat(len(audios))
-
-
-def distinct_views(
-    kind: str,
-    audio: torch.Tensor,
-    video: torch.Tensor,
-    labels: torch.Tensor,
-    generator: torch.Generator | None = None,
-) -> tuple[torch.Tensor, Distinct, torch.Tensor]:
-    """The same as `modality_dropout`, from the same draws, but each distinct frame is held once.
-
-    Of the frames of softhard's four views half are distinct, and one more, the black one. Sound is laid out in full: to
-    encode it takes about a hundredth of the time of the frames.
-    """
-    audios, videos = views(kind, audio, video, generator)
-    return side_by_side(audios), share(videos), labels.repeat(len(audios))
-
-
-# The paper's incomplete-data test: the modality that is missing, and what stands in its place.
-MISSING: dict[tuple[str, str], Callable] = {
-    ("audio", "zeros"): without_audio,
-    ("video", "zeros"): without_video,
-    ("audio", "noise"): with_noisy_audio,
-    ("video", "noise"): with_noisy_video,
-}
-
-
-def drop_modality(
-    audio: torch.Tensor, video: torch.Tensor, missing: str, fill: str, generator: torch.Generator | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same clips with one modality replaced in all of them: the paper's incomplete-data test.
-
-    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W) in [0, 1], or features (B, Tv, C)
-    missing : audio | video      fill : zeros | noise (standard normal, as in training)
-    """
-    if (missing, fill) not in MISSING:
-        raise InputError(f"cannot replace '{missing}' by '{fill}': missing is audio or video, fill is zeros or noise")
-    replaced = MISSING[missing, fill](audio, video, generator)
-    return tuple(
-        torch.zeros_like(given) if left is None else left for given, left in zip((audio, video), replaced, strict=True)
-    )

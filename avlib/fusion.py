@@ -1,10 +1,10 @@
 """The fusion approaches of section III.B, those that the paper compares them with, and `cma`: one table of them.
 
-Every entry is a module with the same three methods: one called after stage 1 of both branches, one after stage 2, and
-one that makes a vector of what is left. The first two take and return audio (B, C, Ta) and video (B, C, Tv), and return
-a dict of attention tensors; what an entry does not override changes nothing.
+An entry makes the two branches that it wants, and it is a module with three methods: one is called after stage 1 of
+both branches, one after stage 2, and one pools what is left into a vector. The first two take and return audio
+(B, C, Ta) and video (B, C, Tv), and return a dict of attention tensors. The base class does nothing in them.
 
-Direction: `video_to_audio` carries video into the audio branch, so audio asks (query) and video is looked at (key).
+Direction: `video_to_audio` carries video into the audio branch: audio is the query, video is the key.
 """
 
 import torch
@@ -12,8 +12,8 @@ from torch import nn
 
 from avlib import InputError
 from avlib.attention import ConvolutionalMlp, Similarity, TransformerBlock, attention_vector
-from avlib.encoders import AUDIO_WIDTHS, VIDEO_WIDTHS
-from avlib.mult import HEADS, WIDTH, MultExchange, ResidualDense, last_steps
+from avlib.encoders import AUDIO_WIDTHS, VIDEO_WIDTHS, AudioBranch, NoBranch, VideoBranch
+from avlib.mult import HEADS, WIDTH, MultExchange, Projection, ResidualDense, last_steps
 
 Fused = tuple[torch.Tensor | None, torch.Tensor | None, dict[str, torch.Tensor]]
 
@@ -25,17 +25,42 @@ class Fusion(nn.Module):
     """No exchange between the branches, their means over time side by side: the base of the table's entries."""
 
     modalities = ("audio", "video")  # the branches that the model has
-    widths: tuple[int, ...] = ()  # attention widths, which the number of heads must divide
-    mutual = False  # True = each modality attends to the other
-    own_heads: int | None = None  # the number of heads where the design, not the user, says it
-    own_dense_head = False  # True = a dense head is part of the design
-    own_branches = (
-        False  # True = reads sound and frame descriptors themselves, not what Table I's branches make of them
-    )
-    width = sum(STAGE2)  # of what `pool` returns
+    widths: tuple[int, ...] = ()  # attention widths, which the number of heads must divide; none without attention
+    width = sum(STAGE2)  # of the vector that `pool` returns
 
     def __init__(self, heads: int = 1):
         super().__init__()
+
+    @classmethod
+    def audio_branch(cls, channels: int) -> nn.Module:
+        """The audio branch for audio (B, channels, Ta), with methods `stage1` and `stage2`."""
+        return AudioBranch(channels) if "audio" in cls.modalities else NoBranch()
+
+    @classmethod
+    def video_branch(cls, channels: int) -> nn.Module:
+        """The video branch for descriptors (B, Tv, channels), with methods `stage1` and `stage2`."""
+        return VideoBranch(channels) if "video" in cls.modalities else NoBranch()
+
+    @classmethod
+    def check_heads(cls, name: str, heads: int) -> int:
+        """The number of heads in each attention; it must divide every attention width.
+
+        name : of the entry, for the message. Raises InputError naming the numbers that fit.
+        """
+        if not cls.widths and heads != 1:
+            raise InputError(f"heads is {heads}, but fusion '{name}' has no attention: leave heads at 1")
+        if heads < 1 or any(width % heads for width in cls.widths):
+            fitting = [str(n) for n in range(1, 33) if not any(width % n for width in cls.widths)]
+            wide = " and ".join(map(str, sorted(set(cls.widths))))
+            raise InputError(
+                f"heads is {heads}, which does not divide the attention width of fusion '{name}' ({wide}): "
+                f"choose one of {', '.join(fitting)}"
+            )
+        return heads
+
+    @classmethod
+    def check_dense_head(cls, name: str) -> None:
+        """Raises InputError where a dense head cannot be added to the entry."""
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return audio, video, {}
@@ -49,21 +74,21 @@ class Fusion(nn.Module):
 
 
 class AudioOnly(Fusion):
-    """`audio`: the audio branch alone, the honest upper bound of condition A."""
+    """`audio`: the audio branch alone."""
 
     modalities = ("audio",)
     width = STAGE2[0]
 
 
 class VideoOnly(Fusion):
-    """`video`: the vision branch alone, the honest upper bound of condition V."""
+    """`video`: the video branch alone."""
 
     modalities = ("video",)
     width = STAGE2[1]
 
 
-def ask(block: TransformerBlock, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a block makes of query (B, C, Tq) and key (B, C, Tk): (B, C, Tq), and the attention (B, H, Tq, Tk)."""
+def attend(block: TransformerBlock, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output (B, C, Tq) of a block for query (B, C, Tq) and key (B, C, Tk), and its attention (B, H, Tq, Tk)."""
     steps, weights = block(query=query.transpose(1, 2), key=key.transpose(1, 2))
     return steps.transpose(1, 2), weights
 
@@ -77,16 +102,15 @@ class Exchange(nn.Module):
         self.audio_to_video = TransformerBlock(video_width, audio_width, video_width, heads)
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        into_audio, video_to_audio = ask(self.video_to_audio, query=audio, key=video)
-        into_video, audio_to_video = ask(self.audio_to_video, query=video, key=audio)
+        into_audio, video_to_audio = attend(self.video_to_audio, query=audio, key=video)
+        into_video, audio_to_video = attend(self.audio_to_video, query=video, key=audio)
         return into_audio, into_video, {"video_to_audio": video_to_audio, "audio_to_video": audio_to_video}
 
 
 class LateTransformer(Fusion):
-    """`lt`, section III.B.1: each branch's output is replaced by what it asks of the other."""
+    """`lt`, section III.B.1: each branch's output is replaced by its attention to the other branch."""
 
     widths = STAGE2
-    mutual = True
 
     def __init__(self, heads: int = 1):
         super().__init__()
@@ -97,10 +121,9 @@ class LateTransformer(Fusion):
 
 
 class IntermediateTransformer(Fusion):
-    """`it`, section III.B.2: after stage 1, what a branch asks of the other is added to it."""
+    """`it`, section III.B.2: after stage 1, each branch's attention to the other branch is added to it."""
 
     widths = STAGE1
-    mutual = True
 
     def __init__(self, heads: int = 1):
         super().__init__()
@@ -118,7 +141,6 @@ class IntermediateAttention(Fusion):
     """
 
     widths = STAGE1
-    mutual = True
 
     def __init__(self, heads: int = 1):
         super().__init__()
@@ -142,9 +164,9 @@ class IntermediateAttention(Fusion):
 class AudioIntoVideo(Fusion):
     """`tav`: on top of the branches audio is fused into video, as section IV takes reference 16.
 
-    One block whose MLP is convolutional. Video asks, audio is looked at, and only the answer is classified. It holds
-    values of audio alone, since the block has no residual around the attention: without audio nothing tells one clip
-    from another, and Table II has 13.33 % there: one emotion for all.
+    One block with a convolutional MLP. Video is the query, audio is the key, and only the block's output is classified.
+    The block has no residual around the attention, so its output holds values of audio alone. Without audio all clips
+    look the same, and Table II has 13.33 % there: one emotion for all.
     """
 
     widths = (STAGE2[1],)
@@ -156,12 +178,12 @@ class AudioIntoVideo(Fusion):
         self.audio_to_video = TransformerBlock(video_width, audio_width, video_width, heads, mlp=ConvolutionalMlp)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        into_video, weights = ask(self.audio_to_video, query=video, key=audio)
+        into_video, weights = attend(self.audio_to_video, query=video, key=audio)
         return None, into_video, {"audio_to_video": weights}
 
 
 class VideoIntoAudio(Fusion):
-    """`tva`: the other direction of `tav`; audio asks, video is looked at, and only the answer is classified."""
+    """`tva`: the other direction of `tav`; audio is the query, video is the key."""
 
     widths = (STAGE2[0],)
     width = STAGE2[0]
@@ -172,19 +194,17 @@ class VideoIntoAudio(Fusion):
         self.video_to_audio = TransformerBlock(audio_width, video_width, audio_width, heads, mlp=ConvolutionalMlp)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        into_audio, weights = ask(self.video_to_audio, query=audio, key=video)
+        into_audio, weights = attend(self.video_to_audio, query=audio, key=video)
         return into_audio, None, {"video_to_audio": weights}
 
 
 class LateTransformerWithMemory(Fusion):
     """`mlt`: late transformer, then a block of self-attention in each branch, as section IV takes reference 14.
 
-    MULT's structure from the paper's own blocks: first the other modality is asked, then each branch looks back at what
-    it was told.
+    MULT's structure from the paper's own blocks: first attention to the other branch, then each branch to itself.
     """
 
     widths = STAGE2
-    mutual = True
 
     def __init__(self, heads: int = 1):
         super().__init__()
@@ -195,30 +215,42 @@ class LateTransformerWithMemory(Fusion):
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         audio, video, attention = self.exchange(audio, video)
-        audio, attention["audio_to_audio"] = ask(self.audio_to_audio, query=audio, key=audio)
-        video, attention["video_to_video"] = ask(self.video_to_video, query=video, key=video)
+        audio, attention["audio_to_audio"] = attend(self.audio_to_audio, query=audio, key=audio)
+        video, attention["video_to_video"] = attend(self.video_to_video, query=video, key=video)
         return audio, video, attention
 
 
 class MultimodalTransformer(Fusion):
     """`mult`: reference 14 without language, with projections of its own in place of Table I's branches (Table III).
 
-    Its attention is the mean over its layers. Its heads, like its layers, are part of its design.
-
-    audio_channels : 10 MFCCs, or features      video_channels : length of a frame's descriptor
+    Its attention is the mean over its layers. Its 5 heads and its dense head are part of its design.
     """
 
     widths = (WIDTH,)
-    mutual = True
-    own_heads = HEADS
-    own_dense_head = True
-    own_branches = True
     width = 2 * WIDTH
 
-    def __init__(self, heads: int, audio_channels: int, video_channels: int):
+    def __init__(self, heads: int = HEADS):
         super().__init__()
-        self.exchange = MultExchange(audio_channels, video_channels)
+        self.exchange = MultExchange()
         self.dense = ResidualDense(self.width)
+
+    @classmethod
+    def audio_branch(cls, channels: int) -> nn.Module:
+        return Projection(channels)
+
+    @classmethod
+    def video_branch(cls, channels: int) -> nn.Module:
+        return Projection(channels, channels_last=True)
+
+    @classmethod
+    def check_heads(cls, name: str, heads: int) -> int:
+        if heads not in (1, HEADS):
+            raise InputError(f"heads is {heads}, but fusion '{name}' has {HEADS} heads by design: leave heads at 1")
+        return HEADS
+
+    @classmethod
+    def check_dense_head(cls, name: str) -> None:
+        raise InputError(f"dense_head is true, but fusion '{name}' has a dense head by design: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
@@ -230,15 +262,13 @@ class MultimodalTransformer(Fusion):
 class CrossModalAttention(Fusion):
     """`cma`: two cross-modal attention blocks and statistics pooling, after reference 15 (Krishna and Patil).
 
-    There, speech and text meet in one attention block in each direction, and the mean and standard deviation over time
-    of both are classified. Section II says no more and Tables II and III leave it out; sizes for text would not fit
-    video. Chosen here: the branches, widths and transformer block of the other systems, so that a comparison is about
-    the fusion, with the blocks after stage 2; the deviation over all steps (not one less), with a floor that keeps its
-    slope finite where the steps of a missing modality are all alike.
+    There, speech and text meet in one attention block in each direction. The mean and standard deviation over time of
+    both are classified. Section II says no more, and Tables II and III leave it out. Chosen here: the branches, widths
+    and transformer block of the other systems, so that a comparison is about the fusion; the blocks after stage 2. The
+    variance has a floor: without it the slope of the deviation is infinite where all steps of a modality are equal.
     """
 
     widths = STAGE2
-    mutual = True
     width = 2 * sum(STAGE2)
     smallest_variance = 1e-5
 
@@ -272,29 +302,11 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 def check_heads(fusion: str, heads: int) -> int:
-    """The number of heads that the fusion will have, where `heads` suits it; otherwise InputError, naming what does.
-
-    It must divide every attention width. MULT has the 5 heads that its authors gave it, as it has their 5 layers and 30
-    channels; 1, the default of everything else, leaves them as they are.
-    """
-    widths, own = FUSIONS[fusion].widths, FUSIONS[fusion].own_heads
-    if own is not None and heads not in (1, own):
-        raise InputError(f"heads is {heads}, but fusion '{fusion}' has {own} heads by design: leave heads at 1")
-    if own is not None:
-        return own
-    if not widths and heads != 1:
-        raise InputError(f"heads is {heads}, but fusion '{fusion}' has no attention: leave heads at 1")
-    if heads < 1 or any(width % heads for width in widths):
-        fitting = [str(n) for n in range(1, 33) if not any(width % n for width in widths)]
-        wide = " and ".join(map(str, sorted(set(widths))))
-        raise InputError(
-            f"heads is {heads}, which does not divide the attention width of fusion '{fusion}' ({wide}): "
-            f"choose one of {', '.join(fitting)}"
-        )
-    return heads
+    """The number of heads that the fusion will have; InputError where `heads` does not fit it."""
+    return FUSIONS[fusion].check_heads(fusion, heads)
 
 
 def check_dense_head(fusion: str, dense_head: bool) -> None:
-    """Nothing, where the fusion can be given a dense head, or is given none; otherwise InputError."""
-    if dense_head and FUSIONS[fusion].own_dense_head:
-        raise InputError(f"dense_head is true, but fusion '{fusion}' has a dense head by design: leave it at false")
+    """Raises InputError where `dense_head` is True and the fusion cannot be given one."""
+    if dense_head:
+        FUSIONS[fusion].check_dense_head(fusion)

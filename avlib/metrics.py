@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_abs
 
 from avlib.task import LARGEST_SENTIMENT
 
-MISSING = ("AV", "A", "V")
+AVERAGED = ("AV", "A", "V")  # the conditions whose mean is M
 
 
 def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -44,9 +44,9 @@ def metrics(predictions: pd.DataFrame) -> dict:
         for condition, rows in predictions.groupby("condition", sort=False)
     }
     mean = {}
-    if set(MISSING) <= set(measured):
+    if set(AVERAGED) <= set(measured):
         keys = [key for key in measured["AV"] if key != "clips"]
-        mean = {key: float(np.mean([measured[name][key] for name in MISSING])) for key in keys}
+        mean = {key: float(np.mean([measured[name][key] for name in AVERAGED])) for key in keys}
     return {"conditions": measured, "M": mean}
 
 

@@ -33,11 +33,11 @@ def positions(steps: torch.Tensor) -> torch.Tensor:
 def embed(steps: torch.Tensor) -> torch.Tensor:
     """The steps (B, T, C) times √C plus their positions.
 
-    A step whose first channel is exactly 0 gets no position: MULT takes it for padding, and so every step of a missing
+    A step whose first channel is exactly 0 gets no position: MULT takes it for padding. So does every step of a missing
     modality.
     """
-    there = steps[..., :1] != 0  # (B, T, 1)   True = no padding
-    return steps * math.sqrt(steps.shape[-1]) + positions(steps) * there
+    present = steps[..., :1] != 0  # (B, T, 1)   True = no padding
+    return steps * math.sqrt(steps.shape[-1]) + positions(steps) * present
 
 
 def future_mask(queries: int, keys: int, device: torch.device) -> torch.Tensor:
@@ -64,16 +64,16 @@ class Layer(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        asked, seen = self.norm_attention(query), self.norm_attention(key)
+        queries, keys = self.norm_attention(query), self.norm_attention(key)
         mask = future_mask(query.shape[1], key.shape[1], query.device)
-        mixed, weights = self.attention(asked, seen, seen, attn_mask=mask, average_attn_weights=False)
+        mixed, weights = self.attention(queries, keys, keys, attn_mask=mask, average_attn_weights=False)
         steps = query + self.dropout(mixed)
         hidden = self.hidden_dropout(F.relu(self.hidden(self.norm_mlp(steps))))
         return steps + self.dropout(self.output(hidden)), weights
 
 
 class Transformer(nn.Module):
-    """Five layers that ask the same key, or themselves: query (B, Tq, 30), key (B, Tk, 30) to (B, Tq, 30).
+    """Five layers that attend to the same key, or to themselves: query (B, Tq, 30), key (B, Tk, 30) to (B, Tq, 30).
 
     Also returns the attention weights (B, 5, Tq, Tk), mean over the layers; their rows sum to 1 in eval mode, whereas
     in training they are what dropout has left of them.
@@ -94,24 +94,37 @@ class Transformer(nn.Module):
         return self.norm(steps), total / LAYERS
 
 
-class MultExchange(nn.Module):
-    """Both branches projected to 30 channels, then what each asks of the other, then of itself (its memory).
+class Projection(nn.Module):
+    """A branch of MULT: features projected to 30 channels, (B, channels, T) to (B, 30, T), and nothing after that.
 
-    audio : (B, audio_width, Ta)      video : (B, video_width, Tv)      returns (B, 30, Ta), (B, 30, Tv), attention
+    channels_last : True where features come as (B, T, channels), as frame descriptors do
     """
 
-    def __init__(self, audio_width: int, video_width: int):
+    def __init__(self, channels: int, channels_last: bool = False):
         super().__init__()
-        self.project_audio = nn.Conv1d(audio_width, WIDTH, 1, bias=False)
-        self.project_video = nn.Conv1d(video_width, WIDTH, 1, bias=False)
+        self.channels_last = channels_last
+        self.project = nn.Conv1d(channels, WIDTH, 1, bias=False)
+
+    def stage1(self, features: torch.Tensor) -> torch.Tensor:
+        return self.project(features.transpose(1, 2) if self.channels_last else features)
+
+    def stage2(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+class MultExchange(nn.Module):
+    """Attention of each branch to the other one, then to itself (its memory), on projected features.
+
+    audio : (B, 30, Ta)      video : (B, 30, Tv)      returns (B, 30, Ta), (B, 30, Tv), attention
+    """
+
+    def __init__(self):
+        super().__init__()
         self.video_to_audio, self.audio_to_video = Transformer(), Transformer()
         self.audio_to_audio, self.video_to_video = Transformer(MEMORY_DROPOUT), Transformer(MEMORY_DROPOUT)
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor):
-        audio, video = (
-            self.project_audio(audio).transpose(1, 2),
-            self.project_video(video).transpose(1, 2),
-        )  # (B, T, 30)
+        audio, video = audio.transpose(1, 2), video.transpose(1, 2)  # (B, T, 30)
         attention = {}
         into_audio, attention["video_to_audio"] = self.video_to_audio(audio, video)
         into_video, attention["audio_to_video"] = self.audio_to_video(video, audio)
@@ -145,10 +158,11 @@ class Mult(nn.Module):
 
     def __init__(self, audio_width: int = 74, video_width: int = 35, outputs: int = 1):
         super().__init__()
-        self.exchange = MultExchange(audio_width, video_width)
+        self.audio, self.video = Projection(audio_width, True), Projection(video_width, True)
+        self.exchange = MultExchange()
         self.dense = ResidualDense(2 * WIDTH)
         self.classifier = nn.Linear(2 * WIDTH, outputs)
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Output:
-        audio, video, attention = self.exchange(audio.transpose(1, 2), video.transpose(1, 2))
+        audio, video, attention = self.exchange(self.audio.stage1(audio), self.video.stage1(video))
         return Output(self.classifier(self.dense(last_steps(audio, video))), attention)

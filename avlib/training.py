@@ -6,7 +6,8 @@ had, bit for bit on a CPU.
 
 import logging
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +18,13 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
 from avlib import InputError
-from avlib.batches import Batch, Clips, colours_last
-from avlib.dropout import distinct_views
+from avlib.batches import Batch, Clips
+from avlib.dropout import Modalities, variants
 from avlib.files import atomic_write
-from avlib.model import precision
+from avlib.model import AudiovisualNet, precision
+from avlib.speed import sharing
 from avlib.speed.frozen import freeze
-from avlib.speed.memory import memory_kept
-from avlib.speed.sharing import Distinct
+from avlib.speed.memory import channels_last, memory_kept
 from avlib.task import Task
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-3
@@ -33,21 +34,21 @@ STEPS = (40, 55, 65, 70)  # epochs at which it falls in the authors' code, count
 MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
 LARGEST_GRADIENT = {"mult": 0.8}  # protocol -> norm that gradients are cut to, where it has one
 LARGEST_ROTATION = 10  # degrees, to either side
+TELL_EVERY = 0.25  # seconds between two calls of `progress`
 
 LINE = (
     "epoch %(epoch)3d of %(epochs)d   loss %(train_loss).3f   training %(train_accuracy)5.1f %%"
     "   validation %(validation_accuracy)5.1f %%"
 )
+Progress = Callable[[int, int, float], None]  # batches done, batches of the epoch, mean loss so far
 log = logging.getLogger(__name__)
 
 
 def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each clip flipped left to right with a probability of one half, and turned by up to 10 degrees, all frames alike.
 
-    video : (B, Tv, 3, S, S); what turns in from outside is black. Features (B, Tv, C) are left as they are.
+    video : (B, Tv, 3, S, S); corners that turn in from outside are black
     """
-    if video.ndim < 5:
-        return video
     B = len(video)
     flip = 1 - 2 * torch.randint(2, (B,), generator=generator, device=video.device)  # 1 or -1
     uniform = 2 * torch.rand(B, generator=generator, device=video.device) - 1
@@ -73,16 +74,17 @@ def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
     return sgd, ReduceLROnPlateau(sgd, patience=PATIENCE)
 
 
-def with_something(
-    audio: torch.Tensor, video: Distinct, labels: torch.Tensor
-) -> tuple[torch.Tensor, Distinct, torch.Tensor]:
-    """The views in which at least one modality is present; a clip that has one, and loses it, teaches nothing."""
-    kept = audio.flatten(1).any(dim=1) | video.shown()  # True = view kept
-    return audio[kept], video.where(kept), labels[kept]
+def informative(variants: list[Modalities]) -> torch.Tensor:
+    """The rows of the variants side by side (V B,) in which a modality is present: True = something can be learnt.
+
+    A clip that has one modality in the data, and loses it to dropout, teaches nothing.
+    """
+    present = [[tensor.flatten(1).any(dim=1) for tensor in pair if tensor is not None] for pair in variants]
+    return torch.cat([torch.stack(modalities).any(dim=0) for modalities in present])
 
 
-class Tally:
-    """Mean loss, and accuracy in percent of those answers that can be right or wrong, over the batches of an epoch."""
+class EpochMetrics:
+    """Mean loss over the batches of an epoch, and accuracy in percent of the answers that can be right or wrong."""
 
     def __init__(self):
         self.loss, self.seen, self.right, self.counted = 0.0, 0, 0, 0
@@ -93,14 +95,18 @@ class Tally:
         self.loss = self.loss + loss.detach() * len(labels)
         self.seen, self.right, self.counted = self.seen + len(labels), self.right + right, self.counted + counted
 
-    def row(self, part: str) -> dict[str, float]:
+    @property
+    def mean_loss(self) -> float:
+        return float(self.loss) / self.seen
+
+    def row(self, split: str) -> dict[str, float]:
         """The two numbers by the names that they have in the history."""
         accuracy = 100 * float(self.right) / max(1, int(self.counted))
-        return {f"{part}_loss": float(self.loss) / self.seen, f"{part}_accuracy": accuracy}
+        return {f"{split}_loss": self.mean_loss, f"{split}_accuracy": accuracy}
 
 
 def train_step(
-    net: nn.Module,
+    net: AudiovisualNet,
     batch: Batch,
     optimizer: optim.Optimizer,
     *,
@@ -109,16 +115,21 @@ def train_step(
     generator: torch.Generator,
     complete: bool = True,
     largest_gradient: float | None = None,
+    shared: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One step on all views of a batch of clips; the loss, and logits (V, outputs) and labels (V,) of the views.
+    """One step on all variants of a batch of clips: the loss, their logits (V, outputs) and labels (V,).
 
     dropout, generator : as in `modality_dropout`      complete : whether both modalities of every clip are read
+    shared : True computes what variants have in common once, see `avlib.speed.sharing`
     """
-    audio, video, labels = distinct_views(dropout, *batch, generator)
+    audio, video, labels = batch
+    pairs = variants(dropout, audio, video, generator)
+    labels, kept = labels.repeat(len(pairs)), None
     if not complete:
-        audio, video, labels = with_something(audio, video, labels)
+        kept = informative(pairs)
+        labels = labels[kept]
     with precision(labels.device):
-        logits = net(audio, video).logits.float()
+        logits = (sharing.forward if shared else sharing.plain_forward)(net, pairs, kept).logits.float()
     loss = task.loss(logits, labels)
     optimizer.zero_grad()
     loss.backward()
@@ -130,7 +141,7 @@ def train_step(
 
 @memory_kept()
 def train_epoch(
-    net: nn.Module,
+    net: AudiovisualNet,
     clips: Clips,
     optimizer: optim.Optimizer,
     *,
@@ -138,30 +149,36 @@ def train_epoch(
     batch_size: int,
     generators: dict,
     largest_gradient: float | None = None,
+    shared: bool = True,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Mean loss and accuracy in percent over one shuffled epoch, all views of all clips counted alike."""
+    """Mean loss and accuracy in percent over one shuffled epoch, all variants of all clips counted alike."""
     net.train()
-    settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient}
-    both = set(clips.modalities) == {"audio", "video"}
-    settings["complete"] = both and bool(clips.table.has_audio.all() and clips.table.has_video.all())
-    tally = Tally()
-    order = torch.randperm(len(clips), generator=generators["order"])
-    for audio, video, labels in clips.batches(batch_size, order):
-        batch = audio, colours_last(augment(video, generators["device"])), labels
-        tally.add(clips.task, *train_step(net, batch, optimizer, generator=generators["device"], **settings))
-    return tally.row("train")
+    settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
+    settings |= {"complete": clips.complete, "generator": generators["device"]}
+    metrics, told = EpochMetrics(), time.monotonic()
+    chunks = clips.chunks(batch_size, torch.randperm(len(clips), generator=generators["order"]))
+    for number, chosen in enumerate(chunks, 1):
+        audio, video, labels = clips[chosen]
+        if clips.has_frames:
+            video = channels_last(augment(video, generators["device"]))
+        metrics.add(clips.task, *train_step(net, (audio, video, labels), optimizer, **settings))
+        if progress and (time.monotonic() - told > TELL_EVERY or number == len(chunks)):
+            told = time.monotonic()
+            progress(number, len(chunks), metrics.mean_loss)  # the loss waits for the device
+    return metrics.row("train")
 
 
 @torch.inference_mode()
-def validate(net: nn.Module, clips: Clips, batch_size: int) -> dict[str, float]:
+def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy in percent on clips as they are."""
     net.eval()
-    tally = Tally()
+    metrics = EpochMetrics()
     for audio, video, labels in clips.batches(batch_size):
         with precision(clips.device):
-            logits = net(audio, colours_last(video)).logits.float()
-        tally.add(clips.task, clips.task.loss(logits, labels), logits, labels)
-    return tally.row("validation")
+            logits = net(audio, channels_last(video) if clips.has_frames else video).logits.float()
+        metrics.add(clips.task, clips.task.loss(logits, labels), logits, labels)
+    return metrics.row("validation")
 
 
 class Checkpoint:
@@ -215,12 +232,14 @@ def fit(
     seed: int,
     protocol: str = "paper",
     train_vision: bool = True,
+    progress: Progress | None = None,
 ) -> Iterator[dict[str, float]]:
     """One row of the history after every epoch, those of an interrupted run in `folder` first.
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
-    train_vision : False leaves what looks at frames as it is; frames are then described once, see `avlib.speed.frozen`
+    train_vision : False freezes the frame network; frames are then described once, see `avlib.speed.frozen`
+    progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
     Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors. Raises InputError where
     the loss is no longer finite.
     """
@@ -237,9 +256,10 @@ def fit(
     if not train_vision:
         trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
+    settings["shared"] = _can_share(trained, train)
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= train_epoch(trained, train, optimizer, generators=generators, **settings)
+        row |= train_epoch(trained, train, optimizer, generators=generators, progress=progress, **settings)
         row |= validate(trained, validation, batch_size)
         if not math.isfinite(row["train_loss"] + row["validation_loss"]):
             raise InputError(f"the loss is not finite in epoch {epoch}: give a learning_rate below {learning_rate:g}")
@@ -249,3 +269,12 @@ def fit(
         checkpoint.save(row)
         log.info(LINE, row | {"epochs": epochs})
         yield row
+
+
+def _can_share(net: AudiovisualNet, clips: Clips) -> bool:
+    """Whether training may compute what the variants of a batch have in common once; logs why not."""
+    audio, video, _ = clips[torch.tensor([0])]
+    shared = sharing.can_share(net, audio, video)
+    if not shared:
+        log.info("this network draws at random or looks across frames: every variant is computed in full")
+    return shared

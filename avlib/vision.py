@@ -1,4 +1,4 @@
-"""What looks at a single frame: the paper's EfficientFace, or any convolutional network that timm knows by name."""
+"""The frame network: the paper's EfficientFace, or any convolutional network that timm knows by name."""
 
 import logging
 from difflib import get_close_matches
@@ -13,14 +13,14 @@ PREFIX = "timm:"  # before the name of one of timm's networks
 log = logging.getLogger(__name__)
 
 
-class TimmFront(nn.Module):
+class TimmNetwork(nn.Module):
     """Frame descriptors (N, features) of face images (N, 3, S, S) in [0, 1], by a network of timm.
 
     name : as timm knows it, such as mobilenetv4_conv_small. The images are normalised as its own training had it.
     """
 
     def __init__(self, name: str):
-        import timm  # takes seconds, which the paper's own front need not wait for
+        import timm  # takes seconds; EfficientFace does not need it
 
         super().__init__()
         self.name = name
@@ -47,23 +47,23 @@ class TimmFront(nn.Module):
         return f"{self.name}: timm's weights {fetched.pretrained_cfg['hf_hub_id'] or fetched.pretrained_cfg['url']}"
 
 
-def make_front(vision: str, image_size: int) -> tuple[nn.Module, int]:
+def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
     """The network for single frames, fresh, and the length of its descriptors.
 
     vision : efficientface, or timm:NAME      image_size : side of the images in pixels
-    Raises InputError where there is no such network, or where it cannot look at images of that size.
+    Raises InputError where there is no such network, or where it takes no images of that size.
     """
     check_vision(vision)
     if vision == "efficientface":
         check_image_size(image_size)
         return EfficientFace(), FEATURES
-    front = TimmFront(vision.removeprefix(PREFIX))
+    network = TimmNetwork(vision.removeprefix(PREFIX))
     try:
         with torch.inference_mode():
-            described = front.eval()(torch.zeros(1, 3, image_size, image_size))
+            described = network.eval()(torch.zeros(1, 3, image_size, image_size))
     except Exception as error:  # each network fails in its own way at a size that it was not made for
-        raise InputError(f"{vision} cannot look at images of {image_size} pixels: {error}") from None
-    return front.train(), described.shape[1]
+        raise InputError(f"{vision} takes no images of {image_size} pixels: {error}") from None
+    return network.train(), described.shape[1]
 
 
 def check_vision(vision: str) -> None:
@@ -88,6 +88,6 @@ def check_vision(vision: str) -> None:
 
 
 def check_image_size(image_size: int) -> None:
-    """Nothing, where EfficientFace can look at images of that size; otherwise InputError."""
+    """Nothing, where EfficientFace takes images of that size; otherwise InputError."""
     if image_size < 2 * STRIDE or image_size % STRIDE:
         raise InputError(f"image_size is {image_size}; choose a multiple of {STRIDE} from {2 * STRIDE}, as 64 or 224")

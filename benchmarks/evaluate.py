@@ -6,6 +6,7 @@ Both nets have the same weights, and both must come to the same accuracies.
 import torch
 
 from avlib import authors_state_dict, build_model
+from avlib.conditions import paper_conditions
 from avlib.evaluation import predict
 from avlib.metrics import metrics
 from benchmarks.peer import Peer, theirs
@@ -23,8 +24,9 @@ def measure(options) -> dict:
     clips = all_clips(synthetic_store(options.clips or 32, options.frames, size), device)
     net = build_model(FUSION, 1, CLASSES, size).to(device, memory_format=torch.channels_last)
     tables, accuracies = [], {}
-    how = {"dropout": "softhard", "fold": 0, "seed": 0, "batch_size": options.batch, "asked": KEPT}
-    runs = {"avlib": lambda: tables.append(predict(net, clips, **how))}
+    conditions = [condition for condition in paper_conditions("softhard") if condition.name in KEPT]
+    how = {"fold": 0, "seed": 0, "batch_size": options.batch}
+    runs = {"avlib": lambda: tables.append(predict(net, clips, conditions, **how))}
     if options.peer:
         peer = Peer(options.peer)
         original = peer.network(FUSION, CLASSES, options.frames, size, device)

@@ -108,7 +108,9 @@ def test_the_face_network_is_taken_over_whatever_its_last_layer(classes, new_for
     before = {name: value.clone() for name, value in net.state_dict().items()}
     load_efficientface(net, path)
     for name, value in net.state_dict().items():
-        assert torch.equal(value, source.state_dict()[name] if "front" in name else before[name]), name
+        assert torch.equal(value, source.state_dict()[name] if name.startswith("frame_network.") else before[name]), (
+            name
+        )
 
 
 def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_path, monkeypatch):
@@ -121,7 +123,7 @@ def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_p
     source, net, path = shuffled(build_model("ia")), build_model("video"), tmp_path / "checkpoint.pth.tar"
     torch.save({"state_dict": face_weights(source, 8), "recorder": RecorderMeter()}, path)
     load_efficientface(net, path)
-    assert torch.equal(net.video.front.last[0].weight, source.video.front.last[0].weight)
+    assert torch.equal(net.frame_network.last[0].weight, source.frame_network.last[0].weight)
 
 
 def test_a_net_without_faces_takes_no_face_network(tmp_path):

@@ -5,8 +5,9 @@ import torch
 
 from avlib import build_model, drop_modality
 from avlib.batches import Clips
+from avlib.conditions import Missing, paper_conditions
 from avlib.data.ravdess.trials import EMOTIONS
-from avlib.evaluation import attention, conditions, predict
+from avlib.evaluation import attention, predict
 from avlib.metrics import confusion, metrics, per_emotion
 from avlib.task import Classification
 
@@ -63,8 +64,10 @@ def test_per_emotion_accuracy_is_the_recall_of_each_emotion(predictions):
 
 
 def test_a_model_trained_with_noise_is_tested_with_noise_and_any_other_with_zeros():
-    assert conditions("softhard")["A"] == ("video", "zeros") and conditions("softhard")["A noise"] == ("video", "noise")
-    assert conditions("noise")["A"] == ("video", "noise") and conditions("noise")["V zeros"] == ("audio", "zeros")
+    softhard, noise = paper_conditions("softhard"), paper_conditions("noise")
+    assert [condition.name for condition in softhard] == ["AV", "A", "V", "A noise", "V noise"]
+    assert softhard[1] == Missing("A", "video", "zeros") and softhard[3] == Missing("A noise", "video", "noise")
+    assert noise[1] == Missing("A", "video", "noise") and noise[4] == Missing("V zeros", "audio", "zeros")
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def clips(tiny_store):
 
 def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips):
     net = build_model("ia", image_size=64).eval()
-    rows = predict(net, clips, dropout="none", fold=0, seed=1, batch_size=4)
+    rows = predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=4)
     audio, video, _ = clips[torch.arange(10)]
     for condition, inputs in {"AV": (audio, video), "A": (audio, video * 0), "V": (audio * 0, video)}.items():
         expected = net(*inputs).logits.softmax(dim=1).detach().numpy()
@@ -86,12 +89,14 @@ def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips)
 def test_conditions_answered_together_are_those_answered_one_by_one(fusion, clips):
     torch.manual_seed(0)
     net = build_model(fusion, image_size=64).eval()
-    rows = predict(net, clips, dropout="softhard", fold=0, seed=7, batch_size=4)
+    rows = predict(net, clips, paper_conditions("softhard"), fold=0, seed=7, batch_size=4)
     for condition in rows.condition.unique():
-        missing, fill = conditions("softhard")[condition]
+        meant = next(one for one in paper_conditions("softhard") if one.name == condition)
         generator, expected = torch.Generator().manual_seed(7), []
         for audio, video, _ in clips.batches(4):
-            inputs = drop_modality(audio, video, missing, fill, generator) if missing else (audio, video)
+            inputs = audio, video
+            if condition != "AV":
+                inputs = drop_modality(audio, video, meant.missing, meant.fill, generator)
             expected.append(net(*inputs).logits.softmax(dim=1).detach())
         ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
         np.testing.assert_allclose(ours, torch.cat(expected).numpy(), atol=1e-6)
@@ -100,29 +105,29 @@ def test_conditions_answered_together_are_those_answered_one_by_one(fusion, clip
 def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
     net = build_model("ia", image_size=64)
     described = []
-    net.video.front.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
-    predict(net, clips, dropout="none", fold=0, seed=1, batch_size=5)
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=5)
     frames, noisy = 10 * 3, 10 * 3
     assert sum(described) == frames + noisy + 1
 
 
 def test_noise_is_drawn_from_the_seed(clips):
     net = build_model("ia", image_size=64).eval()
-    one, again, other = (predict(net, clips, dropout="noise", fold=0, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (predict(net, clips, paper_conditions("noise"), fold=0, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
 
 
 def test_a_clip_without_video_counts_where_sound_is_asked_for_and_not_where_a_picture_is(clips):
     clips.table = clips.table.assign(has_video=[True] * 3 + [False] * 7)
-    rows = predict(build_model("ia", image_size=64), clips, dropout="none", fold=2, seed=1)
+    rows = predict(build_model("ia", image_size=64), clips, paper_conditions("none"), fold=2, seed=1)
     assert rows.condition.value_counts().to_dict() == {"AV": 10, "A": 10, "A noise": 10, "V": 3, "V noise": 3}
     assert set(rows.fold) == {2}
 
 
 @pytest.mark.parametrize("fusion, left_out", [("audio", "V"), ("video", "A")])
 def test_one_branch_alone_is_not_asked_about_the_other_modality(fusion, left_out, clips):
-    asked = set(predict(build_model(fusion, image_size=64), clips, dropout="none", fold=0, seed=1).condition)
+    asked = set(predict(build_model(fusion, image_size=64), clips, paper_conditions("none"), fold=0, seed=1).condition)
     assert {"AV", "A", "V"} - asked == {left_out}
 
 
@@ -138,8 +143,8 @@ def test_attention_is_collected_for_all_clips_in_order(clips):
 
 def test_some_conditions_alone_are_predicted_as_among_all(clips):
     net = build_model("ia", image_size=64).eval()
-    how = {"dropout": "softhard", "fold": 0, "seed": 3}
-    every, some = predict(net, clips, **how), predict(net, clips, **how, asked=["A", "V"])
+    asked, how = paper_conditions("softhard"), {"fold": 0, "seed": 3}
+    every, some = predict(net, clips, asked, **how), predict(net, clips, asked[1:3], **how)
     assert list(dict.fromkeys(some.condition)) == ["A", "V"]
     expected = every[every.condition.isin(["A", "V"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(some, expected)

@@ -32,7 +32,7 @@ def run(folder, clips, net, epochs=2, dropout="softhard"):
     return list(fit(net, *clips, folder, **settings, train_vision=False))
 
 
-def test_the_net_behind_its_front_says_what_the_whole_net_does(clips):
+def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clips):
     net = network()
     seen, (train, _) = freeze(net, *clips)
     chosen = torch.tensor([5, 17, 2])
@@ -59,12 +59,12 @@ def test_black_frames_have_descriptors_of_zeros(clips):
     assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
 
 
-def test_the_front_stays_as_it_is_and_all_the_rest_learns(tmp_path, clips):
+def test_the_frame_network_stays_frozen_and_all_the_rest_learns(tmp_path, clips):
     net = network()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     run(tmp_path / "run", clips, net)
     for name, value in net.state_dict().items():
-        assert torch.equal(value, before[name]) == name.startswith("video.front."), name
+        assert torch.equal(value, before[name]) == name.startswith("frame_network."), name
 
 
 def test_a_frozen_run_can_be_gone_on_with_bit_for_bit(tmp_path, clips):
@@ -73,7 +73,7 @@ def test_a_frozen_run_can_be_gone_on_with_bit_for_bit(tmp_path, clips):
     assert run(tmp_path / "broken", clips, network(), epochs=3) == whole
 
 
-def test_descriptors_are_kept_and_made_anew_for_another_front(tmp_path, clips):
+def test_descriptors_are_kept_and_made_anew_for_another_frame_network(tmp_path, clips):
     net = network()
     freeze(net, *clips)
     path = descriptor_file(clips[0], net)
@@ -87,12 +87,12 @@ def test_descriptors_are_kept_and_made_anew_for_another_front(tmp_path, clips):
 def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
     net, looked_at = network(), []
     freeze(net, *clips)
-    net.video.front.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
     run(tmp_path / "run", clips, net, epochs=2)
     assert looked_at == [1]  # the black one
 
 
 @pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
-def test_a_network_that_looks_at_no_frames_has_no_front_to_freeze(net, clips):
-    with pytest.raises(InputError, match="train_vision is false, but this network looks at no frames"):
+def test_a_network_without_a_frame_network_has_nothing_to_freeze(net, clips):
+    with pytest.raises(InputError, match="train_vision is false, but this network has no frame network"):
         freeze(build_model(**net), *clips)

@@ -8,7 +8,7 @@ import torch
 import avlib
 from avlib import FUSIONS, InputError, build_model
 from avlib.attention import Similarity
-from avlib.efficientface import EfficientFace, Interleave
+from avlib.efficientface import EfficientFace, interleave
 from avlib.encoders import audio_seconds
 from avlib.fusion import check_heads
 from avlib.mult import Mult, ResidualDense, future_mask
@@ -82,7 +82,9 @@ def test_mult_has_the_parameters_of_four_transformers_of_five_layers():
     layer = 4 * (30 * 30 + 30) + 30 * 120 + 120 + 120 * 30 + 30 + 2 * 2 * 30
     dense = 2 * (60 * 60 + 60)
     assert count(Mult(74, 35, 1)) == 30 * (74 + 35) + 4 * (5 * layer + 2 * 30) + dense + 60 + 1
-    assert count(build_model("mult").fusion) == 30 * (10 + 1024) + 4 * (5 * layer + 2 * 30) + dense
+    net = build_model("mult")
+    assert count(net.audio) + count(net.video) == 30 * (10 + 1024)
+    assert count(net.fusion) == 4 * (5 * layer + 2 * 30) + dense
 
 
 @pytest.mark.parametrize("fusion, pooled", [("ia", 256), ("it", 256), ("cma", 512), ("tav", 128), ("audio", 128)])
@@ -93,11 +95,11 @@ def test_a_dense_head_adds_two_layers_of_the_pooled_width(fusion, pooled):
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_system_returns_logits_and_named_attention(fusion, heads):
-    if heads > 1 and (not FUSIONS[fusion].widths or FUSIONS[fusion].own_heads):
+    if heads > 1 and (not FUSIONS[fusion].widths or fusion == "mult"):
         pytest.skip(f"{fusion} has no attention that could be split into {heads} heads")
     B, Tv = 2, 3
     output = build_model(fusion, heads, classes=7, image_size=64)(torch.randn(B, 10, 156), torch.rand(B, Tv, 3, 64, 64))
-    Ta, H = {"it": 150, "ia": 150, "mult": 156}.get(fusion, 144), FUSIONS[fusion].own_heads or heads
+    Ta, H = {"it": 150, "ia": 150, "mult": 156}.get(fusion, 144), check_heads(fusion, heads)
     steps = {"audio": Ta, "video": Tv}
     across, within = ("video_to_audio", "audio_to_video"), ("audio_to_audio", "video_to_video")
     directions = {
@@ -117,7 +119,7 @@ def test_every_system_returns_logits_and_named_attention(fusion, heads):
 
 @pytest.mark.parametrize("fusion", EXCHANGING)
 def test_attention_over_the_keys_sums_to_one(fusion):
-    net = build_model(fusion, FUSIONS[fusion].own_heads or 4, image_size=64).eval()
+    net = build_model(fusion, check_heads(fusion, 1 if fusion == "mult" else 4), image_size=64).eval()
     maps = {
         name: weights
         for name, weights in net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).attention.items()
@@ -138,7 +140,7 @@ def test_the_widths_of_a_fusion_are_those_of_all_its_attentions(fusion):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_heads_are_accepted_where_they_divide_every_attention_width(fusion):
-    own, widths = FUSIONS[fusion].own_heads, FUSIONS[fusion].widths
+    own, widths = 5 if fusion == "mult" else None, FUSIONS[fusion].widths
     for heads in range(1, 9):
         fits = heads in (1, own) if own else heads == 1 if not widths else all(width % heads == 0 for width in widths)
         if fits:
@@ -231,21 +233,10 @@ def test_each_quarter_of_the_face_has_filters_of_its_own():
 def test_channels_are_shuffled_as_torch_does_it():
     first, second = torch.randn(2, 3, 5, 7, requires_grad=True), torch.randn(2, 3, 5, 7, requires_grad=True)
     shuffled = torch.nn.functional.channel_shuffle(torch.cat([first, second], dim=1), 2)
-    assert torch.equal(Interleave.apply(first, second), shuffled)
+    assert torch.equal(interleave(first, second), shuffled)
     pull = torch.randn_like(shuffled)
-    ours, theirs = (
-        torch.autograd.grad(maps, (first, second), pull) for maps in (Interleave.apply(first, second), shuffled)
-    )
+    ours, theirs = (torch.autograd.grad(maps, (first, second), pull) for maps in (interleave(first, second), shuffled))
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
-
-
-def test_interleaved_maps_and_their_gradients_have_the_colours_last():
-    first, second = (torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last) for _ in range(2))
-    seen = []
-    first.requires_grad_().register_hook(seen.append)
-    maps = Interleave.apply(first, second)
-    maps.square().sum().backward()
-    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (maps, *seen)) and seen
 
 
 @pytest.mark.parametrize("step", [0, 17, 149])

@@ -109,8 +109,8 @@ def efficientface(tmp_path_factory):
     path = tmp_path_factory.mktemp("efficientface") / "checkpoint.pth.tar"
     torch.save({"state_dict": {f"module.{name}": value for name, value in theirs.items()}}, path)
     load_efficientface(net, path)
-    keep_the_statistics_of_the_next_batch(net.video)
-    return net.video.front, lambda features: features @ theirs["fc.weight"].T + theirs["fc.bias"]
+    keep_the_statistics_of_the_next_batch(net.frame_network)
+    return net.frame_network, lambda features: features @ theirs["fc.weight"].T + theirs["fc.bias"]
 
 
 def test_features_and_logits_of_efficientface_agree_with_its_own_code(efficientface):
@@ -172,4 +172,4 @@ def test_a_checkpoint_of_efficientface_describes_real_faces_as_it_did_there(shar
     load_efficientface(net, shared / "parity/real/EfficientFace_Trained_on_AffectNet7.pth.tar")
     frames = torch.as_tensor(theirs["frames_rgb_uint8"]).movedim(-1, 1) / 255
     with torch.inference_mode():
-        close(net.video.front(frames), theirs["features"])
+        close(net.frame_network(frames), theirs["features"])

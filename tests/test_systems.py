@@ -108,5 +108,5 @@ def test_other_audio_features_and_another_vision_network_run(small_toy, tmp_path
         folder = run_smoke(small_toy, tmp_path, ("train", "evaluate"), **given)  # the store is made on the way
     assert folder.parent.name == "ia1-logmel-mobilenetv4_conv_small-frozen-none"
     network = json.loads((folder / "run.json").read_text())["network"]
-    assert network["audio_channels"] == 64 and load_run(folder).video.front.name == "mobilenetv4_conv_small"
+    assert network["audio_channels"] == 64 and load_run(folder).frame_network.name == "mobilenetv4_conv_small"
     assert json.loads((folder / "metrics.json").read_text())["conditions"]["AV"]["clips"] == 32

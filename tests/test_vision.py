@@ -7,7 +7,7 @@ import torch
 from avlib import FUSIONS, InputError, build_model
 from avlib.encoders import long_enough
 from avlib.mult import Mult
-from avlib.vision import TimmFront
+from avlib.vision import TimmNetwork
 from avlib.weights.authors import load_pretrained
 
 SMALL = "timm:mobilenetv4_conv_small"
@@ -15,12 +15,12 @@ SMALL = "timm:mobilenetv4_conv_small"
 
 def test_a_network_of_timm_describes_frames_as_it_does_alone():
     torch.manual_seed(0)
-    front = TimmFront("mobilenetv4_conv_small").eval()
+    network = TimmNetwork("mobilenetv4_conv_small").eval()
     images = torch.rand(2, 3, 64, 64)
-    config = front.network.pretrained_cfg
+    config = network.network.pretrained_cfg
     mean, spread = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
-    torch.testing.assert_close(front(images), front.network((images - mean) / spread))
-    assert front.network.get_classifier() is not None and front(images).ndim == 2
+    torch.testing.assert_close(network(images), network.network((images - mean) / spread))
+    assert network.network.get_classifier() is not None and network(images).ndim == 2
 
 
 @pytest.mark.parametrize("size", [64, 96])
@@ -29,7 +29,7 @@ def test_it_takes_the_place_of_efficientface_in_a_whole_net(size):
     output = net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, size, size))
     output.logits.sum().backward()
     assert output.logits.shape == (2, 8) and output.attention["video"].shape == (2, 3)
-    assert all(weight.grad is not None for weight in net.video.front.parameters())
+    assert all(weight.grad is not None for weight in net.frame_network.parameters())
 
 
 def test_weights_that_cannot_be_fetched_are_fresh_ones_from_the_seed(monkeypatch, caplog):
@@ -55,7 +55,7 @@ def test_efficientface_alone_starts_from_the_seed():
         ("resnet18", r"vision is 'resnet18'; choose efficientface, or timm:NAME"),
         ("timm:mobilenetv4_conv_smal", r"did you mean 'timm:mobilenetv4_conv_small'"),
         ("timm:resnet18.a2_in1", r"vision is 'timm:resnet18.a2_in1', and timm .* says: Invalid pretrained tag"),
-        ("timm:vit_tiny_patch16_224", r"timm:vit_tiny_patch16_224 cannot look at images of 64 pixels: Input height"),
+        ("timm:vit_tiny_patch16_224", r"timm:vit_tiny_patch16_224 takes no images of 64 pixels: Input height"),
     ],
 )
 def test_what_cannot_look_at_the_frames_is_refused(vision, sentence):
@@ -68,7 +68,7 @@ def test_every_system_reads_features_and_returns_a_score(fusion):
     net = build_model(fusion, classes=1, audio_channels=7, video_channels=5)
     output = net(torch.randn(2, 7, 23), torch.randn(2, 19, 5))
     assert output.logits.shape == (2, 1)
-    assert not any(name.startswith("video.front") for name in net.state_dict())
+    assert not any(name.startswith("frame_network") for name in net.state_dict())
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -1,9 +1,9 @@
-"""Training behind a front that stays as it is: every frame is described once, and an epoch takes seconds.
+"""Training behind a frozen frame network: every frame is described once, and an epoch takes seconds.
 
-The paper keeps what looks at single frames apart from what follows them in time, and this is what it can be used for.
 Descriptors are of the frames as they are stored: no clip is flipped or turned.
 """
 
+import copy
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -13,53 +13,46 @@ import torch
 from torch import nn
 
 from avlib import InputError
-from avlib.attention import Output
-from avlib.batches import Clips, as_seen, colours_last, rows_of
+from avlib.batches import Clips, as_input, rows_of
 from avlib.files import atomic_write
 from avlib.model import AudiovisualNet, precision
-from avlib.speed.sharing import Distinct
+from avlib.speed.memory import channels_last
 
 CHUNK = 8  # clips whose frames are described at a time
 
 
-class Frozen(nn.Module):
-    """A net whose front is left alone: takes descriptors (B, Tv, C), less that of a black frame, in place of frames.
+class FromBlack(nn.Module):
+    """A frame network for stored descriptors (N, C), which are differences to the descriptor of a black frame."""
 
-    Zeros then stand for a missing picture, as among frames, and modality dropout works on both alike. A picture that is
-    softened by it comes near to black in its descriptor, in a straight line, rather than in its pixels; noise in its
-    place is noise in the descriptor, too.
-    """
-
-    def __init__(self, net: AudiovisualNet, black: torch.Tensor):
+    def __init__(self, black: torch.Tensor):
         super().__init__()
-        self.net = net
         self.register_buffer("black", black, persistent=False)
 
-    def train(self, mode: bool = True) -> "Frozen":
-        super().train(mode)
-        self.net.video.front.eval()
-        return self
-
-    def forward(self, audio: torch.Tensor, video: torch.Tensor | Distinct) -> Output:
-        video = video.spread() if isinstance(video, Distinct) else video
-        return self.net(audio, video + self.black)
+    def forward(self, differences: torch.Tensor) -> torch.Tensor:
+        return differences + self.black
 
 
-def freeze(net: AudiovisualNet, *parts: Clips) -> tuple[Frozen, list[Clips]]:
-    """The net without its front, which shares all other weights with it, and clips as it takes them.
+def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Clips]]:
+    """The net without its frame network, all other weights shared with it, and clips of descriptors for it.
 
-    Descriptors of all clips of a store are kept beside it, in a file named after the store and the front's weights.
-    Raises InputError where no frames are looked at: in a corpus of features, and by the audio branch alone.
+    Descriptors (B, Tv, C) are stored as differences to that of a black frame. So zeros stand for a missing picture, as
+    they do among frames, and modality dropout works on both alike. A picture that dropout softens comes near to black
+    in its descriptor rather than in its pixels, and noise in its place is noise in the descriptor.
+
+    Descriptors of all clips of a store are kept beside it, in a file named after the store and the frame network's
+    weights. Raises InputError where there is no frame network: in a corpus of features, and for the audio branch alone.
     """
-    if "video" not in net.fusion.modalities or isinstance(net.video.front, nn.Identity):
-        raise InputError("train_vision is false, but this network looks at no frames: leave it at true")
+    if isinstance(net.frame_network, nn.Identity):
+        raise InputError("train_vision is false, but this network has no frame network: leave it at true")
     net.eval()
-    black = describe(net, torch.zeros_like(parts[0][torch.tensor([0])][1][:, :1]))[0, 0]
-    return Frozen(net, black), [described(clips, net, black) for clips in parts]
+    black = describe(net, torch.zeros_like(splits[0].video_of(torch.tensor([0]))[:, :1]))[0, 0]
+    frozen = copy.copy(net)  # a module of its own, with the same submodules
+    frozen._modules = dict(net._modules, frame_network=FromBlack(black))
+    return frozen, [described(clips, net, black) for clips in splits]
 
 
 def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
-    """The same clips with descriptors for video, from the file beside the store, which is made where there is none."""
+    """The same clips with descriptors for video, from the file beside the store, which is made where it is missing."""
     path = descriptor_file(clips, net)
     if not path.exists():
         with atomic_write(path) as temporary:
@@ -69,9 +62,9 @@ def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
 
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
-    """Where the descriptors are kept that this net's front makes of the clips' store on this kind of device."""
+    """Where the descriptors are kept that this frame network makes of the clips' store on this kind of device."""
     digest = hashlib.sha256(f"{clips.store.fingerprint} {clips.device.type}".encode())
-    for name, value in net.video.front.state_dict().items():
+    for name, value in net.frame_network.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digest.hexdigest()[:12]}.npy")
 
@@ -81,9 +74,9 @@ def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> 
     found = []
     for start in range(0, len(clips.store), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(clips.store)))
-        video = as_seen(rows_of(clips.store.video, rows).to(clips.device))
-        there = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
-        found.append(((describe(net, video) - black) * there).cpu())
+        video = as_input(rows_of(clips.store.video, rows).to(clips.device))
+        shown = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
+        found.append(((describe(net, video) - black) * shown).cpu())
     return torch.cat(found).numpy()
 
 
@@ -91,4 +84,4 @@ def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> 
 def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
     """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode."""
     with precision(video.device):
-        return net.describe(colours_last(video)).float()
+        return net.describe(channels_last(video)).float()

@@ -1,12 +1,14 @@
-"""Memory that is kept from one step of training to the next.
+"""How the maps of a batch of faces lie in memory, and that this memory stays with the process.
 
-The maps of a batch of faces are large, and Linux's allocator gives every large block back to the system when it is
-freed. A step then waits longer for fresh pages, which the system must clear, than for some of its layers.
+These maps are large. Linux's allocator gives every large block back to the system when it is freed. A step then waits
+longer for fresh pages, which the system must clear, than for some of its layers.
 """
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of settings, from malloc.h
 USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 1024}  # blocks mapped at most, free bytes on top of the heap
@@ -32,3 +34,9 @@ def memory_kept() -> Iterator[None]:
         for setting, value in USUAL.items():
             library.mallopt(setting, value)
         library.malloc_trim(0)
+
+
+def channels_last(video: torch.Tensor) -> torch.Tensor:
+    """The same frames (B, Tv, 3, S, S) with the colours last in memory: convolutions run faster on them."""
+    B, Tv = video.shape[:2]
+    return video.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (B, Tv))

@@ -1,100 +1,200 @@
-"""A batch in which many frames are the same, each distinct one held once, and the batch norm that honours it.
+"""Modality dropout at half the cost: what stands several times in a batch is computed once.
 
-Modality dropout lays several views of every clip side by side, but a view without sound has the frames of the clip
-itself, and all frames of a view without video are one black image. To encode each distinct frame once is to encode half
-as many, and it is the same mathematics as long as the only thing that looks across frames, batch norm, knows how often
-each of them stands in the batch.
+A variant without sound has the pictures of the clip itself, and all variants without picture show the same black image.
+In softhard's four variants only half of the frames are distinct, and half of the sounds. To compute each distinct one
+once is the same mathematics, as long as batch norm, the only layer that looks across a batch, weighs its statistics by
+how often each one counts. `counted` does that around a plain network: it catches `F.batch_norm`. So it serves every
+network that normalises with it, those of timm included. `can_share` tries whether a network is one of these.
 """
 
-from collections import Counter
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from avlib.attention import Output
+from avlib.dropout import Modalities, side_by_side
+from avlib.model import AudiovisualNet
 
 
 class Counts(NamedTuple):
-    """How often the distinct frames stand in a batch, in runs: the first `sizes[0]` of them `times[0]` times each, …"""
+    """How often each row counts, in runs: the first `sizes[0]` rows count `times[0]` times each, and so on."""
 
     sizes: tuple[int, ...]
     times: tuple[int, ...]
 
     @property
     def total(self) -> int:
-        """How many frames the batch would have without sharing."""
+        """The number of rows of the plain batch."""
         return sum(size * times for size, times in zip(self.sizes, self.times, strict=True))
 
     def column(self, like: torch.Tensor) -> torch.Tensor:
-        """The count of every distinct frame (D, 1, …), to multiply `like` (D, …) by."""
+        """The count of every row (D, 1, …), to multiply `like` (D, …) by."""
         each = torch.cat([like.new_full((size,), times) for size, times in zip(*self, strict=True)])
         return each.view(-1, *[1] * (like.ndim - 1))
 
 
-class Distinct(NamedTuple):
-    """The frames of V views of Tv frames, each distinct one held once.
+class Shared(NamedTuple):
+    """One modality of V variants of B clips, each distinct clip stored once.
 
-    values : (D, 3, S, S), or features (D, C)      places : (V, Tv) which of them stands where
-    counts : how often each of them does, in runs along D
+    values : (D, …) distinct clips, first those that count equally often; where `blank`, the last one is all zeros
+    index : (N,) which of them stands where in the plain batch      counts : how often each of them does
     """
 
     values: torch.Tensor
-    places: torch.Tensor
+    index: torch.Tensor
     counts: Counts
-
-    def spread(self, values: torch.Tensor | None = None) -> torch.Tensor:
-        """The plain batch (V, Tv, …) of the frames, or of `values` (D, …), what was made of each of them."""
-        return (self.values if values is None else values)[self.places]
-
-    def shown(self) -> torch.Tensor:
-        """The views that show something (V,): True = at least one frame is not black."""
-        return self._bright()[self.places].any(dim=1)
-
-    def where(self, kept: torch.Tensor) -> "Distinct":
-        """The views for which `kept` (V,) is True; frames in none of them are dropped, all black ones become one."""
-        dark, places = ~self._bright(), self.places[kept]
-        places = torch.where(dark[places], dark.int().argmax(), places)
-        times = torch.bincount(places.flatten(), minlength=len(self.values))
-        order = times.argsort(stable=True)[(times == 0).sum() :]  # from rare to frequent, so that equal counts adjoin
-        rank = torch.empty_like(times).scatter_(0, order, torch.arange(len(order), device=order.device))
-        times, sizes = times[order].unique_consecutive(return_counts=True)
-        return Distinct(self.values[order], rank[places], Counts(tuple(sizes.tolist()), tuple(times.tolist())))
-
-    def _bright(self) -> torch.Tensor:
-        return self.values.flatten(1).any(dim=1)  # (D,)   True = not black
+    blank: bool
 
 
-def share(videos: Sequence[torch.Tensor | None]) -> Distinct:
-    """The frames of several views of the same clips; those that are the very same tensor are held once.
+def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = None) -> Shared:
+    """One modality of several variants of the same clips, each distinct clip once.
 
-    videos : of each view (B, Tv, …), or None where it shows nothing: one black frame stands for all of these
+    tensors : (B, …) of each variant, or None where it is missing; variants of the very same tensor share its clips
+    kept : (V B,) True = this row of the plain batch is kept; None keeps all. Where it is given, clips that are all
+           zeros are shared too, as those of a corpus that lacks a modality are.
     """
-    B, Tv = videos[0].shape[:2]
-    shown = {id(video): video.flatten(0, 1) for video in videos if video is not None}
-    views = Counter(id(video) for video in videos)
-    values, sizes, times = list(shown.values()), [B * Tv] * len(shown), [views[key] for key in shown]
-    missing = views[id(None)]
-    if missing:
-        values, sizes, times = [*values, torch.zeros_like(values[0][:1])], [*sizes, 1], [*times, missing * B * Tv]
-    own = torch.arange(B * Tv, device=videos[0].device).view(B, Tv)
-    places = {key: own + number * B * Tv for number, key in enumerate(shown)}
-    places[id(None)] = torch.full_like(own, len(shown) * B * Tv)
-    return Distinct(
-        torch.cat(values), torch.cat([places[id(video)] for video in videos]), Counts(tuple(sizes), tuple(times))
+    B, distinct = len(tensors[0]), {id(tensor): tensor for tensor in tensors if tensor is not None}
+    place = {key: number * B for number, key in enumerate(distinct)} | {id(None): len(distinct) * B}
+    own = torch.arange(B, device=tensors[0].device)
+    index = torch.cat([own + place[id(t)] if t is not None else torch.full_like(own, place[id(t)]) for t in tensors])
+    values, blank = list(distinct.values()), kept is not None or any(tensor is None for tensor in tensors)
+    if blank:
+        values.append(torch.zeros_like(values[0][:1]))
+    values = torch.cat(values)
+    if kept is not None:
+        return _compact(values, index[kept])
+    sizes, times = [B] * len(distinct), [sum(other is tensor for other in tensors) for tensor in distinct.values()]
+    if blank:
+        sizes, times = [*sizes, 1], [*times, B * sum(other is None for other in tensors)]
+    return Shared(values, index, Counts(tuple(sizes), tuple(times)), blank)
+
+
+def _compact(values: torch.Tensor, index: torch.Tensor) -> Shared:
+    """Only the clips that `index` names, zero ones as one, in runs of equal counts; the last of `values` is zero."""
+    zeros = ~values.flatten(1).any(dim=1)
+    index = torch.where(zeros[index], len(values) - 1, index)
+    times = torch.bincount(index, minlength=len(values))
+    blank = bool(times[-1])
+    order = times[:-1].argsort(stable=True)[(times[:-1] == 0).sum() :]
+    if blank:
+        order = torch.cat([order, order.new_tensor([len(values) - 1])])
+    rank = torch.empty_like(times).scatter_(0, order, torch.arange(len(order), device=order.device))
+    runs, sizes = times[order].unique_consecutive(return_counts=True)
+    return Shared(values[order], rank[index], Counts(tuple(sizes.tolist()), tuple(runs.tolist())), blank)
+
+
+def forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
+    """The output of the net for all variants side by side (those `kept`), as `plain_forward` gives it, sooner.
+
+    variants : as `avlib.dropout.variants` returns them      kept : (V B,) True = kept; None keeps all
+    """
+    return net.fuse(*_encode(net, variants, kept))
+
+
+def plain_forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
+    """The output of the net for all variants side by side (those `kept`), each computed in full."""
+    return net(*_side_by_side(variants, kept))
+
+
+def _side_by_side(variants: list[Modalities], kept: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    batch = [side_by_side(tensors) for tensors in zip(*variants, strict=True)]
+    return tuple(batch if kept is None else (tensor[kept] for tensor in batch))
+
+
+def _encode(
+    net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stage 1 of both branches for all variants, each distinct frame, sound and sequence of descriptors once."""
+    audio, video = (share(tensors, kept) for tensors in zip(*variants, strict=True))
+    video = _describe(net, video)
+    with counted(audio.counts):
+        sounds = net.audio.stage1(audio.values)
+    with counted(video.counts):
+        pictures = net.video.stage1(video.values)
+    return tuple(
+        None if steps is None else steps[shared.index] for steps, shared in ((sounds, audio), (pictures, video))
     )
 
 
-def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance (C,) of maps (D, C, …) that stand for as many as `counts` says.
+def _describe(net: AudiovisualNet, video: Shared) -> Shared:
+    """The same clips with the descriptors (D, Tv, C) of their frames; a black frame is described once for all."""
+    D, Tv = video.values.shape[:2]
+    frames, more = video.values.flatten(0, 1), Tv - 1
+    sizes, times = [size * Tv for size in video.counts.sizes], list(video.counts.times)
+    if video.blank:
+        frames = frames[: len(frames) - more]
+        sizes[-1] -= more
+        if sizes[-1] > 1:  # clips that count as often as the blank one
+            sizes, times = [*sizes[:-1], sizes[-1] - 1, 1], [*times, times[-1]]
+        times[-1] *= Tv
+    with counted(Counts(tuple(sizes), tuple(times))):
+        descriptors = net.describe(frames[:, None])[:, 0]
+    if video.blank:
+        descriptors = torch.cat([descriptors, *[descriptors[-1:]] * more])
+    return video._replace(values=descriptors.unflatten(0, (D, Tv)))
 
-    Those of every run, joined: the variance is the mean one within the runs plus the one between their means. No
-    difference of squares is taken, so float32 is enough. It is also what bfloat16 maps have their statistics in.
+
+class Unshareable(ValueError):
+    """A batch norm does not get one row per clip, so nobody can say how often each row counts."""
+
+
+class counted(TorchFunctionMode):
+    """In its block, `F.batch_norm` in training weighs its statistics by how often each row counts."""
+
+    def __init__(self, counts: Counts):
+        super().__init__()
+        self.counts = counts
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.batch_norm:
+            return counted_batch_norm(self.counts, *args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def counted_batch_norm(
+    counts: Counts,
+    maps: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    """`F.batch_norm` of the plain batch, from maps (D, C, …) that stand in it as often as `counts` says.
+
+    Raises Unshareable where the maps are not one per row.
+    """
+    if not training or all(times == 1 for times in counts.times):
+        return F.batch_norm(maps, running_mean, running_var, weight, bias, training, momentum, eps)
+    if len(maps) != sum(counts.sizes):
+        raise Unshareable(f"batch norm gets {len(maps)} maps for {sum(counts.sizes)} rows of the batch")
+    weight = maps.new_ones(maps.shape[1]) if weight is None else weight
+    bias = maps.new_zeros(maps.shape[1]) if bias is None else bias
+    normalised, mean, variance = Normalise.apply(maps, weight, bias, counts, eps)
+    if running_mean is not None:
+        number = counts.total * maps[0, 0].numel()
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(variance * (number / (number - 1)), momentum)
+    return normalised
+
+
+def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance (C,) of the plain batch, from maps (D, C, …) that stand in it as often as `counts` says.
+
+    The statistics of the runs are joined: the variance is the mean variance within the runs plus the variance of their
+    means. No squares are subtracted, so float32 is enough; bfloat16 maps have their statistics in float32 too.
     """
     accurate = torch.promote_types(maps.dtype, torch.float32)
-    unused = maps.new_zeros(2, maps.shape[1], dtype=accurate)  # running statistics, which tell the type of the others
-    parts = [torch.batch_norm_update_stats(run, *unused, 0.0) for run in maps.split(counts.sizes)]
-    means, variances = (torch.stack(moments) for moments in zip(*parts, strict=True))  # (runs, C)
+    unused = maps.new_zeros(2, maps.shape[1], dtype=accurate)  # running statistics; they set the type of the result
+    moments = [torch.batch_norm_update_stats(run, *unused, 0.0) for run in maps.split(counts.sizes)]
+    means, variances = (torch.stack(moment) for moment in zip(*moments, strict=True))  # (runs, C)
     shares = [size * times / counts.total for size, times in zip(*counts, strict=True)]
     shares = torch.tensor(shares, dtype=means.dtype).to(means.device, non_blocking=True)[:, None]
     mean = (shares * means).sum(dim=0)
@@ -102,11 +202,11 @@ def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.
 
 
 class Normalise(torch.autograd.Function):
-    """Batch norm in training of maps (D, C, …) that stand for as many as `counts` says.
+    """Batch norm in training of maps (D, C, …) that stand in the plain batch as often as `counts` says.
 
-    Returns the normalised maps and the two moments (C,). The gradient is that of the batch in which every map stands as
-    often as it counts: what reaches a map directly is already the sum over the places where it stands, and what reaches
-    it through the moments is its count's share of the sum over all.
+    Returns the normalised maps and the two moments (C,). The gradient is that of the plain batch. What reaches a map
+    directly is already the sum over the places where it stands. What reaches it through the moments is multiplied by
+    its count.
     """
 
     @staticmethod
@@ -131,37 +231,35 @@ class Normalise(torch.autograd.Function):
         return into_maps, into_weight, into_bias, None, None
 
 
-class Counting(nn.Module):
-    """A module whose `forward(maps, counts=None)` can be told how often each map stands in the batch."""
+def can_share(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> bool:
+    """Whether `forward` gives what `plain_forward` gives: tried on a copy of the net, in float64.
+
+    False for a net that draws random numbers before the fusion (dropout of its own), and for one in which something
+    else than batch norm looks across the batch.
+
+    audio : (B, Ca, Ta)      video : (B, Tv, 3, S, S), or features (B, Tv, Cv); some clips, whose sizes alone count
+    """
+    trial = copy.deepcopy(net).double().train()
+    source = torch.Generator(audio.device).manual_seed(0)
+    shapes = (2, *audio.shape[1:]), (2, min(2, video.shape[1]), *video.shape[2:])
+    sound, picture = (torch.rand(s, generator=source, device=audio.device, dtype=torch.float64) for s in shapes)
+    clips = [(sound, picture), (None, picture), (sound, None), (sound, picture)]
+    devices = [audio.device] if audio.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        before = _random_states(devices)
+        try:
+            shared = _encode(trial, clips, None)
+        except Unshareable:
+            return False
+        batch, pictures = _side_by_side(clips, None)
+        plain = trial.encode(batch, trial.describe(pictures))
+        if any(not torch.equal(*states) for states in zip(before, _random_states(devices), strict=True)):
+            return False
+    return all(
+        ours is None or torch.allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        for ours, theirs in zip(shared, plain, strict=True)
+    )
 
 
-class CountingNorm(Counting, nn.modules.batchnorm._BatchNorm):
-    """Batch norm that can be told how often each map stands in the batch: torch's own in every other respect."""
-
-    def forward(self, maps: torch.Tensor, counts: Counts | None = None) -> torch.Tensor:
-        if counts is None or not self.training:
-            return super().forward(maps)
-        normalised, mean, variance = Normalise.apply(maps, self.weight, self.bias, counts, self.eps)
-        number = counts.total * maps[0, 0].numel()
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (number / (number - 1)), self.momentum)
-        return normalised
-
-
-class CountingNorm1d(CountingNorm, nn.BatchNorm1d):
-    """`CountingNorm` of vectors (D, C)."""
-
-
-class CountingNorm2d(CountingNorm, nn.BatchNorm2d):
-    """`CountingNorm` of maps (D, C, H, W)."""
-
-
-class Layers(Counting, nn.Sequential):
-    """One layer after the other; those that look across frames are told how often each of them stands in the batch."""
-
-    def forward(self, maps: torch.Tensor, counts: Counts | None = None) -> torch.Tensor:
-        for layer in self:
-            maps = layer(maps, counts) if isinstance(layer, Counting) else layer(maps)
-        return maps
+def _random_states(devices: list[torch.device]) -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]

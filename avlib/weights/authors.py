@@ -14,7 +14,7 @@ from avlib.efficientface import EfficientFace
 from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, build_model
 from avlib.mult import Mult
-from avlib.vision import TimmFront
+from avlib.vision import TimmNetwork
 from avlib.weights.foreign import Weights, check_weights, checksum, read_weights
 
 # The entry by which a checkpoint of each of the authors' three systems is known.
@@ -34,7 +34,7 @@ _RENAMES = [
     ("video.earlier.", "visual_model.conv1d_"),
     ("video.later.0.", "visual_model.conv1d_2."),
     ("video.later.1.", "visual_model.conv1d_3."),
-    ("video.front.", "visual_model."),
+    ("frame_network.", "visual_model."),
     (".stem.", ".conv1."),
     (".last.", ".conv5."),
     (".shortcut.", ".branch1."),
@@ -65,8 +65,8 @@ _MULT_RENAMES = [
     ("dense.hidden.", "proj1."),
     ("dense.output.", "proj2."),
     ("classifier.", "out_layer."),
-    ("exchange.project_audio.", "proj_a."),
-    ("exchange.project_video.", "proj_v."),
+    ("audio.project.", "proj_a."),
+    ("video.project.", "proj_v."),
     ("exchange.video_to_audio.", "trans_a_with_v."),
     ("exchange.audio_to_video.", "trans_v_with_a."),
     ("exchange.audio_to_audio.", "trans_a_mem."),
@@ -194,10 +194,10 @@ def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
 
 
 def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
-    faces = getattr(net.video, "front", None)
+    faces = net.frame_network
     if not isinstance(faces, EfficientFace):
         raise InputError(f"{path} is of no use to a net without EfficientFace in it")
-    names = {name: _renamed(f"video.front.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
+    names = {name: _renamed(f"frame_network.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("fc.")}
     check_weights(path, theirs, {names[name]: weight for name, weight in faces.state_dict().items()}, "EfficientFace")
     faces.load_state_dict({name: theirs[names[name]] for name in names})
@@ -230,8 +230,8 @@ def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
     Raises InputError where the file is neither, naming the first mismatch.
     """
     if not path:
-        front = getattr(net.video, "front", None)
-        return front.fetch() if isinstance(front, TimmFront) else "fresh weights, from the seed"
+        frames = net.frame_network
+        return frames.fetch() if isinstance(frames, TimmNetwork) else "fresh weights, from the seed"
     path, theirs = read_weights(path)
     if any(sign in theirs for sign in SIGNS.values()):
         _take_authors(net, path, theirs)

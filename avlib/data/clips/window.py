@@ -71,7 +71,11 @@ def duration(audio_samples: int, picture: Picture | None) -> float:
 
 
 def cut_window(samples: np.ndarray, start: float) -> np.ndarray:
-    """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, padded with zeros at its end."""
+    """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, zeros where there is no sound.
+
+    A negative start begins before the sound does.
+    """
     first = round(start * SAMPLE_RATE)
-    part = samples[first : first + WINDOW_SAMPLES]
-    return np.pad(part, (0, WINDOW_SAMPLES - len(part)))
+    part = samples[max(0, first) : max(0, first + WINDOW_SAMPLES)]
+    before = min(max(0, -first), WINDOW_SAMPLES)
+    return np.pad(part, (before, WINDOW_SAMPLES - before - len(part)))
