@@ -190,17 +190,26 @@ class Checkpoint:
         self.history: list[dict[str, float]] = []
 
     def load(self) -> None:
-        """Take up the state of the last finished epoch, where there is one."""
+        """Take up the state of the last finished epoch, where there is one.
+
+        Raises InputError where the file is damaged, or of another network.
+        """
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.history = state["history"]
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            history, generators = state["history"], state["generators"]
+        except Exception as error:  # of many kinds, depending on where the file stops making sense
+            raise InputError(
+                f"{path} is damaged, or of another version of the network: resume = False trains anew"
+            ) from error
+        self.history = history
         for name, generator in self.generators.items():
-            if state["generators"][name].numel() == generator.get_state().numel():
-                generator.set_state(state["generators"][name])
+            if generators[name].numel() == generator.get_state().numel():
+                generator.set_state(generators[name])
             else:
                 log.info("trained on another kind of device until now: the random numbers of this one begin anew")
 

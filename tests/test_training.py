@@ -62,6 +62,18 @@ def test_a_run_goes_on_on_another_kind_of_device(tmp_path, clips, caplog):
     assert "another kind of device" in caplog.text
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut", "another network"])
+def test_a_damaged_checkpoint_is_one_sentence(content, tmp_path, clips):
+    run(tmp_path, clips, epochs=1)
+    path = tmp_path / "checkpoint.pt"
+    if content == "another network":
+        torch.save({"net": {"video.front.stem": torch.zeros(1)}}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:1000] if content == "cut" else content)
+    with pytest.raises(InputError, match=r"checkpoint.pt is damaged, or of another version of the network: resume = F"):
+        run(tmp_path, clips, epochs=2)
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(tmp_path, clips):
     net = build_model("audio", image_size=64)
     settings = {"dropout": "none", "epochs": 3, "batch_size": 8, "learning_rate": 1e30, "seed": 3}
