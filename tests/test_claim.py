@@ -185,6 +185,15 @@ def test_a_process_that_has_lost_its_folder_stops(tmp_path, monkeypatch):
     assert (tmp_path / "run" / FILE).exists(), "the claim of the other process stays"
 
 
+def test_a_claim_that_is_no_file_is_no_endless_loop(tmp_path):
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(InputError, match="in use by another process"), claim(tmp_path):
+        pass
+    os.utime(tmp_path / FILE, (1, 1))
+    with pytest.raises(InputError, match="cannot be written"), claim(tmp_path):
+        pass
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     told = r"cannot be written \(Not a directory\): give another outputs_root"

@@ -34,22 +34,15 @@ def claim(folder: Path) -> Iterator[None]:
     Raises InputError where another process has it, and where nothing can be written. A process that was silent for so
     long that another one took its folder is interrupted.
     """
-    owner = _this_process()
+    owner, ended, lost = _this_process(), threading.Event(), threading.Event()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        while not _create(folder, owner):
-            _remove_dead(folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give another outputs_root") from None
-    ended, lost = threading.Event(), threading.Event()
-    threading.Thread(target=_renew, args=(folder, owner, ended, lost), daemon=True).start()
-    try:
+        _take(folder, owner)
+        threading.Thread(target=_renew, args=(folder, owner, ended, lost), daemon=True).start()
         yield
     except KeyboardInterrupt:
         if lost.is_set():
-            raise InputError(
-                f"{folder} was taken over {_by(_read(folder)[0])}, since this process was silent too long"
-            ) from None
+            told = f"{folder} was taken over {_by(_read(folder)[0])}"
+            raise InputError(f"{told}, since this process was silent for too long") from None
         raise
     finally:
         ended.set()
@@ -87,6 +80,17 @@ def _process_space() -> int:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return 0
+
+
+def _take(folder: Path, owner: dict[str, Any]) -> None:
+    """Claims the folder; InputError where another process has it, and where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while not _create(folder, owner):
+            _remove_dead(folder)
+    except OSError as error:
+        told = f"{folder} cannot be written ({error.strerror})"
+        raise InputError(f"{told}: give another outputs_root, or a copy of the run") from None
 
 
 def _create(folder: Path, owner: dict[str, Any]) -> bool:
@@ -139,11 +143,14 @@ def _read(folder: Path, name: str = FILE, now: float | None = None) -> tuple[dic
 
     An owner that cannot be read is {}.
     """
+    path = folder / name
     try:
-        with open(folder / name, encoding="utf-8") as file:  # opened, so that a network file system asks its server
+        with open(path, encoding="utf-8") as file:  # opened, so that a network file system asks its server
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return None, 0
+    except (OSError, UnicodeDecodeError):
+        if not os.path.lexists(path):
+            return None, 0
+        text, renewed = "", os.lstat(path).st_mtime
     try:
         owner = json.loads(text)
     except ValueError:
