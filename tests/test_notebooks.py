@@ -49,7 +49,7 @@ def test_the_first_two_code_cells_are_parameters_and_guard(path):
 
 
 def test_the_run_folder_holds_what_is_promised(smoke):
-    assert re.fullmatch(r".*/toy/ia1-softhard-small_toy-[0-9a-f]{4}-frames3-epochs1/fold0-seed1", str(smoke))
+    assert re.fullmatch(r".*/toy/ia1-softhard-small_toy-[0-9a-f]{4}-epochs1-frames3/fold0-seed1", str(smoke))
     names = "preprocess.ipynb train.ipynb evaluate.ipynb attention.ipynb run.json history.csv model.safetensors"
     names += " checkpoint.pt predictions.parquet metrics.json figures/attention-clip.png figures/confusion-AV.png"
     for name in names.split():

@@ -119,6 +119,21 @@ def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_a
     assert not train(config(epochs=5, resume=False)).resumed
 
 
+def test_a_run_older_than_the_names_of_today_is_taken_over_by_the_same_run(config):
+    old = train(config(learning_rate=0.01))
+    before = content(old.folder)[0]
+    folder = old.folder.parents[1] / "ia1-softhard" / old.folder.name
+    folder.parent.mkdir()
+    old.folder.rename(folder)
+    told = f"holds no trained model; give run = '{folder}' if you mean that one, or train it first"
+    with pytest.raises(InputError, match=told):
+        open_run(config(learning_rate=0.01))
+    assert open_trained(folder, device="cpu").parameters.learning_rate == 0.01
+    again = train(config(learning_rate=0.01))
+    assert again.resumed and again.folder != folder and content(again.folder)[0] == before
+    assert not train(config(learning_rate=0.02)).resumed
+
+
 def test_a_run_says_how_it_stands(config):
     run = train(config())
     assert (run_state(run.folder), run.record["stage"]) == ("done", "train")

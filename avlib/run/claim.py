@@ -69,7 +69,7 @@ def _this_process() -> dict[str, Any]:
         "processes": _process_space(),
         "pid": os.getpid(),
         "born": psutil.Process().create_time(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "since": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "token": token_hex(8),
     }
 
@@ -176,7 +176,7 @@ def _lives(owner: dict[str, Any] | None, silent: float) -> bool:
 
 
 def _by(owner: dict[str, Any] | None) -> str:
-    """The owner of a folder in words, such as `by process 12 on lab3 since 2026-11-23T18:05:00+00:00`."""
+    """The owner of a folder in words, such as `by process 12 on lab3 since 2026-11-23 18:05 UTC`."""
     if not owner:
         return "by another process"
     return f"by process {owner['pid']} on {owner['host']} since {owner['since']}"

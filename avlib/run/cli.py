@@ -61,7 +61,7 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     except RunFailed as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command (with resume true) goes on where it stopped") from None
+        raise Interrupted("interrupted; the same command goes on where it stopped") from None
     click.echo(f"\n{as_text(result_table(folders))}")
     for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
         compared = [folder for folder in folders if folder.parents[1] == out]

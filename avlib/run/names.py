@@ -6,6 +6,7 @@ Two runs with different parameters have different names, so that they never shar
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from avlib.run.params import usual_values
 
 UNNAMED = ("device", "resume", "outputs_root", "run")  # they change no number of a run
 SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # what they add belongs to the system
-PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed", "epochs")  # have a place of their own
+PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # have a place of their own
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
 WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # of a parameter that is true or false
 LONGEST = 24  # characters of the name of a file or folder that are kept
@@ -27,19 +28,17 @@ class RunName:
     dataset: str
     system: tuple[str, ...]  # such as ("ia1", "dense")
     dropout: str
-    settings: tuple[str, ...]  # other parameters that are unusual, such as ("lr0.01",)
-    epochs: str  # such as "epochs20"; "" for the usual number
+    settings: tuple[str, ...]  # other parameters that are unusual, such as ("epochs20", "lr0.01")
     split: str  # such as "fold0-seed1"
-
-    @property
-    def without_epochs(self) -> str:
-        """The name of the middle folder, however many epochs there are."""
-        return "-".join([*self.system, self.dropout, *self.settings])
 
     @property
     def path(self) -> Path:
         """The run folder, relative to outputs_root."""
-        return Path(self.dataset, "-".join(filter(None, [self.without_epochs, self.epochs])), self.split)
+        return Path(self.dataset, "-".join([*self.system, self.dropout, *self.settings]), self.split)
+
+    def siblings(self, outputs_root: Path) -> Iterator[Path]:
+        """The folders of all runs that differ from this one in their settings alone, itself among them."""
+        return outputs_root.glob(f"{self.dataset}/{'-'.join([*self.system, self.dropout])}*/{self.split}")
 
 
 def run_name(parameters: dict[str, Any]) -> RunName:
@@ -53,7 +52,6 @@ def run_name(parameters: dict[str, Any]) -> RunName:
         system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
         dropout=values["dropout"],
         settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
-        epochs=tags.get("epochs", ""),
         split=f"{scheme}fold{values['fold']}-seed{values['seed']}",
     )
 

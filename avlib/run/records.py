@@ -135,8 +135,8 @@ class Run:
 def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
     """The run of these parameters, claimed for its training until the block ends, as `Run.stage` says.
 
-    Training goes on from what the folder holds, where that is the same run and `resume` is true. A new run of more
-    epochs goes on from the same run of fewer. Otherwise what the folder holds is removed first.
+    Training goes on from what the folder holds, where that is the same run and `resume` is true. A new run goes on from
+    the same run with fewer epochs beside it. Otherwise what the folder holds is removed first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
     try:
@@ -158,13 +158,14 @@ def _prepared(config: "Parameters", store: "Store") -> Run:
     if (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists() and old:
         log.info("%s holds a checkpoint without model.safetensors: training starts anew", folder)
         old = None
-    shorter = _shorter_run(config, store.fingerprint) if old is None and config.resume else None
+    new = config.resume and not (folder / "run.json").exists()
+    earlier = _earlier_run(config, store.fingerprint) if new else None
     if old is None:
         _clear(folder, ARTEFACTS)  # without a record, a checkpoint belongs to nobody
-    if shorter:
-        log.info("going on from the %d epochs of %s", epochs_done(shorter), shorter)
-        _copy_training(shorter, folder)
-        old = read_record(shorter)
+    if earlier:
+        log.info("going on from the %d epochs of %s", epochs_done(earlier), earlier)
+        _copy_training(earlier, folder)
+        old = read_record(earlier)
         record["seconds"] = {"train": old["seconds"].get("train", 0)}
     elif old:
         record |= {"started": old["started"], "seconds": old["seconds"]}
@@ -214,11 +215,13 @@ def run_state(folder: Path) -> str:
     return f"failed: {record['error']}" if record["state"] == "failed" else record["state"]
 
 
-def _shorter_run(config: "Parameters", fingerprint: str) -> Path | None:
-    """The folder of the same run with fewer epochs that has come furthest; None where there is none."""
-    name = run_name(config.model_dump())
+def _earlier_run(config: "Parameters", fingerprint: str) -> Path | None:
+    """The folder of the same run under another name that has come furthest; None where there is none.
+
+    It has fewer epochs, or its data lay elsewhere, or it is older than the names of today.
+    """
     found = []
-    for folder in config.outputs_root.glob(f"{name.dataset}/{name.without_epochs}*/{name.split}"):
+    for folder in run_name(config.model_dump()).siblings(config.outputs_root):
         with suppress(InputError):  # somebody else's record
             record = read_record(folder)
             whole = record is not None and all((folder / file).exists() for file in TRAINING)

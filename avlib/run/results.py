@@ -115,7 +115,7 @@ def _system(parameters: dict[str, Any]) -> dict[str, str]:
     """
     name, fusion = run_name(parameters), parameters["fusion"]
     system = fusion if fusion in ("audio", "video") else name.system[0].upper()
-    return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join([*name.settings, name.epochs]).strip()}
+    return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join(name.settings)}
 
 
 def comparison(folders: Iterable[Path], out: Path) -> Path:

@@ -1,5 +1,6 @@
 """A trained run, opened again: its parameters, its network, its store and its clips."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -137,11 +138,13 @@ def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
 
 
 def _similar(config: Parameters) -> str:
-    """The middle of a sentence that names a trained run with other settings of training; "" where there is none."""
-    name = run_name(config.model_dump())
-    found = config.outputs_root.glob(f"{name.dataset}/{name.without_epochs}-*/{name.split}/model.safetensors")
-    nearest = min((path.parent for path in found), key=lambda folder: (len(str(folder)), folder), default=None)
-    return f"give run = '{nearest}' if you mean that one, or " if nearest else ""
+    """The middle of a sentence that names a run that was trained in another way; "" where there is none."""
+    for folder in sorted(run_name(config.model_dump()).siblings(config.outputs_root)):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder) if (folder / "model.safetensors").exists() else None
+            if record and not difference(record, config, None, but=MAY_CHANGE + ONLY_TRAIN):
+                return f"give run = '{folder}' if you mean that one, or "
+    return ""
 
 
 def _train_command(config: Parameters) -> str:
