@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 import avlib
 from avlib import InputError, build_model, load_run
 from avlib.run.params import Parameters
+from avlib.run.provenance import git_commit
 from avlib.run.records import (
     ARTEFACTS,
     atomic_write,
     check_same_run,
-    git_commit,
     start_run,
     write_json,
     write_table,
@@ -296,7 +296,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path)
 
 def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    monkeypatch.setattr("avlib.run.records.ROOT", tmp_path)
+    monkeypatch.setattr("avlib.run.provenance.ROOT", tmp_path)
     assert git_commit() is None
     (tmp_path / "file").write_text("one")
     for step in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "Begin"]):
@@ -319,6 +319,6 @@ def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
     assert git_commit()["dirty"]
     (tmp_path / "train.ipynb").unlink()
     assert git_commit()["dirty"]
-    monkeypatch.setattr("avlib.run.records.ROOT", tmp_path / "inside")
+    monkeypatch.setattr("avlib.run.provenance.ROOT", tmp_path / "inside")
     (tmp_path / "inside").mkdir()
     assert git_commit() is None, "a workbook inside another checkout is not that checkout"

@@ -2,23 +2,21 @@
 
 import json
 import logging
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from avlib import ROOT, InputError
+from avlib import InputError
 from avlib.files import atomic_write
 from avlib.run.claim import claim, is_claimed, refuse_claimed
 from avlib.run.names import run_name
 from avlib.run.params import usual_values
+from avlib.run.provenance import device_name, git_commit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +34,6 @@ ARTEFACTS = (
     "metrics.json",
     "figures",
 )
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # of the artefacts, what training goes on from
 RESULTS = ("predictions.parquet", "metrics.json", "figures")  # of the artefacts, those made after training
 MAY_CHANGE = (
@@ -289,10 +286,10 @@ def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
         "parameters": config.model_dump(mode="json"),
         "network": network_settings(config, store),
         "labels": list(task_and_labels(store, config.classes)[0].names),
-        "versions": _versions(),
+        "versions": versions(),
         "git": git_commit(),
         "fingerprint": store.fingerprint,
-        "device": _device_name(config.device),
+        "device": device_name(config.device),
         "started": _now(),
         "seconds": {},
     }
@@ -300,58 +297,6 @@ def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str | None]:
-    """The versions of Python and of the libraries that numbers depend on; None for one that is not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("avlib", *LIBRARIES):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def git_commit() -> dict[str, Any] | None:
-    """The commit of the workbook and whether its code differs from it; None where it is no git checkout.
-
-    Outputs in a notebook, and its parameters cell, are no code: run.json has the parameters.
-    """
-    if not (ROOT / ".git").exists():  # git alone would answer for a checkout that the workbook lies in
-        return None
-    try:
-        commit = _git("rev-parse", "HEAD").strip()
-        changed = _git("diff", "--name-only", "--no-renames", "-z", "HEAD").split("\0")[:-1]
-        dirty = any(not path.endswith(".ipynb") or _code(path) != _code(path, commit) for path in changed)
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return None
-    return {"commit": commit, "dirty": dirty}
-
-
-def _code(path: str, commit: str = "") -> list[str] | None:
-    """The cells of a notebook but its parameters, as it is or in a commit; None where it is no notebook there."""
-    try:
-        text = _git("show", f"{commit}:{path}") if commit else (ROOT / path).read_text(encoding="utf-8")
-        cells = json.loads(text)["cells"]
-        tagged = [cell for cell in cells if "parameters" not in cell["metadata"].get("tags", ())]
-        return ["".join(cell["source"]) for cell in tagged]
-    except (OSError, subprocess.CalledProcessError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, encoding="utf-8", check=True)
-    return done.stdout
-
-
-def _device_name(device: str) -> str:
-    """The name of the GPU, or of the processor with the number of threads that torch uses."""
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def _clear(folder: Path, names: tuple[str, ...]) -> None:
