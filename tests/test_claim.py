@@ -113,8 +113,10 @@ def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
     with pytest.raises(InputError, match=told), claim(tmp_path / "fresh"):
         pytest.fail("two processes in one folder")
     of_another_host(tmp_path / "silent", claims.SILENCE + 5)
+    (tmp_path / "silent" / f"{FILE}-stray").touch()
+    os.utime(tmp_path / "silent" / f"{FILE}-stray", (1, 1))
     with claim(tmp_path / "silent"):
-        pass
+        assert [path.name for path in (tmp_path / "silent").iterdir()] == [FILE]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}', '{"host": 3'])

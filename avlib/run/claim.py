@@ -119,10 +119,13 @@ def _remove_dead(folder: Path) -> None:
             os.rename(folder / FILE, aside)
             if _read(folder, aside.name, now) != dead:  # renewed, or the claim of another process
                 os.link(aside, folder / FILE)
+        for stray in folder.glob(f"{FILE}-*"):  # of a process that was killed in here
+            if now - stray.stat().st_mtime > SILENCE:
+                stray.unlink()
     except (FileNotFoundError, FileExistsError):
         pass  # another process was faster
     finally:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
 
 
 def _renew(folder: Path, owner: dict[str, Any], ended: threading.Event, lost: threading.Event) -> None:
