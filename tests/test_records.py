@@ -269,8 +269,9 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="does not hold the model"):
         load_run(run.folder)
     save_file(build_model(fusion="it", image_size=64).state_dict(), run.folder / "model.safetensors")
-    with pytest.raises(InputError, match="does not hold the model"):
+    with pytest.raises(InputError, match="does not hold the model") as refused:
         load_run(run.folder)
+    assert "\n" not in str(refused.value) and "train it anew" in str(refused.value)
 
 
 def test_a_table_comes_back_as_it_was_written(tmp_path):

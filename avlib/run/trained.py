@@ -114,7 +114,8 @@ def load_run(folder: str | Path) -> "nn.Module":
     try:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
-        raise InputError(f"{folder / 'model.safetensors'} does not hold the model of run.json: {error}") from None
+        told = f"{folder / 'model.safetensors'} does not hold the model of run.json ({str(error).splitlines()[0]})"
+        raise InputError(f"{told}: train it anew, or open it with the version of avlib that trained it") from None
     return net.eval()
 
 
