@@ -28,7 +28,8 @@ _LAZY = {
     "load_authors_checkpoint": "avlib.weights.authors",
     "load_efficientface": "avlib.weights.authors",
     "modality_dropout": "avlib.dropout",
-    "load_run": "avlib.run.records",
+    "load_run": "avlib.run.trained",
+    "open_trained": "avlib.run.trained",
 }
 __all__ = ["DATA", "OUTPUTS", "ROOT", "InputError", *_LAZY]
 

@@ -147,6 +147,15 @@ def test_only_the_clips_of_the_wanted_actors_are_unpacked_and_others_may_follow(
     assert server.asked == ["record", PICTURES.format(3)]
 
 
+@pytest.mark.parametrize("checksum", [None, "", "md5:", 7])
+def test_a_record_without_a_checksum_is_refused_before_anything_is_fetched(checksum, server, tmp_path, monkeypatch):
+    listing = [file | {"checksum": checksum} for file in server.listing()]
+    monkeypatch.setattr(server, "listing", lambda: listing)
+    with pytest.raises(InputError, match="gives no md5 checksum of "):
+        fetch(server, tmp_path)
+    assert server.asked == ["record"]
+
+
 def test_an_archive_with_another_checksum_is_refused_and_nothing_of_it_is_left(server, tmp_path):
     server.false = {PICTURES.format(1)}
     with pytest.raises(InputError, match=r"Actor_01.zip.*its checksum is not md5:0{32}") as refused:

@@ -16,7 +16,7 @@ from avlib.run.grid import expand, plan
 from avlib.run.notebooks import Lines, RunFailed, run_pipeline
 from avlib.run.params import NAMES, Parameters
 from avlib.run.records import start_run, write_json
-from avlib.run.results import as_markdown, comparison, finished_runs, result_table
+from avlib.run.results import _long, all_results, as_markdown, comparison, finished_runs, result_table
 
 PARAMETERS = 'fusion: str = "ia"\nfold: int = 0\noutputs_root: str = ""'
 GUARD = "from avlib.run import configure\n\nconfig = configure(globals())"
@@ -40,7 +40,8 @@ def workbook(tmp_path, monkeypatch):
 
 def finished_run(root, accuracy, seconds=90, **values):
     """The folder of an evaluated run with these accuracies of AV, A and V."""
-    run = start_run(Parameters(outputs_root=str(root), **values), data("abc"))
+    with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
+        pass
     write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
     conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
     mean = sum(accuracy.values()) / len(accuracy)
@@ -61,7 +62,7 @@ def test_lists_make_a_grid_whose_first_name_changes_slowest():
     [
         ({"fold": [0, 9]}, "fold is 9"),
         ({"fold": []}, "the grid holds no run"),
-        ({"learning_rate": [0.1, 0.01]}, "two runs of the grid would share the folder"),
+        ({"learning_rate": [0.1, "1e-1"]}, "the grid holds the run .*toy/ia1-softhard-lr0.1/fold0-seed1 twice"),
         ({"fuson": ["ia", "lt"]}, "unknown parameter 'fuson'"),
     ],
 )
@@ -114,15 +115,18 @@ def test_nothing_is_written_where_a_run_may_not_start(workbook):
     with pytest.raises(InputError, match="fold is 9"):
         run_pipeline({"fold": 9, "outputs_root": str(workbook / "runs")}, notebooks=("train",))
     assert not (workbook / "runs").exists()
-    folder = finished_run(workbook / "runs", {"AV": 50})
+    folder = finished_run(workbook / "runs", {"AV": 50}, epochs=20)
+    folder = folder.parent.rename(folder.parents[1] / "ia1-softhard") / folder.name  # as older runs were named
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    with pytest.raises(InputError, match="epochs 14, not 3"):
-        run_pipeline({"epochs": 3, "outputs_root": str(workbook / "runs")}, notebooks=("train",))
+    with pytest.raises(InputError, match="epochs 20, not 14"):
+        run_pipeline({"outputs_root": str(workbook / "runs")}, notebooks=("train",))
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_folder(tmp_path):
-    write_notebook(tmp_path / "guard.ipynb", GUARD, "from avlib.run.records import start_run\nstart_run(config, None)")
+    write_notebook(
+        tmp_path / "guard.ipynb", GUARD, "from avlib.run.records import start_run\nstart_run(config, None).__enter__()"
+    )
     command = [sys.executable, "-m", "papermill", "guard.ipynb", "out.ipynb", "-p", "outputs_root", f"{tmp_path}/runs"]
     ended = subprocess.run([*command, "-p", "fuson", "ia"], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode != 0
@@ -135,7 +139,8 @@ def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_fo
 def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path):
     finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout="none", epochs=3, fold=2, seed=5)
     finished_run(tmp_path, {"A": 55}, fusion="audio", dropout="none")
-    start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), data("unfinished"))
+    with start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), data("unfinished")):
+        pass
     table = result_table(finished_runs(tmp_path))
     assert table["system"].tolist() == ["audio", "IA1", "best reachable"]
     run = table.iloc[1]
@@ -152,7 +157,8 @@ def test_what_is_best_reachable_is_left_out_where_it_is_not_known(tmp_path):
 
 
 def test_a_run_that_was_not_evaluated_has_no_result(tmp_path):
-    run = start_run(Parameters(outputs_root=str(tmp_path)), data("abc"))
+    with start_run(Parameters(outputs_root=str(tmp_path)), data("abc")) as run:
+        pass
     with pytest.raises(InputError, match=r"metrics.json is missing"):
         result_table([run.folder])
 
@@ -167,6 +173,33 @@ def test_runs_that_are_older_than_a_parameter_are_in_the_table(tmp_path):
     (folder / "run.json").write_text('{"parameters": {')
     with pytest.raises(InputError, match=r"run.json is not the record of a run"):
         result_table([folder])
+
+
+def test_a_damaged_run_hides_no_other_and_those_that_are_not_finished_are_named(tmp_path):
+    whole, torn, foreign = (finished_run(tmp_path, {"AV": 90}, seed=seed) for seed in (1, 2, 3))
+    (torn / "metrics.json").write_text("")
+    (foreign / "run.json").write_text("{}")
+    with pytest.raises(ZeroDivisionError), start_run(Parameters(outputs_root=str(tmp_path), seed=4), data("abc")):
+        raise ZeroDivisionError("at once")
+    with start_run(Parameters(outputs_root=str(tmp_path), seed=5), data("abc")) as only_trained:
+        pass
+    with pytest.raises(InputError, match=r"metrics.json is damaged: evaluate the run again"):
+        result_table([whole, torn])
+    table, lines = all_results(tmp_path)
+    assert table["seed"].dropna().tolist() == [1]
+    assert f"{only_trained.folder}: trained, not evaluated" in lines
+    listed = CliRunner().invoke(main, ["table", str(tmp_path)]).output
+    for said in ("seed2/metrics.json is damaged", "seed3/run.json is not the record", "failed: ZeroDivisionError: at"):
+        assert said in listed
+
+
+def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(tmp_path):
+    folders = [finished_run(tmp_path, {"AV": 90, "A": 50}, learning_rate=rate, epochs=3) for rate in (0.01, 0.06)]
+    table = result_table(folders)
+    assert table["settings"].tolist() == ["epochs3 lr0.01", "epochs3", ""]
+    assert table["system"].tolist() == ["IA1", "IA1", "best reachable"]
+    assert set(_long(table[:2])["dropout"]) == {"epochs3 lr0.01 softhard", "epochs3 softhard"}
+    assert "settings" not in result_table([finished_run(tmp_path, {"AV": 90})])
 
 
 def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
@@ -203,6 +236,10 @@ def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
         (b"fusion: ia\n  heads: [1\n", ", line 2 is not YAML"),
         (b"fuson: ia\n", "unknown parameter 'fuson': did you mean 'fusion'?"),
         (b"heads: 3\n", "heads is 3, which does not divide"),
+        (b"fold: 2026-13-45\n", "holds a value that does not exist: month must be in 1..12"),
+        pytest.param(b"seed: " + b"1" * 5000, "does not exist: Exceeds the limit", id="digits"),
+        (b"seed: !!python/object:os.system 1\n", ", line 1 is not YAML: could not determine a constructor"),
+        pytest.param(b"seed: " + b"[" * 3000, "is nested too deeply", id="deep"),
     ],
 )
 def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_path):

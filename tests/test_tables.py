@@ -40,7 +40,8 @@ def described(table: str, system: str) -> dict:
 def finished_run(root, accuracies, errors=(), **values):
     """The folder of an evaluated run with these accuracies, and these errors, of AV, A and V."""
     values = {"data_root": str(root), "outputs_root": str(root)} | values
-    run = start_run(Parameters(**values), data("abc"))
+    with start_run(Parameters(**values), data("abc")) as run:
+        pass
     write_json(run.folder / "run.json", run.record | {"seconds": {"train": 1}})
     kinds = {"accuracy": accuracies} | ({"mae": errors} if errors else {})
     scores = {
@@ -123,7 +124,7 @@ def test_several_grids_make_the_runs_of_one_after_the_other(tmp_path):
         plan([{"fusion": "ia"}, {"fold": []}])
     with pytest.raises(InputError, match="the grid holds no run"):
         plan([])
-    with pytest.raises(InputError, match="two runs of the grid would share the folder"):
+    with pytest.raises(InputError, match="ia1-softhard/fold0-seed1 twice"):
         plan([{"fusion": ["ia", "lt"], "outputs_root": str(tmp_path)}, {"fusion": "ia", "outputs_root": str(tmp_path)}])
 
 

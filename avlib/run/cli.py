@@ -47,13 +47,12 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     hold several such grids, as a list of them. Each run has a folder under outputs/. Started again, a run goes on where
     it stopped.
     """
-    given = {name: _value(text) for name, text in extra}
-    grids = [grid | given for grid in _read(file)]
-    from avlib.run.grid import plan
+    from avlib.run.grid import plan, read_grids, read_value
     from avlib.run.notebooks import RunFailed, run_pipeline
     from avlib.run.results import as_text, comparison, result_table
 
-    runs = plan(grids)
+    given = {name: read_value(text) for name, text in extra}
+    runs = plan([grid | given for grid in read_grids(file)])
     folders = []
     try:
         for number, values in enumerate(runs, 1):
@@ -62,7 +61,7 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     except RunFailed as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command (with resume true) goes on where it stopped") from None
+        raise Interrupted("interrupted; the same command goes on where it stopped") from None
     click.echo(f"\n{as_text(result_table(folders))}")
     for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
         compared = [folder for folder in folders if folder.parents[1] == out]
@@ -73,13 +72,16 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
 @main.command()
 @click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
 def table(outputs_root: Path) -> None:
-    """Print the results of all finished runs under OUTPUTS_ROOT (outputs/ unless given)."""
-    from avlib.run.results import as_text, finished_runs, result_table
+    """Print the results of all runs under OUTPUTS_ROOT (outputs/ unless given), and which are not finished."""
+    from avlib.run.results import all_results, as_text
 
-    folders = finished_runs(outputs_root)
-    if not folders:
+    table, unfinished = all_results(outputs_root)
+    if table.empty and not unfinished:
         raise InputError(f"no finished run under {outputs_root}; `avlib run params/demo.yaml` makes two")
-    click.echo(as_text(result_table(folders)))
+    if not table.empty:
+        click.echo(as_text(table))
+    for line in unfinished:
+        click.echo(line)
 
 
 @main.command()
@@ -146,32 +148,3 @@ def bench(name: str, out: Path | None, **options) -> None:
 
     given = {option: value for option, value in options.items() if value is not None}
     benchmarks.run(name, benchmarks.Options(**given), out, click.echo)
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    """The grids of parameters in a YAML file, mostly one; InputError where it is missing or holds something else."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{file} cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{file}{line} is not YAML: {getattr(error, 'problem', error)}") from None
-    grids = values if isinstance(values, list) else [values]
-    if not grids or not all(isinstance(grid, dict) for grid in grids):
-        raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
-    return [{str(name): value for name, value in grid.items()} for grid in grids]
-
-
-def _value(text: str) -> Any:
-    """A value of the command line, read as in the file: 3 is a number and [none, softhard] a list."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text

@@ -1,11 +1,12 @@
 """Grids of runs: one file of parameters, a run for every combination of the listed values."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from avlib import InputError
 from avlib.run.params import Parameters
-from avlib.run.records import check_same_run, run_folder
+from avlib.run.records import check_same_run
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -24,16 +25,45 @@ def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, An
     grids = parameters if isinstance(parameters, list) else [parameters]
     if not grids or not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
-    runs, folders = expand(grids), []
+    runs, planned = expand(grids), set()
     for values in runs:
         config = Parameters(**values)
         check_same_run(config)
-        folders.append(run_folder(config))
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise InputError(
-                f"two runs of the grid would share the folder {folder}; "
-                "list values of fusion, heads, dense_head, audio_features, vision, train_vision, dropout, fold_scheme, "
-                "fold and seed only, which its name tells apart"
-            )
+        if config.folder in planned:
+            raise InputError(f"the grid holds the run {config.folder} twice: leave one of the two out")
+        planned.add(config.folder)
     return runs
+
+
+def read_grids(file: Path) -> list[dict[str, Any]]:
+    """The grids of parameters in a YAML file, mostly one; InputError where it is missing or holds something else."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"{file} cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise InputError(f"{file}{line} is not YAML: {problem}") from None
+    except RecursionError:
+        raise InputError(f"{file} is nested too deeply: each line should be `name: value`") from None
+    except ValueError as error:  # a date that does not exist, a number of thousands of digits
+        raise InputError(f"{file} holds a value that does not exist: {error}") from None
+    grids = values if isinstance(values, list) else [values]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
+    return [{str(name): value for name, value in grid.items()} for grid in grids]
+
+
+def read_value(text: str) -> Any:
+    """A value of the command line, read as in the file: 3 is a number and [none, softhard] a list."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return text

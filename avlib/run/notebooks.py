@@ -1,4 +1,4 @@
-"""Many notebooks, many runs: the notebooks in order into a run folder, grids of runs, and the table of them all."""
+"""The notebooks of a run, executed in order into its folder."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from traitlets import default
 from avlib import ROOT, InputError
 from avlib.fusion import FUSIONS
 from avlib.run.params import FEATURES, Parameters
-from avlib.run.records import check_same_run, run_folder
+from avlib.run.records import MAY_CHANGE, check_same_run
 
 NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
 
@@ -69,8 +69,11 @@ def run_pipeline(
     """
     config = Parameters(**parameters)
     check_same_run(config)
-    folder = run_folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = config.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): give another outputs_root") from None
     for name in notebooks:
         reason = _needless(name, config)
         if reason:
@@ -91,15 +94,21 @@ def _needless(notebook: str, config: Parameters) -> str:
 
 
 def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
-    """Executes a notebook into `output`, with those of the given parameters that it declares."""
+    """Executes a notebook into `output`, with those of the given parameters that it declares.
+
+    One that looks into a trained run gets its folder in place of what the run was made with.
+    """
     source = _escaped(ROOT / "notebooks" / f"{name}.ipynb")
     declared = set(papermill.inspect_notebook(source))
+    values = config.model_dump(mode="json", include=given & declared)
+    if "run" in declared:
+        values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
     lines = Lines(lambda line: echo(f"  {line}"))
     try:
         papermill.execute_notebook(
             source,
             _escaped(output),
-            parameters=config.model_dump(mode="json", include=given & declared),
+            parameters=values,
             kernel_name="python3",
             kernel_manager_class=NativeKernelManager,
             shutdown_kernel="immediate",  # every file is written whole, so there is nothing to wait for

@@ -5,6 +5,7 @@ papermill passes on whatever it is given: a misspelt name only warns, `learning_
 """
 
 import ast
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -40,13 +41,14 @@ MUST_BE = {
     "dense_head": "true or false",
     "pretrained": "the path of a file",
     "seed": "a whole number from 0 to 4294967295",
-    "epochs": "a whole number from 1",
-    "batch_size": "a whole number from 2",
+    "epochs": "a whole number from 1 to 100000",
+    "batch_size": "a whole number from 2 to 100000",
     "learning_rate": "a number above 0",
-    "image_size": "a multiple of 32 from 64",
-    "frames": "a whole number from 2",
+    "image_size": "a multiple of 32 from 64 to 1024",
+    "frames": "a whole number from 2 to 1000",
     "resume": "true or false",
     "outputs_root": "the path of a folder",
+    "run": "the folder of a trained run",
 }
 
 
@@ -77,7 +79,16 @@ def _number(value: Any) -> Any:
 
 def _folder(value: Any) -> Any:
     """An absolute path; a relative one starts at the workbook, wherever the working directory is."""
-    return ROOT / Path(value).expanduser() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        path = ROOT / Path(value).expanduser()
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, no such user, not UTF-8
+        raise ValueError("no path") from error
+    return Path(str(path).encode().decode())  # refuses what cannot be written as UTF-8
 
 
 def _file(value: Any) -> Any:
@@ -114,8 +125,8 @@ class Parameters(BaseModel):
     fold_scheme: str = Field("", description="how the actors are dealt out to folds")
     fold: Whole = Field(0, ge=0, description="which split of the actors")
     seed: Whole = Field(1, ge=0, lt=2**32, description="one for everything random")
-    epochs: Whole = Field(0, ge=1, description="passes over the training clips")
-    batch_size: Whole = Field(0, ge=2, description="clips, before dropout multiplies them")
+    epochs: Whole = Field(0, ge=1, le=100000, description="passes over the training clips")
+    batch_size: Whole = Field(0, ge=2, le=100000, description="clips, before dropout multiplies them")
     learning_rate: Number = Field(0.0, gt=0, allow_inf_nan=False, description="at the start")
     image_size: Whole = Field(0, description="pixels along a side of a face")
     frames: Whole = Field(0, description="faces taken from a clip")
@@ -123,13 +134,14 @@ class Parameters(BaseModel):
     protocol: str = Field("", description="whose settings of training and preprocessing")
     resume: bool = Field(True, description="go on with what the run folder holds; false starts over")
     outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
+    run: File = Field("", description="folder of a trained run; '' finds it by the other parameters")
 
     def __init__(self, **values):
         unknown = [name for name in values if name not in NAMES]
         if unknown:
             raise InputError(_unknown(unknown[0]))
         try:
-            super().__init__(**_filled(values))
+            super().__init__(**_filled(_of_run(values) if values.get("run") else values))
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0], values)) from None
 
@@ -146,7 +158,11 @@ class Parameters(BaseModel):
         dataset = info.data.get("dataset")
         if dataset in FEATURES and value:
             raise InputError(f"{info.field_name} is {value}, but {dataset} comes as features: leave it at 0")
-        fits = {"classes": value in (7, 8), "image_size": value >= 64 and value % 32 == 0, "frames": value >= 2}
+        fits = {
+            "classes": value in (7, 8),
+            "image_size": 64 <= value <= 1024 and value % 32 == 0,
+            "frames": 2 <= value <= 1000,
+        }
         if dataset not in FEATURES and not fits[info.field_name]:
             raise ValueError("out of range")
         return value
@@ -174,7 +190,7 @@ class Parameters(BaseModel):
         check_dense_head(self.fusion, self.dense_head)
         if self.fold >= FOLDS[self.fold_scheme]:
             raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
-        if self.pretrained and not Path(self.pretrained).is_file():
+        if self.pretrained and not self.run and not Path(self.pretrained).is_file():
             raise ValueError(f"pretrained is {self.pretrained}, which is no file (a relative path starts at {ROOT})")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
@@ -208,13 +224,16 @@ class Parameters(BaseModel):
         settings = {"frames": self.frames, "image_size": self.image_size, "audio_features": self.audio_features}
         return settings | {"protocol": protocol}
 
+    @property
+    def folder(self) -> Path:
+        """The run folder: `run`, or the one that the name of the run leads to."""
+        from avlib.run.names import run_name
+
+        return Path(self.run) if self.run else self.outputs_root / run_name(self.model_dump()).path
+
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and origin (default, dataset default or given) of every parameter, in order."""
-        from avlib.fusion import check_heads
-
-        usual = {name: field.default for name, field in type(self).model_fields.items()}
-        usual |= _stand_ins(self.dataset) | {"heads": check_heads(self.fusion, usual["heads"])}
-        rows = []
+        usual, rows = usual_values(self.dataset, self.fusion), []
         for name, value in self:
             default = "dataset default" if name in (*DATASETS[self.dataset], "data_root") else "default"
             rows.append((name, str(value) or '""', default if value == usual[name] else "given"))
@@ -245,6 +264,46 @@ def _stand_ins(dataset: Any) -> dict[str, Any]:
     """What 0, "" and `auto` stand for, by name."""
     known = dataset if isinstance(dataset, str) and dataset in DATASETS else "toy"  # an unknown one is refused later
     return DATASETS[known] | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+
+
+def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
+    """The value that each parameter has where none is given."""
+    from avlib.fusion import FUSIONS, check_heads
+
+    usual = {name: field.default for name, field in Parameters.model_fields.items()} | _stand_ins(dataset)
+    return usual | ({"heads": check_heads(fusion, usual["heads"])} if fusion in FUSIONS else {})
+
+
+def _of_run(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of the run in the folder `run`, with those given that may differ from its own.
+
+    Raises InputError where there is no run, and where another value is given than the run has; a default is not given.
+    """
+    from avlib.run.records import MAY_CHANGE, read_record
+
+    try:
+        folder = Path(_folder(values["run"]))
+    except (TypeError, ValueError):
+        raise InputError(f"run is {values['run']!r}; it must be {MUST_BE['run']}") from None
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"run is {folder}, which holds no run.json: give the folder of a trained run")
+    own = {name: value for name, value in record["parameters"].items() if name not in ("device", "resume", "run")}
+    if not Path(own.get("data_root", "")).exists():  # trained elsewhere; the fingerprint tells whether data differ
+        del own["data_root"]
+    given = {name: value for name, value in values.items() if value != Parameters.model_fields[name].default}
+    for name in given.keys() & own.keys() - {*MAY_CHANGE}:
+        if _plain(given[name]) != _plain(own[name]):
+            raise InputError(f"{name} is {given[name]!r}, but {folder} has {own[name]!r}: leave {name} out")
+    return own | {name: value for name, value in given.items() if name in (*MAY_CHANGE, "run")}
+
+
+def _plain(value: Any) -> str:
+    """A value as text, the same for a number and for a text that holds it."""
+    try:
+        return str(value).lower() if isinstance(value, bool) else str(float(value))
+    except (TypeError, ValueError):
+        return str(value)
 
 
 def _filled(values: dict[str, Any]) -> dict[str, Any]:

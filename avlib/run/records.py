@@ -1,27 +1,25 @@
-"""The run folder: what a run was made with, what it left behind, and how a model comes back out of it."""
+"""The run folder: what a run was made with, how it stands, and what it left behind."""
 
 import json
-import platform
+import logging
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from shlex import quote
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from avlib import ROOT, InputError
-from avlib.batches import task_and_labels
+from avlib import InputError
 from avlib.files import atomic_write
-from avlib.run.params import DATASETS
+from avlib.run.claim import claim, is_claimed, refuse_claimed
+from avlib.run.names import run_name
+from avlib.run.params import usual_values
+from avlib.run.provenance import device_name, git_commit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
     from avlib.data.store import Store
     from avlib.run.params import Parameters
@@ -36,10 +34,18 @@ ARTEFACTS = (
     "metrics.json",
     "figures",
 )
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
+TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # of the artefacts, what training goes on from
 RESULTS = ("predictions.parquet", "metrics.json", "figures")  # of the artefacts, those made after training
-MAY_CHANGE = ("device", "resume", "outputs_root", "data_root")  # parameters that a run may change and still go on
+MAY_CHANGE = (
+    "device",
+    "resume",
+    "outputs_root",
+    "data_root",
+    "run",
+)  # which a run may change and go on
 ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # which a trained model no longer asks for
+
+log = logging.getLogger(__name__)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -57,28 +63,10 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
         write(temporary, index=False)
 
 
-def run_folder(config: "Parameters") -> Path:
-    """Where a run is kept: `<outputs_root>/<dataset>/<fusion><heads>-<dropout>/fold<k>-seed<s>`.
-
-    A dense head adds `-dense` to the system's name, as in `ia1-dense-softhard`; so do audio features and a vision
-    network other than the paper's, and one that is not trained adds `-frozen`. The last part begins with the fold
-    scheme where it is not the dataset's usual one, as in `loso-fold<k>-seed<s>`.
-    """
-    parts = [f"{config.fusion}{config.heads}", *(["dense"] if config.dense_head else [])]
-    if config.audio_features != "mfcc":
-        parts.append(config.audio_features)
-    if config.vision != "efficientface":
-        parts.append(config.vision.removeprefix("timm:").replace("/", "_"))
-    if not config.train_vision:
-        parts.append("frozen")
-    usual = config.fold_scheme == DATASETS[config.dataset]["fold_scheme"]
-    scheme = "" if usual else f"{config.fold_scheme}-"
-    system = "-".join([*parts, config.dropout])
-    return config.outputs_root / config.dataset / system / f"{scheme}fold{config.fold}-seed{config.seed}"
-
-
 def network_settings(config: "Parameters", store: "Store") -> dict[str, Any]:
     """What `build_model` is given for a run: the system that the parameters ask for, in the sizes of the data."""
+    from avlib.batches import task_and_labels
+
     frames = store.video.ndim == 5
     task, _ = task_and_labels(store, config.classes)
     return {
@@ -108,103 +96,150 @@ class Run:
         return path
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds that the block takes to those of `stage` in run.json, also when it is interrupted."""
-        start = time.monotonic()
+    def stage(self, name: str) -> Iterator[None]:
+        """A block of work on this run: the folder is claimed, and run.json says how far it came and how long it took.
+
+        name : train | evaluate | attention
+        run.json has the state running, then done, or failed and the reason. It stays at running where the block is
+        interrupted. Raises InputError where another process works on the run.
+        """
+        with claim(self.folder), self._noted(name):
+            yield
+
+    @contextmanager
+    def _noted(self, stage: str) -> Iterator[None]:
+        """Writes state and times of a block to run.json."""
+        start, seconds = monotonic(), self.record["seconds"]
+        self._write(state="running", stage=stage, ended=None, error=None)
         try:
             yield
+        except Exception as error:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self.record.update(state="failed", error=kind + " ".join(str(error).split()), ended=_now())
+            raise
+        else:
+            self.record.update(state="done", ended=_now())
         finally:
-            seconds = self.record["seconds"]
-            seconds[stage] = round(seconds.get(stage, 0) + time.monotonic() - start, 1)
-            write_json(self.folder / "run.json", self.record)
+            seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
+            self._write()
+
+    def _write(self, **changes: Any) -> None:
+        self.record.update(changes)
+        write_json(self.folder / "run.json", self.record)
 
 
-def start_run(config: "Parameters", store: "Store") -> Run:
-    """The run that these parameters and this data belong to, begun or continued.
+@contextmanager
+def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
+    """The run of these parameters, claimed for its training until the block ends, as `Run.stage` says.
 
-    Writes run.json. With `resume` a folder that holds the same run is continued, for more epochs where they are asked
-    for; otherwise what the folder holds is removed first. Raises InputError where the folder holds another run.
+    Training goes on from what the folder holds, where that is the same run and `resume` is true. A new run goes on from
+    the same run with fewer epochs beside it. Otherwise what the folder holds is removed first.
+    Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
-    folder = run_folder(config)
-    check_same_run(config, store.fingerprint)
+    try:
+        with claim(config.folder):
+            run = _prepared(config, store)
+            with run._noted("train"):
+                yield run
+    except KeyboardInterrupt:
+        done = f"stopped after epoch {epochs_done(config.folder)} of {config.epochs}"
+        raise InputError(f"{done}: run it again to go on") from None
+
+
+def _prepared(config: "Parameters", store: "Store") -> Run:
+    """The run as training finds it; the folder is claimed."""
+    folder = config.folder
+    _found(config, store.fingerprint)
     old = read_record(folder) if config.resume else None
     record = _new_record(config, store)
+    if (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists() and old:
+        log.info("%s holds a checkpoint without model.safetensors: training starts anew", folder)
+        old = None
+    new = config.resume and not (folder / "run.json").exists()
+    earlier = _earlier_run(config, store.fingerprint) if new else None
     if old is None:
         _clear(folder, ARTEFACTS)  # without a record, a checkpoint belongs to nobody
-    else:
+    if earlier:
+        log.info("going on from the %d epochs of %s", epochs_done(earlier), earlier)
+        _copy_training(earlier, folder)
+        old = read_record(earlier)
+        record["seconds"] = {"train": old["seconds"].get("train", 0)}
+    elif old:
         record |= {"started": old["started"], "seconds": old["seconds"]}
         if config.epochs > old["parameters"]["epochs"]:
             _clear(folder, RESULTS)  # of fewer epochs
-    write_json(folder / "run.json", record)
     return Run(folder, record, resumed=old is not None)
 
 
-def check_same_run(config: "Parameters", fingerprint: str | None = None) -> None:
-    """Nothing, where training may go on or begin in the run folder; InputError with the first difference otherwise.
+def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:
+    """What training will find in the run folder, in one sentence.
 
     fingerprint : of the data; None leaves the data out of the comparison
+    Raises InputError where training may neither begin nor go on there: with the first difference where it is another
+    run, with the process where one is at work on it.
     """
-    old = read_record(run_folder(config)) if config.resume else None
-    difference = old and _difference(old, config, fingerprint, but=MAY_CHANGE)
-    if difference:
+    refuse_claimed(config.folder)
+    return _found(config, fingerprint)
+
+
+def _found(config: "Parameters", fingerprint: str | None) -> str:
+    """As `check_same_run`, whoever works on the run."""
+    folder = config.folder
+    old = read_record(folder) if config.resume else None
+    if old is None:
+        return f"a new run: {folder}"
+    differs = difference(old, config, fingerprint, but=MAY_CHANGE)
+    if differs:
         raise InputError(
-            f"{run_folder(config)} holds a run with {difference}: "
-            "give another outputs_root to keep it, or resume=false to start over"
+            f"{folder} holds a run with {differs}: "
+            "give another outputs_root to keep it, or set resume = False to start over"
         )
+    done = epochs_done(folder)
+    if done >= config.epochs:
+        return f"already trained {done} of {config.epochs} epochs; resume = False trains it again"
+    return f"trained {done} of {config.epochs} epochs so far; training goes on from there"
 
 
-def open_run(config: "Parameters", fingerprint: str | None = None) -> Run:
-    """The trained run of these parameters, to evaluate or to look into.
-
-    fingerprint : of the data that the model shall see; None leaves it unchecked
-    Raises InputError with the command that trains it where its training has not begun or not ended, and where it was
-    trained on another input.
-    """
-    folder = run_folder(config)
+def run_state(folder: Path) -> str:
+    """How a run stands: done, running, interrupted, or failed with the reason; InputError where there is no run."""
     record = read_record(folder)
-    if record is None or not (folder / "model.safetensors").exists():
-        raise InputError(f"{folder} holds no trained model; train it first: {_train_command(config)}")
-    difference = _difference(record, config, fingerprint, but=MAY_CHANGE + ONLY_TRAIN)
-    if difference:
-        raise InputError(f"{folder} was trained with {difference}: give what it was trained with, or train anew")
-    wanted, done = record["parameters"]["epochs"], _epochs_done(folder)
-    if done < wanted:  # the weights are there from the first epoch on
-        trained = config.model_copy(update={name: _was(record, name, config) for name in ONLY_TRAIN})
-        raise InputError(f"{folder} was trained for {done} of {wanted} epochs; go on with {_train_command(trained)}")
-    return Run(folder, record, resumed=True)
+    if record is None:
+        raise InputError(f"{folder} is no run: run.json is missing")
+    if "state" not in record:  # older than states
+        return "done" if epochs_done(folder) >= record["parameters"]["epochs"] else "interrupted"
+    if record["state"] == "running":
+        return "running" if is_claimed(folder) else "interrupted"
+    return f"failed: {record['error']}" if record["state"] == "failed" else record["state"]
 
 
-def _epochs_done(folder: Path) -> int:
+def _earlier_run(config: "Parameters", fingerprint: str) -> Path | None:
+    """The folder of the same run under another name that has come furthest; None where there is none.
+
+    It has fewer epochs, or its data lay elsewhere, or it is older than the names of today.
+    """
+    found = []
+    for folder in run_name(config.model_dump()).siblings(config.outputs_root):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder)
+            whole = record is not None and all((folder / file).exists() for file in TRAINING)
+            if whole and not difference(record, config, fingerprint, but=MAY_CHANGE):
+                found.append(folder)
+    return max(found, key=epochs_done, default=None)
+
+
+def _copy_training(source: Path, folder: Path) -> None:
+    """Copies what training goes on from. The checkpoint goes last: without it the rest counts for nothing."""
+    with atomic_write(folder / "checkpoint.pt") as checkpoint:
+        shutil.copyfile(source / "checkpoint.pt", checkpoint)  # read first: weights may be younger than it, not older
+        for name in ("model.safetensors", "history.csv"):
+            with atomic_write(folder / name) as copy:
+                shutil.copyfile(source / name, copy)
+
+
+def epochs_done(folder: Path) -> int:
     """How many epochs history.csv has a row of."""
     path = folder / "history.csv"
     return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
-
-
-def _train_command(config: "Parameters") -> str:
-    """The command that trains this very run, naming what is not a default."""
-    given = " ".join(f"-p {name} {quote(value)}" for name, value, origin in config.rows() if origin == "given")
-    return f"papermill notebooks/train.ipynb outputs/train.ipynb {given}".rstrip()
-
-
-def load_run(path: str | Path) -> "nn.Module":
-    """The trained model of a run folder, in eval mode on the CPU; a relative path starts at the workbook.
-
-    Raises InputError where the folder is missing or holds no trained run.
-    """
-    from safetensors.torch import load_file
-
-    from avlib import build_model
-
-    folder = ROOT / Path(path).expanduser()
-    record = read_record(folder)
-    if not record or not (folder / "model.safetensors").exists():
-        raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
-    net = build_model(**record["network"])
-    try:
-        net.load_state_dict(load_file(folder / "model.safetensors"))
-    except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
-        raise InputError(f"{folder / 'model.safetensors'} does not hold the model of run.json: {error}") from None
-    return net.eval()
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -220,13 +255,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def _difference(old: dict[str, Any], config: "Parameters", fingerprint: str | None, but: tuple[str, ...]) -> str:
+def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | None, but: tuple[str, ...]) -> str:
     """What first sets an old run apart from a new one, as `fold 0, not 1`; "" where nothing does.
 
     but : names that may differ. More epochs than before are no difference: a run is continued with them.
     """
+    before = parameters_of(old)
     for name, value in config.model_dump(mode="json", exclude=set(but)).items():
-        was = _was(old, name, config)
+        was = before[name]
         longer = name == "epochs" and isinstance(was, int) and value > was
         if value != was and not longer:
             return f"{name} {was}, not {value}"
@@ -235,59 +271,32 @@ def _difference(old: dict[str, Any], config: "Parameters", fingerprint: str | No
     return ""
 
 
-def _was(old: dict[str, Any], name: str, config: "Parameters") -> Any:
-    """The value of a parameter in an old run; its default where the run is older than the parameter."""
-    usual = DATASETS[config.dataset].get(name, type(config).model_fields[name].default)
-    return old["parameters"].get(name, usual)
+def parameters_of(record: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a run; those that it is older than have their defaults."""
+    own = record["parameters"]
+    usual = usual_values(own.get("dataset", "toy"), own.get("fusion", "ia"))
+    return {name: str(value) if isinstance(value, Path) else value for name, value in usual.items()} | own
 
 
 def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
     """What run.json says of a run that starts now."""
+    from avlib.batches import task_and_labels
+
     return {
         "parameters": config.model_dump(mode="json"),
         "network": network_settings(config, store),
         "labels": list(task_and_labels(store, config.classes)[0].names),
-        "versions": _versions(),
+        "versions": versions(),
         "git": git_commit(),
         "fingerprint": store.fingerprint,
-        "device": _device_name(config.device),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device_name(config.device),
+        "started": _now(),
         "seconds": {},
     }
 
 
-def _versions() -> dict[str, str | None]:
-    """The versions of Python and of the libraries that numbers depend on; None for one that is not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("avlib", *LIBRARIES):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def git_commit() -> dict[str, Any] | None:
-    """The commit of the workbook and whether a tracked file differs from it; None where it is no git checkout."""
-    if not (ROOT / ".git").exists():  # git alone would answer for a checkout that the workbook lies in
-        return None
-    git = ["git", "-C", str(ROOT)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-        status = [*git, "status", "--porcelain", "--untracked-files=no"]
-        changes = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
-
-
-def _device_name(device: str) -> str:
-    """The name of the GPU, or of the processor with the number of threads that torch uses."""
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _clear(folder: Path, names: tuple[str, ...]) -> None:

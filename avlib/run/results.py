@@ -10,8 +10,8 @@ import pandas as pd
 from avlib import InputError
 from avlib.files import atomic_write
 from avlib.lab.truth import best_reachable
-from avlib.run.params import Parameters
-from avlib.run.records import read_record, write_table
+from avlib.run.names import run_name
+from avlib.run.records import parameters_of, read_record, run_state, write_table
 
 CONDITIONS = ("AV", "A", "V", "M")
 
@@ -19,7 +19,22 @@ CONDITIONS = ("AV", "A", "V", "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns that only sentiment has
 
 
-COLUMNS = ("dataset", "system", "dropout", "fold_scheme", "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
+COLUMNS = (
+    "dataset",
+    "system",
+    "settings",
+    "dropout",
+    "fold_scheme",
+    "fold",
+    "seed",
+    *CONDITIONS,
+    *ERRORS,
+    "epochs",
+    "minutes",
+)
+
+
+TEXTS = ("settings", "dropout", "fold_scheme")  # columns that have no value in the row of what is best reachable
 
 
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
@@ -33,9 +48,29 @@ def finished_runs(outputs_root: Path) -> list[Path]:
     return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/metrics.json"))
 
 
+def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The result table of all finished runs, and a line on each other one: its state, or what is wrong with it."""
+    finished, lines = [], []
+    for folder in sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json")):
+        try:
+            state = run_state(folder)
+            if (folder / "metrics.json").exists():
+                _result(folder)
+                finished.append(folder)
+            elif state == "done":
+                state = "trained, not evaluated"
+            if folder not in finished or state != "done":
+                lines.append(f"{folder}: {state}")
+        except InputError as error:
+            lines.append(str(error))
+    return result_table(finished), lines
+
+
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, accuracy of AV, A, V and M in
     percent, epochs and minutes; for the toy corpora a last row with what is best reachable.
+
+    Where a run has unusual settings, a column names them, such as `lr0.01`.
 
     Where a run is about sentiment, accuracy is that of its sign, and mean absolute errors stand beside it (MAE AV, …).
     """
@@ -44,42 +79,43 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     for dataset in dict.fromkeys(row["dataset"] for row in rows if row["labels"] != 7 or row["dataset"] != "toy"):
         best = best_reachable(dataset)  # of the toy corpus it is known for all eight emotions alone
         if best:
-            names = {"dataset": dataset, "system": "best reachable", "dropout": "", "fold_scheme": ""}
+            names = {"dataset": dataset, "system": "best reachable"} | dict.fromkeys(TEXTS, "")
             table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
     numbers = dict.fromkeys((*CONDITIONS, *ERRORS, "minutes"), "float64")
     table = table.astype(numbers | dict.fromkeys(("fold", "seed", "epochs"), "Int64"))
-    return table if table[[*ERRORS]].notna().any(axis=None) else table.drop(columns=[*ERRORS])
+    empty = [] if table[[*ERRORS]].notna().any(axis=None) else [*ERRORS]
+    return table.drop(columns=empty + ([] if table["settings"].any() else ["settings"]))
 
 
 def _result(folder: Path) -> dict[str, Any]:
     """One row of the result table; InputError where the run was not evaluated."""
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scores = metrics["conditions"] | {"M": metrics["M"]}
+        measured = [(name, values.get("accuracy"), values.get("mae")) for name, values in scores.items()]
     except FileNotFoundError:
         raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{folder / 'metrics.json'} is damaged: evaluate the run again") from None
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} is no evaluated run: run.json is missing")
-    parameters = {name: field.default for name, field in Parameters.model_fields.items()} | record["parameters"]
+    parameters = parameters_of(record)
     row = {name: parameters[name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
-    row |= {"system": _system(parameters), "labels": len(record.get("labels", ()))}
-    for name, scores in (metrics["conditions"] | {"M": metrics["M"]}).items():
-        row |= {name: scores.get("accuracy"), f"MAE {name}": scores.get("mae")}
+    row |= _system(parameters) | {"labels": len(record.get("labels", ()))}
+    for name, accuracy, mae in measured:
+        row |= {name: accuracy, f"MAE {name}": mae}
     return row | {"minutes": sum(record["seconds"].values()) / 60}
 
 
-def _system(parameters: dict[str, Any]) -> str:
-    """The paper's name of a system, fusion and heads as in `IA1`; the name of the branch where there is one alone.
+def _system(parameters: dict[str, Any]) -> dict[str, str]:
+    """The columns system and settings: the name of the run as the paper writes it, such as `IA1 dense`, and the rest.
 
-    What else is unusual about it follows: a dense head, other audio features, another vision network.
+    A branch alone has no heads.
     """
-    alone = parameters["fusion"] in ("audio", "video")
-    name = parameters["fusion"] if alone else f"{parameters['fusion'].upper()}{parameters['heads']}"
-    more = ["dense"] if parameters["dense_head"] else []
-    usual = {"audio_features": "mfcc", "vision": "efficientface"}
-    more += [parameters[key] for key, value in usual.items() if parameters[key] != value]
-    more += [] if parameters["train_vision"] else ["frozen"]
-    return " ".join([name, *more])
+    name, fusion = run_name(parameters), parameters["fusion"]
+    system = fusion if fusion in ("audio", "video") else name.system[0].upper()
+    return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join(name.settings)}
 
 
 def comparison(folders: Iterable[Path], out: Path) -> Path:
@@ -113,8 +149,9 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
 
 def _long(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns dropout, condition, accuracy; the dropout's name begins with the system's where there are several."""
-    if runs["system"].nunique() > 1:
-        runs = runs.assign(dropout=runs["system"] + " " + runs["dropout"])
+    for name in ("settings", "system"):
+        if name in runs and runs[name].nunique() > 1:
+            runs = runs.assign(dropout=(runs[name] + " " + runs["dropout"]).str.strip())
     return runs.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
 
 

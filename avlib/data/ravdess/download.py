@@ -114,9 +114,13 @@ def _archives(record: str, names: Iterable[str]) -> list[Archive]:
             file["key"]: Archive(file["key"], int(file["size"]), file["checksum"], file["links"]["self"])
             for file in json.loads(answer.text)["files"]
         }
-        return [listed[name] for name in names]
+        archives = [listed[name] for name in names]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is not the record of RAVDESS as expected: it lacks {error}") from None
+    for archive in archives:
+        if not re.fullmatch("md5:[0-9a-f]{32}", str(archive.checksum)):  # without one, pooch would check nothing
+            raise InputError(f"{record} gives no md5 checksum of {archive.name}: nothing is fetched; try again later")
+    return archives
 
 
 def _fetch(archive: Archive, folder: Path, progress: bool) -> Path:

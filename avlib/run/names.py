@@ -1,0 +1,75 @@
+"""The name of a run: its system and, of its other parameters, those that differ from the dataset's defaults.
+
+Two runs with different parameters have different names, so that they never share a folder.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avlib.run.params import usual_values
+
+UNNAMED = ("device", "resume", "outputs_root", "run")  # they change no number of a run
+SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # what they add belongs to the system
+PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # have a place of their own
+SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
+WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # of a parameter that is true or false
+LONGEST = 24  # characters of the name of a file or folder that are kept
+
+
+@dataclass(frozen=True)
+class RunName:
+    """The parts of a run's name, each safe in the name of a folder."""
+
+    dataset: str
+    system: tuple[str, ...]  # such as ("ia1", "dense")
+    dropout: str
+    settings: tuple[str, ...]  # other parameters that are unusual, such as ("epochs20", "lr0.01")
+    split: str  # such as "fold0-seed1"
+
+    @property
+    def path(self) -> Path:
+        """The run folder, relative to outputs_root."""
+        return Path(self.dataset, "-".join([*self.system, self.dropout, *self.settings]), self.split)
+
+    def siblings(self, outputs_root: Path) -> Iterator[Path]:
+        """The folders of all runs that differ from this one in their settings alone, itself among them."""
+        return outputs_root.glob(f"{self.dataset}/{'-'.join([*self.system, self.dropout])}*/{self.split}")
+
+
+def run_name(parameters: dict[str, Any]) -> RunName:
+    """The name of the run with these parameters; what is left out has its default."""
+    usual = usual_values(parameters["dataset"], parameters["fusion"])
+    values = usual | parameters
+    tags = {name: _tag(name, value) for name, value in values.items() if str(value) != str(usual[name])}
+    scheme = f"{values['fold_scheme']}-" if "fold_scheme" in tags else ""
+    return RunName(
+        dataset=values["dataset"],
+        system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
+        dropout=values["dropout"],
+        settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
+        split=f"{scheme}fold{values['fold']}-seed{values['seed']}",
+    )
+
+
+def _tag(name: str, value: Any) -> str:
+    """What an unusual value adds to the name."""
+    if name in ("data_root", "pretrained"):
+        return f"{_safe(Path(value).stem)[:LONGEST]}-{_hex(os.path.abspath(value))}"
+    if name in ("audio_features", "vision", "protocol"):
+        return _safe(value.removeprefix("timm:"))
+    return WORDS.get(name) or f"{SHORT.get(name, name)}{_safe(str(value))}"
+
+
+def _safe(text: str) -> str:
+    """The text, where every file system takes it for a name; otherwise a name that is only its own."""
+    name = re.sub(r"[^\w.+-]", "_", text, flags=re.ASCII)
+    return name if name == text else f"{name}-{_hex(text)}"
+
+
+def _hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:4]

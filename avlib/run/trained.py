@@ -1,0 +1,155 @@
+"""A trained run, opened again: its parameters, its network, its store and its clips."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from avlib import ROOT, InputError
+from avlib.run.names import run_name
+from avlib.run.params import Parameters
+from avlib.run.records import (
+    MAY_CHANGE,
+    ONLY_TRAIN,
+    Run,
+    difference,
+    epochs_done,
+    network_settings,
+    parameters_of,
+    read_record,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from avlib.batches import Clips
+    from avlib.data.store import Store
+    from avlib.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Trained(Run):
+    """A trained run with what it takes to look into it; see `Run` for its folder, record, figures and stages."""
+
+    parameters: Parameters
+    network: "nn.Module"  # in eval mode, on the device of the parameters
+    store: "Store"
+    train: "Clips"  # the three splits of its fold
+    validation: "Clips"
+    test: "Clips"
+
+    @property
+    def task(self) -> "Task":
+        """What the network was trained to say about a clip."""
+        return self.test.task
+
+
+def open_trained(folder: str | Path, device: str = "auto") -> Trained:
+    """The trained run in a folder, ready to be used; a relative path starts at the workbook.
+
+    device : auto | cpu | cuda
+    Raises InputError where there is none, and where its data are missing or have changed.
+    """
+    return open_run(Parameters(run=str(folder), device=device))
+
+
+def open_run(config: Parameters) -> Trained:
+    """The trained run of these parameters, ready to be used.
+
+    Raises InputError with the command that trains it where its training has not begun or not ended, and where it was
+    trained on other data.
+    """
+    record = check_trained(config)
+    store = store_of(config)
+    check_trained(config, store.fingerprint)
+    return Trained(
+        folder=config.folder,
+        record=record,
+        resumed=True,
+        parameters=config,
+        network=load_run(config.folder).to(config.device),
+        store=store,
+        **clips_of(config, store),
+    )
+
+
+def store_of(config: Parameters) -> "Store":
+    """The store that a run reads, made where it is missing and can be made."""
+    from avlib.data.datasets import ensure_store
+
+    return ensure_store(config.dataset, config.data_root, **config.of_store)
+
+
+def clips_of(config: Parameters, store: "Store") -> dict[str, "Clips"]:
+    """The clips of the three splits of a run's fold: {"train", "validation", "test"}."""
+    from avlib.batches import splits
+    from avlib.fusion import FUSIONS
+
+    modalities = FUSIONS[config.fusion].modalities
+    return splits(store, config.fold, config.classes, modalities, config.device, fold_scheme=config.fold_scheme)
+
+
+def build_network(config: Parameters, store: "Store") -> "nn.Module":
+    """The network that the parameters ask for, in the sizes of the data, with fresh weights."""
+    from avlib.model import build_model
+
+    return build_model(**network_settings(config, store))
+
+
+def load_run(folder: str | Path) -> "nn.Module":
+    """The trained model of a run folder, in eval mode on the CPU; a relative path starts at the workbook.
+
+    Raises InputError where the folder is missing or holds no trained run.
+    """
+    from safetensors.torch import load_file
+
+    from avlib.model import build_model
+
+    folder = ROOT / Path(folder).expanduser()
+    record = read_record(folder)
+    if not record or not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
+    net = build_model(**record["network"])
+    try:
+        net.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
+        told = f"{folder / 'model.safetensors'} does not hold the model of run.json ({str(error).splitlines()[0]})"
+        raise InputError(f"{told}: train it anew, or open it with the version of avlib that trained it") from None
+    return net.eval()
+
+
+def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
+    """The record of the run, where it was trained to its end on this input; otherwise InputError says what to do.
+
+    fingerprint : of the data that the network shall see; None leaves it unchecked
+    """
+    folder = config.folder
+    record = read_record(folder)
+    if record is None or not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} holds no trained model; {_similar(config)}train it first: {_train_command(config)}")
+    differs = difference(record, config, fingerprint, but=MAY_CHANGE + ONLY_TRAIN)
+    if differs:
+        raise InputError(f"{folder} was trained with {differs}: give what it was trained with, or train anew")
+    wanted, done = record["parameters"]["epochs"], epochs_done(folder)
+    if done < wanted:  # the weights are there from the first epoch on
+        own = config.model_copy(update={name: parameters_of(record)[name] for name in ONLY_TRAIN})
+        raise InputError(f"{folder} was trained for {done} of {wanted} epochs; go on with {_train_command(own)}")
+    return record
+
+
+def _similar(config: Parameters) -> str:
+    """The middle of a sentence that names a run that was trained in another way; "" where there is none."""
+    for folder in sorted(run_name(config.model_dump()).siblings(config.outputs_root)):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder) if (folder / "model.safetensors").exists() else None
+            if record and not difference(record, config, None, but=MAY_CHANGE + ONLY_TRAIN):
+                return f"give run = '{folder}' if you mean that one, or "
+    return ""
+
+
+def _train_command(config: Parameters) -> str:
+    """The command that trains this very run, naming what is not a default."""
+    given = [(name, value) for name, value, origin in config.rows() if origin == "given" and name != "run"]
+    options = " ".join(f"-p {name} {quote(value)}" for name, value in given)
+    return f"papermill notebooks/train.ipynb outputs/train.ipynb {options}".rstrip()
