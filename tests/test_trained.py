@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import avlib
 from avlib import InputError, open_trained
@@ -72,6 +73,23 @@ def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
         torch.testing.assert_close(opened.network(audio, video).logits, loaded(audio, video).logits, rtol=0, atol=0)
     assert opened.figure("a.png") == run.folder / "figures" / "a.png"
     assert open_run(config(seed=3)).folder == run.folder, "its parameters lead to it too"
+
+
+def test_weights_of_an_earlier_version_open_under_the_names_of_today(small_net_run):
+    net, folder = small_net_run
+    old = {name.replace("frame_network.", "video.front."): value for name, value in net.state_dict().items()}
+    save_file(old, folder / "model.safetensors")
+    loaded = avlib.load_run(folder).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.fixture
+def small_net_run(tmp_path):
+    """A network with EfficientFace, and a run folder that names it."""
+    settings = {"fusion": "ia", "image_size": 64}
+    record = {"parameters": {}, "network": settings, "seconds": {}, "started": "", "fingerprint": ""}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    return avlib.build_model(**settings), tmp_path
 
 
 def test_a_run_opens_wherever_its_folder_and_its_data_were_moved(config, features, tmp_path):

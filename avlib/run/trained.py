@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from avlib.task import Task
 
 
+RENAMED = {  # the names of weights in runs of earlier versions -> today's
+    "video.front.": "frame_network.",
+    "fusion.exchange.project_audio.": "audio.project.",
+    "fusion.exchange.project_video.": "video.project.",
+}
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Trained(Run):
     """A trained run with what it takes to look into it; see `Run` for its folder, record, figures and stages."""
@@ -112,11 +119,18 @@ def load_run(folder: str | Path) -> "nn.Module":
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
     net = build_model(**record["network"])
     try:
-        net.load_state_dict(load_file(folder / "model.safetensors"))
+        weights = load_file(folder / "model.safetensors")
+        net.load_state_dict({_todays_name(name): weight for name, weight in weights.items()})
     except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
         told = f"{folder / 'model.safetensors'} does not hold the model of run.json ({str(error).splitlines()[0]})"
         raise InputError(f"{told}: train it anew, or open it with the version of avlib that trained it") from None
     return net.eval()
+
+
+def _todays_name(name: str) -> str:
+    for old, new in RENAMED.items():
+        name = name.replace(old, new)
+    return name
 
 
 def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
