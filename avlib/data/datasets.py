@@ -23,6 +23,7 @@ from avlib import InputError
 from avlib.data.clips.build import build_store
 from avlib.data.features.mosei import PICKLES, read_pickle
 from avlib.data.features.npz import is_current, read_npz, write_store
+from avlib.data.films import read_films
 from avlib.data.ravdess.trials import EMOTIONS, find_trials
 from avlib.data.store import Store
 from avlib.data.toy import mosei as toy_mosei
@@ -140,6 +141,14 @@ DATASETS = {
         needs="folder",
         source="`avlib download ravdess` fetches it",
         paper_folds="paper",
+    ),
+    "films": Dataset(
+        title="films of your own",
+        kind="clips",
+        read=read_films,
+        fold_schemes=("groups", "own"),
+        needs="folder",
+        source="docs/data.md says what such a folder holds",
     ),
     "toy_mosei": Dataset(
         title="toy MOSEI",

@@ -37,7 +37,8 @@ def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
     from avlib.data.clips.window import cut_window
 
     about = store.clips.iloc[row]
-    return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start))
+    end = about.window_start + about.duration
+    return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start, end))
 
 
 def sound_of(store: Store) -> Callable[[str], tuple[np.ndarray, int]] | None:
