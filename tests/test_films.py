@@ -10,7 +10,8 @@ from avlib.batches import splits
 from avlib.data.clips.audio import mfcc
 from avlib.data.clips.media import read_audio
 from avlib.data.clips.prepare import prepare_clip
-from avlib.data.clips.window import SAMPLE_RATE, WINDOW
+from avlib.data.clips.recut import audio_later
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
 from avlib.data.datasets import ensure_store, preprocess
 from avlib.data.films import read_films
 from avlib.data.folds import split_rows
@@ -57,6 +58,8 @@ def test_films_of_ones_own_are_a_dataset_like_any_other(folder, tmp_path, monkey
     assert clips["has_audio"].all() and clips["has_video"].tolist() == [True, True, True, False]
     assert clips["audio_path"].map(lambda path: path[-7:]).tolist() == ["ada.mp4", "ada.mp4", "ben.wav", "leo.wav"]
     assert clips.loc["ada@0", "duration"] == pytest.approx(2.1) and clips.loc["ada@2.1", "window_start"] == 2.1
+    cleared = audio_later(store, 0, by=3.0)  # Ada's first clip ends 2.1 s after its window begins
+    np.testing.assert_array_equal(cleared, mfcc(np.zeros(WINDOW_SAMPLES, np.float32)))
     (problem,) = store.problems.to_dict("records")
     assert (problem["clip"], problem["path"]) == ("dan", str(folder / "dan.mp4"))
     assert problem["modality"] == "audio and video"
@@ -89,6 +92,15 @@ def test_the_window_lies_inside_the_span_of_a_clip_and_nothing_of_its_neighbours
         part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
         part = np.pad(part, (0, round(WINDOW * SAMPLE_RATE) - len(part)))
         np.testing.assert_allclose(prepared.audio, mfcc(part), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [-5.0, 0.0, 1.0, 2.0, 4.5, 7.0])
+def test_a_window_has_zeros_wherever_it_leaves_the_span(start):
+    samples = np.arange(1, 6 * SAMPLE_RATE + 1, dtype=np.float32)
+    outside = np.concatenate([np.zeros(5 * SAMPLE_RATE), samples, np.zeros(6 * SAMPLE_RATE)])  # from second -5 on
+    outside[: 7 * SAMPLE_RATE] = outside[10 * SAMPLE_RATE :] = 0
+    first = round((start + 5) * SAMPLE_RATE)
+    np.testing.assert_array_equal(cut_window(samples, start, (2, 5)), outside[first : first + WINDOW_SAMPLES])
 
 
 def test_frames_after_the_end_of_a_span_are_empty(folder):

@@ -28,6 +28,7 @@ CLIP_COLUMNS = [
 ]
 EXTRA_COLUMNS = [
     "copies",  # in protocol authors, 1 or 2: as how many clips of the original code it counts
+    *("start", "end"),  # where clips are parts of files: the seconds of its file that a clip lies between
     "split",  # where the corpus brings a split of its own: train, validation or test
 ]
 

@@ -94,7 +94,7 @@ def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.n
     """The audio features of a clip's window, (channels, 156)."""
     from avlib.data.clips.audio import extractor  # librosa takes a second, and a clip may have no sound
 
-    part = cut_window(samples, window.audio_start, window.end)
+    part = cut_window(samples, window.audio_start, window.span)
     if is_silent(part):
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
     return extractor(name)(part)
@@ -112,7 +112,7 @@ def _faces(
     count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
     boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
     waiting: dict[int, np.ndarray] = {}
-    times = window.frame_times[window.frame_times < window.end]
+    times = window.frame_times[window.frame_times < window.span[1]]
     for pictures in _groups(video.frames(times, bt601=protocol == "authors")):
         rows = slice(count, count + len(pictures))
         boxes[rows], confidence[rows] = _boxes(pictures, video.cropped)

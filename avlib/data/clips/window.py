@@ -46,7 +46,7 @@ class Window:
 
     audio_start: float
     frame_times: np.ndarray  # (frames,) ascending
-    end: float = inf  # what the file has after it belongs to another clip
+    span: tuple[float, float] = WHOLE  # of the clip; what the file has outside of it is of other clips
 
 
 def place_window(
@@ -70,7 +70,7 @@ def place_window(
         start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
         return Window(start, indices / (picture.frame_rate if picture else AUTHORS_FPS))
     start = span[0] + max(0.0, (duration(audio_samples, picture, span) - WINDOW) / 2)
-    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames, span[1])
+    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames, span)
 
 
 def span_of(trial: dict) -> tuple[float, float]:
@@ -84,12 +84,13 @@ def duration(audio_samples: int, picture: Picture | None, span: tuple[float, flo
     return max(0.0, min(longer, span[1]) - span[0])
 
 
-def cut_window(samples: np.ndarray, start: float, end: float = inf) -> np.ndarray:
+def cut_window(samples: np.ndarray, start: float, span: tuple[float, float] = WHOLE) -> np.ndarray:
     """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, zeros where there is no sound.
 
-    A negative start begins before the sound does.        end : seconds at which the clip ends; after it come zeros
+    A negative start begins before the sound does.        span : of the clip, in seconds; outside of it are zeros
     """
-    first, samples = round(start * SAMPLE_RATE), samples[: round(min(end * SAMPLE_RATE, len(samples)))]
-    part = samples[max(0, first) : max(0, first + WINDOW_SAMPLES)]
-    before = min(max(0, -first), WINDOW_SAMPLES)
+    first = round(start * SAMPLE_RATE)
+    begin, end = (round(min(seconds * SAMPLE_RATE, len(samples))) for seconds in span)
+    part = samples[max(begin, first) : max(begin, min(end, first + WINDOW_SAMPLES))]
+    before = min(max(0, begin - first), WINDOW_SAMPLES)
     return np.pad(part, (before, WINDOW_SAMPLES - before - len(part)))
