@@ -55,7 +55,7 @@ class Dataset:
     classes: tuple[int, ...] = ()  # how many classes a task may have, the last of `names`; the first is the default
     defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they are not USUAL
     needs: str = ""  # what data_root must be, one of ROOTS; "" = the dataset is made where it is missing
-    source: str = ""  # where one gets it: a sentence
+    source: str = ""  # where one gets it: the end of a sentence
     locate: Callable = lambda path: path  # data_root -> root
     make: Callable | None = None  # root -> None; makes the dataset, unless it is there
     truth: Callable | None = None  # root -> what is known of each clip, a table with a column `clip`
@@ -71,7 +71,7 @@ class Dataset:
         if self.needs and not ROOTS[self.needs](path):
             raise InputError(
                 f"data_root is {path}, which is no {self.needs}; give the one that holds {self.title} "
-                f"(a relative path starts at {avlib.ROOT}){self.source and '. '}{self.source}"
+                f"(a relative path starts at {avlib.ROOT}){self.source and '; '}{self.source}"
             )
 
 
