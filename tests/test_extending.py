@@ -13,7 +13,7 @@ from avlib.batches import splits
 from avlib.data.datasets import DATASETS, ensure_store, preprocess
 from avlib.run.cli import main
 from avlib.run.params import Parameters
-from avlib.run.records import network_settings, run_folder
+from avlib.run.records import network_settings
 from avlib.training import fit
 
 
@@ -58,7 +58,7 @@ def test_a_dataset_is_one_record_and_one_reader(crema, tmp_path):
     given = {"dataset": "crema", "data_root": str(crema), "outputs_root": str(tmp_path), "fusion": "audio", "heads": 1}
     config = Parameters(**given, batch_size=4, dropout="none")
     assert (config.epochs, config.learning_rate, config.frames, config.classes) == (30, 0.04, 8, 6)
-    assert run_folder(config) == tmp_path / "crema" / "audio1-none" / "fold0-seed1"
+    assert config.folder.relative_to(tmp_path).parts[0] == "crema"
     assert "crema" in CliRunner().invoke(main, ["parameters"]).output
 
     with pytest.raises(InputError, match=r"there is no store of crema .*-p dataset crema"):
