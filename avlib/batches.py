@@ -10,7 +10,7 @@ import torch
 
 from avlib import InputError
 from avlib.data.folds import split_rows
-from avlib.data.ravdess.trials import EMOTIONS, relabel
+from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment, Task
 
@@ -157,7 +157,7 @@ def splits(
     `02-` file. These are twice in the training split, so that an epoch is as long as theirs. In the other splits every
     clip counts once: to double all of them changes no loss and no accuracy.
 
-    classes : 8 or 7 of RAVDESS's emotions; 0 for what the store says of itself
+    classes : as in `task_and_labels`
     fold_scheme : as in `avlib.data.folds.folds`
     """
     task, labels = task_and_labels(store, classes)
@@ -183,17 +183,17 @@ def splits(
 
 
 def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
-    """The task of a store, and each clip's label (N,); -1 marks a clip that is left out.
+    """The task of a store, and each clip's label (N,); a negative one marks a clip that is left out.
 
-    classes : 8 or 7 of RAVDESS's emotions; 0 for all classes that the store names, or its sentiment
+    classes : the last so many of the classes that the store names, as 7 of RAVDESS's leave neutral out; 0 for all
     """
     labels = store.clips["label"].to_numpy()
     if store.manifest.get("task") == "sentiment":
         return Sentiment(), labels
-    if "names" in store.manifest:
-        return Classification(tuple(store.manifest["names"])), labels
-    classes = classes or len(EMOTIONS)
-    return Classification(EMOTIONS[-classes:]), relabel(labels, classes)
+    names = tuple(store.manifest.get("names", EMOTIONS))  # older stores are of RAVDESS's emotions and do not say it
+    if not 0 <= classes <= len(names):
+        raise InputError(f"there is no task of {classes} classes: the store names {len(names)}")
+    return Classification(names[-classes:]), labels - (len(names) - (classes or len(names)))
 
 
 def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:

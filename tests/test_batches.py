@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from avlib import InputError
 from avlib.batches import splits, task_and_labels
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment
@@ -56,6 +57,13 @@ def test_an_absent_modality_stays_zeros(store, fold):
     for clips in splits(store, fold, 0, ("audio", "video"), fold_scheme="groups").values():
         audio, video, _ = everything(clips)
         assert not audio[~clips.table.has_audio.to_numpy()].any() and not video[~clips.table.has_video.to_numpy()].any()
+
+
+def test_seven_classes_are_the_last_seven_and_leave_neutral_out(tiny_store):
+    task, labels = task_and_labels(tiny_store, 7)
+    assert task.names[labels[4]] == "angry" and list(labels[:8]) == [-1, 0, 1, 2, 3, 4, 5, 6]
+    with pytest.raises(InputError, match="no task of 9 classes: the store names 8"):
+        task_and_labels(tiny_store, 9)
 
 
 def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):

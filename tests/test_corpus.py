@@ -2,13 +2,17 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import avlib
 from avlib import InputError
 from avlib.data import datasets as corpus
+from avlib.data.folds import FOLDS, split_rows
 from avlib.data.toy import mosei as toy_mosei
 
 
@@ -26,9 +30,28 @@ def save_npz(path, label=(0, 1, 2, 0, 1)):
     return path
 
 
-def test_features_are_a_kind_of_their_own():
-    assert corpus.FEATURES == ("toy_mosei", "mosei", "features")
-    assert set(corpus.DATASETS) - set(corpus.FEATURES) == {"toy", "ravdess"}
+def test_every_default_of_a_dataset_is_one_of_those_that_fit():
+    for dataset in corpus.DATASETS.values():
+        usual = dataset.defaults
+        assert usual["fold_scheme"] in dataset.fold_schemes and set(dataset.fold_schemes) <= set(FOLDS)
+        assert usual["protocol"] in dataset.protocols
+        assert usual["classes"] == len(dataset.names)
+        assert bool(usual["frames"]) == (dataset.kind == "clips")
+        assert dataset.needs in ("", *corpus.ROOTS)
+
+
+def test_the_records_of_datasets_bring_no_heavy_library():
+    heavy = {"torch", "librosa", "av", "facenet_pytorch", "soundfile", "matplotlib"}
+    code = f"import sys, avlib.data.datasets; print(*{heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_a_split_is_read_under_the_name_that_older_stores_have():
+    clips = pd.DataFrame({"actor": list("abc"), "part": ["test", "train", "validation"]})
+    assert {name: list(rows) for name, rows in split_rows(clips, 0, "own").items()} == dict(
+        train=[1], validation=[2], test=[0]
+    )
 
 
 def test_the_toy_mosei_is_made_with_its_store_where_it_is_missing(data, caplog):

@@ -82,7 +82,7 @@ def check(features):
         np.testing.assert_array_equal(features.video[:, step], vision[:, step].astype(np.float32))
     np.testing.assert_array_equal(features.clips["label"], labels)
     assert (features.clips["emotion"] == np.where(labels < 0, "negative", "positive")).all()
-    assert list(features.clips["part"]) == ["train"] * 7 + ["validation"] * 3 + ["test"] * 5
+    assert list(features.clips["split"]) == ["train"] * 7 + ["validation"] * 3 + ["test"] * 5
     assert features.task == "sentiment" and features.names == [] and not features.standardise
     assert features.clips["has_audio"].all() and features.clips["has_video"].all() and features.problems.empty
 
@@ -214,8 +214,8 @@ def test_the_own_scheme_is_the_split_of_the_file(pickled):
         assert clips["actor"].iloc[rows].str.startswith(names[part]).all()
     with pytest.raises(InputError, match="fold is 1; it must be 0, the only one in fold_scheme 'own'"):
         split_rows(clips, 1, "own")
-    with pytest.raises(InputError, match=r"the split of a file that has one.*choose one of paper, .*groups$"):
-        split_rows(clips.drop(columns="part"), 0, "own")
+    with pytest.raises(InputError, match=r"the split of a dataset that brings one.*choose one of paper, .*groups$"):
+        split_rows(clips.drop(columns="split"), 0, "own")
 
 
 def without(key):
@@ -331,8 +331,8 @@ def toy(toy_pickle):
 def test_a_toy_is_a_pickle_of_mult(toy):
     features, truth = toy
     assert features.audio.shape == (920, 74, 50) and features.video.shape == (920, 50, 35)
-    assert dict(features.clips["part"].value_counts()) == {"train": 600, "test": 200, "validation": 120}
-    assert features.clips.groupby("actor")["part"].nunique().max() == 1
+    assert dict(features.clips["split"].value_counts()) == {"train": 600, "test": 200, "validation": 120}
+    assert features.clips.groupby("actor")["split"].nunique().max() == 1
     np.testing.assert_array_equal(features.clips["label"], truth["sentiment"])
     assert (features.clips["actor"] == truth["actor"]).all()
     assert 0.0005 < features.facts["replaced_audio"] / features.audio.size < 0.002

@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
-from avlib.data import datasets as corpus
 from avlib.data.clips.audio import AUDIO_FEATURES
+from avlib.data.datasets import DATASETS
 from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
 from avlib.run.grid import expand
 from avlib.run.notebooks import NOTEBOOKS
-from avlib.run.params import DATASETS, FEATURES, MUST_BE, NAMES, Parameters, choices, configure
+from avlib.run.params import MUST_BE, NAMES, Parameters, choices, configure
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 CELL = 'dataset: str = "toy"  # toy | ravdess\nfusion: str = "ia"\nfold: int = 0\nlearning_rate: float = 0.04\n'
@@ -67,7 +67,7 @@ def test_every_name_in_a_file_of_parameters_is_declared_by_the_train_notebook(fi
 
 
 def test_datasets_and_audio_features_are_those_that_there_are():
-    assert tuple(DATASETS) == tuple(corpus.DATASETS) and FEATURES == corpus.FEATURES
+    assert choices()["dataset"] == tuple(DATASETS)
     assert choices()["audio_features"] == tuple(AUDIO_FEATURES)
 
 
@@ -164,7 +164,9 @@ def test_what_does_not_fit_together_is_refused_with_one_sentence(monkeypatch):
     assert refusal(fusion="mult", heads=4).startswith("heads is 4, but fusion 'mult' has 5 heads by design")
     assert refusal(fusion="mult", dense_head=True).startswith("dense_head is true, but fusion 'mult' has a dense head")
     assert refusal(pretrained="/no/where.pth").startswith("pretrained is /no/where.pth, which is no file")
-    assert refusal(protocol="authors").startswith("protocol is 'authors', which is about ravdess")
+    assert refusal(protocol="authors") == "protocol is 'authors', which toy does not have; choose paper or mult"
+    assert refusal(fold_scheme="own").startswith("fold_scheme is 'own', which toy does not have; choose paper or ")
+    assert refusal(dataset="toy_mosei", fold_scheme="loso").endswith("does not have; choose own or groups")
     assert refusal(dataset="ravdess", data_root="/no/where").startswith("data_root is /no/where, which is no folder")
     monkeypatch.setattr("avlib.run.params._device", lambda: "cpu")
     assert refusal(device="cuda").startswith("device is 'cuda', but PyTorch finds no CUDA device")

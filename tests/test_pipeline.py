@@ -151,8 +151,14 @@ def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path)
     assert (best["AV"], best["A"], best["V"], best["M"]) == (100, 62.5, 62.5, 75)
 
 
+def test_what_is_best_reachable_goes_by_the_number_of_emotions(tmp_path):
+    table = result_table([finished_run(tmp_path, {"AV": 90}, classes=7)])
+    assert table["system"].tolist() == ["IA1", "best reachable"]
+    assert table.loc[1, ["AV", "A", "V"]].tolist() == pytest.approx([100, 400 / 7, 500 / 7])
+
+
 def test_what_is_best_reachable_is_left_out_where_it_is_not_known(tmp_path):
-    folder = finished_run(tmp_path, {"AV": 90}, classes=7)
+    folder = finished_run(tmp_path, {"AV": 90}, dataset="ravdess", data_root=str(tmp_path))
     assert result_table([folder])["system"].tolist() == ["IA1"]
 
 

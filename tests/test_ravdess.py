@@ -8,7 +8,7 @@ import pytest
 
 from avlib import InputError
 from avlib.data.folds import FOLDS, folds, split_rows
-from avlib.data.ravdess.trials import EMOTIONS, find_trials, parse_name, relabel
+from avlib.data.ravdess.trials import EMOTIONS, find_trials, parse_name
 
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
 
@@ -138,18 +138,18 @@ def test_a_missing_folder_is_an_input_error_that_names_it(tmp_path):
 def test_every_fold_has_each_actor_in_one_part():
     for _, part in folds().groupby("fold"):
         assert sorted(part["actor"]) == list(range(1, 25))
-        assert part["part"].value_counts().to_dict() == {"train": 16, "validation": 4, "test": 4}
+        assert part["split"].value_counts().to_dict() == {"train": 16, "validation": 4, "test": 4}
 
 
 def test_no_actor_is_tested_twice_and_every_test_set_has_two_women_and_two_men():
-    tests = folds().query("part == 'test'").groupby("fold")["actor"].apply(set)
+    tests = folds().query("split == 'test'").groupby("fold")["actor"].apply(set)
     assert sum(map(len, tests)) == 20 and len(set.union(*tests)) == 20
     for actors in tests:
         assert len(actors & WOMEN) == len(actors & MEN) == 2
 
 
 def test_fold_0_is_the_authors_split_and_each_fold_is_validated_on_the_next_test_set():
-    actors = {key: set(part["actor"]) for key, part in folds().groupby(["fold", "part"])}
+    actors = {key: set(part["actor"]) for key, part in folds().groupby(["fold", "split"])}
     assert actors[0, "test"] == {5, 10, 16, 19} and actors[0, "validation"] == {11, 13, 18, 22}
     for fold in range(5):
         assert actors[fold, "validation"] == actors[(fold + 1) % 5, "test"]
@@ -181,7 +181,7 @@ def test_an_unknown_fold_or_scheme_is_an_input_error(wrong, says):
 
 def sets(scheme, actors=range(1, 25)):
     """The actors of every part of every fold: {(fold, part): set}."""
-    return {key: set(rows["actor"]) for key, rows in folds(scheme, actors).groupby(["fold", "part"])}
+    return {key: set(rows["actor"]) for key, rows in folds(scheme, actors).groupby(["fold", "split"])}
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in FOLDS if scheme != "own"])
@@ -189,7 +189,7 @@ def test_every_scheme_has_its_folds_and_every_fold_each_actor_in_one_part(scheme
     table = folds(scheme, range(1, 25))
     assert sorted(set(table["fold"])) == list(range(FOLDS[scheme]))
     assert not table.duplicated(["fold", "actor"]).any() and len(table) == 24 * FOLDS[scheme]
-    assert (table.groupby("fold")["part"].nunique() == 3).all()
+    assert (table.groupby("fold")["split"].nunique() == 3).all()
 
 
 def test_the_authors_scheme_is_the_split_of_the_released_weights():
@@ -229,15 +229,6 @@ def test_groups_of_any_name_and_size_are_each_tested_once_in_folds_of_about_equa
 def test_groups_do_not_depend_on_the_order_of_the_clips():
     actors = list("cabbdaaeeefghhh")
     pd.testing.assert_frame_equal(folds("groups", actors), folds("groups", reversed(actors)))
-
-
-def test_seven_classes_leave_neutral_out():
-    labels = np.arange(8)
-    assert list(relabel(labels, 8)) == list(labels)
-    assert list(relabel(labels, 7)) == [-1, 0, 1, 2, 3, 4, 5, 6]
-    assert EMOTIONS[-7:][relabel(labels, 7)[4]] == "angry"
-    with pytest.raises(InputError, match="5 classes"):
-        relabel(labels, 5)
 
 
 @pytest.mark.shared

@@ -1,15 +1,20 @@
-"""From the name of a dataset to its store: where the files lie, and who makes what is missing.
+"""One record for each dataset, with all that the workbook knows of it; and the way from its name to its store.
+
+A new dataset is a record in `DATASETS` and the function that reads its files: docs/extending.md has an example.
 
 There are two kinds. A dataset of clips is a folder of films and sounds, and its store takes minutes to hours. A dataset
-of features is a file of arrays, and its store takes seconds: it is made on the way, and anew when the file has changed.
+of features is a file of arrays, and its store takes seconds: it is made when it is needed, and again when the file has
+changed.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from shlex import quote
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -18,54 +23,68 @@ from avlib import InputError
 from avlib.data.clips.build import build_store
 from avlib.data.features.mosei import PICKLES, read_pickle
 from avlib.data.features.npz import is_current, read_npz, write_store
-from avlib.data.ravdess.trials import find_trials
+from avlib.data.films import read_films
+from avlib.data.ravdess.trials import EMOTIONS, find_trials
 from avlib.data.store import Store
 from avlib.data.toy import mosei as toy_mosei
 from avlib.files import folder_lock
 
 log = logging.getLogger(__name__)
 
+# What `Dataset.needs` can be, and how it is checked.
+ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exists}
 
-@dataclass(frozen=True)
-class ClipDataset:
-    """How a folder of films and sounds is read, and made where it can be."""
-
-    find: Callable  # (root, protocol=) -> (trials, problems)
-    make: Callable | None  # root -> None; None for a dataset that only its owners can give
-
-    def locate(self, path: Path) -> Path:
-        """The folder that is meant by a path: any is."""
-        return path
-
-    def build(self, path: Path, root: Path, *, protocol: str, **how) -> Store:
-        """The store at `path` of the clips in `root`, unless it is there and up to date."""
-        trials, problems = self.find(root, protocol=protocol)
-        return build_store(path, trials, problems, protocol=protocol, **how)
+# Clips: section IV of the paper; the batch size is in the authors' opts.py alone. Features: MULT's code, which section
+# IV.2 follows; they have no frames.
+USUAL = {
+    "clips": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
+    "features": {"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "image_size": 0, "frames": 0},
+}
 
 
 @dataclass(frozen=True)
-class FeatureDataset:
-    """Which file of arrays is meant by a path, how it is read, and made where it can be."""
+class Dataset:
+    """All that the workbook knows of a dataset. Its `root` is the folder of its clips, or the file of its features."""
 
-    locate: Callable  # path -> file
-    read: Callable  # file -> Features
-    make: Callable | None  # file -> None; None for a dataset that only its owners can give
+    title: str  # in figures and messages
+    kind: Literal["clips", "features"]
+    read: Callable  # clips: (root, protocol) -> (trials, problems) as `find_trials`; features: root -> Features
+    fold_schemes: tuple[str, ...] = ("groups",)  # those that fit; the first is the default
+    protocols: tuple[str, ...] = ("paper", "mult")  # those that fit; the first is the default
+    names: tuple[str, ...] = ()  # of the classes; () = its files name them, or it has scores
+    classes: tuple[int, ...] = ()  # how many classes a task may have, the last of `names`; the first is the default
+    defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they are not USUAL
+    needs: str = ""  # what data_root must be, one of ROOTS; "" = the dataset is made where it is missing
+    source: str = ""  # where one gets it: the end of a sentence
+    locate: Callable = lambda path: path  # data_root -> root
+    make: Callable | None = None  # root -> None; makes the dataset, unless it is there
+    truth: Callable | None = None  # root -> what is known of each clip, a table with a column `clip`
+    reachable: Callable | None = None  # number of classes -> {condition: {measure: the best that anything can have}}
+    paper_folds: str = ""  # the fold scheme that the paper's numbers on it are means over
 
-    def build(self, path: Path, file: Path, **_) -> Store:
-        """The store at `path` of the features in `file`, unless it is there and up to date."""
-        if is_current(path, file):
-            return Store.open(path)
-        log.info("making the store %s of the features in %s", path, file)
-        return write_store(path, self.read(file), file)
+    def __post_init__(self):
+        first = {"classes": (*self.classes, 0)[0], "fold_scheme": self.fold_schemes[0], "protocol": self.protocols[0]}
+        object.__setattr__(self, "defaults", USUAL[self.kind] | first | self.defaults)
+
+    def check_root(self, path: Path) -> None:
+        """Raises InputError where data_root is not what the dataset needs."""
+        if self.needs and not ROOTS[self.needs](path):
+            raise InputError(
+                f"data_root is {path}, which is no {self.needs}; give the one that holds {self.title} "
+                f"(a relative path starts at {avlib.ROOT}){self.source and '; '}{self.source}"
+            )
+
+
+def _later(module: str, name: str) -> Callable:
+    """A function of a module that is imported when it is called: it brings libraries that reading a store needs not."""
+    return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
 def _make_toy(root: Path) -> None:
     """Draws the toy corpus into a folder, unless a whole one is there."""
-    from avlib.data.toy import corpus as toy  # brings the libraries that write media, which reading a store needs not
-
     if not (root / "truth.parquet").exists():
         log.info("making the toy corpus in %s: some minutes, once", root)
-        toy.make_corpus(root)
+        _later("avlib.data.toy.corpus", "make_corpus")(root)
 
 
 def _make_toy_mosei(file: Path) -> None:
@@ -96,86 +115,136 @@ def _npz(path: Path) -> Path:
     return path
 
 
+_BY_ACTOR = ("paper", "authors", "luna", "loso")  # fold schemes of RAVDESS's 24 actors
+
 DATASETS = {
-    "toy": ClipDataset(find=find_trials, make=_make_toy),
-    "ravdess": ClipDataset(find=find_trials, make=None),
-    "toy_mosei": FeatureDataset(locate=_toy_pickle, read=read_pickle, make=_make_toy_mosei),
-    "mosei": FeatureDataset(locate=_pickle, read=read_pickle, make=None),
-    "features": FeatureDataset(locate=_npz, read=read_npz, make=None),
+    "toy": Dataset(
+        title="toy corpus",
+        kind="clips",
+        read=find_trials,
+        fold_schemes=(*_BY_ACTOR, "groups"),
+        names=EMOTIONS,
+        classes=(8, 7),
+        defaults={"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
+        make=_make_toy,
+        truth=_later("avlib.data.toy.corpus", "truth"),
+        reachable=_later("avlib.data.toy.corpus", "reachable"),
+    ),
+    "ravdess": Dataset(
+        title="RAVDESS",
+        kind="clips",
+        read=find_trials,
+        fold_schemes=(*_BY_ACTOR, "groups"),
+        protocols=("paper", "authors", "mult"),
+        names=EMOTIONS,
+        classes=(8, 7),
+        needs="folder",
+        source="`avlib download ravdess` fetches it",
+        paper_folds="paper",
+    ),
+    "films": Dataset(
+        title="films of your own",
+        kind="clips",
+        read=read_films,
+        fold_schemes=("groups", "own"),
+        needs="folder",
+        source="docs/data.md says what such a folder holds",
+    ),
+    "toy_mosei": Dataset(
+        title="toy MOSEI",
+        kind="features",
+        read=read_pickle,
+        fold_schemes=("own", "groups"),
+        protocols=("mult", "paper"),
+        defaults={"epochs": 12},
+        locate=_toy_pickle,
+        make=_make_toy_mosei,
+        truth=toy_mosei.truth,
+        reachable=lambda classes: toy_mosei.reachable(),
+    ),
+    "mosei": Dataset(
+        title="CMU-MOSEI",
+        kind="features",
+        read=read_pickle,
+        fold_schemes=("own", "groups"),
+        protocols=("mult", "paper"),
+        needs="file or folder",
+        source="docs/features.md says where it is found",
+        locate=_pickle,
+        paper_folds="own",
+    ),
+    "features": Dataset(
+        title="features of your own",
+        kind="features",
+        read=read_npz,
+        fold_schemes=("groups", *_BY_ACTOR),
+        protocols=("mult", "paper"),
+        needs="file",
+        source="docs/features.md says what such a file holds",
+        locate=_npz,
+    ),
 }
-FEATURES = tuple(name for name, source in DATASETS.items() if isinstance(source, FeatureDataset))
 
 
-def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
-    """What is known of each clip of a toy corpus, by its name, as its own module has it; None of a real one."""
-    if dataset == "toy":
-        from avlib.data.toy.corpus import truth as known
-    elif dataset == "toy_mosei":
-        from avlib.data.toy.mosei import truth as known
-    else:
-        return None
-    return known(corpus_root(dataset, data_root)).set_index("clip", drop=False)
-
-
-def ensure_store(
-    dataset: str,
-    data_root: Path | str | None = None,
-    *,
-    frames: int | None = None,
-    image_size: int | None = None,
-    protocol: str = "paper",
-    audio_features: str = "mfcc",
-) -> Store:
+def ensure_store(dataset: str, data_root: Path | str | None = None, **settings) -> Store:
     """The store of a dataset, ready to be read.
 
     A store of clips is opened as it is: the corpus is not looked at again. A missing one of the toy corpus is made, the
     corpus too; a missing one of real clips raises InputError with the command that makes it. A store of features is
     made where it is missing, or where its file has changed.
 
-    frames, image_size, protocol, audio_features : of clips; features come as they are
+    settings : as in `store_path`
     """
-    settings = dict(frames=frames, image_size=image_size, protocol=protocol, audio_features=audio_features)
-    path = store_path(dataset, data_root, **settings)
-    if dataset not in FEATURES and path.exists():
+    path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
+    if source.kind == "clips" and path.exists():
         return Store.open(path)
-    if dataset not in FEATURES and not DATASETS[dataset].make:
+    if source.kind == "clips" and not source.make:
         given = {"dataset": dataset, "data_root": corpus_root(dataset, data_root)} | settings
         raise InputError(
-            f"there is no store of {dataset} with {frames} frames of {image_size} pixels at {path}; make it with: "
-            "papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
+            f"there is no store of {dataset} with {settings['frames']} frames of {settings['image_size']} pixels at "
+            f"{path}; make it with: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
             + " ".join(f"-p {name} {quote(str(value))}" for name, value in given.items())
         )
     return preprocess(dataset, data_root, **settings)
 
 
 def preprocess(
-    dataset: str,
-    data_root: Path | str | None = None,
-    *,
-    frames: int | None = None,
-    image_size: int | None = None,
-    protocol: str = "paper",
-    audio_features: str = "mfcc",
-    workers: int | None = None,
-    progress: bool = True,
+    dataset: str, data_root: Path | str | None = None, *, workers: int | None = None, progress: bool = True, **settings
 ) -> Store:
     """The store of a dataset, made from its files, brought to its end, or opened where nothing has changed since.
 
+    workers : processes that prepare clips, by default one per core        settings : as in `store_path`
     Raises InputError where the corpus is missing and cannot be made.
     """
-    settings = dict(frames=frames, image_size=image_size, protocol=protocol, audio_features=audio_features)
-    path = store_path(dataset, data_root, **settings)
+    path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
     root = ensure_corpus(dataset, data_root)
     with folder_lock(path.parent):
-        return DATASETS[dataset].build(path, root, **settings, workers=workers, progress=progress)
+        if source.kind == "clips":
+            trials, problems = source.read(root, protocol=settings.get("protocol", "paper"))
+            names = list(source.names or trials.sort_values("label")["emotion"].unique())
+            return build_store(path, trials, problems, names=names, workers=workers, progress=progress, **settings)
+        if is_current(path, root):
+            return Store.open(path)
+        log.info("making the store %s of the features in %s", path, root)
+        return write_store(path, source.read(root), root)
+
+
+def find_clips(
+    dataset: str, data_root: Path | str | None = None, protocol: str = "paper"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials and the problems of a dataset of clips, as `find_trials` returns them. InputError for features."""
+    source = DATASETS[dataset]
+    if source.kind == "features":
+        raise InputError(f"{dataset} comes as features: there is nothing to prepare, train.ipynb makes its store")
+    return source.read(ensure_corpus(dataset, data_root), protocol=protocol)
 
 
 def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
     """The folder, or the file, of a dataset; that of a toy dataset is made where it is missing."""
-    root, source = corpus_root(dataset, data_root), DATASETS[dataset]
-    if source.make:
+    root, make = corpus_root(dataset, data_root), DATASETS[dataset].make
+    if make:
         with folder_lock(avlib.DATA / "stores"):
-            source.make(root)
+            make(root)
     return root
 
 
@@ -188,9 +257,12 @@ def store_path(
     protocol: str = "paper",
     audio_features: str = "mfcc",
 ) -> Path:
-    """Where the store of a dataset lies: one folder for each file of features, or each corpus and all four settings."""
+    """Where the store of a dataset lies: one folder for each file of features, or each corpus and all four settings.
+
+    frames, image_size, protocol, audio_features : as in `build_store`, of clips; features come as they are
+    """
     root = corpus_root(dataset, data_root)
-    if dataset in FEATURES:
+    if DATASETS[dataset].kind == "features":
         return avlib.DATA / "stores" / f"{dataset}-{_tag(f'{root}')}"
     origin = f"{root} {protocol}" + (f" {audio_features}" if audio_features != "mfcc" else "")
     return avlib.DATA / "stores" / f"{dataset}-{frames}x{image_size}-{_tag(origin)}"
@@ -209,3 +281,9 @@ def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:
         raise InputError(f"there is no dataset '{dataset}': choose one of {', '.join(DATASETS)}")
     path = (Path(data_root).expanduser() if data_root else avlib.DATA / dataset).resolve()
     return DATASETS[dataset].locate(path)
+
+
+def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
+    """What is known of each clip of a toy corpus, by its name; None of a real one."""
+    known = DATASETS[dataset].truth
+    return known(corpus_root(dataset, data_root)).set_index("clip", drop=False) if known else None

@@ -13,7 +13,7 @@ FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1}
 
 
 def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
-    """Which actor is in which part of which fold: columns fold (from 0), actor, part (train, validation or test).
+    """Which actor is in which split of which fold: columns fold (from 0), actor, split (train, validation or test).
 
     paper : 5 folds of 16 training, 4 validation and 4 test actors (section IV), two women and two men in every test set
     authors : one fold, the split of the weights that the authors released; it is fold 0 of `paper` too
@@ -22,14 +22,14 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
     groups : 5 folds over any actors, in which each is tested once; made from `actors`, which only this scheme reads
 
     Except in `authors` and `loso` a fold is validated on the test actors of the next one, the last one on the first's.
-    A sixth scheme, `own`, is the split that a file of features brings. It is one of clips, and `split` alone knows it.
+    A sixth scheme, `own`, is the split that a dataset brings. It is one of clips, and only `split_rows` knows it.
 
     actors : the actor of every clip, a number or a name. Raises InputError for an unknown scheme.
     """
     if scheme not in FOLDS:
         raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
     if scheme == "own":
-        raise InputError("fold scheme 'own' is a split of clips, not of actors: their column `part` has it")
+        raise InputError("fold scheme 'own' is a split of clips, not of actors: their column `split` has it")
     if scheme == "loso":
         return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
     if scheme == "groups":
@@ -44,9 +44,9 @@ def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
     tested : actor -> the fold that tests it
     """
     count = max(tested.values()) + 1
-    parts = ["test", *["validation"] * validation, *["train"] * (count - 1 - validation)]
-    rows = [(fold, actor, parts[(own - fold) % count]) for fold in range(count) for actor, own in tested.items()]
-    return pd.DataFrame(rows, columns=["fold", "actor", "part"])
+    splits = ["test", *["validation"] * validation, *["train"] * (count - 1 - validation)]
+    rows = [(fold, actor, splits[(own - fold) % count]) for fold in range(count) for actor, own in tested.items()]
+    return pd.DataFrame(rows, columns=["fold", "actor", "split"])
 
 
 def _share_out(actors: Iterable, count: int) -> dict:
@@ -62,31 +62,26 @@ def _share_out(actors: Iterable, count: int) -> dict:
 
 
 def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
-    """The positions of the rows of `clips` in each part of a fold: {"train", "validation", "test"}.
+    """The positions of the rows of `clips` in each split of a fold: {"train", "validation", "test"}.
 
-    No actor is in two parts; in scheme `own` that is up to the file that brought the split.
+    No actor is in two splits; in scheme `own` that is up to the dataset.
 
-    clips : any table with a column `actor`, for scheme `own` also `part`        scheme : as in `folds`, or `own`
+    clips : any table with a column `actor`, for scheme `own` also `split`        scheme : as in `folds`, or `own`
     Raises InputError where the scheme has no such fold, or where the clips bring no split of their own.
     """
     if scheme in FOLDS and fold not in range(FOLDS[scheme]):
         raise InputError(f"fold is {fold}; {fold_range(scheme)}")
     if scheme == "own":
-        part = _own_part(clips)
+        split = clips.get("split", clips.get("part"))  # its name in older stores
+        if split is None:
+            others = ", ".join(name for name in FOLDS if name != "own")
+            raise InputError(
+                f"fold scheme 'own' is the split of a dataset that brings one, as MOSEI does: choose one of {others}"
+            )
     else:
         table = folds(scheme, clips["actor"])
-        part = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["part"])
-    return {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
-
-
-def _own_part(clips: pd.DataFrame) -> pd.Series:
-    """The part of every clip in the split that its file brings."""
-    if "part" not in clips:
-        others = ", ".join(name for name in FOLDS if name != "own")
-        raise InputError(
-            f"fold scheme 'own' is the split of a file that has one, as MOSEI's do: choose one of {others}"
-        )
-    return clips["part"]
+        split = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["split"])
+    return {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}
 
 
 def fold_range(scheme: str) -> str:

@@ -34,10 +34,10 @@ def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
         return store.video[row].T, store.audio[row]
     from avlib.data.clips.audio import log_mel
     from avlib.data.clips.media import read_audio
-    from avlib.data.clips.window import cut_window
+    from avlib.data.clips.window import cut_window, span_of
 
     about = store.clips.iloc[row]
-    return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start))
+    return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start, span_of(about)))
 
 
 def sound_of(store: Store) -> Callable[[str], tuple[np.ndarray, int]] | None:

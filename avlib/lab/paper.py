@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from avlib import InputError
+from avlib.data.datasets import DATASETS
 
 # What `result_table` calls the systems of a printed table. The paper's have one head where their name has no number;
 # those of Table III have MULT's dense layers, and MULT itself has 5 heads. It is printed as MLT there.
@@ -13,7 +14,6 @@ SYSTEMS = {
     | {name: f"{name}1" for name in ("TAV", "TVA", "MLT")},
     "III": {name: f"{name} dense" for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT": "MULT5"},
 }
-FOLD_SCHEMES = {"ravdess": "paper", "mosei": "own"}  # the folds that the paper's numbers are means over
 RUN = ["dataset", "run", "dropout"]  # what runs of other folds and seeds have in common
 
 
@@ -55,7 +55,8 @@ def beside_paper(results: pd.DataFrame) -> pd.DataFrame:
 
 def _means(results: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     """Columns dataset, run (the system as we call it), dropout, measure, ours and folds, of what was measured."""
-    counted = results["fold_scheme"] == results["dataset"].map(FOLD_SCHEMES)  # True = on the paper's folds
+    paper = {name: dataset.paper_folds for name, dataset in DATASETS.items() if dataset.paper_folds}
+    counted = results["fold_scheme"] == results["dataset"].map(paper)  # True = on the paper's folds
     runs = results[counted].rename(columns={"system": "run"})
     there = [name for name in measures if name in runs]
     values = runs.melt([*RUN, "fold"], there, var_name="measure", value_name="ours").dropna(subset="ours")

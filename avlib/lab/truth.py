@@ -15,6 +15,7 @@ from scipy.stats import wilcoxon
 
 from avlib import InputError
 from avlib.data.clips.window import WINDOW
+from avlib.data.datasets import DATASETS
 
 CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attention vector should find
 
@@ -143,19 +144,15 @@ def _p_above_zero(differences: pd.Series) -> float:
     return float(wilcoxon(differences, alternative="greater", zero_method="zsplit", method="asymptotic").pvalue)
 
 
-def best_reachable(dataset: str) -> dict[str, float]:
-    """What is best reachable on a toy corpus, by column; M is the mean of the others, as in the paper. Else empty."""
-    if dataset == "toy":
-        from avlib.data.toy.corpus import reachable
+def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
+    """What is best reachable on a dataset, by column; M is the mean of the others, as in the paper. Mostly empty.
 
-        best = reachable()
-    elif dataset == "toy_mosei":
-        from avlib.data.toy.mosei import reachable
-
-        scores = reachable()
-        best = {name: score["accuracy"] for name, score in scores.items()}
-        errors = {f"MAE {name}": score["mae"] for name, score in scores.items()}
-        return best | {"M": fmean(best.values())} | errors | {"MAE M": fmean(errors.values())}
-    else:
-        return {}
-    return best | {"M": fmean(best.values())}
+    classes : how many emotions are told apart; 0 is all
+    """
+    known = DATASETS[dataset].reachable if dataset in DATASETS else None
+    scores, best = known(classes) if known else {}, {}
+    for measure, column in {"accuracy": "", "mae": "MAE "}.items():
+        values = {condition: score[measure] for condition, score in scores.items() if measure in score}
+        if values:
+            best |= {f"{column}{name}": value for name, value in (values | {"M": fmean(values.values())}).items()}
+    return best

@@ -1,5 +1,11 @@
 """Running the notebooks: parameters, run folders, many runs and the command `avlib`."""
 
-from avlib.run.params import configure
-
 __all__ = ["configure"]
+
+
+def __getattr__(name: str):
+    if name == "configure":  # loaded on first use, so that `avlib --help` need not wait for pandas
+        from avlib.run.params import configure
+
+        return configure
+    raise AttributeError(f"module 'avlib.run' has no attribute {name!r}")

@@ -87,7 +87,8 @@ def table(outputs_root: Path) -> None:
 @main.command()
 def parameters() -> None:
     """List all parameters: default, what is allowed, meaning."""
-    from avlib.run.params import DATASETS, MUST_BE, Parameters, choices
+    from avlib.data.datasets import DATASETS
+    from avlib.run.params import MUST_BE, Parameters, choices
 
     rows = []
     for name, field in Parameters.model_fields.items():
@@ -97,8 +98,8 @@ def parameters() -> None:
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo("\n0 stands for the dataset's own:")
-    for dataset, values in DATASETS.items():
-        click.echo(f"{dataset:<9}{', '.join(f'{name} {value}' for name, value in values.items())}")
+    for name, dataset in DATASETS.items():
+        click.echo(f"{name:<10}{', '.join(f'{key} {value}' for key, value in dataset.defaults.items())}")
 
 
 @main.command()

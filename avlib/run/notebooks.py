@@ -13,8 +13,9 @@ from nbclient.exceptions import DeadKernelError
 from traitlets import default
 
 from avlib import ROOT, InputError
+from avlib.data.datasets import DATASETS
 from avlib.fusion import FUSIONS
-from avlib.run.params import FEATURES, Parameters
+from avlib.run.params import Parameters
 from avlib.run.records import MAY_CHANGE, check_same_run
 
 NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
@@ -86,7 +87,7 @@ def run_pipeline(
 
 def _needless(notebook: str, config: Parameters) -> str:
     """Why a notebook has nothing to do in a run, as the end of a sentence; "" where it has."""
-    if notebook == "preprocess" and config.dataset in FEATURES:
+    if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
         return f"{config.dataset} comes as features"
     if notebook == "attention" and not FUSIONS[config.fusion].widths:
         return f"in {config.fusion} no modality attends to the other"

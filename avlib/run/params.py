@@ -15,20 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
-
-# What 0 and "" stand for. RAVDESS: section IV of the paper; the batch size is in the authors' opts.py alone.
-# MOSEI: MULT's code, which section IV.2 follows. Features have no frames, and say themselves what their labels are.
-_CLIPS = {"classes": 8, "fold_scheme": "paper", "protocol": "paper"}
-_FEATURES = {"classes": 0, "fold_scheme": "own", "protocol": "mult", "image_size": 0, "frames": 0}
-_MULT = {"epochs": 40, "batch_size": 24, "learning_rate": 0.001}
-DATASETS = {
-    "toy": _CLIPS | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
-    "ravdess": _CLIPS | {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
-    "toy_mosei": _FEATURES | _MULT | {"epochs": 12},
-    "mosei": _FEATURES | _MULT,
-    "features": _FEATURES | _MULT | {"fold_scheme": "groups"},
-}
-FEATURES = tuple(name for name, usual in DATASETS.items() if not usual["frames"])  # those that come without clips
+from avlib.data.datasets import DATASETS
 
 # What is allowed where there is no list of choices; 0 and "" are the dataset's own default where it has one.
 MUST_BE = {
@@ -52,7 +39,6 @@ MUST_BE = {
 }
 
 
-@cache
 def choices() -> dict[str, tuple]:
     """The values allowed for each parameter that has a list of them; some as the module that knows them lists them."""
     from avlib.data.folds import FOLDS
@@ -155,15 +141,19 @@ class Parameters(BaseModel):
     @field_validator("classes", "image_size", "frames")
     @classmethod
     def _suits_the_dataset(cls, value, info):
-        dataset = info.data.get("dataset")
-        if dataset in FEATURES and value:
-            raise InputError(f"{info.field_name} is {value}, but {dataset} comes as features: leave it at 0")
+        dataset = DATASETS.get(info.data.get("dataset"))
+        if not dataset:
+            return value  # the dataset is refused, and that is said first
+        usual = dataset.defaults[info.field_name]
+        if value and not usual:
+            why = "comes as features" if dataset.kind == "features" else "names its classes itself"
+            raise InputError(f"{info.field_name} is {value}, but {info.data['dataset']} {why}: leave it at 0")
         fits = {
-            "classes": value in (7, 8),
+            "classes": value in dataset.classes,
             "image_size": 64 <= value <= 1024 and value % 32 == 0,
             "frames": 2 <= value <= 1000,
         }
-        if dataset not in FEATURES and not fits[info.field_name]:
+        if usual and not fits[info.field_name]:
             raise ValueError("out of range")
         return value
 
@@ -194,27 +184,17 @@ class Parameters(BaseModel):
             raise ValueError(f"pretrained is {self.pretrained}, which is no file (a relative path starts at {ROOT})")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
-        if self.protocol == "authors" and self.dataset != "ravdess":
-            raise ValueError(f"protocol is 'authors', which is about ravdess; for dataset {self.dataset} choose paper")
-        splits = {"mosei": ("own", "groups"), "toy_mosei": ("own", "groups")}
-        if self.fold_scheme == "own" and self.dataset not in FEATURES:
-            raise ValueError(f"fold_scheme is 'own', but {self.dataset} brings no split of its own: choose another one")
-        if self.fold_scheme not in splits.get(self.dataset, FOLDS):
-            raise ValueError(f"fold_scheme is '{self.fold_scheme}', one of RAVDESS's actors: choose own or groups")
-        if self.dataset in FEATURES and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
+        dataset = DATASETS[self.dataset]
+        for name, fit in {"protocol": dataset.protocols, "fold_scheme": dataset.fold_schemes}.items():
+            if getattr(self, name) not in fit:
+                given = getattr(self, name)
+                raise ValueError(f"{name} is '{given}', which {self.dataset} does not have; choose {' or '.join(fit)}")
+        features = dataset.kind == "features"
+        if features and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
-        if not self.train_vision and (self.dataset in FEATURES or "video" not in FUSIONS[self.fusion].modalities):
+        if not self.train_vision and (features or "video" not in FUSIONS[self.fusion].modalities):
             raise ValueError("train_vision is false, but this network looks at no frames: leave it at true")
-        wanted, there = {
-            "ravdess": ("folder", self.data_root.is_dir()),
-            "mosei": ("file or folder", self.data_root.exists()),
-            "features": ("file", self.data_root.is_file()),
-        }.get(self.dataset, ("", True))
-        if not there:
-            raise ValueError(
-                f"data_root is {self.data_root}, which is no {wanted}; "
-                f"give the one that holds {self.dataset} (a relative path starts at {ROOT})"
-            )
+        dataset.check_root(self.data_root)
         return self
 
     @property
@@ -235,7 +215,7 @@ class Parameters(BaseModel):
         """Name, value and origin (default, dataset default or given) of every parameter, in order."""
         usual, rows = usual_values(self.dataset, self.fusion), []
         for name, value in self:
-            default = "dataset default" if name in (*DATASETS[self.dataset], "data_root") else "default"
+            default = "dataset default" if name in (*DATASETS[self.dataset].defaults, "data_root") else "default"
             rows.append((name, str(value) or '""', default if value == usual[name] else "given"))
         return rows
 
@@ -262,8 +242,12 @@ def _device() -> str:
 
 def _stand_ins(dataset: Any) -> dict[str, Any]:
     """What 0, "" and `auto` stand for, by name."""
-    known = dataset if isinstance(dataset, str) and dataset in DATASETS else "toy"  # an unknown one is refused later
-    return DATASETS[known] | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+    known = dataset if isinstance(dataset, str) and dataset in DATASETS else _default_dataset()  # others: refused later
+    return DATASETS[known].defaults | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+
+
+def _default_dataset() -> str:
+    return Parameters.model_fields["dataset"].default
 
 
 def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
@@ -309,7 +293,7 @@ def _plain(value: Any) -> str:
 def _filled(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with what stands in for every 0, "" and `auto`, and for every None or missing one."""
     given = {name: value for name, value in values.items() if value is not None}
-    for name, value in _stand_ins(given.get("dataset", "toy")).items():
+    for name, value in _stand_ins(given.get("dataset", _default_dataset())).items():
         if str(given.get(name, "")) in ("", "0", "0.0", "auto"):
             given[name] = value
     return given

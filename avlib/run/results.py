@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from avlib import InputError
+from avlib.data.datasets import DATASETS
 from avlib.files import atomic_write
 from avlib.lab.truth import best_reachable
 from avlib.run.names import run_name
@@ -38,9 +39,6 @@ TEXTS = ("settings", "dropout", "fold_scheme")  # columns that have no value in 
 
 
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
-
-
-TITLES = {"toy": "toy corpus", "ravdess": "RAVDESS", "toy_mosei": "toy MOSEI", "mosei": "CMU-MOSEI"}
 
 
 def finished_runs(outputs_root: Path) -> list[Path]:
@@ -76,8 +74,8 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     """
     rows = [_result(Path(folder)) for folder in folders]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    for dataset in dict.fromkeys(row["dataset"] for row in rows if row["labels"] != 7 or row["dataset"] != "toy"):
-        best = best_reachable(dataset)  # of the toy corpus it is known for all eight emotions alone
+    for dataset, classes in dict.fromkeys((row["dataset"], row["labels"]) for row in rows):
+        best = best_reachable(dataset, classes)
         if best:
             names = {"dataset": dataset, "system": "best reachable"} | dict.fromkeys(TEXTS, "")
             table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
@@ -133,14 +131,14 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
 
     runs = table[table["fold"].notna()]
     datasets = runs["dataset"].unique()
-    known = len(runs) < len(table) and len(datasets) == 1  # True = the table has a row of what is best reachable
-    reachable = best_reachable(datasets[0]) if known else None
+    best = table[table["fold"].isna()]
+    reachable = dict(best[[*CONDITIONS]].iloc[0]) if len(best) == len(datasets) == 1 else None
     scores = _long(runs)
     if scores["dropout"].nunique() > MOST_BARS:
         ax = plots.score_table(scores)
     else:
         ax = plots.conditions(scores, reachable=reachable, chance=_chance(folders))
-    title = ", ".join(TITLES.get(name, name) for name in datasets)
+    title = ", ".join(DATASETS[name].title if name in DATASETS else name for name in datasets)
     if scores["dropout"].nunique() <= MOST_BARS:
         title += f": {', '.join(dict.fromkeys(runs['system']))}"
     ax.figure.suptitle(title)

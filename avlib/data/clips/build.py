@@ -25,7 +25,12 @@ CLIP_COLUMNS = [
     *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition"),
     *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
-]  # and, in protocol authors, `copies` (1 or 2): as how many clips of the original code it counts
+]
+EXTRA_COLUMNS = [
+    "copies",  # in protocol authors, 1 or 2: as how many clips of the original code it counts
+    *("start", "end"),  # where clips are parts of files: the seconds of its file that a clip lies between
+    "split",  # where the corpus brings a split of its own: train, validation or test
+]
 
 
 DIED = "the process that read this clip was ended from outside or by a fault in a decoder: the clip is left out"
@@ -40,6 +45,7 @@ def build_store(
     image_size: int = 224,
     protocol: str = "paper",
     audio_features: str = "mfcc",
+    names: list[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Store:
@@ -50,7 +56,7 @@ def build_store(
 
     trials, problems : as `avlib.data.ravdess.trials.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
-    audio_features : mfcc | logmel | chroma | spectrogram
+    audio_features : mfcc | logmel | chroma | spectrogram        names : of the labels, for the manifest
     """
     path = Path(path)
     trials = trials.sort_values("clip", ignore_index=True)
@@ -65,7 +71,7 @@ def build_store(
         return Store.open(path)
     draft = _Draft(partial, plan, len(trials))
     _fill(draft, trials, plan["settings"], workers or os.cpu_count() or 1, progress)
-    draft.finish(path, trials, problems)
+    draft.finish(path, trials, problems, names)
     return Store.open(path)
 
 
@@ -185,7 +191,7 @@ class _Draft:
         self.arrays[modality][row] = values
         self.arrays[modality].flush()
 
-    def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame) -> None:
+    def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None) -> None:
         """Turns the complete draft into the store at `path`, in place of one that is there; may be repeated."""
         store = self.folder / "store"
         store.mkdir(exist_ok=True)
@@ -195,8 +201,8 @@ class _Draft:
         problems = pd.DataFrame([*problems.to_dict("records"), *noted], columns=PROBLEM_COLUMNS)
         if not usable:
             raise InputError(f"no clip of the corpus can be used; the first problem is: {problems['reason'].iloc[0]}")
-        columns = [*CLIP_COLUMNS, *({"copies"} & {*trials.columns})]
-        clips = pd.concat([trials, pd.DataFrame(records)], axis=1)[columns].iloc[usable]
+        clips = pd.concat([trials, pd.DataFrame(records)], axis=1).iloc[usable]
+        clips = clips[[name for name in (*CLIP_COLUMNS, *EXTRA_COLUMNS) if name in clips]]
         clips = clips.reset_index(drop=True).astype({"has_audio": bool, "has_video": bool})
         self.arrays.clear()
         for modality in self.names:
@@ -204,7 +210,7 @@ class _Draft:
             _keep_rows(file, store / file.name, usable, filled, len(trials))
         clips.to_parquet(store / "clips.parquet", index=False)
         problems.to_parquet(store / "problems.parquet", index=False)
-        _write_json(store / "manifest.json", _manifest(self.plan, self.names, clips, problems))
+        _write_json(store / "manifest.json", _manifest(self.plan, self.names, clips, problems, names))
         _move_into_place(store, path)
         shutil.rmtree(self.folder)
 
@@ -222,7 +228,9 @@ def _keep_rows(source: Path, target: Path, rows: list[int], filled: pd.Series, c
     new.flush()
 
 
-def _manifest(plan: dict, arrays: dict[str, str], clips: pd.DataFrame, problems: pd.DataFrame) -> dict:
+def _manifest(
+    plan: dict, arrays: dict[str, str], clips: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None
+) -> dict:
     from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
 
     table = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
@@ -238,6 +246,7 @@ def _manifest(plan: dict, arrays: dict[str, str], clips: pd.DataFrame, problems:
         "with_audio": int(clips["has_audio"].sum()),
         "with_video": int(clips["has_video"].sum()),
         "problems": len(problems),
+        **({"names": names} if names else {}),
         "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 from avlib import InputError
 from avlib.data.clips.faces import FaceDetector, crop_face, fill_boxes
 from avlib.data.clips.media import CroppedFaces, Video, is_silent, open_video, read_audio
-from avlib.data.clips.window import WINDOW, Window, cut_window, duration, place_window
+from avlib.data.clips.window import WINDOW, Window, cut_window, duration, place_window, span_of
 
 PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
@@ -30,7 +30,8 @@ class Prepared:
 def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
 
-    trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file).
+    trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file), and
+        with start and end where the clip is a part of its file, in seconds
     audio_features : a name of `avlib.data.clips.audio.AUDIO_FEATURES`
     """
     report = _Report(trial["clip"])
@@ -39,7 +40,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     video_file = report.attempt("video", video_path, open_video)
     picture = video_file.picture if video_file else None
     audio_samples = 0 if samples is None else len(samples)
-    window = place_window(protocol, audio_samples, picture, frames)
+    window = place_window(protocol, audio_samples, picture, frames, span_of(trial))
 
     audio, video, confidence = None, None, float("nan")
     if samples is not None:
@@ -51,7 +52,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     record = {
         "has_audio": audio is not None,
         "has_video": video is not None,
-        "duration": duration(audio_samples, picture),
+        "duration": duration(audio_samples, picture, span_of(trial)),
         "window_start": window.audio_start,
         "face_confidence": confidence,
         "video_sha256": _sha256(video_path),
@@ -93,7 +94,7 @@ def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.n
     """The audio features of a clip's window, (channels, 156)."""
     from avlib.data.clips.audio import extractor  # librosa takes a second, and a clip may have no sound
 
-    part = cut_window(samples, window.audio_start)
+    part = cut_window(samples, window.audio_start, window.span)
     if is_silent(part):
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
     return extractor(name)(part)
@@ -111,7 +112,8 @@ def _faces(
     count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
     boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
     waiting: dict[int, np.ndarray] = {}
-    for pictures in _groups(video.frames(window.frame_times, bt601=protocol == "authors")):
+    times = window.frame_times[window.frame_times < window.span[1]]
+    for pictures in _groups(video.frames(times, bt601=protocol == "authors")):
         rows = slice(count, count + len(pictures))
         boxes[rows], confidence[rows] = _boxes(pictures, video.cropped)
         for i, picture in enumerate(pictures, count):

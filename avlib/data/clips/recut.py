@@ -5,7 +5,7 @@ import numpy as np
 from avlib import InputError
 from avlib.data.clips.audio import extractor
 from avlib.data.clips.media import read_audio
-from avlib.data.clips.window import cut_window
+from avlib.data.clips.window import cut_window, span_of
 from avlib.data.store import Store
 
 
@@ -17,5 +17,5 @@ def audio_later(store: Store, row: int, by: float) -> np.ndarray:
     clip = store.clips.iloc[row]
     if not clip["has_audio"]:
         raise InputError(f"clip {clip['clip']} has no sound that could be shifted")
-    samples = cut_window(read_audio(clip["audio_path"]), clip["window_start"] + by)
+    samples = cut_window(read_audio(clip["audio_path"]), clip["window_start"] + by, span_of(clip))
     return extractor(store.manifest["plan"]["settings"].get("audio_features", "mfcc"))(samples)

@@ -1,6 +1,7 @@
 """Which 3.6 seconds of a clip count, and the numbers that follow from it. Imports nothing that reads media."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -25,6 +26,9 @@ MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
 PROTOCOLS = ("paper", "authors")
 
 
+WHOLE = (0.0, inf)  # the seconds of its file that a clip lies between, where nothing else is said
+
+
 AUTHORS_FPS = 30  # the authors count 3.6 s as 108 frames, whatever the rate of the video
 
 
@@ -42,9 +46,12 @@ class Window:
 
     audio_start: float
     frame_times: np.ndarray  # (frames,) ascending
+    span: tuple[float, float] = WHOLE  # of the clip; what the file has outside of it is of other clips
 
 
-def place_window(protocol: str, audio_samples: int, picture: Picture | None, frames: int) -> Window:
+def place_window(
+    protocol: str, audio_samples: int, picture: Picture | None, frames: int, span: tuple[float, float] = WHOLE
+) -> Window:
     """The window of a clip: 3.6 s of sound, and `frames` times at which its picture is sampled.
 
     paper : the middle 3.6 s of the clip, the same for sound and picture; frames in the middle of equal parts.
@@ -55,27 +62,35 @@ def place_window(protocol: str, audio_samples: int, picture: Picture | None, fra
     A clip shorter than the window starts with it; what is missing at the end becomes zeros.
 
     audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
+    span : start and end of the clip in seconds of its file; protocol authors takes the whole file
     """
     if protocol == "authors":
         count = round(WINDOW * AUTHORS_FPS)
         indices = np.arange(frames) * count // frames + count // (2 * frames)
         start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
         return Window(start, indices / (picture.frame_rate if picture else AUTHORS_FPS))
-    start = max(0.0, (duration(audio_samples, picture) - WINDOW) / 2)
-    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames)
+    start = span[0] + max(0.0, (duration(audio_samples, picture, span) - WINDOW) / 2)
+    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames, span)
 
 
-def duration(audio_samples: int, picture: Picture | None) -> float:
-    """The length of a clip in seconds: the longer of its sound and its picture."""
-    return max(audio_samples / SAMPLE_RATE, picture.seconds if picture else 0.0)
+def span_of(trial: dict) -> tuple[float, float]:
+    """Between which seconds of its file a clip lies, from a row of a table of trials."""
+    return trial.get("start", WHOLE[0]), trial.get("end", WHOLE[1])
 
 
-def cut_window(samples: np.ndarray, start: float) -> np.ndarray:
+def duration(audio_samples: int, picture: Picture | None, span: tuple[float, float] = WHOLE) -> float:
+    """The length of a clip in seconds: the longer of its sound and its picture, inside its span."""
+    longer = max(audio_samples / SAMPLE_RATE, picture.seconds if picture else 0.0)
+    return max(0.0, min(longer, span[1]) - span[0])
+
+
+def cut_window(samples: np.ndarray, start: float, span: tuple[float, float] = WHOLE) -> np.ndarray:
     """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, zeros where there is no sound.
 
-    A negative start begins before the sound does.
+    A negative start begins before the sound does.        span : of the clip, in seconds; outside of it are zeros
     """
     first = round(start * SAMPLE_RATE)
-    part = samples[max(0, first) : max(0, first + WINDOW_SAMPLES)]
-    before = min(max(0, -first), WINDOW_SAMPLES)
+    begin, end = (round(min(seconds * SAMPLE_RATE, len(samples))) for seconds in span)
+    part = samples[max(begin, first) : max(begin, min(end, first + WINDOW_SAMPLES))]
+    before = min(max(0, begin - first), WINDOW_SAMPLES)
     return np.pad(part, (before, WINDOW_SAMPLES - before - len(part)))

@@ -22,7 +22,7 @@ PICKLES = (  # their names in a folder
     *("mosei_senti_data.pkl", "mosei_senti_data_noalign.pkl", "mosi_data.pkl", "mosi_data_noalign.pkl"),  # MULT's
     *("aligned_50.pkl", "unaligned_50.pkl"),  # MMSA's
 )
-PARTS = {"train": "train", "valid": "validation", "test": "test"}  # split of a pickle -> part of the fold
+SPLITS = {"train": "train", "valid": "validation", "test": "test"}  # name of a split in a pickle -> in a store
 KEYS = {"audio": "audio", "video": "vision"}  # modality -> its key in a split
 LABELS = ("labels", "regression_labels")  # the key of the sentiment, in MULT's and in MMSA's
 
@@ -86,9 +86,9 @@ def _unpickle(path: Path):
 
 def _splits(path: Path, content) -> dict[str, dict]:
     """What is read of each split: audio, vision (N, T, C), labels (N,), id or None; T and C are the same in all."""
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in PARTS):
-        raise InputError(f"{path} is not a dict of {', '.join(PARTS)}, each a dict of arrays")
-    splits = {name: _split(f"split {name} of {path}", content[name]) for name in PARTS}
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SPLITS):
+        raise InputError(f"{path} is not a dict of {', '.join(SPLITS)}, each a dict of arrays")
+    splits = {name: _split(f"split {name} of {path}", content[name]) for name in SPLITS}
     for key in KEYS.values():
         shapes = {name: split[key].shape for name, split in splits.items()}
         if len({shape[1:] for shape in shapes.values()}) > 1:
@@ -126,7 +126,7 @@ def _numbers(where: str, key: str, split: dict) -> np.ndarray:
 
 
 def _clips(path: Path, name: str, split: dict) -> pd.DataFrame:
-    """The clips of a split: clip, actor, label, emotion, part."""
+    """The clips of a split: clip, actor, label, emotion, split."""
     labels, ids = split["labels"], split["id"]
     if ids is None:
         clips = videos = [f"{name}{row:05d}" for row in range(len(labels))]
@@ -134,7 +134,7 @@ def _clips(path: Path, name: str, split: dict) -> pd.DataFrame:
         clips, videos = _names(ids)
     if len(clips) != len(labels):
         raise InputError(f"split {name} of {path} has {len(clips)} ids and {len(labels)} labels")
-    table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "part": PARTS[name]}
+    table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "split": SPLITS[name]}
     return pd.DataFrame(table)
 
 

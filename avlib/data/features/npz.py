@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Features:
     """A corpus of features in memory: N clips, in the same order everywhere."""
 
-    clips: pd.DataFrame  # clip, actor (the group), label, emotion, part (if the file has a split), has_audio, has_video
+    clips: pd.DataFrame  # clip, actor (the group), label, emotion, split (if the file has one), has_audio, has_video
     audio: np.ndarray  # (N, Ca, Ta) float32, zeros where a clip has none
     video: np.ndarray  # (N, Tv, Cv) float32, zeros where a clip has none
     task: str  # "classes", labels from 0, or "sentiment", labels in [-3, 3]

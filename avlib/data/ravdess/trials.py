@@ -1,4 +1,4 @@
-"""RAVDESS on disk: trials from file names, folds of actors, labels for 8 or 7 classes (Livingstone & Russo, 2018).
+"""RAVDESS on disk: trials from file names (Livingstone & Russo, 2018).
 
 A file name is seven two-digit fields, modality-channel-emotion-intensity-statement-repetition-actor, for example
 `01-01-03-02-01-01-05.mp4`. The same trial may come as `01-` (sound and picture), `02-` (picture) and `03-` (sound);
@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from avlib import InputError
@@ -157,15 +156,3 @@ def _walk(root: Path, onerror) -> Iterator[Path]:
         seen.update(real.values())
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     yield from sorted(path for path in found if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
-
-
-def relabel(labels: np.ndarray, classes: int = 8) -> np.ndarray:
-    """The store's labels for a task of 8 or 7 classes; -1 marks a clip that the task leaves out.
-
-    labels : 0 (neutral) to 7 (surprised). With 7 classes neutral is left out and calm becomes 0, so that the names
-             are `EMOTIONS[-classes:]` either way.
-    """
-    labels = np.asarray(labels)
-    if classes not in (7, 8):
-        raise InputError(f"there is no task of {classes} classes: choose 8, or 7 to leave neutral out")
-    return labels - (8 - classes)
