@@ -5,15 +5,21 @@ import re
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
 
 import avlib
 from avlib import InputError, build_model
-from avlib.batches import splits
+from avlib.batches import Clips, splits
 from avlib.data.datasets import DATASETS, ensure_store, preprocess
+from avlib.data.ravdess.trials import EMOTIONS
+from avlib.evaluation import predict
+from avlib.fusion import FUSIONS
+from avlib.metrics import metrics
 from avlib.run.cli import main
 from avlib.run.params import Parameters
 from avlib.run.records import network_settings
+from avlib.task import Classification
 from avlib.training import fit
 
 
@@ -76,3 +82,39 @@ def test_a_dataset_is_one_record_and_one_reader(crema, tmp_path):
     given = {"dropout": "none", "batch_size": 4, "learning_rate": 0.01, "seed": 1, "epochs": 1}
     (row,) = fit(net, clips["train"], clips["validation"], tmp_path, **given)
     assert row["epoch"] == 1 and (tmp_path / "model.safetensors").exists()
+
+
+# a fusion, a condition, a figure
+
+
+@pytest.fixture
+def clips(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    return [Clips(tiny_store, rows, labels[rows], Classification(EMOTIONS)) for rows in np.split(np.arange(48), [32])]
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    monkeypatch.setitem(FUSIONS, "gate", None)  # so that it is taken out again
+    return run_section("A fusion")["GatedMeans"]
+
+
+def test_a_fusion_is_one_class_and_one_entry(gate, clips, tmp_path):
+    config = Parameters(fusion="gate", outputs_root=str(tmp_path), image_size=64)
+    assert config.folder == tmp_path / "toy" / "gate1-softhard" / "fold0-seed1"
+    with pytest.raises(InputError, match="heads is 2, but fusion 'gate' has no attention"):
+        Parameters(fusion="gate", heads=2)
+    net = build_model(config.fusion, image_size=64)
+    given = {"dropout": "softhard", "batch_size": 16, "learning_rate": 0.01, "seed": 1, "epochs": 1}
+    before = net.fusion.gate.weight.clone()
+    (row,) = fit(net, *clips, tmp_path, **given)
+    assert row["epoch"] == 1 and not torch.equal(net.fusion.gate.weight, before)
+
+
+def test_conditions_and_figures_take_what_evaluation_gives(clips):
+    conditions = run_section("A condition")["conditions"]
+    predictions = predict(build_model("ia", image_size=64), clips[1], conditions, fold=0, seed=1)
+    assert list(metrics(predictions)["conditions"])[-2:] == ["picture at 50%", "picture at 10%"]
+    ax = run_section("A figure")["confidence"](predictions)
+    assert len(ax.lines) == len(conditions)
+    assert all((line.get_xdata() >= 1 / 8).all() for line in ax.lines), "the largest of eight probabilities"
