@@ -10,6 +10,10 @@ OUTPUTS = ROOT / "outputs"  # one folder per run
 
 __version__ = "0.1.0"
 
+# Threads that wait for work sleep instead of spinning: beside other busy processes, spinning makes PyTorch many times
+# slower (docs/speed.md). It is read when torch is loaded, and may be set otherwise before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 class InputError(ValueError):
     """What a user gave is wrong: one sentence that says what, where, and what would be right."""

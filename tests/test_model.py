@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -298,6 +299,16 @@ def test_a_model_can_be_used_without_the_wings_being_installed():
         "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=avlib.ROOT)
+
+
+@pytest.mark.parametrize("given, found", [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_waiting_threads_sleep_unless_told_otherwise(given, found):
+    code = "import avlib, os, torch; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=avlib.ROOT, capture_output=True, text=True
+    )
+    assert ended.stdout.strip() == found
 
 
 def test_importing_avlib_loads_nothing_heavy():
