@@ -18,7 +18,7 @@ from avlib import InputError
 from avlib.files import atomic_write
 from benchmarks.timing import machine
 
-NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale")
+NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy")
 
 
 @dataclass(frozen=True)
