@@ -21,7 +21,7 @@ import pandas as pd
 
 from avlib import InputError
 from avlib.data.ravdess.trials import PROBLEM_COLUMNS
-from avlib.data.store import Store, read_json, stamp
+from avlib.data.store import Store, read_json, stamp, write_manifest
 
 VERSION = 1  # of what is read from a file: another one is another store
 NEEDED, OPTIONAL = ("audio", "video", "label", "group"), ("clip", "has_audio", "has_video")  # the arrays of an .npz
@@ -252,7 +252,7 @@ def write_store(path: Path | str, features: Features, origin: Path | str) -> Sto
         np.save(draft / f"{name}.npy", getattr(features, name))
     features.clips.to_parquet(draft / "clips.parquet", index=False)
     features.problems.to_parquet(draft / "problems.parquet", index=False)
-    (draft / "manifest.json").write_text(json.dumps(_manifest(features, Path(origin)), indent=1))
+    write_manifest(draft, _manifest(features, Path(origin)))
     if path.exists():
         os.rename(path, partial / "old")
     os.rename(draft, path)
