@@ -322,7 +322,9 @@ def _refuse_absurd(path: Path, said: dict[str, float]) -> None:
     for name, value in said.items():
         least, most = LIMITS[name]
         if not least <= value <= most:
-            raise InputError(f"{path.name} says that its {name} is {value:g}: {least:g} to {most:g} can be read")
+            raise InputError(
+                f"{path.name} says that its {name} is {value:,.9g}: {least:,.9g} to {most:,.9g} can be read"
+            )
 
 
 def _cause(error: Exception) -> str:
