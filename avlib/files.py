@@ -155,7 +155,7 @@ def _lock_file(path: Path):
     except OSError as error:
         if error.errno in READ_ONLY:
             return nullcontext()
-        raise InputError(f"{path} cannot be made: {error.strerror}") from error
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def refuse_unguarded() -> None:
