@@ -118,7 +118,7 @@ def reserve(files: list[Path], folder: Path) -> None:
 
 def _free(path: Path) -> int:
     """The bytes that are free on the disk of a path, which may not be there yet."""
-    there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+    there = next(parent for parent in [path.absolute(), *path.absolute().parents] if os.path.exists(parent))
     return shutil.disk_usage(there).free
 
 

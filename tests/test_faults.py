@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import fuzz
 import numpy as np
 import pandas as pd
 import pytest
@@ -464,3 +465,36 @@ def test_a_link_to_a_store_is_as_good_as_the_store(store, tmp_path):
     shutil.rmtree(store)
     with pytest.raises(InputError, match="is not a store"):
         Store.open(tmp_path / "link")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop/store", "file/store"], ids=["long", "circle", "file"])
+def test_a_store_at_a_path_that_cannot_be_is_a_sentence(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a store"):
+        Store.open(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be written"), folder_lock(tmp_path / name):
+        pass
+    with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / name):
+        pass
+
+
+# the fuzzer
+
+
+def crash_or_raise(path):
+    if path.read_bytes() == b"good":
+        return True
+    if path.name.startswith("0-"):
+        os._exit(3)
+    raise KeyError("no sentence")
+
+
+def test_the_fuzzer_makes_the_same_mutants_again_and_counts_crashes_and_tracebacks(tmp_path, capsys):
+    content = bytes(range(256)) * 9
+    mutants = [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
+    assert mutants == [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
+    assert len({*mutants}) > 40 and sum(mutant != content for mutant in mutants) > 40
+    (tmp_path / "a.txt").write_bytes(b"good")
+    met = fuzz.fuzz("text", tmp_path / "a.txt", crash_or_raise, seed=0, count=3, folder=tmp_path)
+    assert met["else"] >= 2 and "number 0: the process ended" in capsys.readouterr().out

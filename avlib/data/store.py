@@ -111,7 +111,7 @@ def missing_files(path: Path, manifest: dict) -> list[str]:
         "problems.parquet",
         *(f"{name}.npy" for name in _arrays(manifest).values()),
     ]
-    return [name for name in names if not (path / name).exists()]
+    return [name for name in names if not os.path.exists(path / name)]
 
 
 def stamp(path: str | Path) -> list[int]:

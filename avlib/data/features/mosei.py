@@ -10,6 +10,7 @@ in it; in MMSA's (`src/MMSA/data_loader.py`) `regression_labels` (N,) and `id`, 
 """
 
 import math
+import os
 import pickle
 import re
 import sys
@@ -185,7 +186,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _unpickle(path: Path):
     """What a pickle of Python 2 or 3 holds. Raises InputError where it is none, is not whole, or asks for too much."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} is not a file: a pickle is expected, such as {PICKLES[0]} or {PICKLES[-1]}")
     try:
         with open(path, "rb") as file:
