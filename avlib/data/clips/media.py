@@ -17,7 +17,10 @@ from avlib.files import path_of
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 LIMITS = {  # what a header may say, least and most: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
-    "number of samples": (0, 2**28),  # of all channels: 46 minutes of stereo at 48 kHz, 1 GB
+    "number of samples": (
+        0,
+        2**28,
+    ),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film, whatever its channels
     "frame rate": (0.01, 1e4),  # frames per second
     "number of pixels": (1, 2**25),  # of a frame: 8K television has 7680 x 4320
     "length in seconds": (0, 3 * 3600),
@@ -58,7 +61,7 @@ def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _read_track(path: Path) -> tuple[np.ndarray, int]:
-    """The samples (channels, n) and their rate of a video's sound track."""
+    """The samples (1, n), the mean of all channels, and their rate of a video's sound track."""
     with _open(path) as container:
         if not container.streams.audio:
             raise InputError(f"{path.name} has no sound track")
@@ -68,9 +71,9 @@ def _read_track(path: Path) -> tuple[np.ndarray, int]:
         blocks, count = [], 0
         try:
             for frame in container.decode(stream):
-                blocks += [block.to_ndarray() for block in to_float.resample(frame)]
+                blocks += [block.to_ndarray().mean(axis=0, keepdims=True) for block in to_float.resample(frame)]
                 count += frame.samples
-                _refuse_sound(path, frame.sample_rate, count, frame.layout.nb_channels)
+                _refuse_sound(path, frame.sample_rate, count, channels=1)
         except (av.FFmpegError, EOFError) as error:
             raise InputError(f"the sound track of {path.name} cannot be decoded: {_cause(error)}") from error
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32), stream.rate
