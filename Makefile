@@ -8,7 +8,7 @@ PYTHON := $(ENVIRONMENT)/bin/python
 STAMP := $(ENVIRONMENT)/.avlib-set-up
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: demo test lab lint lock
+.PHONY: demo test fuzz lab lint lock
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)  ## toy corpus, then the same run without and with modality dropout, and the comparison
@@ -18,6 +18,9 @@ test: $(STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to end as a sentence
+	OMP_NUM_THREADS=1 $(PYTHON) tests/fuzz.py --seed 0 --count 250
 
 lab: $(STAMP)  ## JupyterLab on the notebooks
 	jupyter lab --notebook-dir=notebooks

@@ -97,7 +97,7 @@ def content(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.suffix != ".lock"
     }
 
 
@@ -169,7 +169,7 @@ def test_a_server_that_goes_in_the_middle_is_one_sentence_and_the_next_call_goes
     with pytest.raises(InputError, match=r"Actor_01.zip.*broke off; the same command goes on") as refused:
         fetch(server, tmp_path, [1])
     assert "\n" not in str(refused.value)
-    assert {path.name for path in (tmp_path / "archives").iterdir()} == {SOUND, "unpacked.json", ".lock"}
+    assert {path.name for path in (tmp_path / "archives").iterdir()} == {SOUND, "unpacked.json", ".unpacked.lock"}
     server.broken.clear()
     server.asked.clear()
     fetch(server, tmp_path, [1])

@@ -1,5 +1,6 @@
 """A user's own arrays: what they become, what is refused, and the store that is made of them."""
 
+import io
 import json
 import logging
 import os
@@ -109,6 +110,54 @@ def test_groups_of_24_may_use_the_folds_of_ravdess(tmp_path):
     )
     parts = split_rows(read_npz(tmp_path / "a.npz").clips, 0, "paper")
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 128, "validation": 32, "test": 32}
+
+
+def forge(path, name, header=None, flags=0):
+    """Puts a header in the place of an array's, or marks the array as encrypted."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    if header:
+        content = io.BytesIO()
+        np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False} | header)
+        members[f"{name}.npy"] = content.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    if flags:
+        content = bytearray(path.read_bytes())
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            start = content.find(signature)
+            while start >= 0:
+                content[start + offset] |= flags
+                start = content.find(signature, start + 1)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "forged, says",
+    [
+        ({"header": {"shape": (10**9, 10**6)}}, r"audio in .* has shape .* takes .* of memory: this machine has"),
+        ({"header": {"shape": (7, 3, 5)}}, "cannot be read as an .npz"),
+        ({"header": {"shape": (-7, -3)}}, "cannot be read as an .npz"),
+        ({"header": {"shape": (7, 3), "descr": [("a", "<f8")]}}, "cannot be read as an .npz"),
+        ({"flags": 1}, "cannot be read as an .npz .*encrypted"),
+    ],
+)
+def test_an_archive_that_promises_terabytes_or_is_encrypted_is_a_sentence(saved, forged, says):
+    path = saved()
+    forge(path, "audio", **forged)
+    with pytest.raises(InputError, match=says):
+        read_npz(path)
+
+
+STRUCTURED = np.zeros(N, [("a", "f8"), ("b", "i4")])
+
+
+@pytest.mark.parametrize("name", ["label", "group", "clip", "has_audio", "audio"])
+@pytest.mark.parametrize("values", [STRUCTURED, np.array(["2020-02-02"] * N, "M8[D]"), np.array(["\ud800"] * N)])
+def test_arrays_of_other_types_are_a_sentence_wherever_they_are(saved, name, values):
+    with pytest.raises(InputError, match=f"{name} in .* is of type .*: numbers or text are expected"):
+        read_npz(saved(**{name: values}))
 
 
 def test_values_that_are_not_finite_become_0_and_are_counted_in_one_line(saved, caplog):

@@ -1,6 +1,8 @@
 """The window, the frames, the sound, the faces: each against a rule written down a second time or a trusted library."""
 
+import struct
 import tracemalloc
+from fractions import Fraction
 
 import av
 import librosa
@@ -12,7 +14,7 @@ from scipy.signal import correlate
 
 from avlib import InputError
 from avlib.data.clips.faces import FaceDetector, crop_faces, fill_boxes, large_face
-from avlib.data.clips.media import _needed, is_silent, probe, read_audio, read_frames
+from avlib.data.clips.media import _needed, is_silent, open_video, probe, read_audio, read_frames
 from avlib.data.clips.mtcnn import Sums
 from avlib.data.clips.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, Picture, cut_window, place_window
 from avlib.data.toy import corpus as toy
@@ -20,11 +22,16 @@ from avlib.data.toy import corpus as toy
 FPS = 10
 
 
-def write_video(path, frames, samples=None, fps=FPS, options=None):
-    """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz."""
+def write_video(path, frames, samples=None, fps=FPS, options=None, turned=0):
+    """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz.
+
+    turned : degrees counterclockwise by which a player has to turn the frames
+    """
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"} | (options or {}))
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        if turned:
+            video.set_display_rotation(turned)
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if samples is not None else None
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -157,6 +164,95 @@ def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
     assert peak < 20 * 120 * 160 * 3
 
 
+@pytest.fixture(scope="module")
+def four_corners():
+    """Frames of 32 x 48 pixels with another grey in each corner, so that every turn is seen."""
+    frames = np.zeros((3, 32, 48, 3), np.uint8)
+    frames[:, :16, :24], frames[:, :16, 24:], frames[:, 16:, :24], frames[:, 16:, 24:] = 30, 90, 150, 210
+    return frames
+
+
+@pytest.mark.parametrize("turned", [90, -90, 180])
+def test_a_film_of_a_phone_is_upright(tmp_path, four_corners, turned):
+    path = write_video(tmp_path / "a.mp4", np.rot90(four_corners, -turned // 90, axes=(1, 2)), turned=turned)
+    seen = read_frames(path, np.array([0.1]))[0]
+    assert seen.shape == (32, 48, 3)
+    np.testing.assert_allclose(seen.astype(int), four_corners[1].astype(int), atol=12)
+
+
+def test_the_matrix_of_a_phone_held_upright_turns_clockwise(tmp_path, four_corners):
+    """QuickTime File Format, movie matrix: x' = -y, y' = x, the right side of the sensor goes to the bottom."""
+    path = write_video(tmp_path / "a.mp4", four_corners, turned=-90)
+    matrix = np.array([0, 1 << 16, 0, -1 << 16, 0, 0], ">i4").tobytes()
+    assert path.read_bytes().count(matrix) == 1
+    seen = read_frames(path, np.array([0.1]))[0]
+    np.testing.assert_allclose(seen[[8, 8, -8, -8], [8, -8, 8, -8], 0], [150, 30, 210, 90], atol=12)
+
+
+def write_changing(path, sizes):
+    """A film of single pictures in which the size of a frame changes."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        for number, (width, height) in enumerate(sizes):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
+                width,
+                height,
+                "yuvj420p",
+                Fraction(1, FPS),
+            )
+            grey = np.full((height, width, 3), 20 + 9 * number, np.uint8)
+            for packet in encoder.encode(av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuvj420p")):
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, encoder.time_base
+                container.mux(packet)
+    return path
+
+
+def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
+    from avlib.data.clips.prepare import _groups
+
+    path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
+    with open_video(path) as video:
+        groups = list(_groups(video.frames(np.arange(10) / FPS + 0.01)))
+    assert [(len(group), group[0].shape) for group in groups] == [
+        *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
+    ]
+    seen = [frame.mean() for group in groups for frame in group]
+    np.testing.assert_allclose(seen, 20 + 9 * np.arange(10), atol=3)
+
+
+def test_the_faces_of_such_a_film_are_cut_out_of_their_own_frames(tmp_path):
+    from avlib.data.clips.prepare import _faces
+
+    small = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[:3]
+
+    class Changing:
+        cropped = False
+
+        def frames(self, times, bt601):
+            yield from small
+            yield from small.repeat(2, axis=1).repeat(2, axis=2)
+
+    window = place_window("paper", 0, Picture(3.6, FPS), frames=6)
+    faces, sure = _faces("a.mp4", Changing(), window, 32, "paper")
+    assert sure > 0.9
+    assert np.abs(faces[:3].astype(int) - faces[3:]).mean() < 20  # the same faces, and not a corner of the larger
+
+
+def test_a_title_in_another_encoding_costs_nothing(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Jose gsmile"
+        video = container.add_stream("libx264", rate=FPS)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        for frame in grey_levels(3):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+    path.write_bytes(path.read_bytes().replace(b"Jose gsmile", b"Jos\xe9 gsm\xeel\xe9"))
+    assert b"Jos\xe9" in path.read_bytes() and len(read_frames(path, np.array([0.1]))) == 1
+
+
 # the sound
 
 
@@ -183,6 +279,50 @@ def test_sound_that_is_not_numbers_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.1]), SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(InputError, match="not numbers"):
         read_audio(tmp_path / "a.wav")
+
+
+def wav_that_says(path, rate):
+    """A wav of 44 000 samples of 16 bits whose header says what it likes of their rate."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, min(2 * rate, 2**32 - 1), 2, 16)
+    content = b"WAVE" + form + b"data" + struct.pack("<I", 88_000) + bytes(88_000)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
+    return path
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused_before_it_takes_memory(tmp_path, rate):
+    path = wav_that_says(tmp_path / "a.wav", rate)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a.wav says that its sample rate is .*: 1,000 to 1,000,000 can be read"):
+        read_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_sound_too_long_for_a_clip_is_refused_before_it_takes_memory(tmp_path):
+    with soundfile.SoundFile(tmp_path / "a.flac", "w", 1000, 1) as file:
+        for _ in range(12):
+            file.write(np.zeros(10**6, np.int16))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a.flac says that its length in seconds is 12,000: 0 to 10,800"):
+        read_audio(tmp_path / "a.flac")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_frame_too_large_for_a_film_is_refused_before_it_is_decoded(tmp_path):
+    path = write_changing(tmp_path / "a.mp4", [(8192, 4112)])
+    with pytest.raises(InputError, match=r"a.mp4 says that its number of pixels is 33,685,504: 1 to 33,554,432 can be"):
+        read_frames(path, np.array([0.05]))
+
+
+def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_path):
+    with open(tmp_path / "a_facecroppad.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (10**8, 224, 224, 3)}
+        )
+    with pytest.raises(InputError, match="cannot be read as an array of faces"):
+        open_video(tmp_path / "a_facecroppad.npy")
 
 
 @pytest.mark.parametrize("peak, silent", [(0.0, True), (0.9e-4, True), (1.1e-4, False), (0.007, False)])

@@ -1,9 +1,12 @@
 """MOSEI's pickles: read in every format, never executed; and a toy one whose truth is known."""
 
+import codecs
 import logging
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import ClassVar
@@ -120,10 +123,11 @@ def test_lists_in_place_of_arrays_are_read(pickled):
     check(read_pickle(pickled(splits)))
 
 
-def test_ids_as_objects_are_read(pickled):
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_ids_as_objects_are_read(pickled, order):
     splits = mult()
     for arrays in splits.values():
-        arrays["id"] = arrays["id"].astype(object)
+        arrays["id"] = np.asarray(arrays["id"].astype(object), order=order)
     assert list(read_pickle(pickled(splits)).clips["actor"]) == VIDEOS
 
 
@@ -306,6 +310,85 @@ def test_code_in_a_pickle_is_not_executed(pickled, tmp_path, protocol, place):
     assert not mark.exists()
     pickle.loads(pickle.dumps(calls["builtins"])).close()  # these calls do something where they are let through
     assert mark.exists()
+
+
+class Built(Call):
+    """Makes an object and then gives it a state."""
+
+    def __init__(self, function, arguments, state):
+        self.reduced = function, arguments, state
+
+
+def array_of(kind, content, shape=(1,), fortran=False):
+    """An array as numpy pickles it, of any type, shape and content."""
+    return Built(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, kind, fortran, content))
+
+
+ADDRESS = struct.pack("<Q", 0x4141414141414141)
+FORGED = {
+    "an object in a structured type": array_of(np.dtype([("a", object)]), ADDRESS),
+    "an object over bytes": array_of(np.dtype(object), ADDRESS),
+    "a number that is an object": Call(np._core.multiarray.scalar, np.dtype([("a", object)]), ADDRESS),
+    "objects within objects": array_of(np.dtype(object), [[1], {}]),
+    "more values than bytes": array_of(np.dtype("f8"), ADDRESS, (2**40, 11, 5)),
+    "a shape below zero": array_of(np.dtype("f8"), ADDRESS, (-1, -1)),
+    "sizes that are too large for a product": array_of(np.dtype("f8"), ADDRESS, (2**62, 2**62, 4)),
+    "a shape of text": array_of(np.dtype("f8"), ADDRESS, "shape"),
+    "values without a size": array_of(np.dtype("V0"), ADDRESS),
+    "characters that do not exist": array_of(np.dtype("U2"), ADDRESS),
+    "another type's description": Built(np.dtype, ("f8",), (3, "<", None, None, None, 2**31, 0, 64)),
+    "a description of five words": Built(np.dtype, ("f8",), ("a", "b", "c", "d", "e")),
+    "a state for the class of arrays": Built(np.ndarray, (), (1, 2)),
+    "an array that was never filled": Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b"),
+    "an array in its own shape": array_of(np.dtype("f8"), "text that is no latin1: \u4e00"),
+    "bytes in another encoding": Call(codecs.encode, "abc", "rot13"),
+}
+
+
+@pytest.mark.parametrize("key", ["audio", "labels", "id"])
+def test_no_forged_array_is_followed_by_numpy(pickled, tmp_path, key):
+    for number, (name, forged) in enumerate(FORGED.items()):
+        pickled({**mult(), "train": mult()["train"] | {key: forged}}, name=f"{number} {name}.pkl")
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom avlib import InputError\n"
+        "from avlib.data.features.mosei import read_pickle\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.pkl')):\n"
+        "    try: read_pickle(path)\n"
+        "    except InputError as error: print(path.stem, 'REFUSED', error)\n"
+        "    else: print(path.stem, 'READ')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == done.stdout.count(" REFUSED ") == len(FORGED), done.stdout
+
+
+def test_a_file_cannot_change_the_stand_ins(tmp_path):
+    from avlib.data.features import mosei
+
+    before = {stand_in: dict(vars(stand_in)) for stand_in in mosei.ADMITTED.values()}
+    for module, name in mosei.ADMITTED:
+        for state in (b"}S'state'\nI1\ns", b"N}S'values'\nI1\ns\x86"):
+            (tmp_path / "a.pkl").write_bytes(b"\x80\x02c%s\n%s\n%sb." % (module.encode(), name.encode(), state))
+            with pytest.raises(InputError):
+                read_pickle(tmp_path / "a.pkl")
+    assert {stand_in: dict(vars(stand_in)) for stand_in in mosei.ADMITTED.values()} == before
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<i2", ">i8", "f2", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_plain_type_in_every_order_comes_back_as_numpy_has_it(pickled, kind, order):
+    splits = mult(dtype=np.float32)
+    for arrays in splits.values():
+        arrays["audio"] = np.array(arrays["audio"] * 9, dtype=kind, order=order)
+    features = read_pickle(pickled(splits))
+    expected = np.concatenate([splits[name]["audio"] for name in COUNTS]).swapaxes(1, 2)
+    np.testing.assert_array_equal(features.audio, expected.astype(np.float32))
+
+
+def test_halves_of_characters_in_ids_are_replaced(pickled):
+    splits = mmsa()
+    splits["train"]["id"][0] = "half\ud800$_$1"
+    assert read_pickle(pickled(splits)).clips["clip"][0] == "half?$_$1"
 
 
 def test_what_is_refused_is_named(pickled):

@@ -204,7 +204,7 @@ def test_a_clip_that_ends_its_process_is_a_problem_and_its_neighbours_are_there(
     crashed = build(tmp_path / "crashed", voices, workers=2)
     assert list(crashed.clips["clip"]) == [clip for clip in heard.clips["clip"] if clip != "01-03-01-01-01-03"]
     problem = crashed.problems[crashed.problems["clip"] == "01-03-01-01-01-03"]
-    assert len(problem) == 1 and "the process that read this clip was ended" in problem["reason"].iloc[0]
+    assert len(problem) == 1 and "the clip makes the decoder crash" in problem["reason"].iloc[0]
     rows = [list(heard.clips["clip"]).index(clip) for clip in crashed.clips["clip"]]
     np.testing.assert_array_equal(crashed.audio, heard.audio[rows])
     np.testing.assert_array_equal(crashed.video, heard.video[rows])

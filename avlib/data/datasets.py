@@ -9,6 +9,7 @@ changed.
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -218,7 +219,7 @@ def preprocess(
     """
     path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
     root = ensure_corpus(dataset, data_root)
-    with folder_lock(path.parent):
+    with folder_lock(path):
         if source.kind == "clips":
             trials, problems = source.read(root, protocol=settings.get("protocol", "paper"))
             names = list(source.names or trials.sort_values("label")["emotion"].unique())
@@ -243,7 +244,7 @@ def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
     """The folder, or the file, of a dataset; that of a toy dataset is made where it is missing."""
     root, make = corpus_root(dataset, data_root), DATASETS[dataset].make
     if make:
-        with folder_lock(avlib.DATA / "stores"):
+        with folder_lock(root):
             make(root)
     return root
 
@@ -269,7 +270,7 @@ def store_path(
 
 
 def _tag(origin: str) -> str:
-    return hashlib.sha256(origin.encode()).hexdigest()[:6]
+    return hashlib.sha256(os.fsencode(origin)).hexdigest()[:6]
 
 
 def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from avlib import InputError
 from avlib.data.store import PROBLEM_COLUMNS
+from avlib.files import path_of, path_text
 
 TABLE = "clips.csv"
 NEEDED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
@@ -93,7 +94,7 @@ def _names(table: pd.DataFrame) -> pd.Series:
 
 
 def _paths(folder: Path, files: pd.Series) -> pd.Series:
-    return files.map(lambda file: str(folder / file) if file else "")
+    return files.map(lambda file: path_text(folder / file) if file else "")
 
 
 def _seconds(path: Path, table: pd.DataFrame, name: str, otherwise: float) -> pd.Series:
@@ -110,7 +111,7 @@ def _without_missing(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     trials, lost = trials.copy(), {}  # (clip, path) -> the modalities lost by it
     for modality in ("audio", "video"):
         for row, file in trials[f"{modality}_path"].items():
-            if file and not Path(file).is_file():
+            if file and not path_of(file).is_file():
                 lost.setdefault((trials["clip"][row], file), []).append(modality)
                 trials.loc[row, f"{modality}_path"] = ""
     reason = f"{TABLE} names this file, but it is not there"

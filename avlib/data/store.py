@@ -7,6 +7,7 @@ both float32. A store of clips is made clip by clip in a sibling folder `<name>.
 store that exists is whole. Killed at any moment, the next call goes on where this one stopped.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -17,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.files import atomic_write
+from avlib.files import atomic_write, path_of
 
 FORMAT = 1  # of the folder; another number is another store
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
+KINDS = {("video", 5, "uint8"), ("video", 3, "float32"), ("audio", 3, "float32")}  # of arrays: axes and type
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +43,19 @@ class Store:
         """The store in a folder. Raises InputError where there is none, or not a whole one."""
         path = Path(path)
         manifest = read_json(path / "manifest.json")
-        missing = _missing(path, manifest)
+        missing = missing_files(path, manifest)
         if missing:
             raise InputError(f"{path} is not a store: it lacks {', '.join(missing)}")
-        clips, problems = (pd.read_parquet(path / f"{name}.parquet") for name in ("clips", "problems"))
-        video, audio = (np.load(path / f"{_arrays(manifest)[name]}.npy", mmap_mode="r") for name in ("video", "audio"))
+        try:
+            clips, problems = (pd.read_parquet(path / f"{name}.parquet") for name in ("clips", "problems"))
+            video, audio = (
+                np.load(path / f"{_arrays(manifest)[name]}.npy", mmap_mode="r") for name in ("video", "audio")
+            )
+            wrong = _wrong(path, manifest, clips, video, audio)
+        except Exception as error:  # torn files can fail in any way
+            wrong = f"{type(error).__name__}, {error}".splitlines()[0]
+        if wrong:
+            raise InputError(f"the store {path} is damaged ({wrong}): delete this folder and have it made again")
         return cls(path, clips, video, audio, problems, manifest)
 
     @property
@@ -62,7 +72,38 @@ def _arrays(manifest: dict) -> dict[str, str]:
     return manifest.get("arrays", {"video": "faces", "audio": "mfcc"})
 
 
-def _missing(path: Path, manifest: dict) -> list[str]:
+def _wrong(path: Path, manifest: dict, clips: pd.DataFrame, video: np.ndarray, audio: np.ndarray) -> str:
+    """What of a store does not fit together; "" where all does. Values of the arrays are not looked at."""
+    rows = {
+        "clips": len(clips),
+        "video": len(video),
+        "audio": len(audio),
+        "manifest": manifest.get("clips", len(clips)),
+    }
+    if len({*rows.values()}) > 1:
+        return "rows: " + ", ".join(f"{name} {count}" for name, count in rows.items())
+    if "fingerprint" not in manifest:
+        return "its manifest.json is torn"
+    for name, values in (("video", video), ("audio", audio)):
+        if (name, values.ndim, values.dtype.name) not in KINDS:
+            return f"{name} has shape {values.shape} and type {values.dtype}"
+    expected = manifest.get("sha256", {})  # stores of earlier versions have none
+    changed = [name for name, digest in expected.items() if _sha256(path / name) != digest]
+    return f"{changed[0]} is not as it was written" if changed else ""
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Writes the manifest of a store, the last of its files, with the checksums of its tables."""
+    tables = ("clips.parquet", "problems.parquet")
+    write_json(folder / "manifest.json", manifest | {"sha256": {name: _sha256(folder / name) for name in tables}})
+
+
+def missing_files(path: Path, manifest: dict) -> list[str]:
     """The files that the store in a folder ought to have and has not."""
     names = [
         "manifest.json",
@@ -70,16 +111,16 @@ def _missing(path: Path, manifest: dict) -> list[str]:
         "problems.parquet",
         *(f"{name}.npy" for name in _arrays(manifest).values()),
     ]
-    return [name for name in names if not (path / name).exists()]
+    return [name for name in names if not os.path.exists(path / name)]
 
 
 def stamp(path: str | Path) -> list[int]:
-    """Size and time of last change of a file; empty where it cannot be asked."""
+    """Size and time of last change of a file; empty where it cannot be read."""
     try:
-        status = os.stat(path)
+        status = os.stat(path_of(path))
     except OSError:
         return []
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns] if os.access(path_of(path), os.R_OK) else []
 
 
 def read_json(path: Path) -> dict:
@@ -90,6 +131,6 @@ def read_json(path: Path) -> dict:
         return {}
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1))

@@ -17,7 +17,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from avlib import InputError
-from avlib.data.store import FORMAT, PROBLEM_COLUMNS, Store, _missing, _write_json, read_json, stamp
+from avlib.data.store import (
+    FORMAT,
+    PROBLEM_COLUMNS,
+    Store,
+    missing_files,
+    read_json,
+    stamp,
+    write_json,
+    write_manifest,
+)
+from avlib.files import FULL, path_of, refuse_unguarded, reserve, writing
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +41,6 @@ EXTRA_COLUMNS = [
     *("start", "end"),  # where clips are parts of files: the seconds of its file that a clip lies between
     "split",  # where the corpus brings a split of its own: train, validation or test
 ]
-
-
-DIED = "the process that read this clip was ended from outside or by a fault in a decoder: the clip is left out"
 
 
 def build_store(
@@ -52,14 +59,16 @@ def build_store(
     """The store of a corpus at `path`: opened where it is there and unchanged, else made or brought to its end.
 
     Clips are prepared in `workers` processes (default: one per core), the result does not depend on how many. A clip
-    of which nothing can be used is only in `problems`. Raises InputError where no clip of the corpus can be used.
+    of which nothing can be used is only in `problems`. Raises InputError where no clip of the corpus can be used, where
+    the disk is full, and where the machine could not read some clips this time: the next call tries only these.
 
     trials, problems : as `avlib.data.ravdess.trials.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
     audio_features : mfcc | logmel | chroma | spectrogram        names : of the labels, for the manifest
     """
+    refuse_unguarded()
     path = Path(path)
-    trials = trials.sort_values("clip", ignore_index=True)
+    trials, problems = _without_dead_links(trials.sort_values("clip", ignore_index=True), problems)
     settings = {"frames": frames, "image_size": image_size, "protocol": protocol}
     if audio_features != "mfcc":  # not named where it is what it always was: such a store keeps its fingerprint
         settings["audio_features"] = audio_features
@@ -69,10 +78,28 @@ def build_store(
         shutil.rmtree(partial, ignore_errors=True)  # left where the last run was killed after its very last step
         log.info("the store %s is up to date: nothing to do", path)
         return Store.open(path)
-    draft = _Draft(partial, plan, len(trials))
-    _fill(draft, trials, plan["settings"], workers or os.cpu_count() or 1, progress)
-    draft.finish(path, trials, problems, names)
+    with writing(path):
+        draft = _Draft(partial, plan, len(trials))
+        _fill(draft, trials, plan["settings"], workers or os.cpu_count() or 1, progress)
+        draft.finish(path, trials, problems, names)
     return Store.open(path)
+
+
+def _without_dead_links(trials: pd.DataFrame, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The corpus without the links that lead nowhere, which are problems. Raises InputError where a file has vanished.
+
+    Once a link leads somewhere its trial has another path, and the store is made anew.
+    """
+    trials, noted = trials.copy(), []
+    for modality in ("video", "audio"):
+        for row, path in trials[f"{modality}_path"].items():
+            if path and not os.path.exists(path_of(path)):
+                if not os.path.islink(path_of(path)):
+                    raise InputError(f"{path} was there a moment ago and is not now: try again when its disk is back")
+                trials.loc[row, f"{modality}_path"] = ""
+                clip, reason = trials["clip"][row], f"{Path(path).name} is a link that leads nowhere"
+                noted.append({"clip": clip, "path": path, "modality": modality, "reason": reason})
+    return trials, pd.DataFrame([*problems.to_dict("records"), *noted], columns=PROBLEM_COLUMNS)
 
 
 def _plan(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict) -> dict:
@@ -102,25 +129,39 @@ def _is_current(path: Path, plan: dict) -> bool:
     if not (path / "manifest.json").exists():
         raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
     manifest = read_json(path / "manifest.json")
-    if not _missing(path, manifest) and manifest.get("plan") == plan:
+    if not missing_files(path, manifest) and manifest.get("plan") == plan:
         return True
     log.info("the corpus or the settings of the store %s have changed: it is made anew", path)
     return False
 
 
 def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, progress: bool) -> None:
-    """Prepares the clips that the draft does not have yet."""
-    from avlib.data.clips.workers import (
-        prepare_all,  # brings the libraries that read media, which a finished store needs not
-    )
+    """Prepares the clips that the draft does not have yet. Raises InputError where the machine fails for some."""
+    from avlib.data.clips import workers as pool  # brings the libraries that read media: a finished store needs none
+    from avlib.data.clips.faults import Fault, fault
 
     rows = trials.to_dict("records")
     missing = {row: trial for row, trial in enumerate(rows) if row not in draft.entries}
     bar = tqdm(total=len(rows), initial=len(draft.entries), desc="clips to arrays", unit="clip", disable=not progress)
-    with bar:
-        for row, prepared in prepare_all(missing, settings, min(workers, len(missing))):
-            draft.add(row, rows[row], prepared)
-            bar.update()
+    left: dict[int, str] = {}  # row -> why the machine could not read it
+    try:
+        with bar:
+            for row, outcome in pool.prepare_all(missing, settings, min(workers, len(missing))):
+                if isinstance(outcome, Fault):
+                    left[row] = str(outcome)
+                else:
+                    draft.add(row, outcome)
+                    bar.update()
+    except (OSError, MemoryError) as error:
+        if getattr(error, "errno", None) in FULL or not fault(error, draft.folder):
+            raise
+        left = {row: str(error) for row in missing if row not in draft.entries}
+    if left:
+        first, reason = next(iter(left.items()))
+        raise InputError(
+            f"{len(left)} of {len(rows)} clips could not be read this time, the first of them {rows[first]['clip']}: "
+            f"{reason}; the others are kept, and the next call tries only these"
+        )
 
 
 class _Draft:
@@ -152,10 +193,10 @@ class _Draft:
         sound = (count, channels(_audio_features(settings)), MFCC_STEPS)
         self.folder.mkdir(parents=True)
         for modality, shape, dtype in (("video", faces, np.uint8), ("audio", sound, np.float32)):
-            # Sparse: a row that is never written takes no room on the disk.
             np.lib.format.open_memmap(self._file(modality), "w+", dtype, shape)
+        reserve([self._file(modality) for modality in self.names], self.folder)
         (self.folder / "journal.jsonl").touch()
-        _write_json(self.folder / "plan.json", self.plan)
+        write_json(self.folder / "plan.json", self.plan)
 
     def _file(self, modality: str) -> Path:
         return self.folder / f"{self.names[modality]}.npy"
@@ -170,17 +211,12 @@ class _Draft:
         entries = map(json.loads, lines)
         return {entry["row"]: entry for entry in entries}
 
-    def add(self, row: int, trial: dict, prepared) -> None:
-        """Keeps what became of one clip; `prepared` is None for one that ended its process."""
-        if prepared is None:
-            path = trial["video_path"] or trial["audio_path"]
-            problem = {"clip": trial["clip"], "path": path, "modality": "audio and video", "reason": DIED}
-            entry = {"record": {}, "problems": [problem]}
-        else:
-            entry = {"record": prepared.record, "problems": prepared.problems}
-            for modality, values in (("video", prepared.video), ("audio", prepared.audio)):
-                if values is not None:
-                    self._write_row(modality, row, values)
+    def add(self, row: int, prepared) -> None:
+        """Keeps what became of one clip."""
+        for modality, values in (("video", prepared.video), ("audio", prepared.audio)):
+            if values is not None:
+                self._write_row(modality, row, values)
+        entry = {"record": prepared.record, "problems": prepared.problems}
         self.entries[row] = {"row": row} | entry
         with open(self.folder / "journal.jsonl", "a") as journal:
             journal.write(json.dumps(self.entries[row]) + "\n")
@@ -210,7 +246,7 @@ class _Draft:
             _keep_rows(file, store / file.name, usable, filled, len(trials))
         clips.to_parquet(store / "clips.parquet", index=False)
         problems.to_parquet(store / "problems.parquet", index=False)
-        _write_json(store / "manifest.json", _manifest(self.plan, self.names, clips, problems, names))
+        write_manifest(store, _manifest(self.plan, self.names, clips, problems, names))
         _move_into_place(store, path)
         shutil.rmtree(self.folder)
 
@@ -223,7 +259,8 @@ def _keep_rows(source: Path, target: Path, rows: list[int], filled: pd.Series, c
         return
     old = np.load(source, mmap_mode="r")
     new = np.lib.format.open_memmap(target, "w+", old.dtype, (len(rows), *old.shape[1:]))
-    for position in np.flatnonzero(filled):  # the others stay holes in the file
+    reserve([target], target.parent)
+    for position in np.flatnonzero(filled):  # the others stay zeros
         new[position] = old[rows[position]]
     new.flush()
 

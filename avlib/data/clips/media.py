@@ -1,5 +1,7 @@
 """Reading clips: which 3.6 seconds of a clip count, and the picture and the sound in them."""
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,19 @@ from av.video.reformatter import Colorspace
 
 from avlib import InputError
 from avlib.data.clips.window import AUTHORS_FPS, SAMPLE_RATE, WINDOW, Picture
+from avlib.files import path_of
 
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
+LIMITS = {  # what a header may say, least and most: beyond, a few bytes would ask for gigabytes
+    "sample rate": (1e3, 1e6),  # hertz
+    "number of samples": (
+        0,
+        2**28,
+    ),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film, whatever its channels
+    "frame rate": (0.01, 1e4),  # frames per second
+    "number of pixels": (1, 2**25),  # of a frame: 8K television has 7680 x 4320
+    "length in seconds": (0, 3 * 3600),
+}
 
 
 def read_audio(path: Path | str) -> np.ndarray:
@@ -21,7 +34,7 @@ def read_audio(path: Path | str) -> np.ndarray:
     where the file does not declare it: in RAVDESS it is 33 ms late. Raises InputError where there is no sound to be
     read.
     """
-    path = Path(path)
+    path = check_file(path)
     samples, rate = _read_track(path) if path.suffix.lower() == ".mp4" else _read_soundfile(path)
     if not samples.size:
         raise InputError(f"{path.name} holds no sound: its sound track has no samples")
@@ -39,24 +52,28 @@ def is_silent(samples: np.ndarray) -> bool:
 
 def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
     """The samples (channels, n) and their rate of a wav or flac file."""
-    _refuse_empty(path)
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            _refuse_sound(path, file.samplerate, file.frames, file.channels)
+            return file.read(dtype="float32", always_2d=True).T, file.samplerate
     except (soundfile.SoundFileError, OSError) as error:
         raise InputError(f"{path.name} cannot be read as {path.suffix[1:]} sound: {_cause(error)}") from error
-    return samples.T, rate
 
 
 def _read_track(path: Path) -> tuple[np.ndarray, int]:
-    """The samples (channels, n) and their rate of a video's sound track."""
+    """The samples (1, n), the mean of all channels, and their rate of a video's sound track."""
     with _open(path) as container:
         if not container.streams.audio:
             raise InputError(f"{path.name} has no sound track")
         stream = container.streams.audio[0]
         stream.thread_type = "NONE"
         to_float = av.AudioResampler(format="fltp")
+        blocks, count = [], 0
         try:
-            blocks = [block.to_ndarray() for frame in container.decode(stream) for block in to_float.resample(frame)]
+            for frame in container.decode(stream):
+                blocks += [block.to_ndarray().mean(axis=0, keepdims=True) for block in to_float.resample(frame)]
+                count += frame.samples
+                _refuse_sound(path, frame.sample_rate, count, channels=1)
         except (av.FFmpegError, EOFError) as error:
             raise InputError(f"the sound track of {path.name} cannot be decoded: {_cause(error)}") from error
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32), stream.rate
@@ -96,7 +113,7 @@ class Video:
     cropped = False
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = check_file(path)
         self._container = _open(self.path)
         try:
             self._stream = self._picture_stream()
@@ -137,6 +154,7 @@ class Video:
             raise InputError(f"{self.path.name} has no picture track")
         stream = self._container.streams.video[0]
         stream.thread_type = "NONE"
+        _refuse_absurd(self.path, {"number of pixels": stream.codec_context.width * stream.codec_context.height})
         return stream
 
     def _read_header(self) -> Picture:
@@ -146,6 +164,7 @@ class Video:
         seconds = float(stream.duration * stream.time_base) if known else (whole or 0) / av.time_base
         if rate <= 0 or seconds <= 0:
             raise InputError(f"{self.path.name} does not say how long its picture is")
+        _refuse_absurd(self.path, {"length in seconds": seconds, "frame rate": rate})
         return Picture(seconds, rate)
 
     def _wanted(self, times: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -177,6 +196,7 @@ class Video:
             for frame in self._decoded(packet):
                 if frame.pts in wanted:
                     wanted.remove(frame.pts)
+                    _refuse_absurd(self.path, {"number of pixels": frame.width * frame.height})
                     yield frame
             if not wanted:
                 return
@@ -210,7 +230,7 @@ class CroppedFaces:
     cropped = True
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = check_file(path)
         self._faces = _read_cropped(self.path)
         self._shown = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1
         self.picture = Picture(WINDOW * self._shown / len(self._faces), AUTHORS_FPS)
@@ -249,15 +269,16 @@ def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
 
 
 def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    return frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
+    """(H, W, 3) uint8, upright: turned as the file says, in quarters of a circle."""
+    picture = frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
+    quarters = round(frame.rotation / 90) % 4  # counterclockwise
+    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 
 
 def _read_cropped(path: Path) -> np.ndarray:
     """The array of one of the authors' `*_facecroppad.npy`."""
-    _refuse_empty(path)
     try:
-        faces = np.load(path, allow_pickle=False)
+        faces = np.load(path, allow_pickle=False, mmap_mode="r")  # takes no memory for what a header promises
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path.name} cannot be read as an array of faces: {_cause(error)}") from error
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
@@ -265,25 +286,48 @@ def _read_cropped(path: Path) -> np.ndarray:
             f"{path.name} holds {faces.dtype} of shape {faces.shape} where faces are expected: "
             "uint8 of shape (15, 224, 224, 3), not all zero"
         )
-    return faces
+    return np.array(faces)
 
 
 def _open(path: Path):
     """The opened container of a video file; InputError instead of FFmpeg's errors."""
-    _refuse_empty(path)
     try:
-        return av.open(str(path))
+        return av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path.name} cannot be opened as video, it may be cut short: {_cause(error)}") from error
 
 
-def _refuse_empty(path: Path) -> None:
+def check_file(path: Path | str) -> Path:
+    """The path of a file that can be opened without waiting for anybody. Raises InputError where it is none, or empty.
+
+    path : as text, too, that `avlib.files.path_text` made
+    """
+    path = path_of(path)
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {_cause(error)}") from error
-    if size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path.name} is not a file but a folder, a pipe or a device")
+    if status.st_size == 0:
         raise InputError(f"{path.name} is empty (0 bytes)")
+    return path
+
+
+def _refuse_sound(path: Path, rate: int, samples: int, channels: int) -> None:
+    """Raises InputError where a sound has a rate, a length or a size that no clip has."""
+    _refuse_absurd(path, {"sample rate": rate, "number of samples": samples * channels})
+    _refuse_absurd(path, {"length in seconds": samples / rate})
+
+
+def _refuse_absurd(path: Path, said: dict[str, float]) -> None:
+    """Raises InputError where a header says what no clip is; said : name of LIMITS -> value."""
+    for name, value in said.items():
+        least, most = LIMITS[name]
+        if not least <= value <= most:
+            raise InputError(
+                f"{path.name} says that its {name} is {value:,.9g}: {least:,.9g} to {most:,.9g} can be read"
+            )
 
 
 def _cause(error: Exception) -> str:

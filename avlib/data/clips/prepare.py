@@ -1,18 +1,20 @@
-"""One clip on its way from files to arrays: what cannot be used is reported, never raised, and the rest stays."""
+"""One clip on its way from files to arrays: what cannot be used of it is reported, and the rest stays."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 
 from avlib import InputError
 from avlib.data.clips.faces import FaceDetector, crop_face, fill_boxes
-from avlib.data.clips.media import CroppedFaces, Video, is_silent, open_video, read_audio
+from avlib.data.clips.faults import fault
+from avlib.data.clips.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
 from avlib.data.clips.window import WINDOW, Window, cut_window, duration, place_window, span_of
+from avlib.files import path_text
 
 PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
@@ -33,6 +35,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file), and
         with start and end where the clip is a part of its file, in seconds
     audio_features : a name of `avlib.data.clips.audio.AUDIO_FEATURES`
+    Raises Fault where the machine, not a file, is to blame.
     """
     report = _Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
@@ -74,12 +77,12 @@ class _Report:
             return None
         try:
             return read(path, *arguments)
-        except InputError as error:
-            reason = str(error)
-        except (
-            Exception
-        ) as error:  # a decoder's surprise must not cost the other modality, nor the clips after this one
-            reason = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
+        except Exception as error:  # a decoder's surprise must not cost the other modality, nor the clips after this
+            passing = fault(error, path)
+            if passing:
+                raise passing from error
+            surprise = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
+            reason = path_text(str(error) if isinstance(error, InputError) else surprise)
         self.modalities.setdefault((path, reason), []).append(modality)
         return None
 
@@ -97,7 +100,12 @@ def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.n
     part = cut_window(samples, window.audio_start, window.span)
     if is_silent(part):
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
-    return extractor(name)(part)
+    with np.errstate(all="ignore"):
+        features = extractor(name)(part)
+    if not np.isfinite(features).all():
+        peak = f"{np.abs(samples).max():.2g}"
+        raise InputError(f"{Path(path).name} has damaged samples, up to {peak} where 1 is loud: no features come of it")
+    return features
 
 
 def _faces(
@@ -134,10 +142,10 @@ def _faces(
 
 
 def _groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """The frames, as many at a time as PIXELS has room for, and at least one."""
-    for first in frames:
-        height, width = first.shape[:2]
-        yield [first, *islice(frames, max(0, PIXELS // (height * width) - 1))]
+    """The frames, as many of one size at a time as PIXELS has room for, and at least one."""
+    for (height, width, _), equal in groupby(frames, np.shape):
+        while group := list(islice(equal, max(1, PIXELS // (height * width)))):
+            yield group
 
 
 def _boxes(pictures: list[np.ndarray], cropped: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -161,9 +169,14 @@ def _detector() -> FaceDetector:
 
 
 def _sha256(path: str) -> str:
-    """The hash of a file's bytes; "" where there is no file or it cannot be read."""
+    """The hash of a file's bytes; "" where there is no file or it cannot be read. Raises Fault."""
+    if not path:
+        return ""
     try:
-        with open(path, "rb") as file:
+        with open(check_file(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, InputError) as error:
+        passing = fault(error, path)
+        if passing:
+            raise passing from error
         return ""

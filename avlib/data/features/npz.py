@@ -7,10 +7,11 @@ A user's own `.npz` is read here, the pickles of MOSEI and MOSI in `avlib.data.f
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import sys
 import zipfile
-import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -21,7 +22,8 @@ import pandas as pd
 
 from avlib import InputError
 from avlib.data.ravdess.trials import PROBLEM_COLUMNS
-from avlib.data.store import Store, read_json, stamp
+from avlib.data.store import Store, read_json, stamp, write_manifest
+from avlib.files import as_bytes
 
 VERSION = 1  # of what is read from a file: another one is another store
 NEEDED, OPTIONAL = ("audio", "video", "label", "group"), ("clip", "has_audio", "has_video")  # the arrays of an .npz
@@ -79,11 +81,39 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             _check_names(path, file.files)
-            return {name: np.asarray(file[name]) for name in (*NEEDED, *OPTIONAL) if name in file.files}
+            names = [name for name in (*NEEDED, *OPTIONAL) if name in file.files]
+            _refuse_huge(path, names)
+            arrays = {name: np.asarray(file[name]) for name in names}
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # damaged, encrypted and foreign archives fail in many ways
         raise InputError(f"{path} cannot be read as an .npz of numbers and text: {error}") from None
+    for name, values in arrays.items():
+        if values.dtype.kind not in "biufcUS" or not _is_text(values):
+            raise InputError(f"{name} in {path} is of type {values.dtype}: numbers or text are expected")
+    return arrays
+
+
+def _refuse_huge(path: Path, names: list[str]) -> None:
+    """Raises InputError where an array of an .npz takes more than the memory of this machine, as its header says."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with zipfile.ZipFile(path) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as file:
+                old = np.lib.format.read_magic(file) == (1, 0)
+                shape, _, kind = getattr(np.lib.format, f"read_array_header_{1 if old else 2}_0")(file)
+            size = max(math.prod(shape) * kind.itemsize, archive.getinfo(f"{name}.npy").file_size)
+            if size > memory:
+                has = f"this machine has {as_bytes(memory)}"
+                raise InputError(f"{name} in {path} has shape {shape} and takes {as_bytes(size)} of memory: {has}")
+
+
+def _is_text(values: np.ndarray) -> bool:
+    """Whether an array is one of numbers, or of text whose characters all exist."""
+    if values.dtype.kind != "U" or not values.size:
+        return True
+    codes = np.ascontiguousarray(values).reshape(-1).view(f"{values.dtype.byteorder}u4")
+    return not ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any()
 
 
 def _check_names(path: Path, found: list[str]) -> None:
@@ -252,7 +282,7 @@ def write_store(path: Path | str, features: Features, origin: Path | str) -> Sto
         np.save(draft / f"{name}.npy", getattr(features, name))
     features.clips.to_parquet(draft / "clips.parquet", index=False)
     features.problems.to_parquet(draft / "problems.parquet", index=False)
-    (draft / "manifest.json").write_text(json.dumps(_manifest(features, Path(origin)), indent=1))
+    write_manifest(draft, _manifest(features, Path(origin)))
     if path.exists():
         os.rename(path, partial / "old")
     os.rename(draft, path)

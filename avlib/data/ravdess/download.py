@@ -75,7 +75,7 @@ def download_ravdess(
     folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
     wanted = {SOUND: actors} | {PICTURES.format(actor): [actor] for actor in actors}
     try:
-        with folder_lock(folder / "archives"):
+        with folder_lock(folder / "archives" / "unpacked"):
             memory = _Memory(folder)
             missing = {name: those for name, those in wanted.items() if not memory.holds(name, those)}
             if missing:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from avlib import InputError
+from avlib.files import PASSING, path_text
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # codes 01 to 08
 
@@ -105,9 +106,11 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, problems = [], []
 
     def report(path: Path | str, reason: str) -> None:
-        problems.append({"clip": "", "path": str(path), "modality": "", "reason": reason})
+        problems.append({"clip": "", "path": path_text(path), "modality": "", "reason": path_text(reason)})
 
     def unreadable(error: OSError) -> None:
+        if error.errno in PASSING:
+            raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
         report(error.filename, f"the folder cannot be read ({error.strerror}): whatever it holds is left out")
 
     for path in _walk(root, unreadable):
@@ -132,7 +135,7 @@ def _row(path: Path, fields: dict[str, int]) -> dict:
     stem, kind = _stem_and_kind(path)
     return fields | {
         "clip": stem[3:],
-        "path": str(path),
+        "path": path_text(path),
         "kind": kind,
         "label": code - 1,
         "emotion": EMOTIONS[code - 1],
