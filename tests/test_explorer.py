@@ -47,6 +47,14 @@ def test_the_first_clip_is_shown_at_once(draw, drawn):
     assert bytes(explorer.picture.value[:4]) == b"\x89PNG"
 
 
+def test_it_opens_on_the_clip_that_it_is_told_to(draw, drawn):
+    explorer = explore(CLIPS, draw, first="d")
+    assert (drawn, explorer.clip.value) == (["d"], "d")
+    assert bytes(explorer.picture.value[:4]) == b"\x89PNG"
+    with pytest.raises(InputError, match="no clip f in the table"):
+        explore(CLIPS, draw, first="f")
+
+
 def test_choosing_a_clip_draws_that_clip(draw, drawn):
     explorer = explore(CLIPS, draw)
     before = bytes(explorer.picture.value)

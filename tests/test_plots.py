@@ -1,5 +1,7 @@
 """Figures hold the numbers they were given, at the seconds they belong to."""
 
+import subprocess
+import sys
 from io import BytesIO
 
 import matplotlib
@@ -183,23 +185,46 @@ def test_mfcc_colours_do_not_depend_on_the_clip(rng):
     assert images[0].get_clim() == images[1].get_clim()
 
 
-def test_dropout_views_show_every_view(rng):
+def test_a_sound_is_heard_and_read_on_one_time_axis(clip, rng):
+    coefficients = rng.normal(0, 200, (10, STEPS))
+    figure = plots.heard(clip["heard"], coefficients)
+    figure.canvas.draw()
+    above, below, *bars = figure.axes
+    assert np.array_equal(above.images[0].get_array(), clip["heard"])
+    assert np.array_equal(below.images[0].get_array(), coefficients)
+    assert above.get_xlim() == below.get_xlim()
+    assert above.images[0].get_extent()[:2] == below.images[0].get_extent()[:2]
+    assert (above.bbox.x0, above.bbox.x1) == pytest.approx((below.bbox.x0, below.bbox.x1))
+    assert [bar.get_ylabel() for bar in bars] == ["decibels", "MFCC"]
+
+
+def test_the_box_of_a_face_lies_on_its_frame(rng):
+    image = rng.integers(0, 256, (31, 47, 3), dtype=np.uint8)
+    ax = plots.frame(image, np.array([5.0, 7.0, 19.0, 30.0]))
+    assert np.array_equal(ax.images[0].get_array(), image)
+    (box,) = ax.patches
+    assert (box.get_xy(), box.get_width(), box.get_height()) == ((5, 7), 14, 23)
+    plots.frame(image, np.full(4, np.nan)).figure.canvas.draw()  # no face, no box
+
+
+def test_dropout_variants_show_every_variant(rng):
     audio, video = rng.normal(size=(4, 10, STEPS)), rng.uniform(size=(4, Tv, 3, S, S))
     audio[2], video[3] = 0, 0
     names = ["full", "soft", "no audio", "no video"]
-    figure = plots.dropout_views(audio, video, names)
+    figure = plots.dropout_variants(audio, video, names)
     sounds, pictures = figure.axes[::2], figure.axes[1::2]
     assert [ax.get_ylabel() for ax in sounds] == names
-    assert all(np.array_equal(ax.images[0].get_array(), sound) for ax, sound in zip(sounds, audio, strict=True))
+    size = np.abs(audio[0]).mean(axis=1, keepdims=True)
+    assert all(pixels(ax.images[0]) == pytest.approx(one / size) for ax, one in zip(sounds, audio, strict=True))
     expected = np.moveaxis(video[1, 4], 0, -1)
     assert pixels(pictures[1].images[4]) / 255 == pytest.approx(expected, abs=1 / 255)
     assert all(image.get_array().max() == 0 for image in pictures[3].images)
 
 
-def test_dropout_views_of_features_share_one_scale_in_which_white_is_nothing(rng):
+def test_dropout_variants_of_features_share_one_scale_in_which_white_is_nothing(rng):
     audio, video = rng.normal(size=(17, STEPS)), rng.normal(size=(43, 13)) * np.geomspace(1e-3, 1e3, 13)
-    views = [np.stack([modality, 0.5 * modality, 0 * modality]) for modality in (audio, video)]
-    figure = plots.dropout_views(*views, ["full", "soft", "none"], PLACE)
+    variants = [np.stack([modality, 0.5 * modality, 0 * modality]) for modality in (audio, video)]
+    figure = plots.dropout_variants(*variants, ["full", "soft", "none"], PLACE)
     for full, soft, none in (figure.axes[::2], figure.axes[1::2]):
         shown = pixels(full.images[0])
         assert pixels(soft.images[0]) == pytest.approx(shown / 2)
@@ -212,19 +237,21 @@ def test_dropout_views_of_features_share_one_scale_in_which_white_is_nothing(rng
     assert np.corrcoef(shown[5], video[:, 5])[0, 1] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("channels", "clock", "scaled"), [(10, plots.SECONDS, False), (64, plots.SECONDS, True), (10, PLACE, True)]
-)
-def test_only_mfcc_have_the_colours_of_mfcc(rng, channels, clock, scaled):
-    audio, video = rng.normal(size=(1, channels, STEPS)), rng.uniform(size=(1, Tv, 3, S, S))
-    ax = plots.dropout_views(audio, video, ["full"], clock).axes[0]
-    assert ax.get_title() == (f"audio: {channels} channels, scaled" if scaled else "audio: MFCC")
-    assert isinstance(ax.images[0].norm, matplotlib.colors.SymLogNorm) != scaled
+def test_a_softened_clip_says_what_it_was_multiplied_by_and_is_paler(rng):
+    audio, video = rng.normal(size=(10, STEPS)), rng.uniform(size=(Tv, 3, S, S))
+    noise = rng.normal(size=(10, STEPS))
+    sounds, pictures = [audio, 0.37 * audio, 0 * audio, noise], [video, 0.63 * video, video, video]
+    figure = plots.dropout_variants(np.stack(sounds), np.stack(pictures), ["full", "softened", "none", "noisy"])
+    panels = figure.axes[::2]
+    labels = [ax.get_ylabel() for ax in panels]
+    assert labels == ["full", "softened\naudio × 0.37\nvideo × 0.63", "none", "noisy"]
+    full, soft = (ax.images[0].to_rgba(ax.images[0].get_array())[..., :3] for ax in panels[:2])
+    assert (1 - soft).sum() < 0.6 * (1 - full).sum()  # less ink
 
 
-def test_dropout_views_refuse_unequal_numbers(rng):
-    with pytest.raises(InputError, match="3 video views"):
-        plots.dropout_views(np.zeros((4, 10, 5)), np.zeros((3, 2, 3, 5, 5)), ["a", "b", "c", "d"])
+def test_dropout_variants_refuse_unequal_numbers(rng):
+    with pytest.raises(InputError, match="3 video variants"):
+        plots.dropout_variants(np.zeros((4, 10, 5)), np.zeros((3, 2, 3, 5, 5)), ["a", "b", "c", "d"])
 
 
 # ------------------------------------------------------------------------------------------------------- attention
@@ -238,7 +265,8 @@ def test_attention_over_clip_shows_both_vectors_relative_to_even(clip):
     seen, _, heard, _ = plots.attention_over_clip(**clip).axes
     bars = seen.patches
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(VIDEO_TIMES))
-    heights = np.array([bar.get_height() for bar in bars])
+    assert {bar.get_y() for bar in bars} == {1}
+    heights = np.array([1 + bar.get_height() for bar in bars])
     assert heights == pytest.approx(clip["vectors"]["video"] * Tv / Ta)
     line = heard.lines[0]
     assert np.array_equal(line.get_xdata(), AUDIO_TIMES)
@@ -246,7 +274,7 @@ def test_attention_over_clip_shows_both_vectors_relative_to_even(clip):
     for ax, shown in ((seen, heights), (heard, line.get_ydata())):
         assert shown.mean() == pytest.approx(1)
         assert "1 = even" in ax.get_title(loc="left")
-        assert ax.get_ylim()[0] == 0
+        assert 0 <= ax.get_ylim()[0] < shown.min() and shown.max() < ax.get_ylim()[1]
         assert even_line(ax)
 
 
@@ -296,7 +324,7 @@ def test_a_single_frame_stays_square_and_small(clip):
     assert is_square(face) and centres([face]) == pytest.approx([WINDOW / 2])
     assert face.get_window_extent().height / figure.dpi <= 1.6 + 1e-6
     (bar,) = figure.axes[0].patches
-    assert (bar.get_height(), bar.get_width()) == (1, pytest.approx(0.96 * WINDOW))
+    assert (bar.get_y() + bar.get_height(), bar.get_width()) == (1, pytest.approx(0.96 * WINDOW))
 
 
 def test_cues_are_shaded_at_their_seconds(clip):
@@ -341,7 +369,8 @@ def test_the_heads_of_a_direction_share_a_scale_and_its_bar(rng):
     assert len(bars) == 2
     for row, bar, name in ((maps[:heads], bars[0], "video_to_audio"), (maps[heads:], bars[1], "audio_to_video")):
         shown = weights[name] * weights[name].shape[-1]
-        assert {ax.images[0].get_clim() for ax in row} == {(0, shown.max())}
+        for ax in row:
+            assert ax.images[0].get_clim() == pytest.approx((2 - shown.max(), shown.max()))
         assert bar.get_ylim() == pytest.approx((0, shown.max()))
         assert all(pixels(ax.images[0]) == pytest.approx(head) for ax, head in zip(row, shown, strict=True))
     assert maps[0].get_ylabel() == "query: audio (s)"
@@ -369,10 +398,16 @@ def test_maps_of_self_attention_stand_below_those_between_the_modalities(rng):
 
 def test_even_attention_is_not_drawn_as_a_peak():
     even = {"video_to_audio": np.full((1, Ta, Tv), 1 / Tv)}
-    assert plots.attention_maps(even, TIMES).axes[0].images[0].get_clim() == (0, 2)
-    assert plots.attention_map(even["video_to_audio"][0], AUDIO_TIMES, VIDEO_TIMES, "audio", "video").images[
-        0
-    ].get_clim() == (0, 2)
+    alone = plots.attention_map(even["video_to_audio"][0], AUDIO_TIMES, VIDEO_TIMES, "audio", "video")
+    for ax in (plots.attention_maps(even, TIMES).axes[0], alone):
+        assert ax.images[0].get_clim() == (0, 2)
+        assert ax.images[0].to_rgba([1.0])[0] == pytest.approx((1, 1, 1, 1), abs=0.02)  # white
+
+
+def test_a_nearly_even_vector_keeps_near_the_line_of_even(clip):
+    clip["vectors"]["video"] = 1 + 0.01 * (np.arange(Tv) % 2)
+    low, high = plots.attention_over_clip(**clip).axes[0].get_ylim()
+    assert low < 0.8 and high > 1.2
 
 
 def test_attention_by_emotion_centres_each_scale_at_even(rng):
@@ -411,7 +446,7 @@ def test_no_figure_fails_on_sequences_of_a_single_step(rng):
         plots.attention_over_clip(ones, times, video, audio, clock=PLACE),
         plots.attention_maps(maps, times, clock=PLACE),
         plots.attention_by_emotion({name: np.ones((3, 1)) for name in ones}, EMOTIONS, times, PLACE),
-        plots.dropout_views(audio[None], video.T[None], ["full"], PLACE),
+        plots.dropout_variants(audio[None], video.T[None], ["full"], PLACE),
     ]
     for figure in figures:
         figure.canvas.draw()
@@ -424,18 +459,26 @@ def test_no_figure_fails_on_sequences_of_a_single_step(rng):
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def test_confusion_shows_percent_of_each_row():
-    ax = plots.confusion([[3, 1, 0], [0, 5, 0], [0, 0, 0]], EMOTIONS)  # no clip was happy
-    assert [text.get_text() for text in ax.texts] == ["75", "25", "0", "0", "100", "0"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == EMOTIONS
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first emotion is on top
+def test_confusions_show_percent_of_each_row_a_panel_for_each_condition():
+    counts = [[3, 1, 0], [0, 5, 0], [0, 0, 0]]  # no clip was happy
+    figure = plots.confusions({"AV": counts, "A": np.eye(3), "V": np.ones((3, 3))}, EMOTIONS)
+    both, audio, video = figure.axes
+    assert [text.get_text() for text in both.texts] == ["75", "25", "0", "0", "100", "0"]
+    assert {text.get_text() for text in video.texts} == {"33"}
+    assert [ax.get_title() for ax in figure.axes] == ["AV  both", "A  audio alone", "V  video alone"]
+    assert [label.get_text() for label in both.get_yticklabels()] == EMOTIONS
+    assert [label.get_text() for label in audio.get_xticklabels()] == EMOTIONS
+    assert both.get_ylim()[0] > both.get_ylim()[1]  # the first emotion is on top
+    width, height = figure.get_size_inches()
+    assert width > 2 * height  # side by side
     with pytest.raises(InputError, match="3 names of emotion"):
-        plots.confusion(np.ones((2, 3)), EMOTIONS)
+        plots.confusions({"AV": np.ones((2, 3))}, EMOTIONS)
 
 
 def test_classes_of_something_else_are_called_what_they_are():
     classes = [f"{value:+d}" for value in range(-3, 4)]
-    assert plots.confusion(np.eye(7), classes, what="sentiment").get_ylabel() == "true sentiment (rows in percent)"
+    figure = plots.confusions({"AV": np.eye(7)}, classes, what="sentiment")
+    assert figure.axes[0].get_ylabel() == "true sentiment (rows in percent)"
     table = pd.DataFrame({"emotion": classes, "condition": "AV", "accuracy": 50.0})
     ax = plots.per_emotion(table, what="sentiment")
     assert ax.get_xlabel() == "true sentiment"
@@ -485,6 +528,16 @@ def test_conditions_draws_its_yardsticks_at_their_heights(dropouts):
     assert set(chance.get_ydata()) == {12.5}
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["dropout: none", "dropout: softhard", "best reachable", "chance 12.5 %"]
+
+
+def test_conditions_with_noise_have_their_bars_too(dropouts):
+    noisy = pd.DataFrame({"dropout": "none", "condition": ["V noise", "A noise"], "accuracy": [11.0, 22.0]})
+    ax = plots.conditions(pd.concat([noisy, dropouts[dropouts.dropout == "none"]]))
+    assert [bar.get_height() for bar in ax.containers[0]] == [94.0, 26.6, 39.1, 53.2, 22.0, 11.0]
+    assert [label.get_text() for label in ax.get_xticklabels()][4:] == [
+        "A noise\nnoise for video",
+        "V noise\nnoise for audio",
+    ]
 
 
 @pytest.fixture
@@ -582,6 +635,28 @@ def test_live_history_draws_as_history_is_told_to(screen):
     assert screen[0][2].data == expected.getvalue() != screen[1][2].data
 
 
+def test_an_interrupted_training_ends_in_one_sentence(caplog):
+    caplog.set_level("INFO")
+    curve = plots.LiveHistory(epochs=5)
+    with curve:
+        curve.add(ROW)
+        curve.batch(1, 7, 1.9)
+        raise KeyboardInterrupt
+    assert caplog.messages == ["stopped after epoch 1 of 5; run this cell again to go on"]
+
+
+def test_an_interruption_before_the_first_checkpoint_begins_anew(caplog):
+    caplog.set_level("INFO")
+    with plots.LiveHistory(epochs=5):
+        raise KeyboardInterrupt
+    assert caplog.messages == ["stopped in epoch 1 of 5; run the notebook again from its top to begin anew"]
+
+
+def test_what_goes_wrong_in_training_is_not_taken_for_an_interruption():
+    with pytest.raises(InputError, match="not finite"), plots.LiveHistory(epochs=5):
+        raise InputError("the loss is not finite")
+
+
 def test_live_history_is_silent_outside_a_notebook(capsys):
     curve = plots.LiveHistory()
     curve.add(ROW)
@@ -600,6 +675,12 @@ def test_a_headless_notebook_shows_every_figure_once_and_the_last_curve(tmp_path
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     for cell in notebook.cells[1:]:
         assert [("image/png" in output.get("data", {})) for output in cell.outputs] == [True]
+
+
+def test_the_figures_need_neither_pyav_nor_librosa():
+    code = "import sys, avlib.lab.plots, avlib.lab.truth; print({'av', 'librosa'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 # ---------------------------------------------------------------------------------------------------------- saving

@@ -5,7 +5,15 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.lab.truth import attention_share, chance_share, cues_in_window, shares, summary
+from avlib.lab.truth import (
+    alike,
+    attention_share,
+    chance_share,
+    clips_with_cues,
+    cues_in_window,
+    shares,
+    summary,
+)
 
 VOICE = ["voice_start", "voice_end", "voice_shows"]
 TIMES = np.array([0.3, 0.9, 1.5, 2.1, 2.7, 3.3])  # six video frames
@@ -174,3 +182,17 @@ def test_shares_of_one_modality_in_places_need_no_window_and_no_other_cue():
     assert list(table["share"]) == pytest.approx([0.75, 0.5])  # the steps 0.3 and 0.5, then 0.5 and 0.7
     assert list(table["lift"]) == pytest.approx([0.75 / 0.4, 0.5 / 0.4])
     assert list(table["lift_elsewhere"]) == [0, 0]  # neither looks where the other's cue is
+
+
+def test_emotions_that_share_a_face_or_a_voice_are_named_together():
+    names, faces, voices = ["calm", "sad", "happy", "angry"], ["rest", "droop", "smile", "rest"], ["soft", "soft"] * 2
+    cues = pd.DataFrame({"clip": list("abcd"), "emotion": names, "face_group": faces, "voice_group": voices})
+    twice = pd.concat([cues, cues])
+    assert alike(twice).values.tolist() == [["a face", "calm, angry"], ["a voice", "calm, sad, happy, angry"]]
+    assert alike(cues.drop(columns=["face_group", "voice_group"])).empty
+
+
+def test_a_clip_has_its_cues_where_both_show():
+    cues = truth_of([(0, 1)] * 4, shows=[True, False, True, True])
+    cues.loc[2, "voice_shows"] = False
+    assert clips_with_cues(pd.DataFrame({"clip": ["d", "c", "b", "a"]}), cues) == ["d", "a"]

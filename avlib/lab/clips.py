@@ -3,25 +3,45 @@
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
+from avlib.attention import attention_vector
 from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
 from avlib.data.store import Store
 from avlib.encoders import audio_seconds
 
 
-def step_times(store: Store, maps: dict) -> dict[str, np.ndarray]:
+def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The attention maps of a network by direction, and the vector (N, T) that each modality receives.
+
+    attention : as `avlib.evaluation.attention` collects it; a vector that it lacks is made of the map onto its modality
+    """
+    maps = {name: weights for name, weights in attention.items() if "_to_" in name}
+    vectors = {}
+    for name in ("video", "audio"):
+        across = f"{name}_to_{'audio' if name == 'video' else 'video'}"
+        if name in attention:
+            vectors[name] = attention[name]
+        elif across in maps:
+            vectors[name] = attention_vector(torch.from_numpy(maps[across])).numpy()
+    return maps, vectors
+
+
+def step_times(store: Store, maps: dict, vectors: dict | None = None) -> dict[str, np.ndarray]:
     """The centre of every step of each modality, in seconds of the window; of features, places from 0 to 1 in the clip.
 
-    maps : by direction, such as `video_to_audio` (N, H, Ta, Tv): they tell how many steps the attention saw
+    maps : by direction, such as `video_to_audio` (N, H, Ta, Tv)        vectors : by modality (N, T)
+    Both tell how many steps the attention saw.
     """
-    steps = {}
+    steps = {modality: vector.shape[-1] for modality, vector in (vectors or {}).items()}
     for direction, weights in maps.items():
         key, query = direction.split("_to_")
         steps |= {query: weights.shape[-2], key: weights.shape[-1]}
     inputs = {"audio": store.audio.shape[-1], "video": store.video.shape[1]}
     if store.video.ndim == 5:
-        seconds = audio_seconds(steps["audio"], inputs["audio"], HOP / SAMPLE_RATE).numpy()
-        return {"audio": seconds, "video": (np.arange(steps["video"]) + 0.5) * WINDOW / inputs["video"]}
+        times = {"video": (np.arange(steps.get("video", 0)) + 0.5) * WINDOW / inputs["video"]}
+        times["audio"] = audio_seconds(steps.get("audio", 0), inputs["audio"], HOP / SAMPLE_RATE).numpy()
+        return {name: times[name] for name in steps}
     return {name: (np.arange(count) + 0.5 + (inputs[name] - count) / 2) / inputs[name] for name, count in steps.items()}
 
 

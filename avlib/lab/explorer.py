@@ -31,8 +31,9 @@ class Explorer(widgets.VBox):
         clips: pd.DataFrame,
         draw: Callable[[str], Figure],
         sound: Callable[[str], tuple[np.ndarray, int]] | None = None,
+        first: str | None = None,
     ):
-        """clips : columns clip, emotion, actor and, if wanted, correct (bool); draw and sound as in `explore`."""
+        """clips : columns clip, emotion, actor and, if wanted, correct (bool); the others as in `explore`."""
         if clips.empty:
             raise InputError("there is no clip to explore: give a table with at least one row.")
         self._clips, self._draw, self._sound = clips, draw, sound
@@ -40,7 +41,10 @@ class Explorer(widgets.VBox):
         actors = sorted(set(clips["actor"]))
         self.actor = _choice("actor", actors) if len(actors) <= MOST_ACTORS else None
         self.answer = _choice("answer", ["correct", "wrong"]) if "correct" in clips else None
-        self.clip = widgets.Dropdown(description="clip", options=[])
+        if first not in (None, *clips["clip"]):
+            raise InputError(f"there is no clip {first} in the table: give one of its names as first.")
+        self.clip = widgets.Dropdown(description="clip", options=list(clips["clip"]))
+        self.clip.value = first or self.clip.options[0]
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
         self.player = widgets.Audio(format="wav", autoplay=False, loop=False)
         self.message = widgets.HTML()
@@ -51,7 +55,7 @@ class Explorer(widgets.VBox):
         choices = widgets.HBox([*filters, self.clip], layout={"flex_flow": "row wrap"})
         players = [self.player] if sound is not None else []
         super().__init__([choices, self.message, self.picture, *players])
-        self._refill()
+        self._show()
 
     def _refill(self, change: dict | None = None) -> None:
         """Offer the clips that pass the filters; the chosen one stays where it passes."""
@@ -88,14 +92,16 @@ def explore(
     clips: pd.DataFrame,
     draw: Callable[[str], Figure],
     sound: Callable[[str], tuple[np.ndarray, int]] | None = None,
+    first: str | None = None,
 ) -> Explorer:
     """A widget to go through the clips: filters by emotion, actor (up to 50) and answer; figure and sound of one clip.
 
     clips : columns clip, emotion, actor and, if wanted, correct (bool), one row per clip
     draw : from a clip's name to its figure, as `plots.attention_over_clip` makes it
     sound : from a clip's name to (samples, rate in hertz); no player where None
+    first : the clip to open on, a name of the table; its first clip where None
     """
-    return Explorer(clips, draw, sound)
+    return Explorer(clips, draw, sound, first)
 
 
 def _choice(name: str, options: list) -> widgets.Dropdown:

@@ -71,6 +71,29 @@ def cues_in_window(truth: pd.Series, window_start: float, length: float = WINDOW
     return spans
 
 
+def clips_with_cues(clips: pd.DataFrame, cues: pd.DataFrame) -> list[str]:
+    """The names of those clips in which every cue shows, in their order.
+
+    clips : column clip        cues : a toy corpus's truth, as in `shares`
+    """
+    shown = cues.set_index("clip")[[f"{cue}_shows" for cue in CUE.values()]].all(axis=1)
+    return [clip for clip in clips["clip"] if shown[clip]]
+
+
+def alike(cues: pd.DataFrame) -> pd.DataFrame:
+    """Which emotions one modality cannot tell apart: columns share (a face, a voice) and emotions, a row per group.
+
+    cues : a toy corpus's truth, with columns emotion, face_group and voice_group; others give an empty table
+    """
+    rows = []
+    for cue in CUE.values():
+        if f"{cue}_group" not in cues:
+            continue
+        for _, names in cues.groupby(f"{cue}_group", sort=False)["emotion"].unique().items():
+            rows += [(f"a {cue}", ", ".join(names))] if len(names) > 1 else []
+    return pd.DataFrame(rows, columns=["share", "emotions"])
+
+
 def shares(
     clips: pd.DataFrame, vectors: dict[str, np.ndarray], times: dict[str, np.ndarray], cues: pd.DataFrame
 ) -> pd.DataFrame:

@@ -12,7 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from avlib import DATA, OUTPUTS, ROOT, InputError
 from avlib.data.datasets import DATASETS
@@ -122,6 +131,8 @@ class Parameters(BaseModel):
     outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
     run: File = Field("", description="folder of a trained run; '' finds it by the other parameters")
 
+    _shown: tuple[str, ...] = PrivateAttr(default_factory=lambda: NAMES)  # those that a notebook declares
+
     def __init__(self, **values):
         unknown = [name for name in values if name not in NAMES]
         if unknown:
@@ -219,13 +230,17 @@ class Parameters(BaseModel):
             rows.append((name, str(value) or '""', default if value == usual[name] else "given"))
         return rows
 
+    def _declared(self) -> list[tuple[str, str, str]]:
+        """Those rows that the notebook declares."""
+        return [row for row in self.rows() if row[0] in self._shown]
+
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<14} {value:<28} {origin}" for name, value, origin in self.rows())
+        return "\n".join(f"{name:<14} {value:<28} {origin}" for name, value, origin in self._declared())
 
     __str__ = __repr__
 
     def _repr_markdown_(self) -> str:
-        lines = [f"| {name} | `{value}` | {origin} |" for name, value, origin in self.rows()]
+        lines = [f"| {name} | `{value}` | {origin} |" for name, value, origin in self._declared()]
         return "\n".join(["| parameter | value | from |", "| :-- | :-- | :-- |", *lines])
 
 
@@ -325,6 +340,8 @@ def _nearest(word: Any, known: Iterable) -> str:
 def configure(namespace: dict[str, Any]) -> Parameters:
     """The resolved parameters of a notebook, from its `globals()`. Writes nothing; may be called again.
 
+    It shows those that the notebook declares; it has the others too, with their defaults.
+
     Raises InputError for a value that does not fit, and for a name in the parameters cell, or in the one that papermill
     puts after it, that is no parameter. Other variables of the notebook are left alone.
     """
@@ -332,7 +349,10 @@ def configure(namespace: dict[str, Any]) -> Parameters:
     for name in assigned:
         if name not in NAMES:
             raise InputError(_unknown(name))
-    return Parameters(**{name: namespace[name] for name in assigned or NAMES if name in namespace})
+    declared = [name for name in assigned or NAMES if name in namespace]
+    config = Parameters(**{name: namespace[name] for name in declared})
+    config._shown = tuple(declared)
+    return config
 
 
 def _assigned(history: list[str]) -> list[str]:

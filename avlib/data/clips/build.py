@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from avlib import InputError
 from avlib.data.store import (
@@ -28,6 +27,7 @@ from avlib.data.store import (
     write_manifest,
 )
 from avlib.files import FULL, path_of, refuse_unguarded, reserve, writing
+from avlib.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, p
 
     rows = trials.to_dict("records")
     missing = {row: trial for row, trial in enumerate(rows) if row not in draft.entries}
-    bar = tqdm(total=len(rows), initial=len(draft.entries), desc="clips to arrays", unit="clip", disable=not progress)
+    done = len(draft.entries)
+    bar = progress_bar(len(rows), "clips to arrays", initial=done, unit="clip", disable=not progress)
     left: dict[int, str] = {}  # row -> why the machine could not read it
     try:
         with bar:

@@ -20,7 +20,6 @@ import av
 import numpy as np
 import pandas as pd
 import soundfile
-from tqdm import tqdm
 
 from avlib import InputError
 from avlib.data.clips.window import SAMPLE_RATE, WINDOW
@@ -28,6 +27,7 @@ from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.toy.face import EXPRESSIONS, FPS, draw_look, film
 from avlib.data.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
 from avlib.files import UNGUARDED
+from avlib.progress import progress_bar
 
 # Which expression and which prosody an emotion has. The pairs are those that people take for one another: calm for
 # neutral, fearful for surprised, disgust for angry in a still face; in a voice the arousal is heard better than
@@ -257,7 +257,7 @@ def _claim(root: Path, asked: dict) -> None:
 
 def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) -> None:
     """Writes the clips, in this process or in several; stops at the first error."""
-    bar = tqdm(total=len(clips), desc="toy corpus", unit="clip", disable=not progress or not clips)
+    bar = progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress or not clips)
     if workers == 1 or len(clips) < 2:
         for clip in clips:
             write_clip(root, clip)

@@ -1,4 +1,4 @@
-"""Every figure of the workbook, by one name: `plots.faces`, `plots.attention_over_clip`, `plots.confusion`, ...
+"""Every figure of the workbook, by one name: `plots.faces`, `plots.attention_over_clip`, `plots.confusions`, ...
 
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
@@ -15,16 +15,18 @@ from avlib.lab.plots.panels import (
     SECONDS,
     VIDEO,
     Clock,
-    dropout_views,
+    dropout_variants,
     even_times,
     faces,
     features,
+    frame,
+    heard,
     mfcc,
     save,
     spectrogram,
     waveform,
 )
-from avlib.lab.plots.results import LiveHistory, conditions, confusion, history, per_emotion, score_table, sentiment
+from avlib.lab.plots.results import LiveHistory, conditions, confusions, history, per_emotion, score_table, sentiment
 
 __all__ = [
     "AUDIO",
@@ -39,11 +41,13 @@ __all__ = [
     "attention_maps",
     "attention_over_clip",
     "conditions",
-    "confusion",
-    "dropout_views",
+    "confusions",
+    "dropout_variants",
     "even_times",
     "faces",
     "features",
+    "frame",
+    "heard",
     "history",
     "mfcc",
     "per_emotion",

@@ -11,7 +11,6 @@ from avlib.lab.plots.panels import (
     COLOUR,
     HALO,
     INK,
-    INTENSITY,
     SECONDS,
     SHADE,
     WIDTH,
@@ -110,16 +109,17 @@ def _stacked(
 
 
 def _received(ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock) -> None:
-    """Attention received, 1 = even: bars for few steps, such as video frames, and a filled line for many."""
+    """Attention received, drawn from 1 = even up or down: bars for few steps such as frames, a line for many."""
     relative, colour = vector / vector.mean(), COLOUR[modality]
     tidy_axes(ax)
     if len(relative) <= 30:
-        ax.bar(times, relative, width=0.96 * time_span(times, clock)[2], color=colour)
+        ax.bar(times, relative - 1, width=0.96 * time_span(times, clock)[2], bottom=1, color=colour)
     else:
         ax.plot(times, relative, color=colour, linewidth=1.6)
-        ax.fill_between(times, relative, color=colour, alpha=0.25, linewidth=0)
+        ax.fill_between(times, 1, relative, color=colour, alpha=0.25, linewidth=0)
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.set_ylim(0, 1.18 * max(relative.max(), 1.2))
+    up, down = max(relative.max() - 1, 0.2), max(1 - relative.min(), 0.2)  # attention that is nearly even looks so
+    ax.set_ylim(max(0, 1 - 1.15 * down), 1 + 1.3 * up)  # with room for a label above
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     by = {"video": f"each {frame}, over all audio steps", "audio": f"each audio step, over all {frame}s"}[modality]
     _name(ax, modality, f": attention received by {by} (1 = even)")
@@ -156,13 +156,14 @@ def attention_map(
     query_name: str,
     key_name: str,
     ax: Axes | None = None,
-    vmax: float | None = None,
+    reach: float | None = None,
     clock: Clock = SECONDS,
 ) -> Axes:
-    """One attention map over time: each row is a query, the colour how much it looks at a key (1 = even).
+    """One attention map over time: each row is a query, the colour how much it looks at a key (white = even = 1).
 
-    weights : (Tq, Tk), rows sum to 1; shown times Tk. The colour is that of the modality looked at.
-    vmax : the upper end of the colour scale, to share it with other maps; where None the largest value, at least 2
+    weights : (Tq, Tk), rows sum to 1; shown times Tk. More than even has the colour of the modality looked at.
+    reach : how far from 1 the colour scale goes, to share it with other maps; where None as far as the weights, at
+        least 1
     """
     if weights.shape != (len(query_times), len(key_times)):
         raise InputError(
@@ -171,7 +172,8 @@ def attention_map(
     ax = tidy_axes(ax, 5, 4)
     relative = weights * weights.shape[1]
     across, along = (time_span(np.asarray(times), clock)[:2] for times in (key_times, query_times))
-    colours = {"cmap": INTENSITY.get(key_name, "mako_r"), "vmin": 0, "vmax": vmax or max(relative.max(), 2)}
+    reach = reach or max(relative.max() - 1, 1)
+    colours = {"cmap": AROUND[key_name], "vmin": 1 - reach, "vmax": 1 + reach}
     ax.imshow(relative, extent=(*across, *along), origin="lower", aspect="auto", interpolation="none", **colours)
     ax.set(xlim=(0, clock.length), ylim=(0, clock.length))
     ax.set(xlabel=f"key: {key_name} ({clock.unit})", ylabel=f"query: {query_name} ({clock.unit})")
@@ -199,14 +201,15 @@ def attention_maps(
     grid = figure.subplots(len(attention), heads, squeeze=False)
     for row, (direction, maps) in zip(grid, attention.items(), strict=True):
         key, query = direction.split("_to_")
-        top = max(maps.max() * maps.shape[-1], 2)  # even attention is no peak
+        reach = max(maps.max() * maps.shape[-1] - 1, 1)  # what is nearly even stays nearly white
         for head, (ax, weights) in enumerate(zip(row, maps, strict=False)):
-            attention_map(weights, times[query], times[key], query, key, ax, top, clock)
+            attention_map(weights, times[query], times[key], query, key, ax, reach, clock)
             if head > 0:
                 ax.set(ylabel="", yticklabels=[])
             ax.xaxis.label.set_size(9)
             ax.set_title(f"head {head + 1}" if heads > 1 else f"{query} looks at {key}", fontsize=10)
         bar = figure.colorbar(row[0].images[0], ax=row, pad=0.01)
+        bar.ax.set_ylim(0, 1 + reach)  # attention is never below 0
         bar.set_label("attention (1 = even)", fontsize=9)
         bar.ax.tick_params(labelsize=9)
     if title:

@@ -7,25 +7,32 @@ audio, orange is video, green is both, in every figure.
 from dataclasses import dataclass
 from pathlib import Path
 
-import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from avlib import InputError
-from avlib.data.clips.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW
+from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
 from avlib.files import atomic_write
 
 AUDIO, VIDEO, BOTH = "#0173b2", "#de8f05", "#029e73"  # from seaborn's colour-blind palette
 COLOUR = {"video": VIDEO, "audio": AUDIO}  # and the order in which the two stand in a figure
 INK, QUIET, SHADE = "#333333", "#8a8a8a", "#e4e4e4"
-CONDITIONS = {"AV": (BOTH, "both"), "A": (AUDIO, "audio alone"), "V": (VIDEO, "video alone"), "M": (QUIET, "mean")}
-INTENSITY = {"audio": sns.blend_palette(["white", AUDIO, "#02263c"], as_cmap=True)}
-INTENSITY["video"] = sns.blend_palette(["white", VIDEO, "#4d2c00"], as_cmap=True)
+CONDITION_STYLE = {  # colour and meaning of each condition, and the order in which they stand in a figure
+    "AV": (BOTH, "both"),
+    "A": (AUDIO, "audio alone"),
+    "V": (VIDEO, "video alone"),
+    "M": (QUIET, "mean of the three"),
+    "A noise": (AUDIO, "noise for video"),
+    "V noise": (VIDEO, "noise for audio"),
+    "A zeros": (AUDIO, "zeros for video"),
+    "V zeros": (VIDEO, "zeros for audio"),
+}
 AROUND = {"audio": sns.blend_palette([INK, "white", AUDIO], as_cmap=True)}
 AROUND["video"] = sns.blend_palette([INK, "white", VIDEO], as_cmap=True)
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readable where a line crosses it
@@ -163,8 +170,10 @@ def spectrogram(log_mel: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax:
     bands, steps = log_mel.shape
     extent = (-hop_seconds / 2, (steps - 0.5) * hop_seconds, -0.5, bands - 0.5)
     ax.imshow(log_mel, extent=extent, origin="lower", aspect="auto", cmap="magma")
+    from librosa import mel_frequencies  # here, so that other figures need no librosa
+
     hertz = np.array([250, 1000, 4000])
-    centres = librosa.mel_frequencies(bands, fmin=0.0, fmax=SAMPLE_RATE / 2)
+    centres = mel_frequencies(bands, fmin=0.0, fmax=SAMPLE_RATE / 2)
     ax.set(yticks=np.interp(hertz, centres, np.arange(bands)), yticklabels=["250", "1k", "4k"])
     ax.set(xlim=(0, (steps - 1) * hop_seconds), xlabel="time (s)", ylabel="hertz")
     return ax
@@ -192,19 +201,47 @@ def mfcc(coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: A
     return ax
 
 
-def dropout_views(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
-    """What modality dropout makes of one clip: a row per view, its audio, then up to 8 of its frames, or its features.
+def heard(log_mel: np.ndarray, coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE) -> Figure:
+    """A clip's spectrogram above its MFCCs, on one time axis, a colour bar beside each; arguments as above."""
+    figure = new_figure(height=4.4)
+    figure.set_layout_engine("constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    spectrogram(log_mel, hop_seconds, above).set(xlabel="")
+    mfcc(coefficients, hop_seconds, below)
+    above.tick_params(labelbottom=False, bottom=False)
+    for ax, label in ((above, "decibels"), (below, "MFCC")):
+        bar = figure.colorbar(ax.images[0], ax=ax, pad=0.01)
+        bar.set_label(label, fontsize=9)
+        bar.ax.tick_params(labelsize=9)
+    return figure
 
-    MFCCs have colours of their own. Of other features each channel is divided by its size in the first view, so that
-    white is 0 in every view and a softened one is paler.
 
-    audio : (views, Ca, Ta)        video : (views, Tv, 3, H, W) in [0, 1], or features (views, Tv, Cv)
-    names : one per view
+def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
+    """A whole frame, with the box around its face.
+
+    image : (H, W, 3) uint8 RGB        box : left, top, right, bottom in pixels, all NaN where there is no face
+    """
+    ax = tidy_axes(ax, 5, 5 * len(image) / image.shape[1])
+    ax.imshow(image)
+    left, top, right, bottom = box
+    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=VIDEO, linewidth=2.5))
+    ax.set_axis_off()
+    return ax
+
+
+def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
+    """What modality dropout makes of one clip: a row per variant, its audio, then up to 8 of its frames, or features.
+
+    Each channel of MFCCs or features is divided by its size in the first variant. White is 0 in every variant, and a
+    softened one is paler; what it was multiplied by stands under its name.
+
+    audio : (variants, Ca, Ta)        video : (variants, Tv, 3, H, W) in [0, 1], or features (variants, Tv, Cv)
+    names : one per variant
     """
     audio, video = np.asarray(audio), np.asarray(video)
     if not len(audio) == len(video) == len(names):
         raise InputError(
-            f"{len(audio)} audio views, {len(video)} video views, {len(names)} names: give as many of each."
+            f"{len(audio)} audio variants, {len(video)} video variants, {len(names)} names: give as many of each."
         )
     pictures = video.ndim == 5
     row = min(0.6 * WIDTH / min(video.shape[1], 8), 1.2) + 0.1 if pictures else 0.9  # inches
@@ -213,42 +250,46 @@ def dropout_views(audio: np.ndarray, video: np.ndarray, names: list[str], clock:
     grid = figure.subplots(len(names), 2, width_ratios=[1, 2.6 if pictures else 1], squeeze=False)
     edges = {"left": 0.14, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.45 / height}
     figure.subplots_adjust(**edges, wspace=0.03 if pictures else 0.1, hspace=0.1)
-    _audio_views(grid[:, 0], audio, clock)
-    _frame_views(grid[:, 1], video) if pictures else _feature_views(grid[:, 1], video.swapaxes(1, 2), "video", clock)
-    for ax, name in zip(grid[:, 0], names, strict=True):
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    _feature_variants(grid[:, 0], audio, "audio", clock)
+    if pictures:
+        _frame_variants(grid[:, 1], video)
+    else:
+        _feature_variants(grid[:, 1], video.swapaxes(1, 2), "video", clock)
+    for ax, name, *both in zip(grid[:, 0], names, audio, video, strict=True):
+        label = "\n".join([name, *_softened(both, (audio[0], video[0]))])
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
     for ax, modality in zip(grid[0], ("audio", "video"), strict=True):
         ax.title.set(color=COLOUR[modality], fontsize=10, fontweight="bold")
     return figure
 
 
-def _audio_views(axes: np.ndarray, views: np.ndarray, clock: Clock) -> None:
-    if clock != SECONDS or views.shape[1] != N_MFCC:
-        _feature_views(axes, views, "audio", clock)
-        return
-    for ax, view in zip(axes, views, strict=True):
-        mfcc(view, ax=ax)
-    _share_time(axes)
-    axes[0].set_title("audio: MFCC")
+def _softened(variant: tuple[np.ndarray, np.ndarray], full: tuple[np.ndarray, np.ndarray]) -> list[str]:
+    """What audio and video were multiplied by, in words; nothing of one that is whole, gone or replaced."""
+    words = []
+    for name, values, whole in zip(("audio", "video"), variant, full, strict=True):
+        factor = float((values * whole).sum() / max((whole * whole).sum(), 1e-12))
+        if 1e-6 < factor < 1 - 1e-6 and np.allclose(values, factor * whole, atol=1e-4 * np.abs(whole).max()):
+            words.append(f"{name} × {factor:.2f}")
+    return words
 
 
-def _frame_views(axes: np.ndarray, views: np.ndarray) -> None:
-    """views : (views, Tv, 3, H, W) in [0, 1]"""
-    shown = np.linspace(0, views.shape[1] - 1, min(views.shape[1], 8)).round().astype(int)
-    pictures = (np.moveaxis(views[:, shown], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (views, <=8, H, W, 3)
+def _frame_variants(axes: np.ndarray, variants: np.ndarray) -> None:
+    """variants : (variants, Tv, 3, H, W) in [0, 1]"""
+    shown = np.linspace(0, variants.shape[1] - 1, min(variants.shape[1], 8)).round().astype(int)
+    pictures = (np.moveaxis(variants[:, shown], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (…, H, W, 3)
     for ax, frames in zip(axes, pictures, strict=True):
         faces(frames, ax=ax).set_anchor("N")
     axes[0].set_title("video: frames")
 
 
-def _feature_views(axes: np.ndarray, views: np.ndarray, modality: str, clock: Clock) -> None:
-    """views : (views, C, T)"""
-    size = np.abs(views[0]).mean(axis=_axis_of_scale(views[0]), keepdims=True)
-    scaled = views / np.where(size > 0, size, 1)
-    for ax, view in zip(axes, scaled, strict=True):
-        heat_map(view, modality, reach_of(scaled[0]), ax, clock)
+def _feature_variants(axes: np.ndarray, variants: np.ndarray, modality: str, clock: Clock) -> None:
+    """variants : (variants, C, T)"""
+    size = np.abs(variants[0]).mean(axis=_axis_of_scale(variants[0]), keepdims=True)
+    scaled = variants / np.where(size > 0, size, 1)
+    for ax, variant in zip(axes, scaled, strict=True):
+        heat_map(variant, modality, reach_of(scaled[0]), ax, clock)
     _share_time(axes)
-    axes[0].set_title(f"{modality}: {views.shape[1]} channels, scaled")
+    axes[0].set_title(f"{modality}: {variants.shape[1]} channels, scaled")
 
 
 def _share_time(axes: np.ndarray) -> None:

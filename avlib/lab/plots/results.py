@@ -1,5 +1,6 @@
 """What came out: confusion, accuracies, the effect of modality dropout, and the training curve."""
 
+import logging
 import os
 from io import BytesIO
 
@@ -17,27 +18,34 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from avlib import InputError
-from avlib.lab.plots.panels import CONDITIONS, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
+from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
+from avlib.progress import TrainingBar
+
+log = logging.getLogger(__name__)
 
 
-def confusion(
-    matrix: np.ndarray,
-    emotions: list[str],
-    ax: Axes | None = None,
-    title: str | None = None,
-    what: str = "emotion",
-) -> Axes:
-    """What the clips of every emotion were taken for, in percent of that emotion's clips (rows sum to 100).
+def confusions(matrices: dict[str, np.ndarray], emotions: list[str], what: str = "emotion") -> Figure:
+    """What the clips of every emotion were taken for, a panel per condition, in percent of that emotion's clips.
 
-    matrix : (K, K) counts, rows true, columns predicted; a row without clips stays empty
+    matrices : by condition, (K, K) counts, rows true, columns predicted; a row without clips stays empty
     emotions : K names        what : they are names of, for the label
     """
-    matrix = np.asarray(matrix, dtype=float)
+    figure = new_figure(height=3.7, width=4 * WIDTH / 3 if len(matrices) > 2 else 4.6 * len(matrices))
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    for ax, (condition, matrix) in zip(panels, matrices.items(), strict=True):
+        _confusion(ax, np.asarray(matrix, dtype=float), emotions, what)
+        colour, meaning = CONDITION_STYLE[condition]
+        ax.set_title(f"{condition}  {meaning}", fontsize=11, color=colour, fontweight="bold")
+    panels[0].set_ylabel(f"true {what} (rows in percent)")
+    return figure
+
+
+def _confusion(ax: Axes, matrix: np.ndarray, emotions: list[str], what: str) -> None:
     if matrix.shape != (len(emotions), len(emotions)):
         raise InputError(
             f"the confusion matrix is {matrix.shape} for {len(emotions)} names of {what}: it must be square in them."
         )
-    ax = tidy_axes(ax, 5.6, 5.2)
     with np.errstate(invalid="ignore"):
         percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
     sns.heatmap(
@@ -47,7 +55,7 @@ def confusion(
         cmap=sns.light_palette("#2b4162", as_cmap=True),
         annot=True,
         fmt=".0f",
-        annot_kws={"fontsize": 9},
+        annot_kws={"fontsize": 8},
         square=True,
         cbar=False,
         linewidths=1,
@@ -56,12 +64,10 @@ def confusion(
         yticklabels=emotions,
         ax=ax,
     )
-    ax.set(xlabel="predicted", ylabel=f"true {what} (rows in percent)")
-    ax.set_title(title or "", fontsize=11)
+    ax.set(xlabel="predicted", ylabel="")
     ax.tick_params(length=0, labelsize=9)
     plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     plt.setp(ax.get_yticklabels(), rotation=0)
-    return ax
 
 
 def per_emotion(table: pd.DataFrame, ax: Axes | None = None, what: str = "emotion") -> Axes:
@@ -70,8 +76,8 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, what: str = "emotio
     table : columns emotion, condition, accuracy (percent)        what : the emotions are, for the label
     """
     ax = tidy_axes(ax, WIDTH, 3.2)
-    present = [name for name in CONDITIONS if name in set(table["condition"])]
-    palette = {name: CONDITIONS[name][0] for name in present}
+    present = [name for name in CONDITION_STYLE if name in set(table["condition"])]
+    palette = {name: CONDITION_STYLE[name][0] for name in present}
     sns.barplot(
         table,
         x="emotion",
@@ -86,7 +92,7 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, what: str = "emotio
         ax=ax,
     )
     ax.set(xlabel=f"true {what}", ylabel="accuracy (%)", ylim=(0, 100))
-    labels = [f"{name}  {CONDITIONS[name][1]}" for name in present]
+    labels = [f"{name}  {CONDITION_STYLE[name][1]}" for name in present]
     handles = ax.get_legend_handles_labels()[0]
     ax.legend(handles, labels, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
     return ax
@@ -100,17 +106,18 @@ def conditions(
 ) -> Axes:
     """Accuracy with both modalities and with one missing, without and with modality dropout.
 
-    table : columns dropout, condition (AV, A, V, M), accuracy (percent); bars stand in the order of its dropout kinds
+    table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent); bars stand in the order of
+        its dropout kinds
     reachable : the best accuracy that a condition admits, percent        chance : percent
     """
     ax = tidy_axes(ax, WIDTH, 3.6)
-    groups = [name for name in CONDITIONS if name in set(table["condition"])]
+    groups = [name for name in CONDITION_STYLE if name in set(table["condition"])]
     kinds = list(dict.fromkeys(table["dropout"]))
     values = table.pivot_table(index="dropout", columns="condition", values="accuracy").loc[kinds, groups]
     tints, width = np.linspace(0.4, 1, len(kinds)) if len(kinds) > 1 else [1.0], 0.78 / len(kinds)
     for place, (kind, tint) in enumerate(zip(kinds, tints, strict=True)):
         centres = np.arange(len(groups)) + (place - (len(kinds) - 1) / 2) * width
-        colours = [_tinted(CONDITIONS[name][0], tint) for name in groups]
+        colours = [_tinted(CONDITION_STYLE[name][0], tint) for name in groups]
         bars = ax.bar(centres, values.loc[kind], 0.94 * width, color=colours)
         ax.bar_label(bars, fmt="%.1f" if len(kinds) < 4 else "%.0f", fontsize=9, padding=2, path_effects=HALO, zorder=4)
     keys = [
@@ -128,7 +135,7 @@ def conditions(
         handlelength=1.6,
     )
     ax.set(xticks=range(len(groups)), xlim=(-0.5, len(groups) - 0.5), ylim=(0, 105), ylabel="accuracy (%)")
-    ax.set_xticklabels([f"{name}\n{CONDITIONS[name][1]}" for name in groups], fontsize=10)
+    ax.set_xticklabels([f"{name}\n{CONDITION_STYLE[name][1]}" for name in groups], fontsize=10)
     ax.tick_params(axis="x", length=0)
     return ax
 
@@ -138,7 +145,7 @@ def score_table(table: pd.DataFrame) -> Axes:
 
     table : as in `conditions`; several folds or seeds of a kind are shown by their mean
     """
-    groups = [name for name in CONDITIONS if name in set(table["condition"])]
+    groups = [name for name in CONDITION_STYLE if name in set(table["condition"])]
     kinds = list(dict.fromkeys(table["dropout"]))
     values = table.pivot_table(index="dropout", columns="condition", values="accuracy").loc[kinds, groups]
     ax = tidy_axes(None, 4.5, 0.28 * len(kinds) + 0.9)
@@ -198,7 +205,7 @@ def sentiment(table: pd.DataFrame) -> Figure:
 
 
 def _sentiment_panel(ax: Axes, rows: pd.DataFrame, condition: str, end: float) -> None:
-    colour, name = CONDITIONS[condition]
+    colour, name = CONDITION_STYLE[condition]
     tidy_axes(ax)
     paint = sns.light_palette(colour, as_cmap=True)
     ax.hexbin(rows["label"], rows["value"], gridsize=24, extent=(-end, end, -end, end), cmap=paint, mincnt=1)
@@ -254,20 +261,41 @@ def _mark_learning_rates(ax: Axes, table: pd.DataFrame) -> None:
 
 
 class LiveHistory:
-    """A training curve that redraws itself in place: `curve.add(row)` after every epoch, columns as in `history`.
+    """A training that can be watched: a bar for the batches, and a curve that is drawn anew after every epoch.
+
+        curve = LiveHistory(labels, epochs)
+        with curve:
+            for row in fit(..., progress=curve.batch):
+                curve.add(row)
 
     In a notebook one picture is replaced under the cell and its last state stays there, headless runs included.
-    Outside one nothing is shown, and the rows are kept in `table`.
+    Outside one no picture is shown. The rows are kept in `table`. An interruption ends the block with one sentence.
     """
 
-    def __init__(self, labels: tuple[str, str] = ("loss", "accuracy (%)")):
-        """labels : as in `history`"""
+    def __init__(self, labels: tuple[str, str] = ("loss", "accuracy (%)"), epochs: int = 0):
+        """labels : as in `history`        epochs : the last one of this training, counted from 1"""
         self.table, self.labels = pd.DataFrame(), labels
+        self.bar = TrainingBar(epochs)
+        self.batch = self.bar.batch
         self._name = f"history-{id(self)}-{os.getpid()}"
         self._shown = False
 
+    def __enter__(self) -> "LiveHistory":
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> bool:
+        self.bar.close()
+        if kind is not KeyboardInterrupt:
+            return False
+        if self.table.empty:
+            log.info("stopped in epoch 1 of %d; run the notebook again from its top to begin anew", self.bar.epochs)
+        else:
+            log.info("stopped after epoch %d of %d; run this cell again to go on", self.bar.finished, self.bar.epochs)
+        return True
+
     def add(self, row: dict[str, float]) -> None:
         """Take in one epoch and redraw."""
+        self.bar.epoch(row)
         self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
         if get_ipython() is None:
             return

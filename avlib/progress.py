@@ -1,0 +1,58 @@
+"""Progress bars: how much is done, and how long the rest takes."""
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(total: int, what: str, **settings: Any) -> tqdm:
+    """A bar of tqdm: on stdout in a notebook, since JupyterLab shows stderr on a red ground, otherwise on stderr.
+
+    what : is counted, in front of the bar      settings : others of tqdm
+    """
+    return tqdm(total=total, desc=what, file=sys.stdout if _in_notebook() else sys.stderr, **settings)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")  # who runs in a notebook has imported it
+    return shell is not None and shell.get_ipython() is not None
+
+
+class TrainingBar:
+    """A bar for each epoch, batch by batch, with the running loss and the time that all epochs still take.
+
+    `batch` is the `progress` of `avlib.training.fit`; `epoch` takes each row that it yields.
+    """
+
+    def __init__(self, epochs: int):
+        """epochs : the last one, counted from 1"""
+        self.epochs, self.finished = epochs, 0
+        self.start, self.batches = time.monotonic(), 0  # of this training: batches since `start`
+        self.bar: tqdm | None = None
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Count an epoch as finished; those of an interrupted training come first and took no time."""
+        self.finished = int(row["epoch"])
+        self.close()
+
+    def batch(self, done: int, total: int, loss: float) -> None:
+        """Count a batch: the one numbered `done`, from 1, of `total` in this epoch; `loss` is the running mean."""
+        if self.bar is None:
+            look = "{desc} {percentage:3.0f}%|{bar:24}| batch {n_fmt} of {total_fmt}{postfix}"
+            epoch = f"epoch {self.finished + 1} of {self.epochs}"
+            self.bar = progress_bar(total, epoch, bar_format=look, leave=False, miniters=1, mininterval=0.3)
+        self.batches += 1
+        to_come = (self.epochs - self.finished) * total - done
+        left = (time.monotonic() - self.start) / self.batches * to_come
+        self.bar.set_postfix_str(f"loss {loss:.3f}, {tqdm.format_interval(left)} left", refresh=False)
+        self.bar.update(done - self.bar.n)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """Wipe the bar away; nothing happens where there is none."""
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
