@@ -29,7 +29,7 @@ class TrainingBar:
     def __init__(self, epochs: int):
         """epochs : the last one, counted from 1"""
         self.epochs, self.finished = epochs, 0
-        self.start, self.batches = time.monotonic(), 0  # of this training: batches since `start`
+        self.start, self.first = time.monotonic(), None  # of this training: the epochs that were finished before it
         self.bar: tqdm | None = None
 
     def epoch(self, row: dict[str, float]) -> None:
@@ -38,14 +38,15 @@ class TrainingBar:
         self.close()
 
     def batch(self, done: int, total: int, loss: float) -> None:
-        """Count a batch: the one numbered `done`, from 1, of `total` in this epoch; `loss` is the running mean."""
+        """Move the bar: `done` of `total` batches of this epoch; `loss` is their mean."""
         if self.bar is None:
             look = "{desc} {percentage:3.0f}%|{bar:24}| batch {n_fmt} of {total_fmt}{postfix}"
             epoch = f"epoch {self.finished + 1} of {self.epochs}"
             self.bar = progress_bar(total, epoch, bar_format=look, leave=False, miniters=1, mininterval=0.3)
-        self.batches += 1
-        to_come = (self.epochs - self.finished) * total - done
-        left = (time.monotonic() - self.start) / self.batches * to_come
+        self.first = self.finished if self.first is None else self.first
+        behind = (self.finished - self.first) * total + done
+        ahead = (self.epochs - self.finished) * total - done
+        left = (time.monotonic() - self.start) / behind * ahead
         self.bar.set_postfix_str(f"loss {loss:.3f}, {tqdm.format_interval(left)} left", refresh=False)
         self.bar.update(done - self.bar.n)
         if done == total:

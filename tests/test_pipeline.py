@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -80,6 +81,15 @@ def test_a_stream_is_handed_on_in_whole_lines():
     assert lines == ["epoch 1", "epoch 2", "", "100%"]
     stream.close()
     assert lines[-1] == "the end"
+
+
+def test_a_bar_moves_in_the_terminal_and_leaves_its_last_state():
+    lines, terminal = [], io.StringIO()
+    stream = Lines(lines.append, terminal)
+    for text in ("\r10%", "\r50%", "\r99%", "\r   \r", "epoch 1\n"):
+        stream.write(text)
+    assert terminal.getvalue() == "\r  10%\r\r  50%\r\r  99%\r\r     \r"
+    assert lines == ["epoch 1"]
 
 
 def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(workbook, monkeypatch):

@@ -635,28 +635,6 @@ def test_live_history_draws_as_history_is_told_to(screen):
     assert screen[0][2].data == expected.getvalue() != screen[1][2].data
 
 
-def test_an_interrupted_training_ends_in_one_sentence(caplog):
-    caplog.set_level("INFO")
-    curve = plots.LiveHistory(epochs=5)
-    with curve:
-        curve.add(ROW)
-        curve.batch(1, 7, 1.9)
-        raise KeyboardInterrupt
-    assert caplog.messages == ["stopped after epoch 1 of 5; run this cell again to go on"]
-
-
-def test_an_interruption_before_the_first_checkpoint_begins_anew(caplog):
-    caplog.set_level("INFO")
-    with plots.LiveHistory(epochs=5):
-        raise KeyboardInterrupt
-    assert caplog.messages == ["stopped in epoch 1 of 5; run the notebook again from its top to begin anew"]
-
-
-def test_what_goes_wrong_in_training_is_not_taken_for_an_interruption():
-    with pytest.raises(InputError, match="not finite"), plots.LiveHistory(epochs=5):
-        raise InputError("the loss is not finite")
-
-
 def test_live_history_is_silent_outside_a_notebook(capsys):
     curve = plots.LiveHistory()
     curve.add(ROW)

@@ -39,6 +39,13 @@ def test_a_bar_of_training_shows_epoch_batch_loss_and_the_time_that_all_epochs_t
     assert sent.endswith("\r")  # wiped away
 
 
+def test_batches_that_nobody_was_told_of_count_too(capsys, clock):
+    bar = TrainingBar(epochs=2)
+    clock[0] = 10
+    bar.batch(4, 5, 2.0)
+    assert bar.bar.postfix == "loss 2.000, 00:15 left"
+
+
 def test_epochs_of_an_interrupted_training_take_no_time_of_this_one(capsys, clock):
     bar = TrainingBar(epochs=4)
     for epoch in (1, 2, 3):
@@ -64,3 +71,18 @@ def test_bars_go_to_stdout_in_a_notebook_where_stderr_is_red(tmp_path):
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert {output.name for output in notebook.cells[1].outputs} == {"stdout"}
     assert "clips: 100%" in "".join(output.text for output in notebook.cells[1].outputs)
+
+
+def test_training_moves_the_bar(tiny_store, tmp_path, capsys):
+    from avlib import build_model
+    from avlib.batches import splits
+    from avlib.training import fit
+
+    clips = splits(tiny_store, 0, 8, ("audio",), fold_scheme="loso")
+    bar = TrainingBar(epochs=2)
+    settings = {"dropout": "none", "epochs": 2, "batch_size": 16, "learning_rate": 0.01, "seed": 1}
+    for row in fit(build_model("audio"), clips["train"], clips["validation"], tmp_path, progress=bar.batch, **settings):
+        bar.epoch(row)
+    sent = capsys.readouterr().err
+    assert "epoch 1 of 2" in sent and "epoch 2 of 2" in sent and sent.endswith("\r")
+    assert bar.finished == 2 and bar.bar is None

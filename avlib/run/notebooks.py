@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import papermill
 import zmq
@@ -40,15 +40,23 @@ class NativeKernelManager(AsyncKernelManager):
 
 
 class Lines:
-    """A text stream for papermill that hands on whole lines; of a line overwritten by `\\r`, what it became."""
+    """A text stream for papermill that hands on whole lines; of a line overwritten by `\\r`, what it became.
 
-    def __init__(self, echo: Echo):
-        self.echo, self.rest = echo, ""
+    terminal : where such a line, a progress bar, is shown while it changes
+    """
+
+    def __init__(self, echo: Echo, terminal: TextIO | None = None):
+        self.echo, self.terminal, self.rest = echo, terminal, ""
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             self.echo(line.rstrip("\r").rpartition("\r")[2])
+        last = self.rest.rstrip("\r").rfind("\r")
+        self.rest = self.rest[max(last, 0) :]
+        if self.terminal and "\r" in self.rest:
+            self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
+            self.terminal.flush()
 
     def flush(self) -> None:
         pass  # lines go out when they are whole
@@ -104,7 +112,7 @@ def _execute(name: str, config: Parameters, given: set[str], output: Path, echo:
     values = config.model_dump(mode="json", include=given & declared)
     if "run" in declared:
         values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
-    lines = Lines(lambda line: echo(f"  {line}"))
+    lines = Lines(lambda line: echo(f"  {line}"), sys.stderr if sys.stderr.isatty() else None)
     try:
         papermill.execute_notebook(
             source,
@@ -115,7 +123,7 @@ def _execute(name: str, config: Parameters, given: set[str], output: Path, echo:
             shutdown_kernel="immediate",  # every file is written whole, so there is nothing to wait for
             progress_bar=False,
             stdout_file=lines,
-            stderr_file=sys.stderr,  # progress bars
+            stderr_file=sys.stderr,
             cwd=ROOT,
         )
     except papermill.PapermillExecutionError as error:

@@ -1,6 +1,5 @@
 """What came out: confusion, accuracies, the effect of modality dropout, and the training curve."""
 
-import logging
 import os
 from io import BytesIO
 
@@ -20,8 +19,6 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from avlib import InputError
 from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
 from avlib.progress import TrainingBar
-
-log = logging.getLogger(__name__)
 
 
 def confusions(matrices: dict[str, np.ndarray], emotions: list[str], what: str = "emotion") -> Figure:
@@ -264,12 +261,11 @@ class LiveHistory:
     """A training that can be watched: a bar for the batches, and a curve that is drawn anew after every epoch.
 
         curve = LiveHistory(labels, epochs)
-        with curve:
-            for row in fit(..., progress=curve.batch):
-                curve.add(row)
+        for row in fit(..., progress=curve.batch):
+            curve.add(row)
 
     In a notebook one picture is replaced under the cell and its last state stays there, headless runs included.
-    Outside one no picture is shown. The rows are kept in `table`. An interruption ends the block with one sentence.
+    Outside one no picture is shown. The rows are kept in `table`.
     """
 
     def __init__(self, labels: tuple[str, str] = ("loss", "accuracy (%)"), epochs: int = 0):
@@ -279,19 +275,6 @@ class LiveHistory:
         self.batch = self.bar.batch
         self._name = f"history-{id(self)}-{os.getpid()}"
         self._shown = False
-
-    def __enter__(self) -> "LiveHistory":
-        return self
-
-    def __exit__(self, kind: type | None, *_) -> bool:
-        self.bar.close()
-        if kind is not KeyboardInterrupt:
-            return False
-        if self.table.empty:
-            log.info("stopped in epoch 1 of %d; run the notebook again from its top to begin anew", self.bar.epochs)
-        else:
-            log.info("stopped after epoch %d of %d; run this cell again to go on", self.bar.finished, self.bar.epochs)
-        return True
 
     def add(self, row: dict[str, float]) -> None:
         """Take in one epoch and redraw."""
