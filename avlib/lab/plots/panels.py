@@ -27,7 +27,7 @@ CONDITION_STYLE = {  # colour and meaning of each condition, and the order in wh
     "AV": (BOTH, "both"),
     "A": (AUDIO, "audio alone"),
     "V": (VIDEO, "video alone"),
-    "M": (QUIET, "mean of the three"),
+    "M": (QUIET, "mean"),
     "A noise": (AUDIO, "noise for video"),
     "V noise": (VIDEO, "noise for audio"),
     "A zeros": (AUDIO, "zeros for video"),
