@@ -12,7 +12,12 @@ def progress_bar(total: int, what: str, **settings: Any) -> tqdm:
 
     what : is counted, in front of the bar      settings : others of tqdm
     """
-    return tqdm(total=total, desc=what, file=sys.stdout if _in_notebook() else sys.stderr, **settings)
+    if _in_notebook():
+        settings |= {
+            "file": sys.stdout,
+            "ncols": 100,
+        }  # the width of the terminal behind it means nothing, and may be 0
+    return tqdm(total=total, desc=what, **settings)
 
 
 def _in_notebook() -> bool:

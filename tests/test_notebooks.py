@@ -11,11 +11,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill as pm
 import pytest
 from conftest import SMOKE, run_smoke
 from in_process import without_kernels
 
-from avlib import DATA, ROOT, InputError, load_run
+from avlib import DATA, FUSIONS, ROOT, InputError, load_run
 from avlib.data.datasets import ensure_store
 from avlib.metrics import metrics
 from avlib.run.notebooks import run_pipeline
@@ -51,7 +52,7 @@ def test_the_first_two_code_cells_are_parameters_and_guard(path):
 def test_the_run_folder_holds_what_is_promised(smoke):
     assert re.fullmatch(r".*/toy/ia1-softhard-small_toy-[0-9a-f]{4}-epochs1-frames3/fold0-seed1", str(smoke))
     names = "preprocess.ipynb train.ipynb evaluate.ipynb attention.ipynb run.json history.csv model.safetensors"
-    names += " checkpoint.pt predictions.parquet metrics.json figures/attention-clip.png figures/confusion-AV.png"
+    names += " checkpoint.pt predictions.parquet metrics.json figures/attention-clip.png figures/confusion.png"
     for name in names.split():
         assert (smoke / name).stat().st_size, name
     record = json.loads((smoke / "run.json").read_text())
@@ -95,6 +96,40 @@ def test_one_branch_alone_and_another_fold_scheme_run(small_toy, tmp_path):
     assert set(pd.read_parquet(folder / "predictions.parquet").actor) == {24}
     assert scores["AV"] == scores["A"] and "V" not in scores  # without sound the audio branch has nothing to go by
     assert not (folder / "attention.ipynb").exists()
+
+
+OWN_FUSION = """
+import torch
+from torch import nn
+from avlib.fusion import FUSIONS, Fusion
+
+class Loudness(Fusion):
+    widths = (1,)
+
+    def after_stage2(self, audio, video):
+        loud = audio.square().mean(dim=1).softmax(dim=-1) * audio.shape[-1]
+        return audio * loud[:, None], video, {"audio": loud}
+
+FUSIONS["loudness"] = Loudness
+"""
+
+
+def test_a_fusion_written_in_a_notebook_trains_and_shows_its_vectors_without_maps(small_toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(FUSIONS, "loudness", None)  # taken away again after the test
+    given = SMOKE | {"fusion": "loudness", "dropout": "none", "data_root": str(small_toy)}
+    given["outputs_root"] = str(tmp_path)
+    with without_kernels():
+        for name in ("train", "evaluate", "attention"):
+            notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+            notebook.cells.insert(0, nbformat.v4.new_code_cell(OWN_FUSION))
+            source = tmp_path / f"{name}.ipynb"
+            nbformat.write(notebook, source)
+            declared = {key: value for key, value in given.items() if key in pm.inspect_notebook(source)}
+            pm.execute_notebook(source, None, parameters=declared, progress_bar=False)
+            given |= {"run": str(next(tmp_path.rglob("run.json")).parent)}
+    (vectors,) = tmp_path.rglob("attention.npz")
+    assert set(np.load(vectors).files) == {"clip", "audio", "audio_times"}
+    assert not list(tmp_path.rglob("attention-maps.png"))
 
 
 def papermill(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
