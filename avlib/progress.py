@@ -12,11 +12,8 @@ def progress_bar(total: int, what: str, **settings: Any) -> tqdm:
 
     what : is counted, in front of the bar      settings : others of tqdm
     """
-    if _in_notebook():
-        settings |= {
-            "file": sys.stdout,
-            "ncols": 100,
-        }  # the width of the terminal behind it means nothing, and may be 0
+    if _in_notebook():  # the terminal behind it may have no width at all
+        settings |= {"file": sys.stdout, "ncols": 100}
     return tqdm(total=total, desc=what, **settings)
 
 
