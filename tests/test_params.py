@@ -236,3 +236,12 @@ def test_the_guard_takes_a_value_that_was_changed_in_another_cell():
 
 def test_the_guard_works_without_a_history():
     assert configure({"fusion": "it", "clips": 3}).fusion == "it"
+
+
+def test_the_guard_shows_what_the_notebook_declares():
+    cell = 'dataset = "toy"\nframes = 3\nimage_size = 64'
+    config = configure({"In": ["", cell], "dataset": "toy", "frames": 3, "image_size": 64})
+    shown = config._repr_markdown_().splitlines()[2:]
+    assert [line.split(" | ")[0] for line in shown] == ["| dataset", "| image_size", "| frames"]
+    assert config.fusion == "ia"
+    assert {name for name, _, _ in config.rows()} == set(NAMES)
