@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from torch import nn
 
-from avlib.attention import attention_vector
+from avlib import FUSIONS
+from avlib.attention import Similarity, attention_vector, attention_weights
 from avlib.lab.clips import maps_and_vectors, step_times
 from avlib.lab.source import source
+from avlib.model import AudiovisualNet
 
 N, H, TA, TV = 2, 3, 150, 3
 
@@ -30,6 +32,17 @@ def test_a_vector_that_the_network_does_not_give_is_made_of_its_map(tiny_store):
 def test_steps_of_a_vector_alone_have_their_seconds(tiny_store):
     (times,) = step_times(tiny_store, {}, {"video": np.ones((N, TV))}).values()
     assert times == pytest.approx([0.6, 1.8, 3.0])
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [*FUSIONS.values(), Similarity, attention_weights, attention_vector, AudiovisualNet.fuse],
+    ids=lambda piece: piece.__qualname__,
+)
+def test_the_source_that_notebooks_show_fits_their_width(piece):
+    shown = source(piece).data
+    assert shown.startswith("```python\n") and shown.endswith("```")
+    assert max(map(len, shown.splitlines())) <= 88
 
 
 def test_a_class_written_in_a_notebook_is_named():
