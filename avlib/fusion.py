@@ -110,7 +110,7 @@ class Exchange(nn.Module):
 
 
 class LateTransformer(Fusion):
-    """`lt`, section III.B.1: attention to the other branch replaces each, at the end."""
+    """`lt`, section III.B.1: after stage 2, each becomes its attention to the other."""
 
     widths = STAGE2
 
