@@ -4,7 +4,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # the workbook: every path starts here, never at the working directory
+ROOT = Path(__file__).resolve().parents[1]  # the workbook: all paths start here, not at the working directory
 DATA = ROOT / os.environ.get("AVLIB_DATA", "data")  # corpora and stores; ignored by git
 OUTPUTS = ROOT / "outputs"  # one folder per run
 
@@ -16,14 +16,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class InputError(ValueError):
-    """What a user gave is wrong: one sentence that says what, where, and what would be right."""
+    """Wrong input by the user, in one sentence: what is wrong, where, and what would be right."""
 
     def _render_traceback_(self) -> list[str]:
-        """The sentence alone, where IPython would print a traceback."""
+        """The sentence alone; IPython shows it in place of a traceback."""
         return [f"InputError: {self}"]
 
 
-# Loaded on first use, so that `import avlib` costs nothing beyond the standard library.
+# Loaded on first use, so that `import avlib` needs only the standard library.
 _LAZY = {
     "authors_state_dict": "avlib.weights.authors",
     "build_model": "avlib.model",

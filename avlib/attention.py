@@ -8,27 +8,29 @@ from torch import nn
 
 
 class Output(NamedTuple):
-    """What a network says and what it looked at."""
+    """What a network returns: its logits and its attention weights."""
 
     logits: torch.Tensor  # (B, classes)
-    attention: dict[str, torch.Tensor]  # by name, as in fusion.py; empty where nothing is exchanged
+    attention: dict[str, torch.Tensor]  # by name, as in fusion.py; empty without attention
 
 
 def attention_weights(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """How much every query attends to every key: softmax(query keyᵀ / √D), rows that sum to 1 (equation 3).
+    """Attention weights softmax(query keyᵀ / √D) (equation 3); every row sums to 1.
 
     query : (B, H, Tq, D)      key : (B, H, Tk, D)      returns (B, H, Tq, Tk)
     """
-    D = query.shape[-1]
-    assert key.shape[-1] == D, f"queries are {D} wide and keys {key.shape[-1]}: they must agree"
+    D, K = query.shape[-1], key.shape[-1]
+    assert D == K, f"queries are {D} wide and keys {K}: they must agree"
     return (query @ key.transpose(-2, -1) * D**-0.5).softmax(dim=-1)
 
 
 def attention_vector(weights: torch.Tensor) -> torch.Tensor:
-    """What each key receives from all queries, heads averaged: (B, H, Tq, Tk) to (B, Tk), totalling Tq.
+    """The attention that each key receives, summed over queries: (B, Tk), totals Tq.
 
-    Section III.B.3 prints Σ_i A[:, i], which sums over the keys of each query and is always 1. Meant, and computed here
-    as in the authors' code: v[j] = Σ_i A[i, j]. Where attention is even, every v[j] is Tq / Tk.
+    weights : (B, H, Tq, Tk), averaged over the heads first
+    Section III.B.3 prints Σ_i A[:, i], the sum over the keys of a query: always 1.
+    The authors' code computes v[j] = Σ_i A[i, j], and so does this function.
+    With even attention every v[j] is Tq / Tk.
     """
     return weights.mean(dim=1).sum(dim=1)
 
@@ -39,33 +41,36 @@ def split_heads(features: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 class Similarity(nn.Module):
-    """Attention weights (B, H, Tq, Tk) between learnt projections of two sequences; no values, no output.
+    """Attention weights (B, H, Tq, Tk) between learnt projections of two sequences.
 
     query : (B, Tq, query_width)      key : (B, Tk, key_width)
-    Without biases, as the paper asks: a modality of zeros is then similar to nothing, and its weights are even.
+    There are no biases, as in the paper: the weights of a modality of zeros are even.
     """
 
-    def __init__(self, query_width: int, key_width: int, width: int, heads: int):
+    def __init__(self, query_width: int, key_width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(query_width, width, bias=False)
-        self.key = nn.Linear(key_width, width, bias=False)
+        self.query = nn.Linear(query_width, query_width, bias=False)
+        self.key = nn.Linear(key_width, query_width, bias=False)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        return attention_weights(split_heads(self.query(query), self.heads), split_heads(self.key(key), self.heads))
+        query = split_heads(self.query(query), self.heads)  # (B, H, Tq, D)
+        key = split_heads(self.key(key), self.heads)  # (B, H, Tk, D)
+        return attention_weights(query, key)
 
 
 class CrossAttention(nn.Module):
-    """The other modality's values, mixed for each query (equation 2), and the weights that mixed them.
+    """The attention of the query to the other modality (equation 2), and its weights.
 
-    query : (B, Tq, query_width)      key : (B, Tk, key_width)      returns (B, Tq, width), (B, H, Tq, Tk)
+    query : (B, Tq, query_width)      key : (B, Tk, key_width), also the values
+    returns (B, Tq, query_width), (B, H, Tq, Tk)
     """
 
-    def __init__(self, query_width: int, key_width: int, width: int, heads: int):
+    def __init__(self, query_width: int, key_width: int, heads: int):
         super().__init__()
-        self.similarity = Similarity(query_width, key_width, width, heads)
-        self.value = nn.Linear(key_width, width, bias=False)
-        self.project = nn.Linear(width, width)
+        self.similarity = Similarity(query_width, key_width, heads)
+        self.value = nn.Linear(key_width, query_width, bias=False)
+        self.project = nn.Linear(query_width, query_width)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         weights = self.similarity(query, key)
@@ -74,8 +79,8 @@ class CrossAttention(nn.Module):
 
 
 def plain_mlp(width: int, hidden_features: int) -> nn.Module:
-    """timm's MLP of each step by itself: (B, T, width) to the same."""
-    from timm.layers import Mlp  # brings all of timm, which takes seconds, and only some systems have such a block
+    """timm's MLP, for each step alone: (B, T, width) to the same."""
+    from timm.layers import Mlp  # importing timm takes seconds, and only some fusions need it
 
     return Mlp(width, hidden_features)
 
@@ -95,18 +100,20 @@ class ConvolutionalMlp(nn.Sequential):
 
 
 class TransformerBlock(nn.Module):
-    """Figure 2: cross-attention, then a residual MLP, each behind a layer norm. Shapes as in `CrossAttention`.
+    """Figure 2: cross-attention, then a residual MLP, with a layer norm before each.
 
-    The paper calls the block standard; the authors' code, followed here, has no residual around the attention.
-    With the same sequence as query and key it is a block of self-attention.
+    Shapes as in `CrossAttention`. If query and key are the same, it is self-attention.
+    The paper calls the block standard. As in the authors' code, there is no residual
+    around the attention.
     """
 
-    def __init__(self, query_width: int, key_width: int, width: int, heads: int, mlp: Callable = plain_mlp):
+    def __init__(self, query_width: int, key_width: int, heads: int, mlp: Callable = plain_mlp):
         super().__init__()
-        self.norm_query, self.norm_key = nn.LayerNorm(query_width), nn.LayerNorm(key_width)
-        self.attention = CrossAttention(query_width, key_width, width, heads)
-        self.norm = nn.LayerNorm(width)
-        self.mlp = mlp(width, hidden_features=2 * width)
+        self.norm_query = nn.LayerNorm(query_width)
+        self.norm_key = nn.LayerNorm(key_width)
+        self.attention = CrossAttention(query_width, key_width, heads)
+        self.norm = nn.LayerNorm(query_width)
+        self.mlp = mlp(query_width, hidden_features=2 * query_width)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mixed, weights = self.attention(self.norm_query(query), self.norm_key(key))

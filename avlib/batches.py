@@ -21,11 +21,10 @@ Scale = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of every ch
 class Clips:
     """Some clips of a store, ready to be batched.
 
-    rows : (N,) positions in the store      labels : (N,) labels of those rows, as the task has them
-    modalities : those that will be read; the other one stays on disk, and a zero stands in its place
-    scales : by modality, the mean and deviation that features are standardised by; other modalities stay unchanged
-    On a GPU the arrays are copied to its memory once, frames as uint8 (all of RAVDESS takes 3.25 GB). On a CPU they
-    stay on disk, memory-mapped.
+    rows : (N,) positions in the store      labels : (N,) labels of these rows for the task
+    modalities : those to read; of the other one a batch has a single zero per clip
+    scales : modality -> mean and deviation that its features are standardised with; others stay unchanged
+    The arrays are copied to a GPU once, frames as uint8 (RAVDESS takes 3.25 GB). On a CPU they are memory-mapped.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Clips:
 
     @property
     def has_frames(self) -> bool:
-        """Whether video is read and consists of pictures, not of features."""
+        """Whether video is read and consists of frames, not of features."""
         return "video" in self.modalities and self.store.video.ndim == 5
 
     @property
@@ -54,7 +53,7 @@ class Clips:
         return len(self.modalities) == 2 and bool(self.table.has_audio.all() and self.table.has_video.all())
 
     def where(self, kept: pd.Series) -> "Clips":
-        """Those clips for which `kept` (N,) is True."""
+        """The clips for which `kept` (N,) is True."""
         kept = np.array(kept)
         return Clips(
             self.store, self.rows[kept], self.labels[kept], self.task, self.device, self.modalities, self.scales
@@ -76,9 +75,9 @@ class Clips:
         return self._standardised("video", as_input(self._read("video", chosen)), chosen)
 
     def audio_later(self, chosen: torch.Tensor, by: float) -> torch.Tensor:
-        """The audio (B, Ca, Ta) of the chosen clips, in a window that begins `by` later; the files are read again.
+        """The audio (B, Ca, Ta) of the chosen clips in a window that begins `by` later, read from the files again.
 
-        by : seconds; of features a share of the clip. Outside of the clip there is silence; in features, zeros.
+        by : seconds; for features a share of the clip. Outside of the clip there is silence; in features, zeros.
         Raises InputError where a file cannot be read any more.
         """
         if "audio_path" not in self.store.clips:
@@ -90,7 +89,7 @@ class Clips:
         return torch.from_numpy(np.stack(arrays)).to(self.device)
 
     def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
-        """The stored values of the chosen clips; of a modality that is not read, a single zero each."""
+        """The stored values of the chosen clips; a single zero each for a modality that is not read."""
         if modality not in self.modalities:
             stored = getattr(self.store, modality)
             return torch.zeros((len(chosen), *[1] * (stored.ndim - 1)), device=self.device)
@@ -100,11 +99,11 @@ class Clips:
 
     @cached_property
     def _on_device(self) -> dict[str, torch.Tensor]:
-        """The rows of these clips in the GPU's memory, copied when the first batch is asked for."""
+        """The rows of these clips in the GPU's memory, copied for the first batch."""
         return {name: rows_of(getattr(self.store, name), self.rows).to(self.device) for name in self.modalities}
 
     def _standardised(self, modality: str, values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Features with mean 0 and deviation 1 in every channel of the training split; zeros where absent."""
+        """Features standardised with the moments of the training split; zeros where a clip lacks the modality."""
         if modality not in self.scales:
             return values
         mean, deviation = (torch.from_numpy(moment).to(self.device) for moment in self.scales[modality])
@@ -112,10 +111,9 @@ class Clips:
         return (values - mean) / deviation * present.to(self.device)[:, None, None]
 
     def chunks(self, size: int, order: torch.Tensor | None = None) -> Sequence[torch.Tensor]:
-        """The positions of all clips, `size` at a time, in `order` (N,) or as they stand.
+        """The positions of all clips, `size` at a time, in `order` (N,) or in their own.
 
-        A last batch of one clip joins the one before: a batch of one clip with one step has no variance, and cannot be
-        normalised in training.
+        A last batch of one clip joins the one before: batch norm cannot train on one clip with one step.
         """
         order = torch.arange(len(self)) if order is None else order
         sizes = [size] * (len(order) // size) + [len(order) % size] * (len(order) % size > 0)
@@ -129,9 +127,9 @@ class Clips:
 
 
 def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
-    """Some rows (B,) of an array, copied. Of an array on disk, nothing else stays in this process's memory.
+    """A copy of some rows (B,) of an array. Of an array on disk, nothing else stays in this process's memory.
 
-    The system keeps what it has read as long as there is room, so reading it again costs little.
+    The system's own cache makes reading the rows again cheap.
     """
     copied = torch.from_numpy(array[rows])
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -150,18 +148,16 @@ def splits(
 ) -> dict[str, Clips]:
     """The clips of each split of a fold, {"train", "validation", "test"}; no actor is in two of them.
 
-    Clips without any of the `modalities` are left out, and with 7 classes the neutral ones. Raises InputError where a
+    classes : as in `task_and_labels`      fold_scheme : as in `avlib.data.folds.folds`
+    Leaves out clips without any of the `modalities` and, with 7 classes, the neutral ones. Raises InputError where a
     split holds no clip.
 
-    A store of protocol `authors` says of which clips the original code has two rows, one of the `01-` and one of the
-    `02-` file. These are twice in the training split, so that an epoch is as long as theirs. In the other splits every
-    clip counts once: to double all of them changes no loss and no accuracy.
-
-    classes : as in `task_and_labels`
-    fold_scheme : as in `avlib.data.folds.folds`
+    The original code has two rows of a clip that comes as an `01-` and an `02-` file. With protocol `authors` such a
+    clip is in the training split twice, so that an epoch is as long as theirs. In the other splits it counts once; two
+    rows would change no metric.
     """
     task, labels = task_and_labels(store, classes)
-    usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()  # True = kept
+    usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()
     if isinstance(task, Classification):
         usable = usable & (labels >= 0)
     rows = {split: rows[usable[rows]] for split, rows in split_rows(store.clips, fold, fold_scheme).items()}
@@ -183,21 +179,21 @@ def splits(
 
 
 def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
-    """The task of a store, and each clip's label (N,); a negative one marks a clip that is left out.
+    """The task of a store, and each clip's label (N,). In classification a negative label means: leave the clip out.
 
-    classes : the last so many of the classes that the store names, as 7 of RAVDESS's leave neutral out; 0 for all
+    classes : how many of the store's classes to keep, from the last: 7 of RAVDESS leave neutral out; 0 keeps all
     """
     labels = store.clips["label"].to_numpy()
     if store.manifest.get("task") == "sentiment":
         return Sentiment(), labels
-    names = tuple(store.manifest.get("names", EMOTIONS))  # older stores are of RAVDESS's emotions and do not say it
+    names = tuple(store.manifest.get("names", EMOTIONS))  # older stores have RAVDESS's emotions and no names
     if not 0 <= classes <= len(names):
         raise InputError(f"there is no task of {classes} classes: the store names {len(names)}")
     return Classification(names[-classes:]), labels - (len(names) - (classes or len(names)))
 
 
 def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
-    """Mean and standard deviation of every channel over all steps of those of `rows` that have the modality.
+    """Mean and standard deviation of every channel over all steps of the `rows` that have the modality.
 
     A channel that never changes gets the deviation 1.
     """
@@ -210,13 +206,13 @@ def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
 
 
 def name_actors(clips: pd.DataFrame) -> str:
-    """The actors of some clips in words: `actors 5 10 16 19`, or their number where there are more than 24."""
+    """The actors of some clips, such as `actors 5 10 16 19`; their number where there are more than 24."""
     names = sorted(set(clips["actor"]))
     return f"actors {' '.join(map(str, names))}" if len(names) <= 24 else f"{len(names)} actors"
 
 
 def as_input(video: torch.Tensor) -> torch.Tensor:
-    """Stored video as a network takes it: frames (B, Tv, S, S, 3) uint8 to (B, Tv, 3, S, S) in [0, 1].
+    """Stored video as input of a network: frames (B, Tv, S, S, 3) uint8 to (B, Tv, 3, S, S) in [0, 1].
 
     Features (B, Tv, C) float32 stay unchanged.
     """
@@ -224,7 +220,7 @@ def as_input(video: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(audio: torch.Tensor, steps: int) -> torch.Tensor:
-    """Audio (B, C, T) that begins `steps` later, with zeros where it has ended; negative = earlier."""
+    """Audio (B, C, T) from `steps` later on (negative = earlier), with zeros outside of the clip."""
     moved, T = torch.zeros_like(audio), audio.shape[-1]
     kept = max(0, T - abs(steps))
     if steps >= 0:

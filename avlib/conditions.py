@@ -1,15 +1,14 @@
-"""Conditions: what a test does to the clips before the network gets them.
+"""Conditions: how a test changes the clips before the network gets them.
 
-A condition is a small value. It has a name, says which modalities a clip must have in order to count (`needs`) and
-which ones it takes away (`removes`), and maps audio and video to audio and video:
+A condition has a `name`, the modalities that a clip must have in order to count (`needs`), and those that it removes
+(`removes`). It is called with the audio and video of a batch and returns both:
 
     condition(audio, video, context) -> (audio, video)
 
-It returns None for a modality that it removes, and the very same tensor for one that it leaves unchanged, so that
-nothing is computed twice. `context` gives what some conditions need besides: the other clips, the sound outside of the
-window, and random numbers.
+It returns None for a modality that it removes, and the same tensor for one that it does not change, so that nothing is
+computed twice. `context` holds the other clips, the sound outside of the window, and random numbers.
 
-The paper's conditions (section IV) are AV, A and V: `paper_conditions`. Write your own with the same four names.
+`paper_conditions` are those of section IV. Write your own with the same three attributes and one method.
 """
 
 from collections.abc import Callable
@@ -30,20 +29,20 @@ class Context(NamedTuple):
 
     clips: Clips  # all clips of the test
     chosen: torch.Tensor  # (B,) positions of the batch in `clips`
-    generator: torch.Generator  # seeded anew for each condition
+    generator: torch.Generator  # of this condition alone
 
 
 class Condition(Protocol):
     name: str  # in tables and figures, such as "A"
     needs: tuple[str, ...]  # modalities that a clip must have in order to count
-    removes: tuple[str, ...]  # modalities of which nothing is left
+    removes: tuple[str, ...]  # modalities that the network does not get
 
     def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities: ...
 
 
 @dataclass(frozen=True)
 class Intact:
-    """`AV`: the clips as they are, also those that lack a modality in the data."""
+    """`AV`: all clips unchanged, also those that lack a modality."""
 
     name: str = "AV"
     needs = removes = ()
@@ -62,7 +61,7 @@ REPLACED: dict[tuple[str, str], Callable] = {
 
 @dataclass(frozen=True)
 class Missing:
-    """One modality of every clip replaced, as in training: the paper's test under incomplete data.
+    """One modality of every clip replaced, as in training: the paper's test with incomplete data.
 
     missing : audio | video      fill : zeros | noise (standard normal)
     Raises InputError for another modality or fill.
@@ -92,10 +91,10 @@ class Missing:
 
 @dataclass(frozen=True)
 class Shift:
-    """The sound of another moment under the same picture: the window of the sound begins `by` later in the clip.
+    """The picture with the sound of another moment: the window of the sound begins `by` later in the clip.
 
-    by : seconds; of features, whose steps have no seconds, a share of the clip. Negative = earlier.
-    What comes in from outside of the clip is silence, or zeros in features.
+    by : seconds; for features, which have no seconds, a share of the clip. Negative = earlier.
+    Outside of the clip there is silence; in features, zeros.
     """
 
     by: float
@@ -112,9 +111,9 @@ class Shift:
 
 @dataclass(frozen=True)
 class Swap:
-    """One modality of another clip: of the same actor, with another label; any of those, drawn at random.
+    """One modality of another clip, drawn at random from the same actor's clips with another label.
 
-    Raises InputError where an actor has clips of one label alone.
+    Raises InputError where there is no such clip.
     """
 
     modality: Literal["audio", "video"]
@@ -147,8 +146,8 @@ class Swap:
 def paper_conditions(dropout: str) -> list[Condition]:
     """The five conditions of every evaluation: AV, A, V, and A and V with the other fill.
 
-    As in the paper, A and V put noise in place of the missing modality for a model trained with `noise`, else zeros.
-    The other fill has conditions of its own, such as "A noise"; M, the mean of AV, A and V, does not count them.
+    As in the paper, A and V replace the missing modality by noise for a model trained with `noise`, else by zeros.
+    "A noise" and "V noise" (or "zeros") use the other fill. M, the mean of AV, A and V, leaves them out.
     """
     usual, other = ("noise", "zeros") if dropout == "noise" else ("zeros", "noise")
     return [

@@ -1,8 +1,8 @@
-"""Modality dropout: a batch in, a larger batch out in which every clip also stands with a modality missing.
+"""Modality dropout: adds variants of every clip to a batch, in which a modality is missing or weaker.
 
-Section III.C masks one modality of each sample, at random. Section IV has every kind in each batch: full clips, clips
+Section III.C masks one modality of each sample, at random. Section IV puts every kind in each batch: full clips, clips
 without audio, clips without video, clips times random coefficients (`softhard`). It does not say this for noise. Here,
-as in the authors' code, all variants stand side by side: B clips train as 4 B clips with softhard, as 3 B with noise.
+as in the authors' code, a batch holds all variants: B clips train as 4 B clips with softhard, as 3 B with noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ def noise_like(tensor: torch.Tensor, generator: torch.Generator | None) -> torch
     return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
 
 
-# Each returns audio and video: None for a modality that it removes, the same tensor for one that it leaves unchanged.
+# Each returns audio and video: None for a modality that it removes, the same tensor for one that it does not change.
 def without_audio(audio, video, generator=None) -> Modalities:
     return None, video
 
@@ -43,7 +43,7 @@ def softened(audio, video, generator) -> Modalities:
     return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, *[1] * (video.ndim - 1))
 
 
-# The variants that join the full clips in a batch of each kind.
+# By kind: the variants that a batch holds beside the full clips.
 DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "none": (),
     "hard": (without_audio, without_video),
@@ -56,7 +56,7 @@ DROPOUTS: dict[str, tuple[Callable, ...]] = {
 def variants(
     kind: str, audio: torch.Tensor, video: torch.Tensor, generator: torch.Generator | None = None
 ) -> list[Modalities]:
-    """Audio and video of the clips themselves, then of each variant of `kind`; None where a modality is missing.
+    """Audio and video of the full clips, then of each variant; None = missing.
 
     Raises InputError for an unknown kind.
     """
@@ -66,7 +66,7 @@ def variants(
 
 
 def side_by_side(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
-    """One modality of all variants (B, …) as one batch, zeros where it is missing; the first is never missing."""
+    """One modality of all variants (B, …) as one batch, zeros for None. The first is never None."""
     return torch.cat([torch.zeros_like(tensors[0]) if tensor is None else tensor for tensor in tensors])
 
 
@@ -77,12 +77,12 @@ def modality_dropout(
     labels: torch.Tensor,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The clips, then the same clips once for each variant of `kind`: none x1, soft x2, hard and noise x3, softhard x4.
+    """Audio, video and labels of the full clips, then of each variant in `DROPOUTS`.
 
-    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)      labels : (B,)
-    generator : draws α and the noise; on the device of the tensors.
-    Returns the three with B replaced by its multiple, variants in the order of `DROPOUTS`. Raises InputError for an
-    unknown kind.
+    B becomes 1 B with none, 2 B with soft, 3 B with hard and noise, 4 B with softhard.
+    audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)
+    labels : (B,)      generator : for α and the noise; on the device of the tensors
+    Raises InputError for an unknown kind.
     """
     audios, videos = zip(*variants(kind, audio, video, generator), strict=True)
     return side_by_side(audios), side_by_side(videos), labels.repeat(len(audios))

@@ -1,8 +1,8 @@
 """EfficientFace (Zhao et al., AAAI 2021): one face image in, one descriptor of 1024 numbers out.
 
-A ShuffleNet V2 whose first stage is enriched twice: by a local branch that gives each quarter of the face filters of
-its own, and by a modulator that weighs channels and places. Source: the paper's section III.A.1 and EfficientFace's
-published model (zengqunzhao/EfficientFace), whose numbers this file reproduces.
+A ShuffleNet V2 with two additions to its first stage: a local branch with separate filters for each quarter of the
+face, and a modulator that weighs channels and places. Source: the paper's section III.A.1 and EfficientFace's published
+model (zengqunzhao/EfficientFace), whose numbers this file reproduces.
 """
 
 import torch
@@ -16,7 +16,7 @@ STRIDE = 32  # pixels of the image per cell of the last map
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True) -> list:
-    """A convolution without bias, its batch norm and, unless told otherwise, a ReLU."""
+    """A convolution without bias, a batch norm and, with `relu`, a ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [convolution, nn.BatchNorm2d(outputs)] + ([nn.ReLU(inplace=True)] if relu else [])
 
@@ -27,9 +27,9 @@ def interleave(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 class ShuffleUnit(nn.Module):
-    """ShuffleNet V2's unit: half of the channels pass by, half are filtered, then both are interleaved.
+    """ShuffleNet V2's unit: half of the channels are filtered, half stay; then both are interleaved.
 
-    With stride 2 there is nothing to pass by at the new size, so both branches filter all channels.
+    With stride 2 the maps become smaller, so two branches filter all channels.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
@@ -48,12 +48,12 @@ class ShuffleUnit(nn.Module):
         )
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        passing, worked_on = maps.chunk(2, dim=1) if self.stride == 1 else (maps, maps)
-        return interleave(self.shortcut(passing), self.filtered(worked_on))
+        kept, filtered = maps.chunk(2, dim=1) if self.stride == 1 else (maps, maps)
+        return interleave(self.shortcut(kept), self.filtered(filtered))
 
 
 class LocalFeatures(nn.Module):
-    """Depthwise filters of its own for each quarter of the face: (N, 29, H, W) to (N, 116, H / 2, W / 2)."""
+    """Separate depthwise filters for each quarter of the face: (N, 29, H, W) to (N, 116, H / 2, W / 2)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -74,7 +74,7 @@ class LocalFeatures(nn.Module):
 
 
 class Modulator(nn.Module):
-    """The maps weighed by a gate in (0, 1): sigmoid of a channel score times a place score."""
+    """The maps times a gate in (0, 1): the sigmoid of a channel score times a place score."""
 
     def __init__(self, channels: int, reduction: int = 16, dilation: int = 4):
         super().__init__()
@@ -100,7 +100,7 @@ class Modulator(nn.Module):
 class EfficientFace(nn.Module):
     """Frame descriptors (N, 1024) of face images (N, 3, S, S) with values in [0, 1].
 
-    S is 224 in the paper; any multiple of 32 from 64 works, and costs (S / 224)² of the time.
+    S is 224 in the paper. Any multiple of 32 from 64 works and takes (S / 224)² of the time.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""The two branches of the paper's Table I, each in two stages with the place for fusion between them."""
+"""The two branches of the paper's Table I. Each has two stages; a fusion may act between them."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import nn
 
 AUDIO_WIDTHS = (64, 128, 256, 128)  # filters of the four audio convolutions
 VIDEO_WIDTHS = (64, 64, 128, 128)  # filters of the four temporal convolutions over frame descriptors
-LOST = 12  # steps that the four audio blocks shorten a sequence by, half of them in each stage
+LOST = 12  # steps that the four audio blocks remove, six in each stage
 
 
 def audio_block(inputs: int, outputs: int) -> nn.Sequential:
     """Convolution, norm, ReLU and pooling: (B, inputs, T) to (B, outputs, T - 3).
 
-    Table I prints the pooling as "2x1". The authors' code uses kernel 2 and stride 1 after an unpadded convolution.
-    The paper's numbers come from that code, so it is followed here.
+    Table I prints the pooling as "2x1". Kernel 2, stride 1 and no padding are those of the authors' code, which the
+    paper's numbers come from.
     """
     return nn.Sequential(
         nn.Conv1d(inputs, outputs, 3), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True), nn.MaxPool1d(2, stride=1)
@@ -28,7 +28,7 @@ def video_block(inputs: int, outputs: int) -> nn.Sequential:
 def long_enough(audio: torch.Tensor) -> torch.Tensor:
     """The same audio (B, C, T); where T is too short for the four blocks, its first and last step are repeated.
 
-    156 MFCCs stay unchanged. A corpus of features may have as little as one step per clip.
+    156 MFCC steps stay unchanged. A dataset of features may have only one step per clip.
     """
     lacking = max(0, LOST + 1 - audio.shape[-1])
     return F.pad(audio, (lacking // 2, lacking - lacking // 2), mode="replicate") if lacking else audio
@@ -82,9 +82,9 @@ class NoBranch(nn.Module):
 
 
 def audio_seconds(steps: int, inputs: int, hop_seconds: float) -> torch.Tensor:
-    """The centre, in seconds of the window, of each of `steps` audio steps (steps,) made from `inputs` MFCCs.
+    """The centre of each audio step (steps,), in seconds of the window.
 
-    Every block drops as many steps at the beginning as at the end: 156 become 150 after stage 1, 144 after stage 2.
-    hop_seconds : from one MFCC to the next; the first one is centred at 0
+    steps : after stage 1 or 2, such as 150 or 144 from 156 `inputs`; each block drops as many at both ends
+    hop_seconds : from one MFCC step to the next; the first is centred at 0
     """
     return (torch.arange(steps) + (inputs - steps) / 2) * hop_seconds

@@ -1,4 +1,4 @@
-"""The paper's test under incomplete data: what a network says of every clip in every condition, as one table."""
+"""The paper's test with incomplete data: one table with the predictions for every clip in every condition."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ from avlib.speed.memory import channels_last, memory_kept
 def logits(
     net: AudiovisualNet, clips: Clips, conditions: Sequence[Condition], seed: int, batch_size: int = 32
 ) -> dict[str, torch.Tensor]:
-    """The logits (N, outputs) of all clips in each condition, by its name.
+    """The logits (N, outputs) of all clips, by the condition's name.
 
-    seed : of the random numbers that a condition draws, the same for each of them
-    The frames of a clip are described once for all conditions that leave them unchanged, a black frame once in all.
+    seed : of each condition's random numbers
+    Frames that a condition does not change are described once for all conditions, and a black frame once in all.
     """
     net.eval()
     generators = [torch.Generator(clips.device).manual_seed(seed) for _ in conditions]
@@ -40,14 +40,14 @@ def logits(
 
 
 class _Described:
-    """Descriptors of video, each video described once while it is that of the batch at hand."""
+    """Descriptors of video; the unchanged video of a batch is described once."""
 
     def __init__(self, net: AudiovisualNet, has_frames: bool):
         self.net, self.has_frames = net, has_frames
         self.video = self.descriptors = self.black = None
 
     def __call__(self, video: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-        """The descriptors (B, Tv, C) of a video; None stands for black frames in the shape of `like`."""
+        """The descriptors (B, Tv, C) of a video; None = black frames in the shape of `like`, the batch's video."""
         if video is None:
             if self.black is None:
                 self.black = self._describe(torch.zeros_like(like[:1, :1]))
@@ -71,28 +71,28 @@ def predict(
     seed: int,
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """One row per clip and condition: clip, actor, fold, condition, label, and what the net says of it.
+    """One row per clip and condition: clip, actor, fold, condition, label, and the prediction.
 
-    That is one probability per class (p0, p1, …), or the score of a sentiment (value).
+    The prediction is one probability per class (p0, p1, …), or a score of sentiment (value).
 
-    A clip that lacks a modality in the data counts only in conditions that do not need it. A condition that removes all
-    that the net reads, such as V for the audio branch alone, is left out.
+    A clip that lacks a modality has rows only in conditions that do not need it. A condition that removes all that the
+    net reads, such as V for the audio branch alone, has none.
     """
     wanted = [condition for condition in conditions if not set(net.fusion.modalities) <= set(condition.removes)]
     tables = []
     for condition, found in zip(wanted, logits(net, clips, wanted, seed, batch_size).values(), strict=True):
         columns = {name: column.numpy() for name, column in clips.task.columns(found).items()}
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition.name, label=clips.labels.numpy())
-        counts = clips.table[[f"has_{name}" for name in condition.needs]].all(axis=1)  # True = the clip counts
-        tables.append(table.assign(**columns)[counts])
+        kept = clips.table[[f"has_{name}" for name in condition.needs]].all(axis=1)  # True = the clip counts
+        tables.append(table.assign(**columns)[kept])
     return pd.concat(tables, ignore_index=True)
 
 
 @torch.inference_mode()
 def attention(net: AudiovisualNet, clips: Clips, batch_size: int = 32) -> dict[str, np.ndarray]:
-    """Every attention tensor of the net for all clips, by name: (N, …) as in fusion.py, clips as they are.
+    """The attention tensors (N, …) of the net for all clips, by their names in fusion.py.
 
-    Raises InputError where there is none to collect: no clips, or a fusion that exchanges nothing.
+    Raises InputError where there is none: no clips, or a fusion without attention.
     """
     if not net.fusion.widths:
         having = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)

@@ -1,10 +1,9 @@
-"""The fusion approaches of section III.B, those that the paper compares them with, and `cma`: one table of them.
+"""The table of fusions: those of section III.B, those that the paper compares them with, and `cma`.
 
-An entry makes the two branches that it wants, and it is a module with three methods: one is called after stage 1 of
-both branches, one after stage 2, and one pools what is left into a vector. The first two take and return audio
-(B, C, Ta) and video (B, C, Tv), and return a dict of attention tensors. The base class does nothing in them.
+An entry makes its two branches and has three methods. `after_stage1` and `after_stage2` take audio (B, C, Ta) and
+video (B, C, Tv); they return both, and a dict of attention tensors. `pool` makes one vector of what stage 2 returned.
 
-Direction: `video_to_audio` carries video into the audio branch: audio is the query, video is the key.
+Direction: in `video_to_audio` audio is the query and video is the key.
 """
 
 import torch
@@ -22,10 +21,10 @@ STAGE2 = AUDIO_WIDTHS[3], VIDEO_WIDTHS[3]  # and after stage 2: 128, 128
 
 
 class Fusion(nn.Module):
-    """No exchange between the branches, their means over time side by side: the base of the table's entries."""
+    """The base of all entries: no exchange; both means over time, concatenated."""
 
     modalities = ("audio", "video")  # the branches that the model has
-    widths: tuple[int, ...] = ()  # attention widths, which the number of heads must divide; none without attention
+    widths: tuple[int, ...] = ()  # of its attention, divided by `heads`; () = none
     width = sum(STAGE2)  # of the vector that `pool` returns
 
     def __init__(self, heads: int = 1):
@@ -33,20 +32,17 @@ class Fusion(nn.Module):
 
     @classmethod
     def audio_branch(cls, channels: int) -> nn.Module:
-        """The audio branch for audio (B, channels, Ta), with methods `stage1` and `stage2`."""
+        """Stages 1 and 2 for audio (B, channels, Ta)."""
         return AudioBranch(channels) if "audio" in cls.modalities else NoBranch()
 
     @classmethod
     def video_branch(cls, channels: int) -> nn.Module:
-        """The video branch for descriptors (B, Tv, channels), with methods `stage1` and `stage2`."""
+        """Stages 1 and 2 for descriptors (B, Tv, channels)."""
         return VideoBranch(channels) if "video" in cls.modalities else NoBranch()
 
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
-        """The number of heads in each attention; it must divide every attention width.
-
-        name : of the entry, for the message. Raises InputError naming the numbers that fit.
-        """
+        """The number of heads in each attention; InputError where `heads` does not fit."""
         if not cls.widths and heads != 1:
             raise InputError(f"heads is {heads}, but fusion '{name}' has no attention: leave heads at 1")
         if heads < 1 or any(width % heads for width in cls.widths):
@@ -60,7 +56,7 @@ class Fusion(nn.Module):
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
-        """Raises InputError where a dense head cannot be added to the entry."""
+        """Raises InputError where the entry takes no dense head."""
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return audio, video, {}
@@ -69,8 +65,9 @@ class Fusion(nn.Module):
         return audio, video, {}
 
     def pool(self, audio: torch.Tensor | None, video: torch.Tensor | None) -> torch.Tensor:
-        """The clip as one vector (B, width) for the classifier; None stands for a branch that is not there."""
-        return torch.cat([steps.mean(dim=-1) for steps in (audio, video) if steps is not None], dim=-1)
+        """The clip as one vector (B, width); None = the branch is missing."""
+        present = [steps for steps in (audio, video) if steps is not None]
+        return torch.cat([steps.mean(dim=-1) for steps in present], dim=-1)
 
 
 class AudioOnly(Fusion):
@@ -88,46 +85,51 @@ class VideoOnly(Fusion):
 
 
 def attend(block: TransformerBlock, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The output (B, C, Tq) of a block for query (B, C, Tq) and key (B, C, Tk), and its attention (B, H, Tq, Tk)."""
+    """The output (B, C, Tq) of a block and its attention weights (B, H, Tq, Tk).
+
+    query : (B, C, Tq)      key : (B, C', Tk)
+    """
     steps, weights = block(query=query.transpose(1, 2), key=key.transpose(1, 2))
     return steps.transpose(1, 2), weights
 
 
 class Exchange(nn.Module):
-    """A transformer block in each direction, both reading the same two inputs: audio (B, C, Ta), video (B, C, Tv)."""
+    """A transformer block in each direction: audio (B, C, Ta) and video (B, C', Tv)."""
 
-    def __init__(self, audio_width: int, video_width: int, heads: int):
+    def __init__(self, widths: tuple[int, int], heads: int):
         super().__init__()
-        self.video_to_audio = TransformerBlock(audio_width, video_width, audio_width, heads)
-        self.audio_to_video = TransformerBlock(video_width, audio_width, video_width, heads)
+        audio, video = widths
+        self.video_to_audio = TransformerBlock(audio, video, heads)
+        self.audio_to_video = TransformerBlock(video, audio, heads)
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        into_audio, video_to_audio = attend(self.video_to_audio, query=audio, key=video)
-        into_video, audio_to_video = attend(self.audio_to_video, query=video, key=audio)
-        return into_audio, into_video, {"video_to_audio": video_to_audio, "audio_to_video": audio_to_video}
+        maps = {}
+        into_audio, maps["video_to_audio"] = attend(self.video_to_audio, audio, video)
+        into_video, maps["audio_to_video"] = attend(self.audio_to_video, video, audio)
+        return into_audio, into_video, maps
 
 
 class LateTransformer(Fusion):
-    """`lt`, section III.B.1: each branch's output is replaced by its attention to the other branch."""
+    """`lt`, section III.B.1: after stage 2, each becomes its attention to the other."""
 
     widths = STAGE2
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        self.exchange = Exchange(*STAGE2, heads)
+        self.exchange = Exchange(STAGE2, heads)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
 
 
 class IntermediateTransformer(Fusion):
-    """`it`, section III.B.2: after stage 1, each branch's attention to the other branch is added to it."""
+    """`it`, section III.B.2: attention to the other branch is added, after stage 1."""
 
     widths = STAGE1
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        self.exchange = Exchange(*STAGE1, heads)
+        self.exchange = Exchange(STAGE1, heads)
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         into_audio, into_video, attention = self.exchange(audio, video)
@@ -135,38 +137,41 @@ class IntermediateTransformer(Fusion):
 
 
 class IntermediateAttention(Fusion):
-    """`ia`, section III.B.3: after stage 1, each time step is weighed by the attention that it receives.
+    """`ia`, section III.B.3: after stage 1, each step is multiplied by its attention.
 
-    No feature crosses over: only the two attention vectors do, audio (B, Ta) and video (B, Tv).
+    A step's attention is what it receives from all steps of the other modality.
+    No features are exchanged, only two vectors: audio (B, Ta) and video (B, Tv).
     """
 
     widths = STAGE1
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        audio_width, video_width = STAGE1
-        self.video_to_audio = Similarity(audio_width, video_width, audio_width, heads)
-        self.audio_to_video = Similarity(video_width, audio_width, video_width, heads)
+        audio, video = STAGE1
+        self.video_to_audio = Similarity(audio, video, heads)
+        self.audio_to_video = Similarity(video, audio, heads)
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        audio_steps, video_steps = audio.transpose(1, 2), video.transpose(1, 2)  # (B, T, C)
+        sound, picture = audio.transpose(1, 2), video.transpose(1, 2)  # (B, T, C)
         maps = {
-            "video_to_audio": self.video_to_audio(query=audio_steps, key=video_steps),  # (B, H, Ta, Tv)
-            "audio_to_video": self.audio_to_video(query=video_steps, key=audio_steps),  # (B, H, Tv, Ta)
+            "video_to_audio": self.video_to_audio(sound, picture),  # (B, H, Ta, Tv)
+            "audio_to_video": self.audio_to_video(picture, sound),  # (B, H, Tv, Ta)
         }
         vectors = {
             "video": attention_vector(maps["video_to_audio"]),  # (B, Tv)   totals Ta
             "audio": attention_vector(maps["audio_to_video"]),  # (B, Ta)   totals Tv
         }
-        return audio * vectors["audio"][:, None], video * vectors["video"][:, None], maps | vectors
+        audio = audio * vectors["audio"][:, None]
+        video = video * vectors["video"][:, None]
+        return audio, video, maps | vectors
 
 
 class AudioIntoVideo(Fusion):
-    """`tav`: on top of the branches audio is fused into video, as section IV takes reference 16.
+    """`tav`: after stage 2, video attends to audio (reference 16, as in section IV).
 
-    One block with a convolutional MLP. Video is the query, audio is the key, and only the block's output is classified.
-    The block has no residual around the attention, so its output holds values of audio alone. Without audio all clips
-    look the same, and Table II has 13.33 % there: one emotion for all.
+    One block with a convolutional MLP; only its output is classified. Around its
+    attention there is no residual, so the output holds audio alone. Without audio all
+    clips look the same: Table II has 13.33 % there, one emotion for all.
     """
 
     widths = (STAGE2[1],)
@@ -174,8 +179,8 @@ class AudioIntoVideo(Fusion):
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        audio_width, video_width = STAGE2
-        self.audio_to_video = TransformerBlock(video_width, audio_width, video_width, heads, mlp=ConvolutionalMlp)
+        audio, video = STAGE2
+        self.audio_to_video = TransformerBlock(video, audio, heads, ConvolutionalMlp)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         into_video, weights = attend(self.audio_to_video, query=video, key=audio)
@@ -183,15 +188,15 @@ class AudioIntoVideo(Fusion):
 
 
 class VideoIntoAudio(Fusion):
-    """`tva`: the other direction of `tav`; audio is the query, video is the key."""
+    """`tva`: the other direction of `tav`; audio attends to video."""
 
     widths = (STAGE2[0],)
     width = STAGE2[0]
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        audio_width, video_width = STAGE2
-        self.video_to_audio = TransformerBlock(audio_width, video_width, audio_width, heads, mlp=ConvolutionalMlp)
+        audio, video = STAGE2
+        self.video_to_audio = TransformerBlock(audio, video, heads, ConvolutionalMlp)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         into_audio, weights = attend(self.video_to_audio, query=audio, key=video)
@@ -199,31 +204,32 @@ class VideoIntoAudio(Fusion):
 
 
 class LateTransformerWithMemory(Fusion):
-    """`mlt`: late transformer, then a block of self-attention in each branch, as section IV takes reference 14.
+    """`mlt`: late transformer, then self-attention in each branch.
 
-    MULT's structure from the paper's own blocks: first attention to the other branch, then each branch to itself.
+    Reference 14 (MULT) as in section IV: its structure, with the paper's own blocks.
     """
 
     widths = STAGE2
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        audio_width, video_width = STAGE2
-        self.exchange = Exchange(audio_width, video_width, heads)
-        self.audio_to_audio = TransformerBlock(audio_width, audio_width, audio_width, heads)
-        self.video_to_video = TransformerBlock(video_width, video_width, video_width, heads)
+        audio, video = STAGE2
+        self.exchange = Exchange(STAGE2, heads)
+        self.audio_to_audio = TransformerBlock(audio, audio, heads)
+        self.video_to_video = TransformerBlock(video, video, heads)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
-        audio, video, attention = self.exchange(audio, video)
-        audio, attention["audio_to_audio"] = attend(self.audio_to_audio, query=audio, key=audio)
-        video, attention["video_to_video"] = attend(self.video_to_video, query=video, key=video)
-        return audio, video, attention
+        audio, video, maps = self.exchange(audio, video)
+        audio, maps["audio_to_audio"] = attend(self.audio_to_audio, audio, audio)
+        video, maps["video_to_video"] = attend(self.video_to_video, video, video)
+        return audio, video, maps
 
 
 class MultimodalTransformer(Fusion):
-    """`mult`: reference 14 without language, with projections of its own in place of Table I's branches (Table III).
+    """`mult`: reference 14 without language (Table III).
 
-    Its attention is the mean over its layers. Its 5 heads and its dense head are part of its design.
+    It has projections in place of Table I's branches, 5 heads and a dense head.
+    Its attention is the mean over its layers.
     """
 
     widths = (WIDTH,)
@@ -245,12 +251,14 @@ class MultimodalTransformer(Fusion):
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
         if heads not in (1, HEADS):
-            raise InputError(f"heads is {heads}, but fusion '{name}' has {HEADS} heads by design: leave heads at 1")
+            fixed = f"fusion '{name}' has {HEADS} heads by design"
+            raise InputError(f"heads is {heads}, but {fixed}: leave heads at 1")
         return HEADS
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
-        raise InputError(f"dense_head is true, but fusion '{name}' has a dense head by design: leave it at false")
+        fixed = f"fusion '{name}' has a dense head by design"
+        raise InputError(f"dense_head is true, but {fixed}: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
@@ -260,21 +268,21 @@ class MultimodalTransformer(Fusion):
 
 
 class CrossModalAttention(Fusion):
-    """`cma`: two cross-modal attention blocks and statistics pooling, after reference 15 (Krishna and Patil).
+    """`cma`: cross-attention and statistics pooling, after reference 15.
 
-    There, speech and text meet in one attention block in each direction. The mean and standard deviation over time of
-    both are classified. Section II says no more, and Tables II and III leave it out. Chosen here: the branches, widths
-    and transformer block of the other systems, so that a comparison is about the fusion; the blocks after stage 2. The
-    variance has a floor: without it the slope of the deviation is infinite where all steps of a modality are equal.
+    Krishna and Patil have an attention block in each direction between speech and text.
+    They classify the mean and standard deviation over time of both. Section II says no
+    more, and Tables II and III leave it out. Our choice: blocks after stage 2, with the
+    branches, widths and blocks of the other systems, so that only the fusion differs.
     """
 
     widths = STAGE2
     width = 2 * sum(STAGE2)
-    smallest_variance = 1e-5
+    smallest_variance = 1e-5  # at 0 the gradient of the standard deviation is infinite
 
     def __init__(self, heads: int = 1):
         super().__init__()
-        self.exchange = Exchange(*STAGE2, heads)
+        self.exchange = Exchange(STAGE2, heads)
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
@@ -282,8 +290,8 @@ class CrossModalAttention(Fusion):
     def pool(self, audio: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
         statistics = []
         for steps in (audio, video):
-            variance = steps.var(dim=-1, correction=0)
-            statistics += [steps.mean(dim=-1), (variance + self.smallest_variance).sqrt()]
+            variance = steps.var(dim=-1, correction=0) + self.smallest_variance
+            statistics += [steps.mean(dim=-1), variance.sqrt()]
         return torch.cat(statistics, dim=-1)
 
 
@@ -302,11 +310,11 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 def check_heads(fusion: str, heads: int) -> int:
-    """The number of heads that the fusion will have; InputError where `heads` does not fit it."""
+    """The number of heads that the fusion will have; InputError where `heads` does not fit."""
     return FUSIONS[fusion].check_heads(fusion, heads)
 
 
 def check_dense_head(fusion: str, dense_head: bool) -> None:
-    """Raises InputError where `dense_head` is True and the fusion cannot be given one."""
+    """Raises InputError where `dense_head` is True and the fusion takes none."""
     if dense_head:
         FUSIONS[fusion].check_dense_head(fusion)

@@ -1,7 +1,6 @@
-"""Metrics of a table of predictions: accuracy, recall, sentiment's measures, confusions. No model runs here.
+"""Metrics of a table of predictions: accuracy, recall, measures of sentiment, confusions. No model runs here.
 
-A table of predictions holds one probability per class (p0, p1, …), or, for sentiment, the score (value). Everything
-here that reads such a table tells the two apart by that.
+A table of predictions has one probability per class (columns p0, p1, …) or, for sentiment, the score (column value).
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ AVERAGED = ("AV", "A", "V")  # the conditions whose mean is M
 def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The true and the most probable class of each row, (N,) each.
 
-    A sentiment is rounded for it to one of the seven whole scores, 0 standing for -3 and 6 for 3.
+    Sentiment is rounded to one of the seven whole scores: class 0 is -3, class 6 is 3.
     """
     if "value" in predictions:
         return _whole(predictions.label), _whole(predictions.value)
@@ -27,16 +26,16 @@ def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _whole(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
-    """Sentiment scores as classes (N,): cut to ±largest and rounded; the lowest is class 0."""
+    """Sentiment scores as classes (N,): clipped to ±largest and rounded; class 0 is -largest."""
     return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
 
 
 def metrics(predictions: pd.DataFrame) -> dict:
     """Accuracy and unweighted average recall in percent by condition, and M, the mean over AV, A and V.
 
-    UAR is the mean over the classes of the share that was recognised, so that it does not reward a frequent class.
-    For sentiment accuracy is that of the sign, as in Table II, and there are more: see `sentiment_scores`.
-    A condition in which no clip counts is left out, and M with it.
+    UAR is the mean of the classes' recalls, so a frequent class weighs no more than a rare one.
+    For sentiment, accuracy is that of the sign, as in Table II; `sentiment_scores` has the other measures.
+    A condition without any clip is left out, and M too where one of its three is missing.
     """
     scores = sentiment_scores if "value" in predictions else class_scores
     measured = {
@@ -57,13 +56,13 @@ def class_scores(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def sentiment_scores(rows: pd.DataFrame) -> dict[str, float]:
-    """The measures of CMU-MOSEI on rows of one condition; all in percent but mae and correlation.
+    """The measures of CMU-MOSEI on rows of one condition, in percent except mae and correlation.
 
-    accuracy, uar, f1 : positive against negative, clips that are truly neutral (0) left out: the paper's accuracy
-    accuracy_neutral, f1_neutral : not negative against negative, over all clips
-    accuracy7, accuracy5 : scores cut to ±3 or ±2 and rounded
-    mae : mean absolute error, in points of sentiment      correlation : Pearson's, 0 where all scores are the same
-    As MULT's code has them, and for those with neutral clips MMSA's; F1 is the mean over both classes, by their size.
+    accuracy, uar, f1 : positive against negative, without clips labelled 0 (neutral); the paper's accuracy
+    accuracy_neutral, f1_neutral : negative against all others, over all clips
+    accuracy7, accuracy5 : of scores clipped to ±3 or ±2 and rounded
+    mae : mean absolute error, in points of sentiment      correlation : Pearson's; 0 where all scores are equal
+    F1 is the mean over both classes, weighted by their size. Source: MULT's code; of the `_neutral` ones, MMSA's.
     """
     truth, value = (rows[name].to_numpy(dtype=float) for name in ("label", "value"))
     decisive = truth != 0  # True = not neutral
@@ -88,15 +87,15 @@ def _mean_recall(truth: np.ndarray, guess: np.ndarray) -> float:
 
 
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
-    """How many clips of each emotion (rows) were taken for each (columns) in one condition: (classes, classes)."""
+    """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
     rows = predictions[predictions.condition == condition]
-    if rows.empty:  # a condition that no clip counts in
+    if rows.empty:
         return np.zeros((classes, classes), int)
     return confusion_matrix(*decided(rows), labels=range(classes))
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
-    """The share of each emotion's clips that was recognised: columns emotion, condition, accuracy in percent."""
+    """The recall of each emotion: columns emotion, condition, accuracy in percent."""
     truth, guess = decided(predictions)
     rows = predictions.assign(accuracy=100.0 * (truth == guess), emotion=[emotions[label] for label in truth])
     means = rows.groupby(["emotion", "condition"], sort=False).accuracy.mean().reset_index()

@@ -1,4 +1,4 @@
-"""The whole network of Figure 1: two branches in two stages, a fusion from the table, one linear layer."""
+"""The network of Figure 1: two branches with two stages each, a fusion, one linear layer."""
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ class AudiovisualNet(nn.Module):
 
     audio : (B, 10, Ta) float32 MFCCs      video : (B, Tv, 3, S, S) float32 in [0, 1]
     or features: (B, audio_channels, Ta) and (B, Tv, video_channels)
-    A missing modality is a tensor of zeros. A single-modality model does not read the other one.
+    A missing modality is a tensor of zeros. A single-modality model ignores the other.
     """
 
     def __init__(
@@ -41,7 +41,10 @@ class AudiovisualNet(nn.Module):
         self.classifier = nn.Linear(self.fusion.width, classes)
 
     def describe(self, video: torch.Tensor) -> torch.Tensor:
-        """One descriptor per frame: (B, Tv, 3, S, S) to (B, Tv, C), C = 1024 by EfficientFace; features unchanged."""
+        """One descriptor per frame: (B, Tv, 3, S, S) to (B, Tv, C); features unchanged.
+
+        C is 1024 with EfficientFace.
+        """
         B, Tv = video.shape[:2]
         return self.frame_network(video.flatten(0, 1)).unflatten(0, (B, Tv))
 
@@ -50,10 +53,11 @@ class AudiovisualNet(nn.Module):
         return self.audio.stage1(audio), self.video.stage1(descriptors)
 
     def fuse(self, audio: torch.Tensor, video: torch.Tensor) -> Output:
-        """What follows stage 1: the fusion, stage 2 and the classifier."""
-        audio, video, early = self.fusion.after_stage1(audio, video)  # (B, 128, Ta - 6), (B, 64, Tv)
-        audio, video = self.audio.stage2(audio), self.video.stage2(video)
-        audio, video, late = self.fusion.after_stage2(audio, video)  # (B, 128, Ta - 12), (B, 128, Tv)
+        """Everything after stage 1, for (B, 128, Ta - 6) and (B, 64, Tv)."""
+        audio, video, early = self.fusion.after_stage1(audio, video)
+        audio = self.audio.stage2(audio)  # (B, 128, Ta - 12)
+        video = self.video.stage2(video)  # (B, 128, Tv)
+        audio, video, late = self.fusion.after_stage2(audio, video)
         pooled = self.dense(self.fusion.pool(audio, video))
         return Output(self.classifier(pooled), early | late)
 
@@ -80,12 +84,12 @@ def build_model(
 
     fusion : an entry of `FUSIONS`      heads : in each attention
     classes : 8, or 7 without neutral; 1 for a network that returns a score, such as sentiment
-    image_size : side of the face crops in pixels, a multiple of 32 from 64 (the paper: 224); the weights fit any
-    dense_head : a residual dense head in front of the classifier, for the comparison with MULT (Table III)
+    image_size : side of the face crops in pixels, a multiple of 32 from 64 (the paper: 224); weights fit every size
+    dense_head : True adds a residual dense head before the classifier, for the comparison with MULT (Table III)
     vision : the frame network, efficientface or timm:NAME
     audio_channels : 10 MFCCs, or the number of audio features
     video_channels : the number of video features in each step; 0 where video comes as frames
-    Raises InputError where one of them does not fit.
+    Raises InputError for a value that does not fit.
     """
     if fusion not in FUSIONS:
         raise InputError(f"fusion is '{fusion}'; choose one of {', '.join(FUSIONS)}")

@@ -1,7 +1,7 @@
 """MULT without language: the multimodal transformer of reference 14 (Tsai et al., ACL 2019) on audio and video.
 
-Its own projections, its own transformers, its own head: the "full MULT" of the paper's Table III. Source:
-yaohungt/Multimodal-Transformer, whose numbers this file reproduces; sizes and dropouts are its defaults.
+This is the "full MULT" of the paper's Table III. Source: yaohungt/Multimodal-Transformer, whose numbers this file
+reproduces; sizes and dropouts are its defaults.
 """
 
 import math
@@ -16,13 +16,13 @@ WIDTH = 30  # channels inside
 HEADS = 5  # of 6 channels each
 LAYERS = 5
 EMBEDDING_DROPOUT, RESIDUAL_DROPOUT, HIDDEN_DROPOUT = 0.25, 0.1, 0.1
-MEMORY_DROPOUT = 0.1  # of attention weights in the memory transformers; the crossmodal ones have none
+MEMORY_DROPOUT = 0.1  # of attention weights within a modality; between modalities there is none
 
 
 def positions(steps: torch.Tensor) -> torch.Tensor:
-    """Sinusoids of each step's place, counted from 1, sines before cosines: (B, T, C) to (T, C).
+    """Sines, then cosines, of each step's number, counted from 1: (B, T, C) to (T, C).
 
-    The slowest wave is 10000 times as long as the fastest, with both included, unlike in "Attention is all you need".
+    The slowest wave is exactly 10000 times as long as the fastest, unlike in "Attention is all you need".
     """
     _, T, C = steps.shape
     waves = torch.exp(torch.arange(C // 2, device=steps.device) * (-math.log(10000) / (C // 2 - 1)))
@@ -33,8 +33,8 @@ def positions(steps: torch.Tensor) -> torch.Tensor:
 def embed(steps: torch.Tensor) -> torch.Tensor:
     """The steps (B, T, C) times √C plus their positions.
 
-    A step whose first channel is exactly 0 gets no position: MULT takes it for padding. So does every step of a missing
-    modality.
+    A step whose first channel is exactly 0 gets no position, since MULT takes it for padding. The steps of a missing
+    modality therefore get none.
     """
     present = steps[..., :1] != 0  # (B, T, 1)   True = no padding
     return steps * math.sqrt(steps.shape[-1]) + positions(steps) * present
@@ -43,15 +43,15 @@ def embed(steps: torch.Tensor) -> torch.Tensor:
 def future_mask(queries: int, keys: int, device: torch.device) -> torch.Tensor:
     """Which keys a query must not see (queries, keys): True = hidden.
 
-    A query sees the keys up to its own index and as many more as the two lengths differ by: an index is not a time
-    where the modalities have different rates.
+    Query i sees the keys up to i + |queries - keys|. Where the modalities have different rates, equal indices are not
+    equal times.
     """
     hidden = torch.ones(queries, keys, dtype=torch.bool, device=device)
     return hidden.triu(1 + abs(keys - queries))
 
 
 class Layer(nn.Module):
-    """Attention to the key, then an MLP, each with a norm before and a residual around: (B, T, 30) to the same."""
+    """Attention to the key, then an MLP, each with a norm before it and a residual: (B, T, 30) to the same."""
 
     def __init__(self, attention_dropout: float):
         super().__init__()
@@ -73,10 +73,10 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Five layers that attend to the same key, or to themselves: query (B, Tq, 30), key (B, Tk, 30) to (B, Tq, 30).
+    """Five layers that all attend to the same key, or to the query itself where there is no key.
 
-    Also returns the attention weights (B, 5, Tq, Tk), mean over the layers; their rows sum to 1 in eval mode, whereas
-    in training they are what dropout has left of them.
+    query : (B, Tq, 30)      key : (B, Tk, 30)      returns (B, Tq, 30), (B, 5, Tq, Tk)
+    The attention weights are the mean over the layers, after dropout: rows sum to 1 only in eval mode.
     """
 
     def __init__(self, attention_dropout: float = 0.0):
@@ -95,9 +95,9 @@ class Transformer(nn.Module):
 
 
 class Projection(nn.Module):
-    """A branch of MULT: features projected to 30 channels, (B, channels, T) to (B, 30, T), and nothing after that.
+    """A branch of MULT: stage 1 projects (B, channels, T) to (B, 30, T); stage 2 does nothing.
 
-    channels_last : True where features come as (B, T, channels), as frame descriptors do
+    channels_last : True for features (B, T, channels), such as frame descriptors
     """
 
     def __init__(self, channels: int, channels_last: bool = False):
@@ -113,7 +113,7 @@ class Projection(nn.Module):
 
 
 class MultExchange(nn.Module):
-    """Attention of each branch to the other one, then to itself (its memory), on projected features.
+    """Attention of each branch to the other, then to itself.
 
     audio : (B, 30, Ta)      video : (B, 30, Tv)      returns (B, 30, Ta), (B, 30, Tv), attention
     """
@@ -134,12 +134,12 @@ class MultExchange(nn.Module):
 
 
 def last_steps(audio: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
-    """The last steps of both, which have seen all others: (B, 30, Ta), (B, 30, Tv) to (B, 60)."""
+    """The last step of both modalities, which has seen all others: (B, 30, Ta), (B, 30, Tv) to (B, 60)."""
     return torch.cat([audio[..., -1], video[..., -1]], dim=-1)
 
 
 class ResidualDense(nn.Module):
-    """Two dense layers and a residual around them, (B, width) to the same: the head in front of MULT's output layer."""
+    """MULT's dense head: two dense layers with a residual around them, (B, width) to the same."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -150,7 +150,7 @@ class ResidualDense(nn.Module):
 
 
 class Mult(nn.Module):
-    """The whole of it on sequences of features, for use without the branches of Table I.
+    """The complete MULT on sequences of features.
 
     audio : (B, Ta, audio_width)      video : (B, Tv, video_width)      logits : (B, outputs)
     A missing modality is a tensor of zeros.

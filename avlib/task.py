@@ -1,7 +1,6 @@
-"""What a network is asked: to name the class of a clip, or to say how positive its speaker is.
+"""The two tasks of section IV: classes of emotion (RAVDESS) and sentiment scores (CMU-MOSEI).
 
-The two tasks of section IV: categorical emotions (RAVDESS) and sentiment scores (CMU-MOSEI). Each knows its loss, what
-counts as right, and which epoch is the best.
+A task has a loss, says which answers are right, and which epoch is the best.
 """
 
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ LARGEST_SENTIMENT = 3  # scores run from -3, very negative, to 3
 
 @dataclass(frozen=True)
 class Classification:
-    """One of several classes, by cross-entropy. Labels are (B,) whole numbers, an index of `names`."""
+    """One of several classes, with cross-entropy. Labels (B,) are indices of `names`."""
 
     names: tuple[str, ...]
     dtype = torch.long
-    measures = ("loss", "accuracy (%)")  # what loss and accuracy are called in figures
+    measures = ("loss", "accuracy (%)")  # names of loss and accuracy in figures
 
     @property
     def outputs(self) -> int:
@@ -30,11 +29,11 @@ class Classification:
         return F.cross_entropy(logits, labels)
 
     def right(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """How many clips were named right, and how many count: all."""
+        """The number of right answers, and of clips that count: all."""
         return (logits.argmax(dim=1) == labels).sum(), len(labels)
 
     def merit(self, epoch: dict[str, float]) -> float:
-        """What an epoch is judged by, more is better: its validation accuracy in percent."""
+        """What makes an epoch the best: the highest validation accuracy, in percent."""
         return epoch["validation_accuracy"]
 
     def columns(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -44,9 +43,9 @@ class Classification:
 
 @dataclass(frozen=True)
 class Sentiment:
-    """A score from -3 (very negative) to 3, by absolute error, as in MULT's protocol. Labels are (B,) such scores."""
+    """A score from -3 (very negative) to 3, with absolute error, as in MULT's code. Labels (B,) are scores."""
 
-    names = ("−3", "−2", "−1", "0", "+1", "+2", "+3")  # of rounded scores, as Acc-7 has them; with a minus sign
+    names = ("−3", "−2", "−1", "0", "+1", "+2", "+3")  # of rounded scores, as in Acc-7
     outputs = 1
     dtype = torch.float32
     measures = ("mean absolute error", "sign right (%)")
@@ -56,12 +55,12 @@ class Sentiment:
         return F.l1_loss(logits[:, 0], labels)
 
     def right(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How many clips were rightly told positive from negative, and how many count: those that are not neutral."""
+        """The number of clips with the right sign, and of clips that count: all that are not neutral."""
         counted = labels != 0
         return ((logits[:, 0] > 0) == (labels > 0))[counted].sum(), counted.sum()
 
     def merit(self, epoch: dict[str, float]) -> float:
-        """What an epoch is judged by, more is better: how small its absolute error in validation is."""
+        """What makes an epoch the best: the lowest validation error; negative, so that more is better."""
         return -epoch["validation_loss"]
 
     def columns(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:

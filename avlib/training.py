@@ -1,7 +1,7 @@
-"""Training as in section IV: SGD or MULT's Adam, modality dropout, the weights of the best epoch in validation.
+"""Training as in section IV: SGD or MULT's Adam, modality dropout, the weights of the best validation epoch.
 
-A checkpoint follows every epoch. A run that was killed and is started again ends with the numbers that it would have
-had, bit for bit on a CPU.
+Every epoch writes a checkpoint. A run that was killed and started again ends with the same numbers as one that was not:
+on a CPU, bit for bit.
 """
 
 import logging
@@ -28,11 +28,11 @@ from avlib.speed.memory import channels_last, memory_kept
 from avlib.task import Task
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-3
-DAMPENING = 0.9  # not in the paper; in the authors' code, where it makes a learning rate of 0.04 act like 0.004
+DAMPENING = 0.9  # from the authors' code, not in the paper; a learning rate of 0.04 then acts like 0.004
 PATIENCE = 10  # epochs without a lower validation loss before the learning rate falls (paper)
 STEPS = (40, 55, 65, 70)  # epochs at which it falls in the authors' code, counted from 1
 MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
-LARGEST_GRADIENT = {"mult": 0.8}  # protocol -> norm that gradients are cut to, where it has one
+LARGEST_GRADIENT = {"mult": 0.8}  # protocol -> norm to which gradients are clipped; others are not clipped
 LARGEST_ROTATION = 10  # degrees, to either side
 TELL_EVERY = 0.25  # seconds between two calls of `progress`
 
@@ -45,9 +45,9 @@ log = logging.getLogger(__name__)
 
 
 def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each clip flipped left to right with a probability of one half, and turned by up to 10 degrees, all frames alike.
+    """Each clip flipped left to right with probability 1/2 and turned by up to 10 degrees, all its frames alike.
 
-    video : (B, Tv, 3, S, S); corners that turn in from outside are black
+    video : (B, Tv, 3, S, S); what lies outside of a frame is black
     """
     B = len(video)
     flip = 1 - 2 * torch.randint(2, (B,), generator=generator, device=video.device)  # 1 or -1
@@ -61,9 +61,9 @@ def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
-    """What moves the weights and what lowers its learning rate, by protocol.
+    """The optimizer, and the schedule that lowers its learning rate, by protocol.
 
-    paper : SGD, on a plateau of 10 epochs      authors : SGD, at fixed epochs      mult : Adam, on a plateau of 20
+    paper : SGD, plateau of 10 epochs      authors : SGD, fixed epochs      mult : Adam, plateau of 20 epochs
     """
     if protocol == "mult":
         adam = optim.Adam(net.parameters(), learning_rate)
@@ -75,22 +75,22 @@ def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
 
 
 def informative(variants: list[Modalities]) -> torch.Tensor:
-    """The rows of the variants side by side (V B,) in which a modality is present: True = something can be learnt.
+    """Which rows of the batch of all variants (V B,) to train on: True = a modality is present.
 
-    A clip that has one modality in the data, and loses it to dropout, teaches nothing.
+    Dropout may remove the only modality that a clip has.
     """
     present = [[tensor.flatten(1).any(dim=1) for tensor in pair if tensor is not None] for pair in variants]
     return torch.cat([torch.stack(modalities).any(dim=0) for modalities in present])
 
 
 class EpochMetrics:
-    """Mean loss over the batches of an epoch, and accuracy in percent of the answers that can be right or wrong."""
+    """Mean loss over the batches of an epoch, and accuracy in percent over the clips that count for the task."""
 
     def __init__(self):
         self.loss, self.seen, self.right, self.counted = 0.0, 0, 0, 0
 
     def add(self, task: Task, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Count a batch; nothing waits for the device here."""
+        """Adds a batch. Does not wait for the device."""
         right, counted = task.right(logits, labels)
         self.loss = self.loss + loss.detach() * len(labels)
         self.seen, self.right, self.counted = self.seen + len(labels), self.right + right, self.counted + counted
@@ -100,7 +100,7 @@ class EpochMetrics:
         return float(self.loss) / self.seen
 
     def row(self, split: str) -> dict[str, float]:
-        """The two numbers by the names that they have in the history."""
+        """Both numbers, under the names of their columns in the history."""
         accuracy = 100 * float(self.right) / max(1, int(self.counted))
         return {f"{split}_loss": self.mean_loss, f"{split}_accuracy": accuracy}
 
@@ -117,10 +117,10 @@ def train_step(
     largest_gradient: float | None = None,
     shared: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One step on all variants of a batch of clips: the loss, their logits (V, outputs) and labels (V,).
+    """One step on all variants of a batch: the loss, their logits (N, outputs) and labels (N,).
 
-    dropout, generator : as in `modality_dropout`      complete : whether both modalities of every clip are read
-    shared : True computes what variants have in common once, see `avlib.speed.sharing`
+    dropout, generator : as in `modality_dropout`      complete : True = every clip has both modalities
+    shared : True computes once what variants have in common, see `avlib.speed.sharing`
     """
     audio, video, labels = batch
     pairs = variants(dropout, audio, video, generator)
@@ -152,7 +152,7 @@ def train_epoch(
     shared: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Mean loss and accuracy in percent over one shuffled epoch, all variants of all clips counted alike."""
+    """Mean loss and accuracy in percent over one shuffled epoch; every variant counts as a clip."""
     net.train()
     settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
     settings |= {"complete": clips.complete, "generator": generators["device"]}
@@ -165,13 +165,13 @@ def train_epoch(
         metrics.add(clips.task, *train_step(net, (audio, video, labels), optimizer, **settings))
         if progress and (time.monotonic() - told > TELL_EVERY or number == len(chunks)):
             told = time.monotonic()
-            progress(number, len(chunks), metrics.mean_loss)  # the loss waits for the device
+            progress(number, len(chunks), metrics.mean_loss)  # waits for the device
     return metrics.row("train")
 
 
 @torch.inference_mode()
 def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, float]:
-    """Mean loss and accuracy in percent on clips as they are."""
+    """Mean loss and accuracy in percent, without dropout and augmentation."""
     net.eval()
     metrics = EpochMetrics()
     for audio, video, labels in clips.batches(batch_size):
@@ -182,7 +182,7 @@ def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, fl
 
 
 class Checkpoint:
-    """Everything that a run needs to go on: one file, replaced after every epoch, and the best weights beside it."""
+    """All that a run needs to go on, in one file that every epoch replaces; the best weights lie beside it."""
 
     def __init__(self, folder: Path, net: nn.Module, optimizer: optim.Optimizer, schedule, generators: dict):
         self.folder, self.net, self.generators = folder, net, generators
@@ -190,7 +190,7 @@ class Checkpoint:
         self.history: list[dict[str, float]] = []
 
     def load(self) -> None:
-        """Take up the state of the last finished epoch, where there is one.
+        """Restores the state of the last finished epoch, if any.
 
         Raises InputError where the file is damaged, or of another network.
         """
@@ -202,19 +202,17 @@ class Checkpoint:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             history, generators = state["history"], state["generators"]
-        except Exception as error:  # of many kinds, depending on where the file stops making sense
-            raise InputError(
-                f"{path} is damaged, or of another version of the network: resume = False trains anew"
-            ) from error
+        except Exception as error:  # of many kinds
+            raise InputError(f"{path} is damaged or of another network: resume = False trains anew") from error
         self.history = history
         for name, generator in self.generators.items():
             if generators[name].numel() == generator.get_state().numel():
                 generator.set_state(generators[name])
             else:
-                log.info("trained on another kind of device until now: the random numbers of this one begin anew")
+                log.info("the run began on another kind of device: here the random numbers start anew")
 
     def save(self, row: dict[str, float]) -> None:
-        """Add an epoch. The checkpoint goes last: killed in between, the epoch is run again and writes the same."""
+        """Adds an epoch. The checkpoint is written last: a run killed before it repeats the epoch."""
         if row["best"]:
             with atomic_write(self.folder / "model.safetensors") as path:
                 save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
@@ -243,14 +241,14 @@ def fit(
     train_vision: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[dict[str, float]]:
-    """One row of the history after every epoch, those of an interrupted run in `folder` first.
+    """Yields a row of the history after every epoch, first the rows of an interrupted run in `folder`.
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
-    train_vision : False freezes the frame network; frames are then described once, see `avlib.speed.frozen`
+    train_vision : False freezes the frame network; epochs take seconds, see `avlib.speed.frozen`
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
-    Writes checkpoint.pt, history.csv and, at every new best in validation, model.safetensors. Raises InputError where
-    the loss is no longer finite.
+    Writes checkpoint.pt and history.csv, and model.safetensors after every best epoch. Raises InputError where the loss
+    is not finite.
     """
     net.to(train.device, memory_format=torch.channels_last)
     optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol)
@@ -281,7 +279,7 @@ def fit(
 
 
 def _can_share(net: AudiovisualNet, clips: Clips) -> bool:
-    """Whether training may compute what the variants of a batch have in common once; logs why not."""
+    """Whether training may compute once what variants have in common; logs why not."""
     audio, video, _ = clips[torch.tensor([0])]
     shared = sharing.can_share(net, audio, video)
     if not shared:

@@ -1,4 +1,4 @@
-"""The frame network: the paper's EfficientFace, or any convolutional network that timm knows by name."""
+"""The frame network: the paper's EfficientFace, or a network of timm by its name."""
 
 import logging
 from difflib import get_close_matches
@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 class TimmNetwork(nn.Module):
     """Frame descriptors (N, features) of face images (N, 3, S, S) in [0, 1], by a network of timm.
 
-    name : as timm knows it, such as mobilenetv4_conv_small. The images are normalised as its own training had it.
+    name : timm's, such as mobilenetv4_conv_small
+    Images are normalised as in the network's own training.
     """
 
     def __init__(self, name: str):
@@ -33,12 +34,12 @@ class TimmNetwork(nn.Module):
         return self.network((images - self.mean) / self.spread)
 
     def fetch(self) -> str:
-        """Takes up the weights that timm has for the network, where they can be had; returns a line that says which."""
+        """Loads timm's weights for the network where they can be fetched; returns a line about the weights it has."""
         import timm
 
         try:
             fetched = timm.create_model(self.name, pretrained=True, num_classes=0)
-        except Exception as error:  # no network, no such weights: as many kinds of errors as there are reasons
+        except Exception as error:  # of many kinds: no connection, no such weights
             log.warning(
                 "%s starts from random weights: timm could not fetch its own (%s)", self.name, type(error).__name__
             )
@@ -48,10 +49,10 @@ class TimmNetwork(nn.Module):
 
 
 def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
-    """The network for single frames, fresh, and the length of its descriptors.
+    """A frame network with fresh weights, and the length of its descriptors.
 
     vision : efficientface, or timm:NAME      image_size : side of the images in pixels
-    Raises InputError where there is no such network, or where it takes no images of that size.
+    Raises InputError for an unknown network, and for a size that it does not take.
     """
     check_vision(vision)
     if vision == "efficientface":
@@ -61,13 +62,13 @@ def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
     try:
         with torch.inference_mode():
             described = network.eval()(torch.zeros(1, 3, image_size, image_size))
-    except Exception as error:  # each network fails in its own way at a size that it was not made for
+    except Exception as error:  # each network fails in its own way at a wrong size
         raise InputError(f"{vision} takes no images of {image_size} pixels: {error}") from None
     return network.train(), described.shape[1]
 
 
 def check_vision(vision: str) -> None:
-    """Nothing, where there is such a network for frames; otherwise InputError with a name that comes near."""
+    """Raises InputError for an unknown frame network, with the nearest name."""
     if vision == "efficientface":
         return
     if not vision.startswith(PREFIX):
@@ -83,11 +84,11 @@ def check_vision(vision: str) -> None:
         raise InputError(f"vision is '{vision}', which timm {timm.__version__} does not know{hint}")
     try:
         timm.models.get_pretrained_cfg(name)
-    except RuntimeError as error:  # the network is known, the weights named after its dot are not
+    except RuntimeError as error:  # timm knows the network, but not the weights named after the dot
         raise InputError(f"vision is '{vision}', and timm {timm.__version__} says: {error}") from None
 
 
 def check_image_size(image_size: int) -> None:
-    """Nothing, where EfficientFace takes images of that size; otherwise InputError."""
+    """Raises InputError for a size that EfficientFace does not take."""
     if image_size < 2 * STRIDE or image_size % STRIDE:
         raise InputError(f"image_size is {image_size}; choose a multiple of {STRIDE} from {2 * STRIDE}, as 64 or 224")

@@ -47,7 +47,7 @@ def test_heads_are_averaged_and_queries_summed_in_the_attention_vector():
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_cross_attention_agrees_with_torch_multihead_attention(heads):
-    ours = CrossAttention(query_width=6, key_width=10, width=6, heads=heads)
+    ours = CrossAttention(query_width=6, key_width=10, heads=heads)
     theirs = torch.nn.MultiheadAttention(6, heads, bias=True, kdim=10, vdim=10, batch_first=True)
     with torch.no_grad():
         theirs.q_proj_weight.copy_(ours.similarity.query.weight)
@@ -63,13 +63,13 @@ def test_cross_attention_agrees_with_torch_multihead_attention(heads):
 
 
 def test_a_modality_of_zeros_is_attended_to_evenly():
-    similarity = Similarity(query_width=6, key_width=10, width=4, heads=2)
+    similarity = Similarity(query_width=6, key_width=10, heads=2)
     weights = similarity(torch.randn(3, 5, 6), torch.zeros(3, 7, 10))
     torch.testing.assert_close(weights, torch.full((3, 2, 5, 7), 1 / 7))
 
 
 def test_a_transformer_block_without_mlp_and_values_returns_its_projection_bias():
-    block = TransformerBlock(query_width=6, key_width=10, width=6, heads=1).eval()
+    block = TransformerBlock(query_width=6, key_width=10, heads=1).eval()
     torch.nn.init.zeros_(block.attention.value.weight)
     torch.nn.init.zeros_(block.mlp.fc2.weight)
     torch.nn.init.zeros_(block.mlp.fc2.bias)
@@ -92,7 +92,7 @@ def test_a_convolutional_mlp_whose_outer_taps_are_zero_is_an_mlp():
 
 
 def test_a_block_of_convolutions_sees_two_steps_to_either_side_in_its_mlp():
-    block = TransformerBlock(6, 10, 6, heads=1, mlp=ConvolutionalMlp)
+    block = TransformerBlock(6, 10, heads=1, mlp=ConvolutionalMlp)
     query, key = torch.randn(1, 9, 6, requires_grad=True), torch.randn(1, 7, 10)
     block(query, key)[0][0, 4].sum().backward()
     assert query.grad.abs().sum(dim=(0, 2)).nonzero().flatten().tolist() == [2, 3, 4, 5, 6]

@@ -128,7 +128,7 @@ def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_p
 
 def test_a_net_without_faces_takes_no_face_network(tmp_path):
     path = saved(face_weights(build_model("ia"), 7), tmp_path / "faces.pth.tar")
-    with pytest.raises(InputError, match="of no use to a net without EfficientFace"):
+    with pytest.raises(InputError, match="this net has no EfficientFace"):
         load_efficientface(build_model("audio"), path)
 
 

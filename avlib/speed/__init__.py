@@ -1,1 +1,1 @@
-"""The same numbers sooner: nothing in here changes what is computed, and a reader may skip it."""
+"""The same numbers in less time. Nothing here changes a result, and a reader may skip it."""

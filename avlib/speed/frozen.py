@@ -1,6 +1,6 @@
-"""Training behind a frozen frame network: every frame is described once, and an epoch takes seconds.
+"""Training with a frozen frame network: every frame is described once, and an epoch takes seconds.
 
-Descriptors are of the frames as they are stored: no clip is flipped or turned.
+Descriptors are those of the stored frames: there is no augmentation.
 """
 
 import copy
@@ -22,7 +22,7 @@ CHUNK = 8  # clips whose frames are described at a time
 
 
 class FromBlack(nn.Module):
-    """A frame network for stored descriptors (N, C), which are differences to the descriptor of a black frame."""
+    """The frame network of a frozen net: adds a black frame's descriptor to stored differences (N, C)."""
 
     def __init__(self, black: torch.Tensor):
         super().__init__()
@@ -33,14 +33,14 @@ class FromBlack(nn.Module):
 
 
 def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Clips]]:
-    """The net without its frame network, all other weights shared with it, and clips of descriptors for it.
+    """A net that shares all weights but the frame network's, and for each split its clips with descriptors as video.
 
-    Descriptors (B, Tv, C) are stored as differences to that of a black frame. So zeros stand for a missing picture, as
-    they do among frames, and modality dropout works on both alike. A picture that dropout softens comes near to black
-    in its descriptor rather than in its pixels, and noise in its place is noise in the descriptor.
+    Descriptors (B, Tv, C) are stored as differences from a black frame's. Zeros therefore mean a missing picture, as
+    they do in frames, and modality dropout works on both. Its weaker pictures and its noise are then weaker or noisy
+    descriptors, not pixels.
 
-    Descriptors of all clips of a store are kept beside it, in a file named after the store and the frame network's
-    weights. Raises InputError where there is no frame network: in a corpus of features, and for the audio branch alone.
+    The descriptors of a store are cached beside it, in a file named after the store and the frame network's weights.
+    Raises InputError where there is no frame network: for features, and for the audio branch alone.
     """
     if isinstance(net.frame_network, nn.Identity):
         raise InputError("train_vision is false, but this network has no frame network: leave it at true")
@@ -52,7 +52,7 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
 
 
 def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
-    """The same clips with descriptors for video, from the file beside the store, which is made where it is missing."""
+    """The same clips with descriptors as video, from the file beside the store; it is written where it is missing."""
     path = descriptor_file(clips, net)
     if not path.exists():
         with atomic_write(path) as temporary:
@@ -62,7 +62,7 @@ def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
 
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
-    """Where the descriptors are kept that this frame network makes of the clips' store on this kind of device."""
+    """The file of the descriptors of the clips' store, by this frame network and on this kind of device."""
     digest = hashlib.sha256(f"{clips.store.fingerprint} {clips.device.type}".encode())
     for name, value in net.frame_network.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -70,7 +70,7 @@ def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
 
 
 def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> np.ndarray:
-    """Of every clip of the store (N, Tv, C) float32, less that of a black frame; 0 where a frame is black."""
+    """Descriptors of all clips of the store (N, Tv, C) float32, minus the black frame's; exactly 0 for black frames."""
     found = []
     for start in range(0, len(clips.store), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(clips.store)))

@@ -1,10 +1,9 @@
-"""Modality dropout at half the cost: what stands several times in a batch is computed once.
+"""Modality dropout at half the cost: frames and sounds that a batch holds several times are computed once.
 
-A variant without sound has the pictures of the clip itself, and all variants without picture show the same black image.
-In softhard's four variants only half of the frames are distinct, and half of the sounds. To compute each distinct one
-once is the same mathematics, as long as batch norm, the only layer that looks across a batch, weighs its statistics by
-how often each one counts. `counted` does that around a plain network: it catches `F.batch_norm`. So it serves every
-network that normalises with it, those of timm included. `can_share` tries whether a network is one of these.
+A variant without sound has the clip's own pictures, and all variants without picture have the same black one. Of
+softhard's four variants only half of the frames and half of the sounds are distinct. Computing these once is exact if
+batch norm, the only layer that looks across a batch, weighs its statistics by how often each of them counts. `counted`
+does this for any network, those of timm included: it replaces `F.batch_norm`. `can_share` tests a network.
 """
 
 import copy
@@ -21,7 +20,7 @@ from avlib.model import AudiovisualNet
 
 
 class Counts(NamedTuple):
-    """How often each row counts, in runs: the first `sizes[0]` rows count `times[0]` times each, and so on."""
+    """How often each row counts: the first `sizes[0]` rows count `times[0]` times each, and so on."""
 
     sizes: tuple[int, ...]
     times: tuple[int, ...]
@@ -40,8 +39,8 @@ class Counts(NamedTuple):
 class Shared(NamedTuple):
     """One modality of V variants of B clips, each distinct clip stored once.
 
-    values : (D, …) distinct clips, first those that count equally often; where `blank`, the last one is all zeros
-    index : (N,) which of them stands where in the plain batch      counts : how often each of them does
+    values : (D, …) the distinct clips, sorted into runs of equal counts; where `blank`, the last one is all zeros
+    index : (N,) the row of `values` for each row of the plain batch      counts : of each row of `values`
     """
 
     values: torch.Tensor
@@ -51,11 +50,11 @@ class Shared(NamedTuple):
 
 
 def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = None) -> Shared:
-    """One modality of several variants of the same clips, each distinct clip once.
+    """One modality of V variants of B clips, each distinct clip once.
 
-    tensors : (B, …) of each variant, or None where it is missing; variants of the very same tensor share its clips
-    kept : (V B,) True = this row of the plain batch is kept; None keeps all. Where it is given, clips that are all
-           zeros are shared too, as those of a corpus that lacks a modality are.
+    tensors : (B, …) of each variant, or None where it is missing; variants with the same tensor share its clips
+    kept : (V B,) True = keep this row of the plain batch; None keeps all. If given, clips of zeros are shared too:
+           datasets whose clips lack a modality have many.
     """
     B, distinct = len(tensors[0]), {id(tensor): tensor for tensor in tensors if tensor is not None}
     place = {key: number * B for number, key in enumerate(distinct)} | {id(None): len(distinct) * B}
@@ -74,7 +73,7 @@ def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = No
 
 
 def _compact(values: torch.Tensor, index: torch.Tensor) -> Shared:
-    """Only the clips that `index` names, zero ones as one, in runs of equal counts; the last of `values` is zero."""
+    """The clips in `index` in runs of equal counts, all clips of zeros as one; the last of `values` must be zeros."""
     zeros = ~values.flatten(1).any(dim=1)
     index = torch.where(zeros[index], len(values) - 1, index)
     times = torch.bincount(index, minlength=len(values))
@@ -88,15 +87,15 @@ def _compact(values: torch.Tensor, index: torch.Tensor) -> Shared:
 
 
 def forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
-    """The output of the net for all variants side by side (those `kept`), as `plain_forward` gives it, sooner.
-
-    variants : as `avlib.dropout.variants` returns them      kept : (V B,) True = kept; None keeps all
-    """
+    """The same output as `plain_forward`, but distinct frames and sounds are computed once."""
     return net.fuse(*_encode(net, variants, kept))
 
 
 def plain_forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
-    """The output of the net for all variants side by side (those `kept`), each computed in full."""
+    """The output of the net for all variants as one batch, each computed in full.
+
+    variants : as `avlib.dropout.variants` returns them      kept : (V B,) True = kept; None keeps all
+    """
     return net(*_side_by_side(variants, kept))
 
 
@@ -108,7 +107,7 @@ def _side_by_side(variants: list[Modalities], kept: torch.Tensor | None) -> tupl
 def _encode(
     net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stage 1 of both branches for all variants, each distinct frame, sound and sequence of descriptors once."""
+    """Stage 1 of both branches for all variants; each distinct frame, sound and video is computed once."""
     audio, video = (share(tensors, kept) for tensors in zip(*variants, strict=True))
     video = _describe(net, video)
     with counted(audio.counts):
@@ -121,7 +120,7 @@ def _encode(
 
 
 def _describe(net: AudiovisualNet, video: Shared) -> Shared:
-    """The same clips with the descriptors (D, Tv, C) of their frames; a black frame is described once for all."""
+    """The same clips with the descriptors (D, Tv, C) of their frames; the black frame is described once."""
     D, Tv = video.values.shape[:2]
     frames, more = video.values.flatten(0, 1), Tv - 1
     sizes, times = [size * Tv for size in video.counts.sizes], list(video.counts.times)
@@ -139,11 +138,11 @@ def _describe(net: AudiovisualNet, video: Shared) -> Shared:
 
 
 class Unshareable(ValueError):
-    """A batch norm does not get one row per clip, so nobody can say how often each row counts."""
+    """A batch norm gets another number of rows than there are clips, so their counts are unknown."""
 
 
 class counted(TorchFunctionMode):
-    """In its block, `F.batch_norm` in training weighs its statistics by how often each row counts."""
+    """A block in which `F.batch_norm` in training weighs its statistics by how often each row counts."""
 
     def __init__(self, counts: Counts):
         super().__init__()
@@ -166,9 +165,9 @@ def counted_batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> torch.Tensor:
-    """`F.batch_norm` of the plain batch, from maps (D, C, …) that stand in it as often as `counts` says.
+    """`F.batch_norm` of the plain batch, from distinct maps (D, C, …) and their counts.
 
-    Raises Unshareable where the maps are not one per row.
+    Raises Unshareable where there is not one map per counted row.
     """
     if not training or all(times == 1 for times in counts.times):
         return F.batch_norm(maps, running_mean, running_var, weight, bias, training, momentum, eps)
@@ -186,10 +185,10 @@ def counted_batch_norm(
 
 
 def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance (C,) of the plain batch, from maps (D, C, …) that stand in it as often as `counts` says.
+    """Mean and variance (C,) of the plain batch, from distinct maps (D, C, …) and their counts.
 
-    The statistics of the runs are joined: the variance is the mean variance within the runs plus the variance of their
-    means. No squares are subtracted, so float32 is enough; bfloat16 maps have their statistics in float32 too.
+    The variance is the mean variance within the runs plus the variance of their means. No squares are subtracted, so
+    float32 is enough, also for bfloat16 maps.
     """
     accurate = torch.promote_types(maps.dtype, torch.float32)
     unused = maps.new_zeros(2, maps.shape[1], dtype=accurate)  # running statistics; they set the type of the result
@@ -202,11 +201,10 @@ def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.
 
 
 class Normalise(torch.autograd.Function):
-    """Batch norm in training of maps (D, C, …) that stand in the plain batch as often as `counts` says.
+    """Batch norm in training of distinct maps (D, C, …) with counts: the normalised maps, mean and variance (C,).
 
-    Returns the normalised maps and the two moments (C,). The gradient is that of the plain batch. What reaches a map
-    directly is already the sum over the places where it stands. What reaches it through the moments is multiplied by
-    its count.
+    The gradient is that of the plain batch. The direct gradient of a map is already the sum over its copies. The
+    gradient through the moments is multiplied by the map's count.
     """
 
     @staticmethod
@@ -232,12 +230,12 @@ class Normalise(torch.autograd.Function):
 
 
 def can_share(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> bool:
-    """Whether `forward` gives what `plain_forward` gives: tried on a copy of the net, in float64.
+    """Whether `forward` and `plain_forward` give the same: tried on a copy of the net, in float64.
 
-    False for a net that draws random numbers before the fusion (dropout of its own), and for one in which something
-    else than batch norm looks across the batch.
+    False for a net that draws random numbers before the fusion (its own dropout), or in which another layer than batch
+    norm looks across the batch.
 
-    audio : (B, Ca, Ta)      video : (B, Tv, 3, S, S), or features (B, Tv, Cv); some clips, whose sizes alone count
+    audio : (B, Ca, Ta)      video : (B, Tv, 3, S, S), or features (B, Tv, Cv); only their sizes are read
     """
     trial = copy.deepcopy(net).double().train()
     source = torch.Generator(audio.device).manual_seed(0)

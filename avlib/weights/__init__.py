@@ -1,1 +1,1 @@
-"""Other people's weights in and out."""
+"""Other people's weights, loaded and saved."""

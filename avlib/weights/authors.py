@@ -1,4 +1,4 @@
-"""Weights under the names that they have in other people's code, so that checkpoints can be taken over and given back.
+"""Other people's checkpoints: loaded into our networks, and our weights under the authors' names.
 
 Three formats: the authors' own (katerynaCh/multimodal-emotion-recognition), EfficientFace's (zengqunzhao/EfficientFace)
 and MULT's (yaohungt/Multimodal-Transformer).
@@ -17,9 +17,13 @@ from avlib.mult import Mult
 from avlib.vision import TimmNetwork
 from avlib.weights.foreign import Weights, check_weights, checksum, read_weights
 
-# The entry by which a checkpoint of each of the authors' three systems is known.
+# The entry that only a checkpoint of this system of the authors has.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
-MULT_SIGNS = ("proj_a.weight", "proj_v.weight", "out_layer.weight")  # one of MULT by these, and its sizes too
+MULT_SIGNS = (
+    "proj_a.weight",
+    "proj_v.weight",
+    "out_layer.weight",
+)  # every checkpoint of MULT has them; they tell sizes
 
 _QUARTERS = [
     (f"local.quarters.{quarter}.{ours}.", f"local.{theirs[:-2]}{quarter + 1}{theirs[-2:]}.")
@@ -93,14 +97,14 @@ def _fusion(net: nn.Module) -> str:
         other = name or type(net).__name__
         raise InputError(f"the authors' code has fusion {', '.join(SIGNS)}, and no '{other}'")
     if not isinstance(net.dense, nn.Identity):
-        raise InputError("the authors' code has no dense head: only a net built with dense_head=False fits it")
+        raise InputError("the authors' code has no dense head: build the net with dense_head=False")
     return name
 
 
 def authors_name(net: nn.Module, name: str) -> str:
-    """What the authors' code calls the entry `name` of `net`; their attention is av, va in lt and av1, va1 in it, ia.
+    """The authors' name for the entry `name` of `net`; their attention is av, va in lt and av1, va1 in it, ia.
 
-    They stack keys over values in one matrix `kv`; what we hold apart keeps the ending `key` or `value` here.
+    They stack keys and values in one matrix `kv`. Here the two keep their endings `key` and `value`.
     """
     suffix = SIGNS[_fusion(net)].split(".")[0].removeprefix("av") + "."
     for ours, theirs in (("video_to_audio.", "av" + suffix), ("audio_to_video.", "va" + suffix)):
@@ -109,7 +113,7 @@ def authors_name(net: nn.Module, name: str) -> str:
 
 
 def to_authors(net: nn.Module, entries: Weights | None = None) -> Weights:
-    """The weights of `net` (lt, it or ia) under the authors' names; what they have and never use is left out.
+    """The weights of `net` (lt, it or ia) under the authors' names, without the weights that their code never uses.
 
     entries : other tensors by our names, such as gradients, in place of the weights
     """
@@ -123,7 +127,7 @@ def to_authors(net: nn.Module, entries: Weights | None = None) -> Weights:
 
 
 def from_authors(net: nn.Module, theirs: Weights) -> Weights:
-    """The state dict for `net` (lt, it or ia) from the authors' one `theirs` (names without `module.`)."""
+    """The state dict for `net` (lt, it or ia) from the authors' (names without `module.`)."""
     ours = {}
     for name in net.state_dict():
         other = authors_name(net, name)
@@ -136,10 +140,10 @@ def from_authors(net: nn.Module, theirs: Weights) -> Weights:
 
 
 def authors_state_dict(net: AudiovisualNet) -> Weights:
-    """The weights of `net` (lt, it or ia) in the authors' names, all that their `load_state_dict` asks for.
+    """The weights of `net` (lt, it or ia) under the authors' names, complete for their `load_state_dict`.
 
-    Zeros stand for what their network holds and never uses: a classifier on each branch and, in `ia`, values and their
-    projection. Raises InputError for a net that their code has not.
+    Weights that their network never uses are zeros: a classifier on each branch and, in `ia`, values and their
+    projection. Raises InputError for a net that their code does not have.
     """
     theirs = to_authors(net)
     classes, pooled = net.classifier.weight.shape
@@ -168,8 +172,9 @@ def _system(path: Path, theirs: Weights) -> tuple[str, int]:
 def load_authors_checkpoint(path: str | Path, heads: int = 1) -> AudiovisualNet:
     """The network in one of the authors' checkpoints (`.pth`), in eval mode on the CPU.
 
-    Fusion and classes are read from it. heads : in each attention; they leave no trace in the weights
-    Raises InputError where the file is no such checkpoint, naming the first mismatch, and where `heads` does not fit.
+    Fusion and classes are read from it.
+    heads : in each attention; the weights do not tell their number
+    Raises InputError, with the first mismatch, for another file, and where `heads` does not fit.
     """
     path, theirs = read_weights(path)
     fusion, classes = _system(path, theirs)
@@ -185,10 +190,10 @@ def _take_authors(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
 
 
 def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
-    """Nothing; the net's face network now has the weights of one of EfficientFace's checkpoints (`.pth.tar`).
+    """Loads one of EfficientFace's checkpoints (`.pth.tar`) into the net's frame network.
 
-    Its last layer, of 7, 8 or 12,666 classes, is left out: what enters our net are the features in front of it.
-    Raises InputError where the file is no such checkpoint, naming the first mismatch, and where the net sees no faces.
+    Its last layer, of 7, 8 or 12,666 classes, is left out; the net uses the features before it.
+    Raises InputError, with the first mismatch, for another file, and for a net without EfficientFace.
     """
     _take_efficientface(net, *read_weights(path))
 
@@ -196,7 +201,7 @@ def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
 def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
     faces = net.frame_network
     if not isinstance(faces, EfficientFace):
-        raise InputError(f"{path} is of no use to a net without EfficientFace in it")
+        raise InputError(f"{path} has weights of EfficientFace, but this net has no EfficientFace")
     names = {name: _renamed(f"frame_network.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("fc.")}
     check_weights(path, theirs, {names[name]: weight for name, weight in faces.state_dict().items()}, "EfficientFace")
@@ -204,9 +209,9 @@ def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> Non
 
 
 def load_mult(path: str | Path) -> Mult:
-    """The audiovisual MULT in a state dict of MULT's own names, in eval mode on the CPU; sizes are read from it.
+    """The audiovisual MULT from a state dict with MULT's names, in eval mode on the CPU; sizes are read from it.
 
-    Raises InputError where the file holds no such state dict, naming the first mismatch.
+    Raises InputError, with the first mismatch, for another file.
     """
     path, theirs = read_weights(path)
     theirs = {name: weight for name, weight in theirs.items() if not name.endswith((".version", "._float_tensor"))}
@@ -223,11 +228,11 @@ def load_mult(path: str | Path) -> Mult:
 
 
 def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
-    """One line on the weights that the net starts from: whose they are, from where, and the SHA-256 of a file.
+    """Loads the weights that training starts from; returns a line with their source and the SHA-256 of the file.
 
-    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes. "" leaves the
-           fresh weights; a network of timm for frames then takes up timm's, where they can be fetched.
-    Raises InputError where the file is neither, naming the first mismatch.
+    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes. "" = fresh
+           weights; a frame network of timm then loads timm's, where they can be fetched.
+    Raises InputError, with the first mismatch, for another file.
     """
     if not path:
         frames = net.frame_network

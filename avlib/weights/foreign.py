@@ -1,4 +1,4 @@
-"""Files of weights that others have made: read as weights and nothing else, and compared with what is expected."""
+"""Other people's files of weights: read without executing their code, and compared with what is expected."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from avlib import ROOT, InputError
 
 Weights = dict[str, torch.Tensor]
 
-# What training scripts store beside the weights: the meter of EfficientFace's script, and the numpy arrays in it.
+# Objects that may stand beside the weights: the meter of EfficientFace's training script, and its numpy arrays.
 BESIDE = (
     "__main__.RecorderMeter",
     "__main__.RecorderMeter1",
@@ -21,7 +21,7 @@ BESIDE = (
 
 
 class Ignored:
-    """Stands in for an object beside the weights: takes any arguments and any state, and holds nothing."""
+    """Replaces an object beside the weights: takes any arguments and any state, and keeps nothing."""
 
     def __new__(cls, *_):
         return super().__new__(cls)
@@ -31,7 +31,7 @@ class Ignored:
 
 
 def read_weights(path: str | Path) -> tuple[Path, Weights]:
-    """The absolute path of a file by torch, and the weights in it without `module.` in front of their names.
+    """The absolute path of a file by torch.save, and its weights by name, without `module.` before the names.
 
     The file holds a state dict, or a dict with one under `state_dict`. Code in it is never executed.
     Raises InputError where the file is missing, damaged, or holds anything else.
@@ -41,12 +41,12 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
         raise InputError(f"{path} is no file; a relative path starts at {ROOT}")
     try:
         with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE]):
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, depending on where the file stops making sense
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds {foreign[1]}, which is no weight" if foreign else "is damaged or no checkpoint by torch.save"
         raise InputError(f"{path} {what}; nothing in it was executed") from None
-    weights = held.get("state_dict", held) if isinstance(held, dict) else held
+    weights = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(weights, dict) or not weights:
         raise InputError(f"{path} holds no state dict, but a {type(weights).__name__} of another kind")
     for name, weight in weights.items():
@@ -56,7 +56,7 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
 
 
 def check_weights(path: Path, theirs: Weights, expected: Weights, whose: str) -> None:
-    """Nothing, where names and shapes are the expected ones; otherwise InputError with the first that is not."""
+    """Raises InputError with the first name or shape that differs from the expected one."""
     for name, weight in expected.items():
         if name not in theirs:
             raise InputError(f"{path} is not of {whose}: it lacks '{name}'")
