@@ -104,19 +104,24 @@ def conditions(
     """Accuracy with both modalities and with one missing, without and with modality dropout.
 
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent); bars stand in the order of
-        its dropout kinds
+        its dropout kinds. Several rows of a bar, such as seeds, are shown by their mean and their range.
     reachable : the best accuracy that a condition admits, percent        chance : percent
     """
     ax = tidy_axes(ax, WIDTH, 3.6)
     groups = [name for name in CONDITION_STYLE if name in set(table["condition"])]
     kinds = list(dict.fromkeys(table["dropout"]))
-    values = table.pivot_table(index="dropout", columns="condition", values="accuracy").loc[kinds, groups]
+    accuracies = table.groupby(["dropout", "condition"]).accuracy.agg(["mean", "min", "max"])
     tints, width = np.linspace(0.4, 1, len(kinds)) if len(kinds) > 1 else [1.0], 0.78 / len(kinds)
     for place, (kind, tint) in enumerate(zip(kinds, tints, strict=True)):
         centres = np.arange(len(groups)) + (place - (len(kinds) - 1) / 2) * width
-        colours = [_tinted(CONDITION_STYLE[name][0], tint) for name in groups]
-        bars = ax.bar(centres, values.loc[kind], 0.94 * width, color=colours)
-        ax.bar_label(bars, fmt="%.1f" if len(kinds) < 4 else "%.0f", fontsize=9, padding=2, path_effects=HALO, zorder=4)
+        values = accuracies.loc[kind].reindex(groups)
+        ax.bar(centres, values["mean"], 0.94 * width, color=[_tinted(CONDITION_STYLE[g][0], tint) for g in groups])
+        if len(table) > len(accuracies):
+            ax.vlines(centres, values["min"], values["max"], color=INK, linewidth=1)
+        for centre, value in zip(centres, values["mean"], strict=True):
+            if np.isfinite(value):
+                label = f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}"
+                ax.text(centre, 2, label, fontsize=9, color=INK, ha="center", va="bottom", path_effects=HALO, zorder=4)
     keys = [
         Patch(color=_tinted(QUIET, tint), label=f"dropout: {kind}") for kind, tint in zip(kinds, tints, strict=True)
     ]
