@@ -196,6 +196,7 @@ class Checkpoint:
         """
         path = self.folder / "checkpoint.pt"
         if not path.exists():
+            self._write()  # epoch 0, so that a first epoch that is interrupted begins again from the same weights
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -217,11 +218,14 @@ class Checkpoint:
             with atomic_write(self.folder / "model.safetensors") as path:
                 save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
         self.history.append(row)
+        with atomic_write(self.folder / "history.csv") as path:
+            pd.DataFrame(self.history).to_csv(path, index=False)
+        self._write()
+
+    def _write(self) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
         state["history"] = self.history
-        with atomic_write(self.folder / "history.csv") as path:
-            pd.DataFrame(self.history).to_csv(path, index=False)
         with atomic_write(self.folder / "checkpoint.pt") as path:
             torch.save(state, path)
 

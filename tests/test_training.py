@@ -62,6 +62,20 @@ def test_a_run_goes_on_on_another_kind_of_device(tmp_path, clips, caplog):
     assert "another kind of device" in caplog.text
 
 
+def test_a_first_epoch_that_is_interrupted_begins_again_from_the_same_weights(tmp_path, clips):
+    def stop(done, total, loss):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(3)
+    net = build_model("ia", image_size=64)
+    settings = {"dropout": "softhard", "epochs": 1, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        list(fit(net, *clips, tmp_path / "broken", **settings, progress=stop))
+    again = list(fit(net, *clips, tmp_path / "broken", **settings))
+    assert again == run(tmp_path / "whole", clips, epochs=1)
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut", "another network"])
 def test_a_damaged_checkpoint_is_one_sentence(content, tmp_path, clips):
     run(tmp_path, clips, epochs=1)

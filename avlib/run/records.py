@@ -152,7 +152,7 @@ def _prepared(config: "Parameters", store: "Store") -> Run:
     _found(config, store.fingerprint)
     old = read_record(folder) if config.resume else None
     record = _new_record(config, store)
-    if (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists() and old:
+    if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
         log.info("%s holds a checkpoint without model.safetensors: training starts anew", folder)
         old = None
     new = config.resume and not (folder / "run.json").exists()
