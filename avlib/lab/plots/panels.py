@@ -47,6 +47,10 @@ class Clock:
     label: str  # of a time axis
     unit: str  # in brackets behind the name of what it is the time of
 
+    def at(self, time: float) -> str:
+        """A time in words, such as `1.74 s` or `0.29 of the clip`."""
+        return f"{time:.2f} {'s' if self.unit == 's' else 'of the clip'}"
+
 
 SECONDS = Clock(WINDOW, "time (s)", "s")  # of the window, in clips
 PLACE = Clock(1.0, "place in the clip", "place")  # in features, whose steps have no seconds
