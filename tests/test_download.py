@@ -158,7 +158,7 @@ def test_a_record_without_a_checksum_is_refused_before_anything_is_fetched(check
 
 def test_an_archive_with_another_checksum_is_refused_and_nothing_of_it_is_left(server, tmp_path):
     server.false = {PICTURES.format(1)}
-    with pytest.raises(InputError, match=r"Actor_01.zip.*its checksum is not md5:0{32}") as refused:
+    with pytest.raises(InputError, match=r"Actor_01.zip.*its checksum is not the record's md5:0{32}") as refused:
         fetch(server, tmp_path, [1])
     assert "\n" not in str(refused.value)
     assert set(content(tmp_path)) == {f"archives/{SOUND}", "archives/unpacked.json", *clips("03", 1, "wav")}
@@ -166,7 +166,7 @@ def test_an_archive_with_another_checksum_is_refused_and_nothing_of_it_is_left(s
 
 def test_a_server_that_goes_in_the_middle_is_one_sentence_and_the_next_call_goes_on(server, tmp_path):
     server.broken = {PICTURES.format(1)}
-    with pytest.raises(InputError, match=r"Actor_01.zip.*broke off; the same command goes on") as refused:
+    with pytest.raises(InputError, match=r"Actor_01.zip.*broke; the same command goes on") as refused:
         fetch(server, tmp_path, [1])
     assert "\n" not in str(refused.value)
     assert {path.name for path in (tmp_path / "archives").iterdir()} == {SOUND, "unpacked.json", ".unpacked.lock"}

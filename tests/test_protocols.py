@@ -79,7 +79,7 @@ def test_their_files_are_preferred_by_their_protocol_and_passed_over_by_the_pape
 
 
 def test_a_folder_of_their_files_alone_says_which_protocol_reads_it(left):
-    with pytest.raises(InputError, match="is read with protocol=authors"):
+    with pytest.raises(InputError, match="protocol=authors reads the files of the authors"):
         find_trials(left[0])
 
 
@@ -89,8 +89,8 @@ def test_a_wrong_name_among_their_files_is_a_problem(tmp_path):
     touch(tmp_path, "9_croppad.wav", "other.npy")
     _, problems = find_trials(tmp_path, protocol="authors")
     assert [reason.split("'")[2][:40] for reason in problems["reason"]] == [
-        " is named as picture alone (modality 02)",
-        " is named as sound alone (modality 03), ",
+        " means picture alone (modality 02), but ",
+        " means sound alone (modality 03), but th",
         " has 1 fields where a name has seven: mo",
     ]
 

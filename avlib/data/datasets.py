@@ -1,10 +1,9 @@
-"""One record for each dataset, with all that the workbook knows of it; and the way from its name to its store.
+"""One record per dataset with all facts about it, and the way from a dataset's name to its store.
 
-A new dataset is a record in `DATASETS` and the function that reads its files: docs/extending.md has an example.
+A new dataset is a record in `DATASETS` and a function that reads its files: docs/extending.md has an example.
 
-There are two kinds. A dataset of clips is a folder of films and sounds, and its store takes minutes to hours. A dataset
-of features is a file of arrays, and its store takes seconds: it is made when it is needed, and again when the file has
-changed.
+A dataset of clips is a folder of films and sounds; making its store takes minutes to hours. A dataset of features is a
+file of arrays; its store takes seconds and is made when it is needed, and again when the file has changed.
 """
 
 import hashlib
@@ -32,11 +31,11 @@ from avlib.files import folder_lock
 
 log = logging.getLogger(__name__)
 
-# What `Dataset.needs` can be, and how it is checked.
+# The values of `Dataset.needs` and their checks.
 ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exists}
 
-# Clips: section IV of the paper; the batch size is in the authors' opts.py alone. Features: MULT's code, which section
-# IV.2 follows; they have no frames.
+# Clips: section IV of the paper, and the batch size of the authors' opts.py. Features have no frames; the rest is from
+# MULT's code, which section IV.2 follows.
 USUAL = {
     "clips": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
     "features": {"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "image_size": 0, "frames": 0},
@@ -45,7 +44,7 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that the workbook knows of a dataset. Its `root` is the folder of its clips, or the file of its features."""
+    """All facts about a dataset. Its `root` is the folder of its clips, or the file of its features."""
 
     title: str  # in figures and messages
     kind: Literal["clips", "features"]
@@ -53,15 +52,15 @@ class Dataset:
     fold_schemes: tuple[str, ...] = ("groups",)  # those that fit; the first is the default
     protocols: tuple[str, ...] = ("paper", "mult")  # those that fit; the first is the default
     names: tuple[str, ...] = ()  # of the classes; () = its files name them, or it has scores
-    classes: tuple[int, ...] = ()  # how many classes a task may have, the last of `names`; the first is the default
-    defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they are not USUAL
-    needs: str = ""  # what data_root must be, one of ROOTS; "" = the dataset is made where it is missing
-    source: str = ""  # where one gets it: the end of a sentence
+    classes: tuple[int, ...] = ()  # allowed numbers of classes, counted from the last of `names`; the first is default
+    defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they differ from USUAL
+    needs: str = ""  # what data_root must be, one of ROOTS; "" = a missing dataset is made
+    source: str = ""  # where to get it: the end of a sentence
     locate: Callable = lambda path: path  # data_root -> root
-    make: Callable | None = None  # root -> None; makes the dataset, unless it is there
-    truth: Callable | None = None  # root -> what is known of each clip, a table with a column `clip`
-    reachable: Callable | None = None  # number of classes -> {condition: {measure: the best that anything can have}}
-    paper_folds: str = ""  # the fold scheme that the paper's numbers on it are means over
+    make: Callable | None = None  # root -> None; makes the dataset where it is missing
+    truth: Callable | None = None  # root -> the known truth of each clip, a table with a column `clip`
+    reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
+    paper_folds: str = ""  # the fold scheme of the paper's numbers
 
     def __post_init__(self):
         first = {"classes": (*self.classes, 0)[0], "fold_scheme": self.fold_schemes[0], "protocol": self.protocols[0]}
@@ -77,19 +76,19 @@ class Dataset:
 
 
 def _later(module: str, name: str) -> Callable:
-    """A function of a module that is imported when it is called: it brings libraries that reading a store needs not."""
+    """A function whose module is imported at its first call: it needs libraries that a store does not."""
     return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
 def _make_toy(root: Path) -> None:
-    """Draws the toy corpus into a folder, unless a whole one is there."""
+    """Makes the toy corpus, unless a complete one is there."""
     if not (root / "truth.parquet").exists():
         log.info("making the toy corpus in %s: some minutes, once", root)
         _later("avlib.data.toy.corpus", "make_corpus")(root)
 
 
 def _make_toy_mosei(file: Path) -> None:
-    """Draws the toy MOSEI, unless it is there."""
+    """Makes the toy MOSEI, unless it is there."""
     if not file.exists():
         log.info("making the toy MOSEI in %s", file)
         toy_mosei.make_pickle(file)
@@ -100,7 +99,7 @@ def _toy_pickle(path: Path) -> Path:
 
 
 def _pickle(path: Path) -> Path:
-    """The pickle at `path`, or the only one of a known name in that folder."""
+    """The pickle at `path`, or the only one with a known name in that folder."""
     found = [path / name for name in PICKLES if (path / name).exists()]
     if len(found) > 1:
         raise InputError(f"{path} holds {', '.join(file.name for file in found)}: give one of these files as data_root")
@@ -110,7 +109,7 @@ def _pickle(path: Path) -> Path:
 
 
 def _npz(path: Path) -> Path:
-    """The .npz at `path`; there is none by default."""
+    """The .npz at `path`; the user must give one."""
     if path.suffix != ".npz":
         raise InputError("dataset 'features' is a file of your own: give the path of an .npz as data_root")
     return path
@@ -190,9 +189,9 @@ DATASETS = {
 def ensure_store(dataset: str, data_root: Path | str | None = None, **settings) -> Store:
     """The store of a dataset, ready to be read.
 
-    A store of clips is opened as it is: the corpus is not looked at again. A missing one of the toy corpus is made, the
-    corpus too; a missing one of real clips raises InputError with the command that makes it. A store of features is
-    made where it is missing, or where its file has changed.
+    An existing store of clips is opened without a look at the corpus. A missing one is made for the toy corpus; for
+    real clips InputError gives the command that makes it. A store of features is made where it is missing or its file
+    has changed.
 
     settings : as in `store_path`
     """
@@ -212,7 +211,7 @@ def ensure_store(dataset: str, data_root: Path | str | None = None, **settings) 
 def preprocess(
     dataset: str, data_root: Path | str | None = None, *, workers: int | None = None, progress: bool = True, **settings
 ) -> Store:
-    """The store of a dataset, made from its files, brought to its end, or opened where nothing has changed since.
+    """The store of a dataset: made, continued after an interruption, or only opened where its files have not changed.
 
     workers : processes that prepare clips, by default one per core        settings : as in `store_path`
     Raises InputError where the corpus is missing and cannot be made.
@@ -236,12 +235,12 @@ def find_clips(
     """The trials and the problems of a dataset of clips, as `find_trials` returns them. InputError for features."""
     source = DATASETS[dataset]
     if source.kind == "features":
-        raise InputError(f"{dataset} comes as features: there is nothing to prepare, train.ipynb makes its store")
+        raise InputError(f"{dataset} comes as features and needs no preparation: train.ipynb makes its store")
     return source.read(ensure_corpus(dataset, data_root), protocol=protocol)
 
 
 def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
-    """The folder, or the file, of a dataset; that of a toy dataset is made where it is missing."""
+    """The folder or file of a dataset; a missing toy dataset is made."""
     root, make = corpus_root(dataset, data_root), DATASETS[dataset].make
     if make:
         with folder_lock(root):
@@ -258,9 +257,9 @@ def store_path(
     protocol: str = "paper",
     audio_features: str = "mfcc",
 ) -> Path:
-    """Where the store of a dataset lies: one folder for each file of features, or each corpus and all four settings.
+    """The folder of a store: one per file of features, or per corpus and these four settings.
 
-    frames, image_size, protocol, audio_features : as in `build_store`, of clips; features come as they are
+    frames, image_size, protocol, audio_features : as in `build_store`, for clips only
     """
     root = corpus_root(dataset, data_root)
     if DATASETS[dataset].kind == "features":
@@ -274,9 +273,9 @@ def _tag(origin: str) -> str:
 
 
 def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:
-    """Where a dataset lies, `data_root` or data/<dataset>: a folder of clips, or a file of features.
+    """The folder of clips or the file of features of a dataset, at `data_root` or data/<dataset>.
 
-    Raises InputError for an unknown dataset, and where no file is meant, or more than one.
+    Raises InputError for an unknown dataset, and where no file, or more than one, fits.
     """
     if dataset not in DATASETS:
         raise InputError(f"there is no dataset '{dataset}': choose one of {', '.join(DATASETS)}")
@@ -285,6 +284,6 @@ def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:
 
 
 def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
-    """What is known of each clip of a toy corpus, by its name; None of a real one."""
+    """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
     known = DATASETS[dataset].truth
     return known(corpus_root(dataset, data_root)).set_index("clip", drop=False) if known else None

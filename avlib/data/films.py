@@ -1,4 +1,4 @@
-"""Films of one's own: a folder with `clips.csv`, a table that says who shows what in which file (docs/data.md)."""
+"""Films of your own: a folder with a table `clips.csv` of files, persons and labels (docs/data.md)."""
 
 from difflib import get_close_matches
 from math import inf
@@ -12,19 +12,19 @@ from avlib.files import path_of, path_text
 
 TABLE = "clips.csv"
 NEEDED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # a `file` with such an end has no picture
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # a `file` with such a suffix has no picture
 SPLITS = ("train", "validation", "test")
 
 
 def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row per clip of `clips.csv`, and one row per file in it that is not there.
+    """One row per clip of `clips.csv`, and one row per missing file.
 
     trials : clip, actor (the person, as a number where all are numbers), label (from 0, in the order of the names),
              emotion (the name of the label), video_path, audio_path, start and end in seconds of the file, and split
              where the table has it
     problems : clip, path, modality, reason
 
-    Raises InputError where the table is missing, or where one of its rows makes no sense.
+    Raises InputError where the table is missing or one of its rows is wrong.
     """
     path = Path(root) / TABLE
     table = _read(path)
@@ -56,7 +56,7 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table as text, "" where a cell is empty. Raises InputError where it is missing, or lacks something."""
+    """The table as text, "" where a cell is empty. Raises InputError where it is missing or incomplete."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
-    """Raises InputError with the first line of the table that is wrong, and why."""
+    """Raises InputError with the first line for which `wrong` is True, and why."""
     if wrong.any():
         raise InputError(f"line {wrong.argmax() + 2} of {path} {why}")
 
@@ -88,7 +88,7 @@ def _is_number(text: str) -> bool:
 
 
 def _names(table: pd.DataFrame) -> pd.Series:
-    """The path of each file without its suffix; of a file with several clips, also the second at which each starts."""
+    """The path of each file without its suffix, plus `@` and the start in seconds where a file has several clips."""
     names = table["file"].map(lambda file: Path(file).with_suffix("").as_posix())
     return names.where(~names.duplicated(keep=False) | ("start" not in table), names + "@" + table.get("start", ""))
 
@@ -107,7 +107,7 @@ def _seconds(path: Path, table: pd.DataFrame, name: str, otherwise: float) -> pd
 
 
 def _without_missing(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The trials of which a file is there, and a row for each file that is not."""
+    """The trials that have at least one existing file, and a row for each missing file."""
     trials, lost = trials.copy(), {}  # (clip, path) -> the modalities lost by it
     for modality in ("audio", "video"):
         for row, file in trials[f"{modality}_path"].items():

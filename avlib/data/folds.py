@@ -13,18 +13,19 @@ FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1}
 
 
 def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
-    """Which actor is in which split of which fold: columns fold (from 0), actor, split (train, validation or test).
+    """The split of each actor in each fold: columns fold (from 0), actor, split (train, validation or test).
 
     paper : 5 folds of 16 training, 4 validation and 4 test actors (section IV), two women and two men in every test set
-    authors : one fold, the split of the weights that the authors released; it is fold 0 of `paper` too
-    luna : the 5 folds of Luna-Jimenez et al. (2021), in which each of the 24 actors is tested once
-    loso : leave one speaker out, 24 folds; fold k tests actor k + 1 and validates on the two after, a man and a woman
-    groups : 5 folds over any actors, in which each is tested once; made from `actors`, which only this scheme reads
+    authors : one fold, the split of the weights that the authors released; also fold 0 of `paper`
+    luna : the 5 folds of Luna-Jimenez et al. (2021); each of the 24 actors is tested once
+    loso : leave one speaker out, 24 folds; fold k tests actor k + 1 and validates on the next two, a man and a woman
+    groups : 5 folds over any `actors`, each tested once
 
-    Except in `authors` and `loso` a fold is validated on the test actors of the next one, the last one on the first's.
-    A sixth scheme, `own`, is the split that a dataset brings. It is one of clips, and only `split_rows` knows it.
+    Except in `authors` and `loso`, a fold is validated on the next fold's test actors, and the last on the first's.
+    The scheme `own`, a split of clips that comes with a dataset, is only in `split_rows`.
 
-    actors : the actor of every clip, a number or a name. Raises InputError for an unknown scheme.
+    actors : the actor of every clip, a number or a name; only `groups` reads it
+    Raises InputError for an unknown scheme.
     """
     if scheme not in FOLDS:
         raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
@@ -39,7 +40,7 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
 
 
 def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
-    """Folds in which every actor is tested once and validates the `validation` folds before.
+    """Folds in which every actor is tested once, and is in the validation split of the `validation` folds before.
 
     tested : actor -> the fold that tests it
     """
@@ -50,7 +51,7 @@ def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
 
 
 def _share_out(actors: Iterable, count: int) -> dict:
-    """The fold that tests each actor: those with most clips first, each to the fold with fewest clips so far."""
+    """The fold that tests each actor. Actors with most clips come first, each into the fold with fewest clips."""
     clips = Counter(actors)
     if len(clips) < count:
         raise InputError(f"fold scheme 'groups' needs at least {count} actors, this corpus has {len(clips)}")
@@ -64,10 +65,10 @@ def _share_out(actors: Iterable, count: int) -> dict:
 def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
     """The positions of the rows of `clips` in each split of a fold: {"train", "validation", "test"}.
 
-    No actor is in two splits; in scheme `own` that is up to the dataset.
+    No actor is in two splits; scheme `own` leaves that to the dataset.
 
     clips : any table with a column `actor`, for scheme `own` also `split`        scheme : as in `folds`, or `own`
-    Raises InputError where the scheme has no such fold, or where the clips bring no split of their own.
+    Raises InputError where the scheme has no such fold, or where `own` finds no column `split`.
     """
     if scheme in FOLDS and fold not in range(FOLDS[scheme]):
         raise InputError(f"fold is {fold}; {fold_range(scheme)}")
@@ -76,7 +77,7 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
         if split is None:
             others = ", ".join(name for name in FOLDS if name != "own")
             raise InputError(
-                f"fold scheme 'own' is the split of a dataset that brings one, as MOSEI does: choose one of {others}"
+                f"fold scheme 'own' needs a dataset with its own split, such as MOSEI: choose one of {others}"
             )
     else:
         table = folds(scheme, clips["actor"])
@@ -85,7 +86,7 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
 
 
 def fold_range(scheme: str) -> str:
-    """The end of a sentence about a fold that a scheme does not have: `it must be a whole number from 0 to 4 ...`."""
+    """The end of a sentence about a wrong fold: `it must be a whole number from 0 to 4 ...`."""
     last = FOLDS[scheme] - 1
     allowed = f"a whole number from 0 to {last}" if last else "0, the only one"
     return f"it must be {allowed} in fold_scheme '{scheme}'"

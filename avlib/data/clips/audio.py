@@ -1,7 +1,7 @@
-"""From sound to what the network hears, and to what a figure shows.
+"""Audio features: for the network, and for figures.
 
-Every kind of features has a step every 23.2 ms, 156 in a window, and is fed as librosa gives it, unscaled, as the
-authors feed their MFCCs. The paper says that only MFCCs help, not chroma or spectrograms: here is all it takes to see.
+All have a step every 23.2 ms, 156 in a window. They stay as librosa returns them, unscaled, like the authors' MFCCs.
+The paper found no gain from chroma or spectrograms; with these functions you can test that.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,8 @@ N_FFT = HOP  # samples under one spectrum, 23.2 ms: shorter ones would skip soun
 def mfcc(samples: np.ndarray) -> np.ndarray:
     """The 10 mel-frequency cepstral coefficients of a window, (10, 156) float32.
 
-    The first is the log energy and runs to -600, the others stay within about +-150.
-
     samples : (79380,) mono at 22.05 kHz.
+    The first is the log energy, down to -600; the others are between about -150 and 150.
     """
     _check(samples)
     return librosa.feature.mfcc(y=samples, sr=SAMPLE_RATE, n_mfcc=N_MFCC, hop_length=HOP).astype(np.float32)
@@ -30,8 +29,8 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 def log_mel(samples: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
     """The log-mel spectrogram of a window in decibels, (n_mels, 156) float32, cut 80 dB below its peak.
 
-    samples : (79380,) mono at 22.05 kHz. Loudness stays in it, as in the MFCCs, which are the cosine transform of this
-    with 128 bands.
+    samples : (79380,) mono at 22.05 kHz.
+    It keeps the loudness, as MFCCs do: they are the cosine transform of such a spectrogram with 128 bands.
     """
     _check(samples)
     power = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE, n_mels=n_mels, hop_length=HOP)
@@ -39,9 +38,9 @@ def log_mel(samples: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
 
 
 def chroma(samples: np.ndarray) -> np.ndarray:
-    """How much of each of the 12 pitch classes sounds, (12, 156) float32 in [0, 1]; the strongest of a step is 1.
+    """The strength of each of the 12 pitch classes, (12, 156) float32 in [0, 1]; the strongest of a step is 1.
 
-    samples : (79380,) mono at 22.05 kHz. Speech is not tuned to anything: A is at 440 Hz in every clip.
+    samples : (79380,) mono at 22.05 kHz. Speech has no tuning, so A is 440 Hz in every clip.
     """
     _check(samples)
     return librosa.feature.chroma_stft(y=samples, sr=SAMPLE_RATE, hop_length=HOP, tuning=0.0).astype(np.float32)
@@ -66,14 +65,14 @@ AUDIO_FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # samples (79
 
 
 def extractor(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function of AUDIO_FEATURES that has this name. Raises InputError where there is none."""
+    """The function in AUDIO_FEATURES with this name. Raises InputError where there is none."""
     if name not in AUDIO_FEATURES:
         raise InputError(f"there are no audio features '{name}': choose one of {', '.join(AUDIO_FEATURES)}")
     return AUDIO_FEATURES[name]
 
 
 def channels(name: str) -> int:
-    """How many channels the audio features of this name have: mfcc 10, logmel 64, chroma 12, spectrogram 257."""
+    """The number of channels of these audio features: mfcc 10, logmel 64, chroma 12, spectrogram 257."""
     return len(extractor(name)(np.zeros(WINDOW_SAMPLES, np.float32)))
 
 

@@ -1,9 +1,8 @@
-"""Faces in a frame: the three networks of MTCNN (Zhang et al., 2016), each looking closer at what the last one left.
+"""Faces in a frame: the three networks of MTCNN (Zhang et al., 2016); each one checks the boxes of the one before.
 
-The weights are those of facenet-pytorch, and so are the boxes: thresholds, overlaps and rounding are those of its
-`MTCNN.detect`. What differs is how a frame is made smaller. There it is averaged down afresh, pixel by pixel, for
-every size of face and every candidate, which takes nearly all of the time. Here the columns of a frame are summed up
-once, and any part of it at any size is read from the sums.
+Weights, thresholds, overlaps, rounding and boxes are those of facenet-pytorch's `MTCNN.detect`. Only the shrinking of
+frames differs. facenet-pytorch averages all pixels again for every face size and every candidate, which takes nearly
+all of its time. Here the columns of a frame are summed once, and any part at any size is computed from these sums.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,21 +10,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-FACTOR = 0.709  # from one size of faces to the one below
-CELL, STRIDE = 12, 2  # pixels: the first network sees a face in every cell of 12, one cell every 2
-CERTAIN = 0.6, 0.7, 0.7  # how sure each network has to be, in [0, 1]
+FACTOR = 0.709  # from one size of faces to the next smaller one
+CELL, STRIDE = 12, 2  # pixels: the first network scores cells of 12 x 12, one every 2
+CERTAIN = 0.6, 0.7, 0.7  # lowest score for a face, in [0, 1], by network
 
 
 class Sums:
-    """A frame, ready to be read in any part and size. Built from (H, W, 3) uint8."""
+    """The column sums of a frame (H, W, 3) uint8, from which `part` reads any part in any size."""
 
     def __init__(self, frame: np.ndarray):
         self.height, self.width = frame.shape[:2]
-        # Sums of the pixels above each row. 16 bits may overflow: the difference of two rows is right all the same, as
-        # long as no more than 257 rows lie between them, which is the 13th part of the height at most.
+        # Sums of the pixels above each row. 16 bits may overflow, but the difference of two rows is still right if at
+        # most 257 rows lie between them; at most a 13th of the height does.
         whole = np.uint16 if self.height < 13 * 250 else np.uint32
         self.above = np.zeros((self.height + 1, 3, self.width), whole)
-        for row in range(self.height):  # in place, in the order of memory: several times as fast as np.cumsum
+        for row in range(self.height):  # in the order of memory: several times as fast as np.cumsum
             np.add(self.above[row], frame[row].T, out=self.above[row + 1])
 
     def part(self, left: int, top: int, right: int, bottom: int, height: int, width: int) -> np.ndarray:
@@ -35,7 +34,7 @@ class Sums:
         """
         first, last = _windows(top, bottom, height)
         strips = self.above[last, :, left:right] - self.above[first, :, left:right]  # (height, 3, right - left)
-        before = np.zeros((height, 3, right - left + 1), np.int32)  # sums of what is left of each column
+        before = np.zeros((height, 3, right - left + 1), np.int32)  # sums of the columns to the left
         np.cumsum(strips, axis=2, dtype=np.int32, out=before[..., 1:])
         begin, end = _windows(0, right - left, width)
         sums = (before[..., end] - before[..., begin]).transpose(0, 2, 1)  # (height, width, 3)
@@ -43,16 +42,16 @@ class Sums:
 
 
 def _windows(first: int, last: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of `count` equal parts of first:last begins and ends, rounded outwards to whole pixels."""
+    """The begin and end of `count` equal parts of first:last, rounded outwards to whole pixels."""
     steps = np.arange(count + 1) * (last - first)
     return first + steps[:-1] // count, first - (-steps[1:] // count)
 
 
 class Cascade:
-    """MTCNN's networks with their weights loaded once."""
+    """MTCNN's three networks with their weights."""
 
     def __init__(self, device: str = "cpu"):
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # heavy: brings torchvision
+        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # slow: imports torchvision
 
         self.device = device
         self.propose, self.refine, self.decide = (
@@ -61,11 +60,11 @@ class Cascade:
 
     @torch.inference_mode()
     def find(self, frames: Sequence[Sums], smallest: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """All faces of each frame, the largest first: boxes (n, 4), and how sure it is of each, (n,).
+        """The faces of each frame, the largest first: boxes (n, 4) and their scores (n,) in [0, 1].
 
-        frames : all of one size; each network looks at all of them at once
+        frames : all of one size, processed together
         boxes : left, top, right, bottom in pixels
-        smallest : size in pixels of the smallest faces to look for
+        smallest : pixels of the smallest faces to look for
         """
         proposed = self._proposals(frames, smallest)
         refined = [
@@ -82,13 +81,13 @@ class Cascade:
         return found
 
     def _proposals(self, frames: Sequence[Sums], smallest: float) -> list[torch.Tensor]:
-        """Where the first network sees a face in each frame at one of its sizes, boxes (n, 4)."""
+        """The boxes (n, 4) in each frame where the first network sees a face of any size."""
         height, width, scale = frames[0].height, frames[0].width, CELL / smallest
         seen = [[(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4))] for _ in frames]
         while min(height, width) * scale >= CELL:
             size = int(height * scale + 1), int(width * scale + 1)
             whole = np.stack([frame.part(0, 0, width, height, *size) for frame in frames])
-            moves, scores = self._ask(self.propose, whole)  # (frames, 4, h, w), (frames, 2, h, w)
+            moves, scores = self._apply(self.propose, whole)  # (frames, 4, h, w), (frames, 2, h, w)
             for move, score, at_all_sizes in zip(moves, scores[:, 1], seen, strict=True):
                 row, column = torch.nonzero(score >= CERTAIN[0], as_tuple=True)
                 corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
@@ -106,10 +105,7 @@ class Cascade:
     def _look(
         self, frames: Sequence[Sums], boxes: list[torch.Tensor], net, size: int, certain: float
     ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Of each frame's boxes (n, 4), made square, those in which the network sees a face at `size` pixels.
-
-        For each frame in turn: these boxes, how sure the network is of each, and where in it the face is.
-        """
+        """For each frame: the squared boxes (n, 4) with a face, by a network for `size` pixels, scores and moves."""
         looked_at, parts = [], []
         for frame, some in zip(frames, boxes, strict=True):
             some = _square(some)
@@ -119,26 +115,26 @@ class Cascade:
             inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
             looked_at.append(some[inside])
             parts += [frame.part(*box, size, size) for box in edges[inside].tolist()]
-        moves, *_, scores = self._ask(net, np.stack(parts)) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
+        moves, *_, scores = self._apply(net, np.stack(parts)) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
         counts = list(map(len, looked_at))
         for some, score, move in zip(looked_at, scores[:, 1].split(counts), moves.split(counts), strict=True):
             kept = score > certain
             yield some[kept], score[kept], move[kept]
 
-    def _ask(self, net, images: np.ndarray) -> list[torch.Tensor]:
-        """What a network answers to images (n, H, W, 3) with values up to 255."""
-        given = torch.from_numpy((images - 127.5) / 128).to(self.device).permute(0, 3, 1, 2)
-        return [answer.cpu() for answer in net(given)]
+    def _apply(self, net, images: np.ndarray) -> list[torch.Tensor]:
+        """The outputs of a network for images (n, H, W, 3) in [0, 255]."""
+        scaled = torch.from_numpy((images - 127.5) / 128).to(self.device).permute(0, 3, 1, 2)
+        return [output.cpu() for output in net(scaled)]
 
 
 def _moved(boxes: torch.Tensor, moves: torch.Tensor, pixel: int = 1) -> torch.Tensor:
-    """The boxes with each edge moved by a share of their width or height; pixel : what a side counts more."""
+    """The boxes with each edge moved by a share of their width or height; pixel : added to the length of a side."""
     sides = boxes[:, 2:] - boxes[:, :2] + pixel
     return boxes + moves * sides.repeat(1, 2)
 
 
 def _square(boxes: torch.Tensor) -> torch.Tensor:
-    """The boxes with their shorter sides lengthened about their centres."""
+    """The boxes made square: the shorter side grows, the centre stays."""
     sides = boxes[:, 2:] - boxes[:, :2]
     longer = sides.amax(dim=1, keepdim=True)
     corner = boxes[:, :2] + sides * 0.5 - longer * 0.5
@@ -146,14 +142,14 @@ def _square(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def _apart(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """Which boxes are left, the surest first, when none shares more than `overlap` of its union with a surer one."""
+    """Non-maximum suppression: the indices of boxes to keep, highest score first; overlap : largest allowed IoU."""
     from torchvision.ops import nms
 
     return nms(boxes, scores, overlap)
 
 
 def _not_inside(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """Which boxes are left, the surest first, when none shares more than `overlap` of the smaller with a surer one."""
+    """As `_apart`, but the overlap of two boxes is the share of the smaller one that they have in common."""
     corner = torch.maximum(boxes[:, None, :2], boxes[:, :2])
     shared = (torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - corner + 1).clamp(min=0).prod(dim=2)
     areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(dim=1)

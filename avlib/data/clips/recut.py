@@ -1,4 +1,4 @@
-"""A clip's sound in another window than the stored one, read from its file again."""
+"""A clip's sound in another window than the stored one, read again from its file."""
 
 import numpy as np
 

@@ -1,40 +1,24 @@
-"""Which 3.6 seconds of a clip count, and the numbers that follow from it. Imports nothing that reads media."""
+"""The 3.6 seconds of a clip that the network gets, and constants derived from them. Imports no media library."""
 
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
-WINDOW = 3.6  # seconds of every clip that count (paper, section IV)
-
-
+WINDOW = 3.6  # seconds (paper, section IV)
 SAMPLE_RATE = 22050  # hertz
-
-
 WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
-
-
 HOP = 512  # samples between two MFCC steps: 23.2 ms
-
-
 N_MFCC = 10
-
-
 MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
-
-
 PROTOCOLS = ("paper", "authors")
-
-
-WHOLE = (0.0, inf)  # the seconds of its file that a clip lies between, where nothing else is said
-
-
-AUTHORS_FPS = 30  # the authors count 3.6 s as 108 frames, whatever the rate of the video
+WHOLE = (0.0, inf)  # the span of a clip in its file, in seconds, by default
+AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a video file says of its picture."""
+    """Length and frame rate of a video file."""
 
     seconds: float
     frame_rate: float  # frames per second
@@ -42,24 +26,24 @@ class Picture:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a clip that counts, in seconds from its beginning: the start of its sound, the time of each frame."""
+    """The part of a clip that the network gets: the start of its sound and the times of its frames, in seconds."""
 
     audio_start: float
     frame_times: np.ndarray  # (frames,) ascending
-    span: tuple[float, float] = WHOLE  # of the clip; what the file has outside of it is of other clips
+    span: tuple[float, float] = WHOLE  # of the clip in its file; the rest of the file belongs to other clips
 
 
 def place_window(
     protocol: str, audio_samples: int, picture: Picture | None, frames: int, span: tuple[float, float] = WHOLE
 ) -> Window:
-    """The window of a clip: 3.6 s of sound, and `frames` times at which its picture is sampled.
+    """The window of a clip: 3.6 s of sound, and the times of `frames` frames.
 
-    paper : the middle 3.6 s of the clip, the same for sound and picture; frames in the middle of equal parts.
-    authors : as the original code (extract_audios.py, extract_faces.py): the middle 3.6 s of the sound, but the first
-              108 frames of the picture, since the condition that should skip to the middle is inverted. A long clip's
-              sound and picture are then (duration - 3.6)/2 apart.
+    paper : the middle 3.6 s of sound and picture; the frames are in the middle of equal parts.
+    authors : as in the original code (extract_audios.py, extract_faces.py): the middle 3.6 s of the sound, but the
+              first 108 frames of the picture, since the test that should skip to the middle is inverted. In long
+              clips sound and picture are (duration - 3.6)/2 apart.
 
-    A clip shorter than the window starts with it; what is missing at the end becomes zeros.
+    The window of a shorter clip starts with the clip; its end is filled with zeros.
 
     audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
     span : start and end of the clip in seconds of its file; protocol authors takes the whole file
@@ -74,7 +58,7 @@ def place_window(
 
 
 def span_of(trial: dict) -> tuple[float, float]:
-    """Between which seconds of its file a clip lies, from a row of a table of trials."""
+    """The start and end of a clip in seconds of its file, from a row of a table of trials."""
     return trial.get("start", WHOLE[0]), trial.get("end", WHOLE[1])
 
 
@@ -87,7 +71,7 @@ def duration(audio_samples: int, picture: Picture | None, span: tuple[float, flo
 def cut_window(samples: np.ndarray, start: float, span: tuple[float, float] = WHOLE) -> np.ndarray:
     """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, zeros where there is no sound.
 
-    A negative start begins before the sound does.        span : of the clip, in seconds; outside of it are zeros
+    start : negative = before the sound begins        span : of the clip, in seconds; outside of it are zeros
     """
     first = round(start * SAMPLE_RATE)
     begin, end = (round(min(seconds * SAMPLE_RATE, len(samples))) for seconds in span)

@@ -1,7 +1,7 @@
-"""Features in place of clips: arrays that something else made of picture and sound, and how they become a store.
+"""Features instead of clips: arrays computed elsewhere from picture and sound, and their store.
 
-A user's own `.npz` is read here, the pickles of MOSEI and MOSI in `avlib.data.features.mosei`. Either way they become
-`Features`, and those a store with `video.npy` and `audio.npy` in place of `faces.npy` and `mfcc.npy`.
+This file reads a user's `.npz`; `avlib.data.features.mosei` reads the pickles of MOSEI and MOSI. Both make `Features`.
+Their store has `video.npy` and `audio.npy` in place of `faces.npy` and `mfcc.npy`.
 """
 
 import hashlib
@@ -21,15 +21,14 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.data.ravdess.trials import PROBLEM_COLUMNS
-from avlib.data.store import Store, read_json, stamp, write_manifest
+from avlib.data.store import PROBLEM_COLUMNS, Store, read_json, stamp, write_manifest
 from avlib.files import as_bytes
 
-VERSION = 1  # of what is read from a file: another one is another store
+VERSION = 1  # a change makes stores anew
 NEEDED, OPTIONAL = ("audio", "video", "label", "group"), ("clip", "has_audio", "has_video")  # the arrays of an .npz
 MODALITIES = ("audio", "video")
 BLOCK = 256  # clips that are copied, or hashed, at a time
-EMPTY = "neither modality has anything in it: the clip is left out"
+EMPTY = "both modalities are missing: the clip is left out"
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +42,22 @@ class Features:
     video: np.ndarray  # (N, Tv, Cv) float32, zeros where a clip has none
     task: str  # "classes", labels from 0, or "sentiment", labels in [-3, 3]
     names: list[str]  # of the classes; empty for sentiment
-    standardise: bool  # True: every channel has a scale of its own, which training has to even out
-    problems: pd.DataFrame  # what could not be used and why: clip, path, modality, reason
-    facts: dict  # what else is known, for the manifest
+    standardise: bool  # True = training standardises every channel
+    problems: pd.DataFrame  # clips that cannot be used: clip, path, modality, reason
+    facts: dict  # further entries of the manifest
 
 
 def read_npz(path: Path | str) -> Features:
     """A user's own arrays from an .npz: `audio` (N, Ca, Ta), `video` (N, Cv, Tv), `label` (N,), `group` (N,).
 
-    An array of two axes, (N, C), is one step. Optional are `clip`, the names, and `has_audio` and `has_video`, each
-    (N,), True = the clip has it; without these a clip whose values are all 0 lacks the modality. Values that are not
-    finite become 0 and are counted. Nothing is unpickled.
+    An array with two axes, (N, C), has one step. Optional arrays (N,): `clip`, the names; `has_audio` and `has_video`,
+    True = the clip has it. Without these, a clip whose values are all 0 lacks the modality. Values that are not finite
+    become 0 and are counted. Nothing is unpickled.
 
-    label : integers or text are classes, and so are floats that are all whole and not negative; other floats within
-            [-3, 3] are sentiment
-    group : who is in the clip, so that folds keep people apart; integers or text
-    Raises InputError where the file is not like that.
+    label : classes as integers, text, or floats that are all whole and not negative; other floats in [-3, 3] are
+            sentiment
+    group : who is in the clip, integers or text; folds keep people apart
+    Raises InputError for any other file.
     """
     path = Path(path)
     arrays = _load(path)
@@ -75,7 +74,7 @@ def read_npz(path: Path | str) -> Features:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """Those arrays of an .npz that mean something here. Raises InputError where it is none, or lacks one."""
+    """The arrays of an .npz that are used here. Raises InputError for another file, or where one is missing."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not an .npz: np.savez makes one, here of {', '.join(NEEDED)}")
     try:
@@ -117,7 +116,7 @@ def _is_text(values: np.ndarray) -> bool:
 
 
 def _check_names(path: Path, found: list[str]) -> None:
-    """Raises InputError where an array is missing, or where one looks like an optional one misspelt."""
+    """Raises InputError where an array is missing, or an optional one seems misspelt."""
     missing = [name for name in NEEDED if name not in found]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}: it holds {', '.join(found) or 'nothing'}")
@@ -133,7 +132,7 @@ def _check_lengths(path: Path, arrays: dict[str, np.ndarray]) -> None:
     lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"the arrays in {path} are of different lengths, where each has one row per clip: {listed}")
+        raise InputError(f"the arrays in {path} have different lengths, but each needs one row per clip: {listed}")
     if not lengths["label"]:
         raise InputError(f"{path} holds no clip")
 
@@ -185,21 +184,21 @@ def texts(values: np.ndarray | list) -> list[str]:
 
 
 def polarity(sentiment: np.ndarray) -> np.ndarray:
-    """What a sentiment (N,) is called by its sign: negative, neutral or positive."""
+    """The name of each sentiment's (N,) sign: negative, neutral or positive."""
     return np.array(["negative", "neutral", "positive"])[np.sign(sentiment).astype(int) + 1]
 
 
 def _mask(path: Path, name: str, mask: np.ndarray | None) -> np.ndarray | None:
     """The mask (N,) bool, True = present; None where the file has none."""
     if mask is not None and not np.isin(mask, (0, 1)).all():
-        raise InputError(f"{name} in {path} holds more than True and False: True says that a clip has it")
+        raise InputError(f"{name} in {path} must hold True (the clip has it) or False only")
     return None if mask is None else mask.astype(bool)
 
 
 def _series(path: Path, name: str, values: np.ndarray, present: np.ndarray | None) -> tuple[np.ndarray, int]:
-    """A modality in the shape of the store, and how many of its values had to be replaced.
+    """A modality in the shape of the store, and the number of values that were not finite.
 
-    present : (N,) True = the clip has it; the others become zeros whatever the file holds. None = all.
+    present : (N,) True = the clip has it; the others become zeros. None = all have it.
     """
     if values.ndim not in (2, 3) or 0 in values.shape or values.dtype.kind not in "biuf":
         raise InputError(
@@ -215,14 +214,14 @@ def _series(path: Path, name: str, values: np.ndarray, present: np.ndarray | Non
 
 
 def fill(target: np.ndarray, values: np.ndarray) -> int:
-    """How many of the values were infinite or no number: these are 0 in `target`, which takes all the others.
+    """Copies values into `target`, with 0 for infinite ones and NaN; returns their number.
 
     target : (N, ...) float32      values : of the same shape, any numbers
     """
     replaced = 0
     for start in range(0, len(values), BLOCK):
         rows = target[start : start + BLOCK]
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and so 0
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite, then 0
             rows[...] = values[start : start + BLOCK]
         wrong = ~np.isfinite(rows)
         rows[wrong] = 0
@@ -231,7 +230,7 @@ def fill(target: np.ndarray, values: np.ndarray) -> int:
 
 
 def held(series: np.ndarray) -> np.ndarray:
-    """Which clips have anything in them, (N,) bool: True = some value of (N, ..., ...) is not 0."""
+    """Which clips have the modality, (N,) bool: True = some value of (N, ..., ...) is not 0."""
     return series.any(axis=(1, 2))
 
 
@@ -246,7 +245,7 @@ def assemble(
     names: list[str],
     standardise: bool,
 ) -> Features:
-    """The features of a corpus; clips with neither modality are left out and noted among its problems.
+    """The features of a corpus; clips with neither modality become its problems.
 
     clips, audio, video, task, names, standardise : as in `Features`, of all clips
     replaced : {"audio", "video"} -> how many values were not finite
@@ -256,20 +255,20 @@ def assemble(
         log.info("%s: %d audio and %d video values were not finite and are 0 now", path, *map(replaced.get, MODALITIES))
     kept = clips["has_audio"] | clips["has_video"]
     if not kept.any():
-        raise InputError(f"no clip in {path} has audio or video: all their values are 0, or said to be missing")
+        raise InputError(f"no clip in {path} has audio or video: all values are 0 or marked as missing")
     problems = pd.DataFrame({"clip": clips["clip"][~kept]}, columns=PROBLEM_COLUMNS)
     problems = problems.assign(path=str(path), modality="audio and video", reason=EMPTY).reset_index(drop=True)
-    if not kept.all():  # else nothing is copied: these arrays may have gigabytes
+    if not kept.all():  # else no copy: the arrays may have gigabytes
         clips, audio, video = clips[kept].reset_index(drop=True), audio[kept], video[kept]
     facts = {f"replaced_{name}": replaced[name] for name in MODALITIES}
     return Features(clips, audio, video, task, list(names), standardise, problems, facts)
 
 
 def write_store(path: Path | str, features: Features, origin: Path | str) -> Store:
-    """The store of these features at `path`, in place of one that is there; it is whole or not there.
+    """The store of these features, written at `path` completely or not at all; replaces an older one.
 
-    origin : the file that they were read from; `is_current` tells by it whether the store has to be made anew
-    Raises InputError where something else is at `path`.
+    origin : the file of the features, for `is_current`
+    Raises InputError where `path` exists and is no store.
     """
     path = Path(path)
     if path.exists() and not (path / "manifest.json").exists():
@@ -291,7 +290,7 @@ def write_store(path: Path | str, features: Features, origin: Path | str) -> Sto
 
 
 def is_current(path: Path, origin: Path) -> bool:
-    """Whether the store at `path` was made of the file `origin` as it is now, or of one that is no longer there."""
+    """Whether the store at `path` fits the file `origin` as it is now; also True where that file no longer exists."""
     manifest = read_json(path / "manifest.json")
     return manifest.get("version") == VERSION and (not origin.exists() or manifest["source"]["stamp"] == stamp(origin))
 

@@ -1,1 +1,1 @@
-"""RAVDESS: its file names and trials (`trials`), and how it is fetched (`download`)."""
+"""RAVDESS: its file names and trials (`trials`) and its download (`download`)."""

@@ -1,7 +1,7 @@
-"""RAVDESS from its official record: archives fetched, checked and unpacked, each once (Livingstone & Russo, 2018).
+"""RAVDESS from its official record: downloads, checks and unpacks each archive once (Livingstone & Russo, 2018).
 
-The record says the name, the size, the checksum and the address of every archive. Fetched ones stay in `archives/` of
-the corpus' folder and may be deleted once they are unpacked: `archives/unpacked.json` remembers what came out of them.
+The record lists name, size, checksum and address of every archive. Archives stay in `archives/` of the corpus' folder.
+They may be deleted after unpacking: `archives/unpacked.json` lists their files.
 """
 
 import json
@@ -45,7 +45,7 @@ class Archive:
 
 
 def parse_actors(text: str) -> list[int]:
-    """The actors in a text such as `1-3,7`, ascending. Raises InputError where it is none, or names one beyond 24."""
+    """The actors in a text such as `1-3,7`, ascending. Raises InputError for other texts, and for actors above 24."""
     actors = set()
     for piece in text.split(","):
         found = re.fullmatch(r"\s*([0-9]{1,2})\s*(?:-\s*([0-9]{1,2})\s*)?", piece)
@@ -66,11 +66,11 @@ def download_ravdess(
 ) -> Path:
     """The folder with the speech of some actors, sound and picture, as `find_trials` reads it.
 
-    What is there already is neither fetched nor unpacked again. Killed at any moment, the next call goes on where this
-    one stopped, and no archive and no clip is ever there by half.
+    Existing files are not downloaded or unpacked again. A killed call leaves no incomplete archive or clip, and the
+    next call goes on where it stopped.
 
-    record : address of the record's JSON in Zenodo's form        echo : gets a line on what will be done
-    Raises InputError where the server, an archive or the disk does not allow it.
+    record : address of the record's JSON in Zenodo's form        echo : gets lines on what is being done
+    Raises InputError for problems with the server, an archive or the disk.
     """
     folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
     wanted = {SOUND: actors} | {PICTURES.format(actor): [actor] for actor in actors}
@@ -89,7 +89,7 @@ def download_ravdess(
 def _complete(
     folder: Path, missing: dict[str, list[int]], archives: list[Archive], memory: "_Memory", progress: bool, echo: Echo
 ) -> None:
-    """Fetches and unpacks what is missing, one archive after the other."""
+    """Downloads and unpacks the missing clips, one archive after the other."""
     for stray in (folder / "archives").glob("tmp*"):  # pooch's, of a call that was killed
         stray.unlink()
     size = sum(archive.size for archive in archives)
@@ -103,7 +103,7 @@ def _complete(
 
 
 def _archives(record: str, names: Iterable[str]) -> list[Archive]:
-    """What the record says of some of its files."""
+    """The record's entries for some of its files."""
     try:
         answer = requests.get(record, timeout=TIMEOUT)
         answer.raise_for_status()
@@ -118,14 +118,14 @@ def _archives(record: str, names: Iterable[str]) -> list[Archive]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is not the record of RAVDESS as expected: it lacks {error}") from None
     for archive in archives:
-        if not re.fullmatch("md5:[0-9a-f]{32}", str(archive.checksum)):  # without one, pooch would check nothing
+        if not re.fullmatch("md5:[0-9a-f]{32}", str(archive.checksum)):  # without it pooch checks nothing
             raise InputError(f"{record} gives no md5 checksum of {archive.name}: nothing is fetched; try again later")
     return archives
 
 
 def _fetch(archive: Archive, folder: Path, progress: bool) -> Path:
-    """The path of an archive of the right checksum; fetched unless it is there."""
-    pooch.get_logger().setLevel("ERROR")  # what it has to say is in the bar and in our errors
+    """The path of an archive with the right checksum; downloaded unless it is there."""
+    pooch.get_logger().setLevel("ERROR")  # the bar and our errors say it
     source = pooch.create(
         folder, "", registry={archive.name: archive.checksum}, urls={archive.name: archive.url}, retry_if_failed=RETRIES
     )
@@ -136,15 +136,15 @@ def _fetch(archive: Archive, folder: Path, progress: bool) -> Path:
         except requests.RequestException as error:
             reason = f"{_cause(error)}; the same command goes on where it stopped"
             raise InputError(f"{archive.url} cannot be fetched: {reason}") from None
-        except ValueError:  # pooch's word for a wrong checksum
-            reason = f"its checksum is not {archive.checksum}, which the record says; nothing of it is kept"
-            raise InputError(f"{archive.url} did not come as it should: {reason}") from None
+        except ValueError:  # pooch raises it for a wrong checksum
+            reason = f"its checksum is not the record's {archive.checksum}; the file is deleted"
+            raise InputError(f"{archive.url} arrived damaged: {reason}") from None
 
 
 def _unpack(path: Path, folder: Path, actors: Collection[int], progress: bool) -> dict[str, int]:
-    """The clips of some actors, unpacked from an archive into a folder: name below it -> bytes.
+    """Unpacks the clips of some actors from an archive into a folder; returns path below it -> bytes.
 
-    Raises InputError, before anything is written, where the archive holds a link or a path that leads outside.
+    Raises InputError, before it writes anything, for an archive with a link or a path that leads out of the folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -169,7 +169,7 @@ def _unpack(path: Path, folder: Path, actors: Collection[int], progress: bool) -
 
 
 def _refuse_outside(member: zipfile.ZipInfo, archive: str) -> None:
-    """Raises InputError for a member that is a link, or whose path leads out of the folder it is unpacked into."""
+    """Raises InputError for a member that is a link or has a path that leads out of the folder."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in member.filename:
         raise InputError(f"{archive} holds '{member.filename}', which leads outside: nothing of it is unpacked")
@@ -178,7 +178,7 @@ def _refuse_outside(member: zipfile.ZipInfo, archive: str) -> None:
 
 
 def _actor(name: str) -> int | None:
-    """The actor of the clip of that name; None where it is no clip."""
+    """The actor of a clip, by its name; None for another file."""
     path = PurePosixPath(name)
     try:
         return parse_name(path.stem)["actor"] if path.suffix.lower() in SUFFIXES else None
@@ -187,7 +187,7 @@ def _actor(name: str) -> int | None:
 
 
 class _Memory:
-    """What was unpacked from which archive, in a file that is written after every one."""
+    """The files unpacked from each archive, noted in a file after each of them."""
 
     def __init__(self, folder: Path):
         self.folder, self.path = folder, folder / "archives" / "unpacked.json"
@@ -197,7 +197,7 @@ class _Memory:
             self.unpacked = {}
 
     def holds(self, archive: str, actors: Collection[int]) -> bool:
-        """Whether clips of all these actors were unpacked from an archive, and lie there in their full size."""
+        """Whether clips of all these actors were unpacked from an archive and are there in full size."""
         sizes = self.unpacked.get(archive, {})
         broken = {_actor(name) for name, size in sizes.items() if not _is_whole(self.folder / name, size)}
         return {*actors} <= {_actor(name) for name in sizes} - broken
@@ -220,15 +220,15 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
 
 
 def _bytes(count: float) -> str:
-    """A number of bytes to be read, such as `13.6 GB`."""
+    """A number of bytes as text, such as `13.6 GB`."""
     power = min(len(f"{count:.0f}") - 1, 11) // 3
     return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
 
 
 def _cause(error: requests.RequestException) -> str:
-    """What went wrong between here and the server, in a few words."""
+    """What went wrong with the connection, in a few words."""
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
         return f"the server is silent for {TIMEOUT} s"
-    return "there is no connection, or it broke off"
+    return "there is no connection, or it broke"

@@ -1,1 +1,1 @@
-"""The toy corpora, whose truth is known: drawn faces and voices (`corpus`), and a toy MOSEI (`mosei`)."""
+"""Toy datasets with a known truth: drawn faces and synthesised voices (`corpus`), and a toy MOSEI (`mosei`)."""

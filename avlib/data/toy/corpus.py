@@ -1,8 +1,8 @@
-"""A toy corpus whose truth is known: drawn actors with synthesised voices, mp4 and wav files named as RAVDESS's are.
+"""A toy corpus with a known truth: drawn actors with synthesised voices, as mp4 and wav files with RAVDESS's names.
 
-Some emotions look alike and others sound alike, so that a face or a voice alone cannot name every emotion and the two
-together can. Each clip has one interval in which the face shows the emotion and another in which the voice does;
-outside of them the face rests and the voice is neutral.
+Some emotions look alike and others sound alike. A face or a voice alone cannot tell every emotion, but both together
+can. The face of a clip shows the emotion in one interval, the voice in another. Outside of these the face rests and the
+voice is neutral.
 """
 
 import json
@@ -29,9 +29,9 @@ from avlib.data.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
 from avlib.files import UNGUARDED
 from avlib.progress import progress_bar
 
-# Which expression and which prosody an emotion has. The pairs are those that people take for one another: calm for
-# neutral, fearful for surprised, disgust for angry in a still face; in a voice the arousal is heard better than
-# whether it is pleasant, so calm passes for sad, fearful for angry, surprised for happy. No two emotions share both.
+# The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
+# fearful and surprised, disgust and angry; in a voice, which tells arousal better than pleasure, calm and sad, fearful
+# and angry, surprised and happy. No two emotions share both.
 FACE_GROUPS = {
     "neutral": "rest",
     "calm": "rest",
@@ -53,20 +53,20 @@ VOICE_GROUPS = {
     "disgust": "harsh",
 }
 
-VERSION = 2  # of what is drawn and spoken: another one is another corpus
+VERSION = 2  # of faces and voices; a change makes another corpus
 MAX_TAKES = 4  # neutral has two statements, two repetitions and one intensity
 FRAMES = (45, 70)  # shortest and longest clip in frames: 3.0 to 4.6 s at 15 frames per second
 CUE = (1.4, 2.2)  # shortest and longest cue in seconds
 EDGE = 0.1  # seconds between a cue and the ends of the window
-RAMP = 0.12  # seconds in which a cue comes or goes
+RAMP = 0.12  # seconds in which a cue appears or disappears
 
 
 def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
-    """The best accuracy that anything can have on as many clips of each emotion, in percent: of AV, A and V.
+    """The best possible accuracy in percent under AV, A and V, with equally many clips of each emotion.
 
-    Emotions that share a group cannot be told apart, so of each group one emotion can be named right.
+    Emotions of one group look (or sound) alike, so only one of a group can be right.
 
-    classes : how many emotions there are, the last of EMOTIONS; 0 is all
+    classes : the number of emotions, from the last of EMOTIONS; 0 = all
     """
     emotions = EMOTIONS[-classes:]
     seen = {
@@ -79,7 +79,7 @@ def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a clip is going to show and say; times in seconds of the clip."""
+    """The plan of a clip; times in seconds of the clip."""
 
     seed: int
     actor: int  # 1 to 24
@@ -91,33 +91,33 @@ class Clip:
 
     @property
     def intensity(self) -> int:
-        """1 normal, 2 strong; neutral has no strong one, as in RAVDESS."""
+        """1 normal, 2 strong; neutral is always 1, as in RAVDESS."""
         return 1 if self.emotion == "neutral" else 1 + (self.take + self.take // 2) % 2
 
     @property
     def statement(self) -> int:
-        """1 kids are talking by the door, 2 dogs are sitting by the door."""
+        """1 = "kids are talking by the door", 2 = "dogs are sitting by the door"."""
         return 1 + self.take % 2
 
     @property
     def name(self) -> str:
-        """The six fields of the name that follow the modality, for example 01-03-01-02-01-05."""
+        """The six fields after the modality, for example 01-03-01-02-01-05."""
         emotion, repetition = EMOTIONS.index(self.emotion) + 1, 1 + self.take // 2
         return "-".join(f"{n:02}" for n in (1, emotion, self.intensity, self.statement, repetition, self.actor))
 
     def path(self, root: Path, modality: str) -> Path:
-        """Where the film ("mp4") or the sound ("wav") of this clip lies."""
+        """The file of this clip's film (modality "mp4") or sound ("wav")."""
         return root / f"Actor_{self.actor:02}" / f"{'01' if modality == 'mp4' else '03'}-{self.name}.{modality}"
 
     def generator(self, stream: str) -> np.random.Generator:
-        """The random numbers of one stream (plan, face, voice) of this clip, whichever process asks."""
+        """The random numbers of one stream (plan, face or voice) of this clip, the same in every process."""
         return np.random.default_rng(
             [self.seed, self.actor, EMOTIONS.index(self.emotion), self.take, ("plan", "face", "voice").index(stream)]
         )
 
 
 def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
-    """A clip with its length and the intervals of its two cues drawn: neither depends on what the cues are."""
+    """A clip with random length and cue intervals, independent of its emotion's cues."""
     clip = Clip(seed, actor, emotion, take, 0.0, (0.0, 0.0), (0.0, 0.0))
     rng = clip.generator("plan")
     duration = int(rng.integers(*FRAMES)) / FPS
@@ -125,7 +125,7 @@ def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
 
 
 def _interval(duration: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Start and end of a cue in seconds, inside the clip and inside its central window."""
+    """Start and end of a cue in seconds, inside the clip and its central window."""
     first = max(0.0, (duration - WINDOW) / 2) + EDGE
     last = min(duration, (duration + WINDOW) / 2) - EDGE
     length = rng.uniform(*CUE)
@@ -161,7 +161,7 @@ def truth_of(clips: list[Clip]) -> pd.DataFrame:
 
 
 def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
-    """How much of a cue is there at each time in seconds: 0 outside of its interval, 1 inside, a ramp at both ends."""
+    """The strength of a cue at each time in seconds: 0 outside of its interval, 1 inside, a ramp at both ends."""
     start, end = interval
     return np.clip(np.minimum(times - start, end - times) / RAMP, 0.0, 1.0)
 
@@ -174,7 +174,7 @@ def frames_of(clip: Clip) -> np.ndarray:
 
 
 def samples_of(clip: Clip) -> np.ndarray:
-    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; actors of even numbers have the higher voices."""
+    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
     voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
     heard = presence(clip.voice, np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND)
     prosody = PROSODIES[VOICE_GROUPS[clip.emotion]]
@@ -187,14 +187,14 @@ def _strength(clip: Clip) -> float:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[str]:
-    """A name to write to; the file takes its final name once it is whole."""
+    """A temporary name to write to; the complete file gets its final name at the end."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
     yield str(part)
     os.replace(part, path)
 
 
 def write_clip(root: Path, clip: Clip) -> None:
-    """Makes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip; each appears only when it is whole."""
+    """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip, each completely or not at all."""
     samples = samples_of(clip)
     clip.path(root, "mp4").parent.mkdir(parents=True, exist_ok=True)
     with _whole(clip.path(root, "mp4")) as part:
@@ -205,7 +205,7 @@ def write_clip(root: Path, clip: Clip) -> None:
 
 def _write_mp4(path: str, frames: np.ndarray, samples: np.ndarray) -> None:
     with av.open(path, "w", format="mp4") as container:
-        # One thread: the pool already uses every core, and the bytes do not depend on how many there are.
+        # One thread: the pool uses all cores, and the bytes must not depend on their number.
         options = {"preset": "veryfast", "crf": "20", "threads": "1"}
         video = container.add_stream("libx264", rate=FPS, options=options)
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
@@ -222,10 +222,10 @@ def _write_mp4(path: str, frames: np.ndarray, samples: np.ndarray) -> None:
 def make_corpus(
     root: Path, seed: int = 0, actors: int = 24, takes: int = 2, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Leaves `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet` there, whole, and makes only what is missing.
+    """Writes the missing ones of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
 
-    The same seed gives the same clips, whatever the number of workers (default: one per core). Raises InputError where
-    root holds another corpus, or where there are more than 24 actors or 4 takes.
+    The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
+    root holds another corpus, and for more than 24 actors or 4 takes.
     """
     root = Path(root)
     if not (1 <= actors <= 24 and 1 <= takes <= MAX_TAKES):
@@ -240,30 +240,30 @@ def make_corpus(
         part.unlink(missing_ok=True)
 
 
-def _claim(root: Path, asked: dict) -> None:
-    """Notes in corpus.json what is made here; InputError where something else is."""
+def _claim(root: Path, settings: dict) -> None:
+    """Writes the settings of the corpus to corpus.json; InputError where root holds something else."""
     note = root / "corpus.json"
     if note.exists():
         found = json.loads(note.read_text())
-        if found != asked:
-            raise InputError(f"{root} holds another toy corpus ({found}, asked for {asked}): give another folder")
+        if found != settings:
+            raise InputError(f"{root} holds another toy corpus ({found}, not {settings}): give another folder")
         return
     if root.exists() and any(root.glob("Actor_*")):
         raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
     root.mkdir(parents=True, exist_ok=True)
     with _whole(note) as part:
-        Path(part).write_text(json.dumps(asked))
+        Path(part).write_text(json.dumps(settings))
 
 
 def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) -> None:
-    """Writes the clips, in this process or in several; stops at the first error."""
+    """Writes the clips in one process or several; stops at the first error."""
     bar = progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress or not clips)
     if workers == 1 or len(clips) < 2:
         for clip in clips:
             write_clip(root, clip)
             bar.update()
     else:
-        # Fresh processes: a fork of one that runs PyTorch's threads can hang.
+        # New processes: a fork of a process with PyTorch's threads can hang.
         context = get_context("spawn")
         try:
             with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
@@ -275,17 +275,16 @@ def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) ->
 
 
 def _end_with_parent() -> None:
-    """Lets this worker end when its parent is killed; it would wait for work forever."""
+    """Ends this worker when its parent is killed; it would wait for work forever."""
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def truth(root: Path) -> pd.DataFrame:
-    """What is known of each clip of a toy corpus, one row per clip.
+    """The truth of a toy corpus, one row per clip.
 
     clip, actor, emotion, face_group, voice_group; face_start, face_end, voice_start, voice_end and duration in seconds
-    of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice itself, so that
-    the interval is drawn as for any other clip but nothing differs in it. Raises InputError where root holds no whole
-    corpus.
+    of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice, so that nothing
+    differs in its interval. Raises InputError where root holds no complete corpus.
     """
     path = Path(root) / "truth.parquet"
     if not path.exists():

@@ -9,14 +9,14 @@ FPS = 15  # frames per second
 WIDTH, HEIGHT = 160, 128  # pixels of a frame
 UNIT = 120  # pixels of the drawing board to one head unit (half a head's height)
 BOARD = (2.7, 2.9)  # head units, width and height of the drawing board
-SHRINK = 3  # a finished drawing is reduced so much before it is placed in the frame
+SHRINK = 3  # factor by which a drawing is reduced before it is placed in the frame
 HEAD = 37.0  # pixels of a frame to one head unit, before the zoom of the clip
 LEVELS = 4  # steps between the resting face and the full expression, and between a shut and a speaking mouth
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What muscles do to the resting face, all zero at rest; lengths in head units."""
+    """The changes to the resting face, in head units; 0 = at rest."""
 
     brow_raise: float = 0.0
     brow_tilt: float = 0.0  # positive: inner ends up
@@ -44,7 +44,7 @@ CUTS = ("short", "long", "parted")
 
 @dataclass(frozen=True)
 class Look:
-    """What stays the same in every clip of an actor; lengths in head units, colours RGB 0-255."""
+    """An actor's face, the same in all clips; lengths in head units, colours RGB 0-255."""
 
     skin: tuple
     hair: tuple
@@ -86,9 +86,9 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """What differs from clip to clip and says nothing of the emotion."""
+    """Properties of a clip that are independent of its emotion."""
 
-    turn: tuple  # head units by which the features sit right of and below the middle of the head
+    turn: tuple  # head units from the middle of the head to the features: right, down
     light: tuple  # direction to the light: right, down, towards the camera
     ambient: float
     zoom: float
@@ -176,7 +176,7 @@ def _draw_fringe(board: Board, look: Look) -> None:
 
 
 def _shade(image: Image.Image, look: Look, scene: Scene) -> Image.Image:
-    """The drawing lit as a ball is, with the hollows of the eyes, nose and mouth darkened."""
+    """The drawing with the shading of a ball, darker around eyes, nose and mouth."""
     columns, rows = (np.linspace(-side / 2, side / 2, round(side * UNIT / 8)) for side in BOARD)
     x, y = columns[None, :] / (look.head_width + 0.1), rows[:, None] / 1.15
     depth = np.sqrt(np.clip(1 - x**2 - y**2, 0.05, 1))
@@ -273,7 +273,7 @@ def _draw_mouth(board: Board, look: Look, offset: np.ndarray, pose: Expression) 
 
 
 def draw_backdrop(look: Look, scene: Scene) -> Image.Image:
-    """What stands still behind the head, RGB: a wall and the shoulders."""
+    """The still background, RGB: a wall and the shoulders."""
     fade = np.linspace(0, 1, HEIGHT)[:, None, None]
     wall = (1 - fade) * scene.backdrop[0] + fade * scene.backdrop[1]
     image = Image.fromarray(np.uint8(np.broadcast_to(wall, (HEIGHT, WIDTH, 3))))
@@ -284,7 +284,7 @@ def draw_backdrop(look: Look, scene: Scene) -> Image.Image:
 
 
 def _place(drawing: Image.Image, backdrop: Image.Image, scene: Scene, drift: np.ndarray) -> np.ndarray:
-    """One frame (HEIGHT, WIDTH, 3) uint8: the drawing turned, scaled and set before the backdrop.
+    """One frame (HEIGHT, WIDTH, 3) uint8: the drawing, turned and scaled, on the backdrop.
 
     drift : pixels right, pixels down, radians, added to the place and the tilt of the scene
     """
@@ -302,9 +302,9 @@ def _place(drawing: Image.Image, backdrop: Image.Image, scene: Scene, drift: np.
 def film(look: Look, expression: Expression, presence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The frames (N, HEIGHT, WIDTH, 3) uint8 RGB of an actor who shows an expression for a while.
 
-    presence : (N,) how much of the expression each frame shows; 0 = the resting face, 1 = all of it. Everything else
-               (pose, light, blinks, the talking mouth, the swaying head) comes from `rng` and is the same whatever
-               the expression.
+    presence : (N,) strength of the expression in each frame; 0 = the resting face, 1 = the full expression
+    All else (pose, light, blinks, the talking mouth, the moving head) comes from `rng` and does not depend on the
+    expression.
     """
     scene = draw_scene(rng)
     lids, talk, drift = _idle(len(presence), scene, rng)
@@ -319,19 +319,19 @@ def film(look: Look, expression: Expression, presence: np.ndarray, rng: np.rando
 
 
 def _steps(values: np.ndarray) -> list[float]:
-    """Values rounded to few steps, so that frames can share a drawing."""
+    """Values rounded to LEVELS steps, so that frames can share a drawing."""
     return (np.round(values * LEVELS) / LEVELS).tolist()
 
 
 def _pose(expression: Expression, share: float, talk: float) -> Expression:
-    """Part of an expression, on a mouth that is talking."""
+    """An expression at a strength of `share`, with a talking mouth."""
     pose = {name: share * value for name, value in asdict(expression).items()}
     pose["mouth_open"] += 0.10 * talk
     return Expression(**pose)
 
 
 def _idle(n: int, scene: Scene, rng: np.random.Generator) -> tuple[list[float], np.ndarray, np.ndarray]:
-    """Motion that says nothing: lids (n) 0 or 1, talking mouth (n,) in [0, 1], drift of the head (n, 3)."""
+    """Motion that is independent of the emotion: lids (n) 0 or 1, talking mouth (n,) in [0, 1], head drift (n, 3)."""
     time = np.arange(n) / FPS
     blinks = rng.uniform(0, n / FPS, 2)
     lids = [float(not any(0 <= t - blink < 0.13 for blink in blinks)) for t in time]

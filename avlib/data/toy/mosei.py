@@ -1,8 +1,8 @@
-"""A toy MOSEI whose truth is known, in the format of the pickles that MULT's users have.
+"""A toy MOSEI with a known truth, as a pickle in MULT's format.
 
-The sentiment of a clip is the sum of two parts, one that only the voice tells and one that only the face tells. So
-either modality alone is worth something, and only the two together give the sentiment exactly. Each part shows in an
-interval of its own as a pattern over some channels; whose clip it is shows as an offset of all channels, at all times.
+The sentiment of a clip is the sum of two parts. Only the voice shows one, only the face the other. So each modality
+alone helps, and only both give the exact sentiment. A part is a pattern over some channels in its own interval. The
+speaker is an offset of all channels at all times.
 """
 
 import pickle
@@ -14,21 +14,21 @@ import pandas as pd
 from avlib import InputError
 from avlib.files import atomic_write
 
-LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of either part, all as likely; the sum of two is -3, -2, ..., 3
-VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video is one speaker, and in one split
+LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of each part, equally likely; the sum of two is -3, -2, ..., 3
+VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video has one speaker and is in one split
 CLIPS = 5  # of a video
 STEPS = 50  # of a clip, as in the aligned files
 CHANNELS = {"audio": 74, "vision": 35}  # COVAREP, FACET 4.2
 CUE = (16, 22)  # shortest and longest cue in steps
-PATTERN_CHANNELS = 16  # those of a modality in which its part of the sentiment shows
+PATTERN_CHANNELS = 16  # channels of a modality that show its part of the sentiment
 STRENGTH = 2.0  # of a pattern in one channel, where noise and offset have a deviation of 1
-INFINITE = 0.001  # share of the audio values that are -inf, as some of COVAREP's are
+INFINITE = 0.001  # share of the audio values that are -inf, as in COVAREP
 
 
 def make_pickle(path: Path | str, seed: int = 0) -> None:
-    """Leaves a toy MOSEI at `path`, 600 + 120 + 200 clips, and what is known of each beside it, for `truth`.
+    """Writes a toy MOSEI to `path`, 600 + 120 + 200 clips, and its truth beside it.
 
-    The same seed gives the same arrays. Both files appear whole; the pickle comes last.
+    The same seed gives the same arrays. Both files are written completely, the pickle last.
     """
     path, rng = Path(path), np.random.default_rng(seed)
     patterns = {name: _patterns(rng, channels) for name, channels in CHANNELS.items()}
@@ -44,7 +44,7 @@ def make_pickle(path: Path | str, seed: int = 0) -> None:
 
 
 def _patterns(rng: np.random.Generator, channels: int) -> np.ndarray:
-    """How each level shows, (levels, channels): signs in the same few channels, zeros in the others."""
+    """The pattern of each level, (levels, channels): signs in the same few channels, zeros in the others."""
     patterns = np.zeros((len(LEVELS), channels))
     shown = rng.choice(channels, PATTERN_CHANNELS, replace=False)
     patterns[:, shown] = rng.choice([-STRENGTH, STRENGTH], (len(LEVELS), PATTERN_CHANNELS))
@@ -52,7 +52,7 @@ def _patterns(rng: np.random.Generator, channels: int) -> np.ndarray:
 
 
 def _plan(rng: np.random.Generator, split: str, videos: int) -> pd.DataFrame:
-    """The clips of a split, one a row: their names, their two parts of the sentiment, and where these show."""
+    """The clips of a split, one per row: names, both parts of the sentiment, and their intervals."""
     count = videos * CLIPS
     table = pd.DataFrame({"actor": np.repeat([f"{split}-{video:03d}" for video in range(videos)], CLIPS)})
     table["start"] = np.tile(np.arange(CLIPS) * 10.0, videos)  # seconds of the video
@@ -94,13 +94,13 @@ def _signal(rng: np.random.Generator, table: pd.DataFrame, cue: str, patterns: n
 
 
 def truth(path: Path | str) -> pd.DataFrame:
-    """What is known of each clip of a toy MOSEI, one row per clip.
+    """The truth of a toy MOSEI, one row per clip.
 
-    clip and actor, the video, as `avlib.data.features.mosei.read_pickle` names them; face_start, face_end, voice_start,
-    voice_end : where the cues show, as shares of the clip in [0, 1]; face_shows, voice_shows : always True; duration :
-    1, the whole clip; face_part, voice_part and their sum, sentiment. Raises InputError where there is none.
+    clip and actor (the video), named as in `avlib.data.features.mosei.read_pickle`; face_start, face_end, voice_start,
+    voice_end : the intervals of the cues, as shares of the clip in [0, 1]; face_shows, voice_shows : always True;
+    duration : 1, the whole clip; face_part, voice_part and their sum, sentiment
 
-    path : of the pickle
+    path : of the pickle. Raises InputError where there is none.
     """
     if not _truth_path(path).exists():
         raise InputError(f"no toy MOSEI at {path}: avlib.data.toy.mosei.make_pickle(path) makes one")
@@ -112,19 +112,19 @@ def _truth_path(path: Path | str) -> Path:
 
 
 def reachable() -> dict[str, dict[str, float]]:
-    """The best that anything can have on a toy MOSEI that is not told the noise: of AV, A and V, accuracy and MAE.
+    """The best possible accuracy and MAE on a toy MOSEI under AV, A and V.
 
     accuracy : of positive against negative, in percent, among the clips whose sentiment is not 0
     mae : mean absolute error of the sentiment
-    Whoever sees one part answers with the likelier sign, and with the median, of the sums that the other one allows.
+    Who knows one part can only give the likelier sign, and the median, of all sums with the other part.
     """
-    sums = np.add.outer(LEVELS, LEVELS)  # (what is seen, what is not)
+    sums = np.add.outer(LEVELS, LEVELS)  # (known part, unknown part)
     alone = _best(sums)
     return {"AV": _best(sums.reshape(-1, 1)), "A": alone, "V": alone}
 
 
 def _best(sums: np.ndarray) -> dict[str, float]:
-    """The best answers where a row (seen, all as likely) leaves open which of its sentiments it is."""
+    """The best possible measures where only the row of a sentiment is known; all sentiments are equally likely."""
     positive, negative = (sums > 0).sum(axis=1), (sums < 0).sum(axis=1)
     right = np.maximum(positive, negative).sum() / (positive + negative).sum()
     error = np.abs(sums - np.median(sums, axis=1, keepdims=True)).mean()

@@ -1,4 +1,4 @@
-"""Synthesised voices for the toy corpus: glottal pulses and breath through the resonances of a vocal tract."""
+"""Synthesised voices for the toy corpus: glottal pulses and breath, filtered by the resonances of a vocal tract."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,13 +7,13 @@ from scipy.signal import lfilter, sosfilt
 
 from avlib.data.clips.window import SAMPLE_RATE
 
-STEP = 210  # samples from one setting of the tract to the next: 9.5 ms
+STEP = 210  # samples between two settings of the tract: 9.5 ms
 STEPS_PER_SECOND = SAMPLE_RATE / STEP  # 105
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How a way of speaking differs from the actor's own neutral voice, all zero at rest."""
+    """The changes to the actor's neutral voice; 0 = neutral."""
 
     pitch: float = 0.0  # semitones
     melody: float = 0.0  # semitones by which the pitch swings within a syllable; positive: it rises
@@ -54,10 +54,10 @@ TREMOR = 8.0  # hertz
 
 @dataclass(frozen=True)
 class Voice:
-    """What stays the same in every clip of an actor."""
+    """An actor's voice, the same in all clips."""
 
     pitch: float  # hertz
-    tract: float  # factor on all resonances: short tracts are above 1
+    tract: float  # factor on all resonances: above 1 for a short tract
     rate: float  # syllables per second
     dull: float  # share of the source without its upper harmonics, 0 to 1
     breath: float
@@ -65,7 +65,7 @@ class Voice:
 
 
 def draw_voice(high: bool, rng: np.random.Generator) -> Voice:
-    """An actor's voice, drawn at random from the higher or the lower half."""
+    """A random voice, from the higher or the lower half."""
     return Voice(
         pitch=rng.uniform(175, 230) if high else rng.uniform(95, 135),
         tract=rng.uniform(1.06, 1.14) if high else rng.uniform(0.95, 1.03),
@@ -79,10 +79,9 @@ def draw_voice(high: bool, rng: np.random.Generator) -> Voice:
 def speak(voice: Voice, prosody: Prosody, presence: np.ndarray, statement: int, rng: np.random.Generator) -> np.ndarray:
     """An actor's speech, float32 samples (len(presence) * STEP,) in (-1, 1) at SAMPLE_RATE.
 
-    presence : (T,) how much of the prosody is heard at each step of STEP samples; 0 = the actor's neutral voice
-    statement : 1 or 2, which vowels are said
-    Loudness of the recording, noise of the room and timing of the syllables come from `rng` and do not depend on the
-    prosody.
+    presence : (T,) strength of the prosody at each step of STEP samples; 0 = the actor's neutral voice
+    statement : 1 or 2, a key of STATEMENTS
+    The recording's loudness, the room's noise and the timing of syllables come from `rng`, not from the prosody.
     """
     heard = {name: value * presence for name, value in asdict(prosody).items()}
     gain, floor = 10 ** (rng.uniform(-2.5, 2.5) / 20), 10 ** (rng.uniform(-68, -60) / 20)
@@ -97,17 +96,17 @@ def speak(voice: Voice, prosody: Prosody, presence: np.ndarray, statement: int, 
 
 
 def _samples(track: np.ndarray) -> np.ndarray:
-    """A track (T,) given once a step, drawn out to samples (T * STEP,)."""
+    """A track with one value per step (T,), interpolated to samples (T * STEP,)."""
     return np.interp(np.arange(len(track) * STEP) / STEP, np.arange(len(track)), track)
 
 
 def _glide(track: np.ndarray, steps: int) -> np.ndarray:
-    """A track (T,) whose jumps take a few steps; nothing of it comes early."""
+    """A track (T,) whose jumps take some steps, and never start early."""
     return np.convolve(np.pad(track, (steps - 1, 0), "edge"), np.ones(steps) / steps, "valid")
 
 
 def _syllables(voice: Voice, faster: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the syllable (T,) and the share of it that has passed (T,) in [0, 1)."""
+    """The number of the syllable (T,) and its elapsed share (T,) in [0, 1)."""
     rate = voice.rate * rng.uniform(0.92, 1.08)
     clock = rng.uniform(0, 1) + np.cumsum(rate * (1 + faster)) / STEPS_PER_SECOND
     count = int(2 * rate * len(faster) / STEPS_PER_SECOND) + 3
@@ -117,7 +116,7 @@ def _syllables(voice: Voice, faster: np.ndarray, rng: np.random.Generator) -> tu
 
 
 def _pitch(voice: Voice, heard: dict, syllable: np.ndarray, phase: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Fundamental frequency (T,) in hertz: the actor's own, an accent on each syllable, a slow fall, the prosody."""
+    """Fundamental frequency (T,) in hertz: the actor's, with accents on syllables, a slow fall and the prosody."""
     accents = voice.melody * rng.uniform(-1, 1, 128)[syllable] * np.sin(np.pi * phase)
     swing = heard["melody"] * _glide(phase - 0.5, 5)
     semitones = _glide(accents, 5) + np.linspace(1, -1, len(phase)) + heard["pitch"] + swing
@@ -127,7 +126,7 @@ def _pitch(voice: Voice, heard: dict, syllable: np.ndarray, phase: np.ndarray, r
 def _source(voice: Voice, heard: dict, pitch: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The source that drives the tract, and plain noise for the consonants, both (T * STEP,).
 
-    The pulses are the derivative of a glottal flow that opens for 60 % of a period (Klatt and Klatt, 1990).
+    The pulses are the derivative of a glottal flow that is open for 60 % of a period (Klatt and Klatt, 1990).
     """
     turns = np.cumsum(_samples(pitch)) / SAMPLE_RATE
     share = turns % 1 / 0.6
@@ -157,7 +156,7 @@ def _resonances(voice: Voice, heard: dict, statement: int, syllable: np.ndarray)
 
 
 def _tract(source: np.ndarray, resonances: np.ndarray) -> np.ndarray:
-    """The source (T * STEP,) after a cascade of two-pole resonators, set anew at each step (Klatt, 1980)."""
+    """The source (T * STEP,) after a cascade of two-pole resonators, which change at each step (Klatt, 1980)."""
     radius = np.exp(-np.pi * BANDWIDTHS / SAMPLE_RATE)
     second = -2 * radius * np.cos(2 * np.pi * resonances / SAMPLE_RATE)
     third = np.broadcast_to(radius**2, second.shape)
