@@ -104,7 +104,7 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
         (
             {"train_vision": False, "fusion": "audio"},
-            "train_vision is false, but this network looks at no frames: leave it at true",
+            "train_vision is false, but this run has no frame network: leave it at true",
         ),
         (
             {"image_size": 64, "dataset": "toy_mosei"},

@@ -194,7 +194,7 @@ def test_a_checkpoint_without_its_weights_is_ignored_and_said(config, caplog):
     (first.folder / "model.safetensors").unlink()
     with caplog.at_level("INFO"):
         again = train(config())
-    assert not again.resumed and "holds a checkpoint without model.safetensors: training starts anew" in caplog.text
+    assert not again.resumed and "holds a checkpoint without model.safetensors: training starts over" in caplog.text
     assert content(again.folder)[0] == before
 
 

@@ -1,10 +1,10 @@
-"""Running the notebooks: parameters, run folders, many runs and the command `avlib`."""
+"""Running the notebooks: parameters, run folders, grids of runs and the command `avlib`."""
 
 __all__ = ["configure"]
 
 
 def __getattr__(name: str):
-    if name == "configure":  # loaded on first use, so that `avlib --help` need not wait for pandas
+    if name == "configure":  # on first use, so that `avlib --help` does not wait for pandas
         from avlib.run.params import configure
 
         return configure

@@ -1,8 +1,8 @@
-"""Claims: one process at a time writes into a run folder, and every other one is told so at once.
+"""Claims: one process at a time writes to a run folder; all others are refused at once.
 
-A claim is a file in the folder, so it also holds in a folder that several computers share. Its process renews it every
-few seconds. The claim of a process that has died is taken over: at once on the same computer, and after a minute
-without renewal on another one.
+A claim is a file in the folder, so it also works in a folder that several computers share. Its process renews it every
+few seconds. If the process has died, another one may take the claim over: at once on the same computer, on another
+computer after a minute without renewal.
 """
 
 import json
@@ -29,10 +29,10 @@ BEAT = 5.0  # seconds between renewals
 
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, belongs to this process until the block ends.
+    """A block in which the folder belongs to this process; a missing folder is made.
 
-    Raises InputError where another process has it, and where nothing can be written. A process that was silent for so
-    long that another one took its folder is interrupted.
+    Raises InputError where another process has the folder, and where it cannot be written. Interrupts this process if
+    it was silent for too long and another one took the folder.
     """
     owner, ended, lost = _this_process(), threading.Event(), threading.Event()
     try:
@@ -51,19 +51,19 @@ def claim(folder: Path) -> Iterator[None]:
 
 
 def refuse_claimed(folder: Path) -> None:
-    """Nothing, where the folder is free; InputError, who has it and since when, where a living process has it."""
+    """Raises InputError where a running process has claimed the folder, with that process and its start."""
     owner, silent = _read(folder)
     if _lives(owner, silent):
         raise InputError(_refusal(folder, owner))
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether a living process has claimed the folder."""
+    """Whether a running process has claimed the folder."""
     return _lives(*_read(folder))
 
 
 def _this_process() -> dict[str, Any]:
-    """What a claim says of its owner."""
+    """The content of a claim by this process."""
     return {
         "host": platform.node(),
         "processes": _process_space(),
@@ -75,7 +75,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _process_space() -> int:
-    """A number that differs between containers that share a host's name but not its process ids; 0 where none does."""
+    """The number of this container's space of process ids, which a host's name does not tell; 0 where unknown."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
@@ -83,7 +83,7 @@ def _process_space() -> int:
 
 
 def _take(folder: Path, owner: dict[str, Any]) -> None:
-    """Claims the folder; InputError where another process has it, and where nothing can be written."""
+    """Claims the folder; InputError where another process has it, and where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while not _create(folder, owner):
@@ -94,7 +94,7 @@ def _take(folder: Path, owner: dict[str, Any]) -> None:
 
 
 def _create(folder: Path, owner: dict[str, Any]) -> bool:
-    """Whether the claim could be made; False where there is one."""
+    """Writes the claim and returns True; False where there is one already."""
     try:
         with open(folder / FILE, "x", encoding="utf-8") as file:
             json.dump(owner, file)
@@ -104,9 +104,9 @@ def _create(folder: Path, owner: dict[str, Any]) -> bool:
 
 
 def _remove_dead(folder: Path) -> None:
-    """Removes the claim of a dead process; InputError where its process lives.
+    """Removes the claim of a dead process; InputError where its process is running.
 
-    It is renamed first. If another process was faster and its new claim was caught, that claim is put back.
+    The claim is renamed first. If that was the new claim of a faster process, it is put back.
     """
     aside = folder / f"{FILE}-{token_hex(8)}"
     aside.touch()
@@ -119,7 +119,7 @@ def _remove_dead(folder: Path) -> None:
             os.rename(folder / FILE, aside)
             if _read(folder, aside.name, now) != dead:  # renewed, or the claim of another process
                 os.link(aside, folder / FILE)
-        for stray in folder.glob(f"{FILE}-*"):  # of a process that was killed in here
+        for stray in folder.glob(f"{FILE}-*"):  # of a process that was killed in this function
             if now - stray.stat().st_mtime > SILENCE:
                 stray.unlink()
     except (FileNotFoundError, FileExistsError):
@@ -133,7 +133,7 @@ def _renew(folder: Path, owner: dict[str, Any], ended: threading.Event, lost: th
     while not ended.wait(BEAT):
         found, _ = _read(folder)
         if found == owner:
-            with suppress(OSError):  # a network that is away for a moment
+            with suppress(OSError):  # a short failure of the network
                 os.utime(folder / FILE)
         elif found is not None:
             lost.set()
@@ -148,7 +148,7 @@ def _read(folder: Path, name: str = FILE, now: float | None = None) -> tuple[dic
     """
     path = folder / name
     try:
-        with open(path, encoding="utf-8") as file:  # opened, so that a network file system asks its server
+        with open(path, encoding="utf-8") as file:  # opening makes a network file system read from its server
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime
     except (OSError, UnicodeDecodeError):
         if not os.path.lexists(path):
@@ -163,7 +163,7 @@ def _read(folder: Path, name: str = FILE, now: float | None = None) -> tuple[dic
 
 
 def _lives(owner: dict[str, Any] | None, silent: float) -> bool:
-    """Whether there is a claim, and its process still runs as far as can be known here."""
+    """Whether there is a claim and its process, as far as this computer can tell, is running."""
     if owner is None:
         return False
     if (owner.get("host"), owner.get("processes")) == (platform.node(), _process_space()):
@@ -172,14 +172,14 @@ def _lives(owner: dict[str, Any] | None, silent: float) -> bool:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             if abs(process.create_time() - owner["born"]) < 2:
-                return True  # however long it is silent: it may be suspended
+                return True  # even if silent for long: it may be suspended
         except psutil.NoSuchProcess:
             return False
     return silent <= SILENCE
 
 
 def _by(owner: dict[str, Any] | None) -> str:
-    """The owner of a folder in words, such as `by process 12 on lab3 since 2026-11-23 18:05 UTC`."""
+    """The owner of a folder, such as `by process 12 on lab3 since 2026-11-23 18:05 UTC`."""
     if not owner:
         return "by another process"
     return f"by process {owner['pid']} on {owner['host']} since {owner['since']}"

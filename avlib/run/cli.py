@@ -10,19 +10,19 @@ from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
 
 class Refused(click.ClickException):
-    """What the user gave is wrong: one line and exit status 2, as click has it for its own options."""
+    """Wrong input: one line and exit status 2, as for click's own options."""
 
     exit_code = 2
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C: one line, and the exit status that shells give it."""
+    """Ctrl-C: one line, and the usual exit status of shells."""
 
     exit_code = 130
 
 
 class Commands(click.Group):
-    """The commands, with this package's errors as single lines instead of tracebacks."""
+    """The commands; an InputError is one line instead of a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -34,7 +34,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="avlib")
 def main() -> None:
-    """Audiovisual emotion recognition with incomplete data: run the notebooks, compare what they found."""
+    """Audiovisual emotion recognition with incomplete data: run the notebooks and compare their results."""
 
 
 @main.command()
@@ -43,9 +43,8 @@ def main() -> None:
 def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
-    A parameter that is a list in the file, such as `dropout: [none, softhard]`, makes one run of each value. A file may
-    hold several such grids, as a list of them. Each run has a folder under outputs/. Started again, a run goes on where
-    it stopped.
+    A list of values, such as `dropout: [none, softhard]`, makes one run per value. A file may hold a list of several
+    such grids. Each run has a folder under outputs/. A run that is started again goes on where it stopped.
     """
     from avlib.run.grid import plan, read_grids, read_value
     from avlib.run.notebooks import RunFailed, run_pipeline
@@ -72,7 +71,7 @@ def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
 @main.command()
 @click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
 def table(outputs_root: Path) -> None:
-    """Print the results of all runs under OUTPUTS_ROOT (outputs/ unless given), and which are not finished."""
+    """Print the results of all runs under OUTPUTS_ROOT (default: outputs/), then the runs that are not finished."""
     from avlib.run.results import all_results, as_text
 
     table, unfinished = all_results(outputs_root)
@@ -86,7 +85,7 @@ def table(outputs_root: Path) -> None:
 
 @main.command()
 def parameters() -> None:
-    """List all parameters: default, what is allowed, meaning."""
+    """List all parameters: default, allowed values, meaning."""
     from avlib.data.datasets import DATASETS
     from avlib.run.params import MUST_BE, Parameters, choices
 
@@ -97,7 +96,7 @@ def parameters() -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo("\n0 stands for the dataset's own:")
+    click.echo("\n0 stands for the dataset's default:")
     for name, dataset in DATASETS.items():
         click.echo(f"{name:<10}{', '.join(f'{key} {value}' for key, value in dataset.defaults.items())}")
 
@@ -111,12 +110,12 @@ def parameters() -> None:
     type=click.Path(path_type=Path),
     default=DATA / "ravdess",
     metavar="FOLDER",
-    help="Where the corpus goes; data/ravdess unless given.",
+    help="Folder of the corpus; default: data/ravdess.",
 )
 def download(dataset: str, actors: str, folder: Path) -> None:
-    """Fetch the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
+    """Download the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
 
-    All 24 actors are about 13.6 GB, and as much again unpacked. What is there already is not fetched again.
+    All 24 actors are about 13.6 GB, and as much again unpacked. Existing files are not downloaded again.
     """
     from avlib.data.ravdess import download as source
 

@@ -1,4 +1,4 @@
-"""Grids of runs: one file of parameters, a run for every combination of the listed values."""
+"""Grids of runs: a run for every combination of the values in a file of parameters."""
 
 from itertools import product
 from pathlib import Path
@@ -10,9 +10,9 @@ from avlib.run.records import check_same_run
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One set of parameters for every combination of the listed values; the first name changes slowest.
+    """One set of parameters for every combination of the values in lists; the first name changes slowest.
 
-    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two. Of several such grids, those of one after the other.
+    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two. A list of grids makes those of each in turn.
     """
     if isinstance(parameters, list):
         return [values for grid in parameters for values in expand(grid)]
@@ -21,7 +21,7 @@ def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, 
 
 
 def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs of a grid or of several, all known to be able to start; InputError otherwise. Writes nothing."""
+    """The runs of one or several grids; InputError where one of them cannot start. Writes nothing."""
     grids = parameters if isinstance(parameters, list) else [parameters]
     if not grids or not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
@@ -30,13 +30,13 @@ def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, An
         config = Parameters(**values)
         check_same_run(config)
         if config.folder in planned:
-            raise InputError(f"the grid holds the run {config.folder} twice: leave one of the two out")
+            raise InputError(f"the grid holds the run {config.folder} twice: remove one")
         planned.add(config.folder)
     return runs
 
 
 def read_grids(file: Path) -> list[dict[str, Any]]:
-    """The grids of parameters in a YAML file, mostly one; InputError where it is missing or holds something else."""
+    """The grids of parameters in a YAML file; InputError where it is missing or holds something else."""
     import yaml
 
     try:
@@ -60,7 +60,7 @@ def read_grids(file: Path) -> list[dict[str, Any]]:
 
 
 def read_value(text: str) -> Any:
-    """A value of the command line, read as in the file: 3 is a number and [none, softhard] a list."""
+    """A value of the command line, read as YAML: 3 is a number and [none, softhard] a list."""
     import yaml
 
     try:

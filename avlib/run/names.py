@@ -1,6 +1,6 @@
-"""The name of a run: its system and, of its other parameters, those that differ from the dataset's defaults.
+"""The name of a run: its system, and all other parameters that differ from the dataset's defaults.
 
-Two runs with different parameters have different names, so that they never share a folder.
+Runs with different parameters have different names, so they never share a folder.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ from typing import Any
 
 from avlib.run.params import usual_values
 
-UNNAMED = ("device", "resume", "outputs_root", "run")  # they change no number of a run
-SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # what they add belongs to the system
-PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # have a place of their own
+UNNAMED = ("device", "resume", "outputs_root", "run")  # not in the name: they change no result
+SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named with the system
+PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
-WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # of a parameter that is true or false
-LONGEST = 24  # characters of the name of a file or folder that are kept
+WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # for parameters that are true or false
+LONGEST = 24  # characters kept of the name of a file or folder
 
 
 @dataclass(frozen=True)
 class RunName:
-    """The parts of a run's name, each safe in the name of a folder."""
+    """The parts of a run's name, each valid in a folder's name."""
 
     dataset: str
     system: tuple[str, ...]  # such as ("ia1", "dense")
     dropout: str
-    settings: tuple[str, ...]  # other parameters that are unusual, such as ("epochs20", "lr0.01")
+    settings: tuple[str, ...]  # other parameters that are not defaults, such as ("epochs20", "lr0.01")
     split: str  # such as "fold0-seed1"
 
     @property
@@ -37,12 +37,12 @@ class RunName:
         return Path(self.dataset, "-".join([*self.system, self.dropout, *self.settings]), self.split)
 
     def siblings(self, outputs_root: Path) -> Iterator[Path]:
-        """The folders of all runs that differ from this one in their settings alone, itself among them."""
+        """The folders of all runs that differ from this one only in their settings, and its own."""
         return outputs_root.glob(f"{self.dataset}/{'-'.join([*self.system, self.dropout])}*/{self.split}")
 
 
 def run_name(parameters: dict[str, Any]) -> RunName:
-    """The name of the run with these parameters; what is left out has its default."""
+    """The name of the run with these parameters; others have their defaults."""
     usual = usual_values(parameters["dataset"], parameters["fusion"])
     values = usual | parameters
     tags = {name: _tag(name, value) for name, value in values.items() if str(value) != str(usual[name])}
@@ -57,7 +57,7 @@ def run_name(parameters: dict[str, Any]) -> RunName:
 
 
 def _tag(name: str, value: Any) -> str:
-    """What an unusual value adds to the name."""
+    """The part of the name for a value that is not the default."""
     if name in ("data_root", "pretrained"):
         return f"{_safe(Path(value).stem)[:LONGEST]}-{_hex(os.path.abspath(value))}"
     if name in ("audio_features", "vision", "protocol"):
@@ -66,7 +66,7 @@ def _tag(name: str, value: Any) -> str:
 
 
 def _safe(text: str) -> str:
-    """The text, where every file system takes it for a name; otherwise a name that is only its own."""
+    """The text, if it is a valid name in every file system; otherwise a unique valid name."""
     name = re.sub(r"[^\w.+-]", "_", text, flags=re.ASCII)
     return name if name == text else f"{name}-{_hex(text)}"
 

@@ -1,4 +1,4 @@
-"""The notebooks of a run, executed in order into its folder."""
+"""Executes the notebooks of a run, in order, into its folder."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ Echo = Callable[[str], None]
 
 
 class RunFailed(RuntimeError):
-    """A notebook stopped in the middle: one sentence that says which, where, and what is left to look at."""
+    """A notebook failed: one sentence with the notebook, the cell, and the file with its outputs."""
 
 
 class NativeKernelManager(AsyncKernelManager):
-    """Starts the kernel of this very interpreter, also where another environment has registered a `python3`."""
+    """Starts a kernel of this interpreter, even if another environment has registered a `python3`."""
 
     @default("kernel_spec_manager")
     def _only_native(self) -> KernelSpecManager:
@@ -40,9 +40,9 @@ class NativeKernelManager(AsyncKernelManager):
 
 
 class Lines:
-    """A text stream for papermill that hands on whole lines; of a line overwritten by `\\r`, what it became.
+    """A text stream for papermill that passes on complete lines; `\\r` overwrites a line.
 
-    terminal : where such a line, a progress bar, is shown while it changes
+    terminal : shows an overwritten line, such as a progress bar, while it changes
     """
 
     def __init__(self, echo: Echo, terminal: TextIO | None = None):
@@ -59,7 +59,7 @@ class Lines:
             self.terminal.flush()
 
     def flush(self) -> None:
-        pass  # lines go out when they are whole
+        pass  # only complete lines are passed on
 
     def close(self) -> None:
         if self.rest:
@@ -69,12 +69,12 @@ class Lines:
 def run_pipeline(
     parameters: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS, echo: Echo = lambda line: None
 ) -> Path:
-    """The folder of one run, after the notebooks were executed in order; each stays there with its outputs.
+    """Executes the notebooks of one run in order; returns its folder, which has them with their outputs.
 
-    parameters : without lists; what is left out takes its default
-    echo : gets each line that a notebook prints, as it prints it
-    Raises InputError, before anything is written, where a parameter does not fit, and where a notebook refuses its
-    input; RunFailed where a notebook breaks. What it has executed until then is kept.
+    parameters : without lists; the others have their defaults
+    echo : gets each line that a notebook prints, at once
+    Raises InputError, before it writes anything, for a parameter that does not fit, and where a notebook refuses its
+    input; RunFailed where a notebook fails. The cells executed until then are kept.
     """
     config = Parameters(**parameters)
     check_same_run(config)
@@ -94,18 +94,18 @@ def run_pipeline(
 
 
 def _needless(notebook: str, config: Parameters) -> str:
-    """Why a notebook has nothing to do in a run, as the end of a sentence; "" where it has."""
+    """Why a run does not need a notebook, as the end of a sentence; "" where it does."""
     if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
         return f"{config.dataset} comes as features"
     if notebook == "attention" and not FUSIONS[config.fusion].widths:
-        return f"in {config.fusion} no modality attends to the other"
+        return f"fusion {config.fusion} has no attention"
     return ""
 
 
 def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
-    """Executes a notebook into `output`, with those of the given parameters that it declares.
+    """Executes a notebook into `output`, with the given parameters that it declares.
 
-    One that looks into a trained run gets its folder in place of what the run was made with.
+    A notebook with the parameter `run` gets the run folder in place of the run's own parameters.
     """
     source = _escaped(ROOT / "notebooks" / f"{name}.ipynb")
     declared = set(papermill.inspect_notebook(source))
@@ -120,7 +120,7 @@ def _execute(name: str, config: Parameters, given: set[str], output: Path, echo:
             parameters=values,
             kernel_name="python3",
             kernel_manager_class=NativeKernelManager,
-            shutdown_kernel="immediate",  # every file is written whole, so there is nothing to wait for
+            shutdown_kernel="immediate",  # safe: all files are written completely
             progress_bar=False,
             stdout_file=lines,
             stderr_file=sys.stderr,

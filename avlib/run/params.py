@@ -1,7 +1,7 @@
-"""The parameters of every notebook: names, types, choices and defaults, checked where they enter.
+"""The parameters of all notebooks: names, types, choices, defaults, and their checks.
 
-papermill passes on whatever it is given: a misspelt name only warns, `learning_rate: 4e-2` in YAML arrives as text.
-`configure(globals())`, the guard cell of every notebook, turns that into `Parameters` or into one sentence.
+papermill checks nothing: a misspelt name only warns, and `learning_rate: 4e-2` in YAML arrives as text.
+`configure(globals())`, the guard cell of every notebook, returns `Parameters` or raises InputError with one sentence.
 """
 
 import ast
@@ -26,7 +26,7 @@ from pydantic import (
 from avlib import DATA, OUTPUTS, ROOT, InputError
 from avlib.data.datasets import DATASETS
 
-# What is allowed where there is no list of choices; 0 and "" are the dataset's own default where it has one.
+# Allowed values of parameters without a list of choices; 0 and "" stand for the dataset's default where it has one.
 MUST_BE = {
     "data_root": "the path of a folder, or of a file of features",
     "heads": "a whole number from 1",
@@ -49,7 +49,7 @@ MUST_BE = {
 
 
 def choices() -> dict[str, tuple]:
-    """The values allowed for each parameter that has a list of them; some as the module that knows them lists them."""
+    """The allowed values of each parameter with a list of choices."""
     from avlib.data.folds import FOLDS
     from avlib.dropout import DROPOUTS
     from avlib.fusion import FUSIONS
@@ -66,14 +66,14 @@ def choices() -> dict[str, tuple]:
 
 
 def _number(value: Any) -> Any:
-    """The number that a text holds; true and false are none here, though Python would count with them."""
+    """A text as a number; refuses true and false, which Python takes for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")
     return float(value) if isinstance(value, str) else value
 
 
 def _folder(value: Any) -> Any:
-    """An absolute path; a relative one starts at the workbook, wherever the working directory is."""
+    """An absolute path; a relative one starts at the workbook, not at the working directory."""
     if not isinstance(value, str):
         return value
     try:
@@ -81,9 +81,9 @@ def _folder(value: Any) -> Any:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, no such user, not UTF-8
+    except (OSError, RuntimeError, ValueError) as error:  # too long, circular links, unknown user, not UTF-8
         raise ValueError("no path") from error
-    return Path(str(path).encode().decode())  # refuses what cannot be written as UTF-8
+    return Path(str(path).encode().decode())  # fails for a path that is not UTF-8
 
 
 def _file(value: Any) -> Any:
@@ -98,36 +98,35 @@ File = Annotated[str, BeforeValidator(_file)]
 
 
 class Parameters(BaseModel):
-    """Everything that a run depends on, resolved: no "" or "auto" is left where there is a default, nor a 0
-    but for what features do not have; paths are absolute.
+    """All parameters of a run, resolved: defaults replace "", "auto" and 0, and paths are absolute.
 
-    Raises InputError, one sentence on the first thing wrong.
+    A 0 stays only where the dataset has no such setting. Raises InputError with one sentence on the first mistake.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = Field("toy", description="the corpus")
+    dataset: str = Field("toy", description="name of the dataset")
     data_root: Folder = Field("", description="folder of the corpus, file of features; '' is data/<dataset>")
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
     heads: Whole = Field(1, ge=1, validate_default=True, description="heads in each cross-attention")
-    dense_head: bool = Field(False, description="two more layers before the classifier, as MULT has them")
+    dense_head: bool = Field(False, description="true adds two layers before the classifier, as in MULT")
     pretrained: File = Field("", description="EfficientFace's or the authors' checkpoint; '' is fresh weights")
-    audio_features: str = Field("mfcc", description="what the network hears")
-    vision: str = Field("efficientface", description="what looks at a frame")
-    train_vision: bool = Field(True, description="false leaves what looks at a frame as it is; seconds an epoch")
+    audio_features: str = Field("mfcc", description="audio features of clips")
+    vision: str = Field("efficientface", description="the frame network")
+    train_vision: bool = Field(True, description="false freezes the frame network; epochs take seconds")
     dropout: str = Field("softhard", description="modality dropout in training")
     classes: Whole = Field(0, description="emotions; 7 leaves neutral out")
-    fold_scheme: str = Field("", description="how the actors are dealt out to folds")
-    fold: Whole = Field(0, ge=0, description="which split of the actors")
-    seed: Whole = Field(1, ge=0, lt=2**32, description="one for everything random")
+    fold_scheme: str = Field("", description="how folds split the actors")
+    fold: Whole = Field(0, ge=0, description="number of the fold")
+    seed: Whole = Field(1, ge=0, lt=2**32, description="of all random numbers")
     epochs: Whole = Field(0, ge=1, le=100000, description="passes over the training clips")
-    batch_size: Whole = Field(0, ge=2, le=100000, description="clips, before dropout multiplies them")
+    batch_size: Whole = Field(0, ge=2, le=100000, description="clips in a batch, without dropout's variants")
     learning_rate: Number = Field(0.0, gt=0, allow_inf_nan=False, description="at the start")
-    image_size: Whole = Field(0, description="pixels along a side of a face")
-    frames: Whole = Field(0, description="faces taken from a clip")
+    image_size: Whole = Field(0, description="side of a face image in pixels")
+    frames: Whole = Field(0, description="frames of a clip")
     device: str = Field("auto", description="auto is cuda where there is one")
-    protocol: str = Field("", description="whose settings of training and preprocessing")
-    resume: bool = Field(True, description="go on with what the run folder holds; false starts over")
+    protocol: str = Field("", description="whose settings for training and preprocessing")
+    resume: bool = Field(True, description="true continues the run in the run folder; false starts over")
     outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
     run: File = Field("", description="folder of a trained run; '' finds it by the other parameters")
 
@@ -154,7 +153,7 @@ class Parameters(BaseModel):
     def _suits_the_dataset(cls, value, info):
         dataset = DATASETS.get(info.data.get("dataset"))
         if not dataset:
-            return value  # the dataset is refused, and that is said first
+            return value  # the unknown dataset is refused first
         usual = dataset.defaults[info.field_name]
         if value and not usual:
             why = "comes as features" if dataset.kind == "features" else "names its classes itself"
@@ -170,7 +169,7 @@ class Parameters(BaseModel):
 
     @field_validator("vision")
     @classmethod
-    def _can_look(cls, value):
+    def _is_a_frame_network(cls, value):
         from avlib.vision import check_vision
 
         check_vision(value)
@@ -204,20 +203,20 @@ class Parameters(BaseModel):
         if features and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
         if not self.train_vision and (features or "video" not in FUSIONS[self.fusion].modalities):
-            raise ValueError("train_vision is false, but this network looks at no frames: leave it at true")
+            raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
         dataset.check_root(self.data_root)
         return self
 
     @property
     def of_store(self) -> dict[str, Any]:
-        """What the store of the dataset is made with, as `ensure_store` and `preprocess` take it."""
-        protocol = "authors" if self.protocol == "authors" else "paper"  # that of MULT is about training alone
+        """The settings of the store, for `ensure_store` and `preprocess`."""
+        protocol = "authors" if self.protocol == "authors" else "paper"  # MULT's concerns only training
         settings = {"frames": self.frames, "image_size": self.image_size, "audio_features": self.audio_features}
         return settings | {"protocol": protocol}
 
     @property
     def folder(self) -> Path:
-        """The run folder: `run`, or the one that the name of the run leads to."""
+        """The run folder: `run`, else the one with the name of the run."""
         from avlib.run.names import run_name
 
         return Path(self.run) if self.run else self.outputs_root / run_name(self.model_dump()).path
@@ -257,7 +256,7 @@ def _device() -> str:
 
 def _stand_ins(dataset: Any) -> dict[str, Any]:
     """What 0, "" and `auto` stand for, by name."""
-    known = dataset if isinstance(dataset, str) and dataset in DATASETS else _default_dataset()  # others: refused later
+    known = dataset if isinstance(dataset, str) and dataset in DATASETS else _default_dataset()  # refused later
     return DATASETS[known].defaults | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
 
 
@@ -266,7 +265,7 @@ def _default_dataset() -> str:
 
 
 def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
-    """The value that each parameter has where none is given."""
+    """The default of each parameter."""
     from avlib.fusion import FUSIONS, check_heads
 
     usual = {name: field.default for name, field in Parameters.model_fields.items()} | _stand_ins(dataset)
@@ -274,9 +273,9 @@ def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
 
 
 def _of_run(values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of the run in the folder `run`, with those given that may differ from its own.
+    """The parameters of the run in the folder `run`, with the given values of those that may differ.
 
-    Raises InputError where there is no run, and where another value is given than the run has; a default is not given.
+    Raises InputError where there is no run, and where a given value (not a default) differs from the run's.
     """
     from avlib.run.records import MAY_CHANGE, read_record
 
@@ -288,7 +287,7 @@ def _of_run(values: dict[str, Any]) -> dict[str, Any]:
     if record is None:
         raise InputError(f"run is {folder}, which holds no run.json: give the folder of a trained run")
     own = {name: value for name, value in record["parameters"].items() if name not in ("device", "resume", "run")}
-    if not Path(own.get("data_root", "")).exists():  # trained elsewhere; the fingerprint tells whether data differ
+    if not Path(own.get("data_root", "")).exists():  # trained elsewhere; the fingerprint shows if the data differ
         del own["data_root"]
     given = {name: value for name, value in values.items() if value != Parameters.model_fields[name].default}
     for name in given.keys() & own.keys() - {*MAY_CHANGE}:
@@ -298,7 +297,7 @@ def _of_run(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """A value as text, the same for a number and for a text that holds it."""
+    """A value as text; 0.04 and "0.04" give the same."""
     try:
         return str(value).lower() if isinstance(value, bool) else str(float(value))
     except (TypeError, ValueError):
@@ -306,7 +305,7 @@ def _plain(value: Any) -> str:
 
 
 def _filled(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, with what stands in for every 0, "" and `auto`, and for every None or missing one."""
+    """The values, with defaults in place of every 0, "", `auto`, None and missing value."""
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in _stand_ins(given.get("dataset", _default_dataset())).items():
         if str(given.get(name, "")) in ("", "0", "0.0", "auto"):
@@ -317,7 +316,7 @@ def _filled(values: dict[str, Any]) -> dict[str, Any]:
 def _sentence(error: dict[str, Any], values: dict[str, Any]) -> str:
     """One sentence for an entry of pydantic's list of errors about these values."""
     cause = error.get("ctx", {}).get("error")
-    if not error["loc"] or isinstance(cause, InputError):  # raised by us about several of them, a sentence already
+    if not error["loc"] or isinstance(cause, InputError):  # our own error: already a sentence
         return str(cause)
     name = error["loc"][0]
     said = f"{name} is {values[name]!r}"
@@ -340,10 +339,10 @@ def _nearest(word: Any, known: Iterable) -> str:
 def configure(namespace: dict[str, Any]) -> Parameters:
     """The resolved parameters of a notebook, from its `globals()`. Writes nothing; may be called again.
 
-    It shows those that the notebook declares; it has the others too, with their defaults.
+    It shows the parameters that the notebook declares; the others have their defaults.
 
-    Raises InputError for a value that does not fit, and for a name in the parameters cell, or in the one that papermill
-    puts after it, that is no parameter. Other variables of the notebook are left alone.
+    Raises InputError for a value that does not fit, and for an unknown name in the parameters cell or in papermill's
+    cell after it. Other variables of the notebook are ignored.
     """
     assigned = _assigned(namespace.get("In", []))
     for name in assigned:
@@ -356,10 +355,10 @@ def configure(namespace: dict[str, Any]) -> Parameters:
 
 
 def _assigned(history: list[str]) -> list[str]:
-    """The names that the newest parameters cell, and papermill's cell where one came after it, give a value to.
+    """The names assigned in the newest parameters cell and in papermill's cell after it.
 
-    A parameters cell is known by assigning at least three parameters, papermill's by its first line. Older versions of
-    either are what the reader has since mended.
+    A parameters cell assigns at least three parameters; papermill's has a known first line. Earlier versions of a cell
+    that the reader has changed since are ignored.
     """
     cell, injected = [], []
     for source in history:

@@ -1,4 +1,4 @@
-"""What made the numbers of a run besides its parameters: versions, commit, device."""
+"""What a run's numbers depend on besides its parameters: versions, commit, device."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av",
 
 
 def versions() -> dict[str, str | None]:
-    """The versions of Python and of the libraries that numbers depend on; None for one that is not installed."""
+    """The versions of Python and of libraries; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in ("avlib", *LIBRARIES):
         try:
@@ -23,11 +23,11 @@ def versions() -> dict[str, str | None]:
 
 
 def git_commit() -> dict[str, Any] | None:
-    """The commit of the workbook and whether its code differs from it; None where it is no git checkout.
+    """The commit of the workbook, and whether its code has changes; None where it is no git checkout.
 
-    Outputs in a notebook, and its parameters cell, are no code: run.json has the parameters.
+    Outputs and parameters cells of notebooks do not count as code: run.json has the parameters.
     """
-    if not (ROOT / ".git").exists():  # git alone would answer for a checkout that the workbook lies in
+    if not (ROOT / ".git").exists():  # git would also find a checkout around the workbook
         return None
     try:
         commit = _git("rev-parse", "HEAD").strip()
@@ -39,7 +39,7 @@ def git_commit() -> dict[str, Any] | None:
 
 
 def _code(path: str, commit: str = "") -> list[str] | None:
-    """The cells of a notebook but its parameters, as it is or in a commit; None where it is no notebook there."""
+    """The cells of a notebook except its parameters, now or in a commit; None where it is no notebook."""
     try:
         text = _git("show", f"{commit}:{path}") if commit else (ROOT / path).read_text(encoding="utf-8")
         cells = json.loads(text)["cells"]

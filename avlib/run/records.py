@@ -1,4 +1,4 @@
-"""The run folder: what a run was made with, how it stands, and what it left behind."""
+"""The run folder: the record of a run (`run.json`), its state and its files."""
 
 import json
 import logging
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from avlib.data.store import Store
     from avlib.run.params import Parameters
 
-# What starting over removes; executed notebooks are overwritten when they run again.
+# The files that starting over removes; executed notebooks are overwritten when they run again.
 ARTEFACTS = (
-    "run.json",  # first: what is left without it is cleared by the next run
+    "run.json",  # first: without it the next run removes the rest
     "history.csv",
     "model.safetensors",
     "checkpoint.pt",
@@ -34,28 +34,22 @@ ARTEFACTS = (
     "metrics.json",
     "figures",
 )
-TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # of the artefacts, what training goes on from
-RESULTS = ("predictions.parquet", "metrics.json", "figures")  # of the artefacts, those made after training
-MAY_CHANGE = (
-    "device",
-    "resume",
-    "outputs_root",
-    "data_root",
-    "run",
-)  # which a run may change and go on
-ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # which a trained model no longer asks for
+TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
+RESULTS = ("predictions.parquet", "metrics.json", "figures")  # the artefacts made after training
+MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # parameters that may change within a run
+ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # parameters that only training reads
 
 log = logging.getLogger(__name__)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes `data` as indented JSON, whole or not at all."""
+    """Writes `data` as indented JSON, completely or not at all."""
     with atomic_write(Path(path)) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
-    """Writes a table without its index, whole or not at all, as the suffix says: .parquet or .csv."""
+    """Writes a table without its index, completely or not at all, as .parquet or .csv by the suffix."""
     path = Path(path)
     assert path.suffix in (".parquet", ".csv"), f"a table ends in .parquet or .csv, not {path.suffix!r}"
     write = frame.to_parquet if path.suffix == ".parquet" else frame.to_csv
@@ -64,7 +58,7 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 
 
 def network_settings(config: "Parameters", store: "Store") -> dict[str, Any]:
-    """What `build_model` is given for a run: the system that the parameters ask for, in the sizes of the data."""
+    """The arguments of `build_model` for a run: its system, in the sizes of the data."""
     from avlib.batches import task_and_labels
 
     frames = store.video.ndim == 5
@@ -90,18 +84,18 @@ class Run:
     resumed: bool = False  # True = the folder held this run already
 
     def figure(self, name: str) -> Path:
-        """The path of a figure of this run, in a folder that exists."""
+        """The path of a figure of this run; makes its folder."""
         path = self.folder / "figures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A block of work on this run: the folder is claimed, and run.json says how far it came and how long it took.
+        """A block of work on this run: claims the folder, and writes state and seconds to run.json.
 
         name : train | evaluate | attention
-        run.json has the state running, then done, or failed and the reason. It stays at running where the block is
-        interrupted. Raises InputError where another process works on the run.
+        The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
+        Raises InputError where another process works on the run.
         """
         with claim(self.folder), self._noted(name):
             yield
@@ -130,10 +124,10 @@ class Run:
 
 @contextmanager
 def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
-    """The run of these parameters, claimed for its training until the block ends, as `Run.stage` says.
+    """A block in which this process trains the run of these parameters, as in `Run.stage`.
 
-    Training goes on from what the folder holds, where that is the same run and `resume` is true. A new run goes on from
-    the same run with fewer epochs beside it. Otherwise what the folder holds is removed first.
+    If `resume` is true and the folder holds the same run, training continues it. A new run continues the same run with
+    fewer epochs, if there is one. Otherwise the folder is cleared first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
     try:
@@ -147,43 +141,42 @@ def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
 
 
 def _prepared(config: "Parameters", store: "Store") -> Run:
-    """The run as training finds it; the folder is claimed."""
+    """The run, with its folder prepared for training. The folder must be claimed."""
     folder = config.folder
     _found(config, store.fingerprint)
     old = read_record(folder) if config.resume else None
     record = _new_record(config, store)
     if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
-        log.info("%s holds a checkpoint without model.safetensors: training starts anew", folder)
+        log.info("%s holds a checkpoint without model.safetensors: training starts over", folder)
         old = None
     new = config.resume and not (folder / "run.json").exists()
     earlier = _earlier_run(config, store.fingerprint) if new else None
     if old is None:
-        _clear(folder, ARTEFACTS)  # without a record, a checkpoint belongs to nobody
+        _clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
     if earlier:
-        log.info("going on from the %d epochs of %s", epochs_done(earlier), earlier)
+        log.info("training continues after the %d epochs of %s", epochs_done(earlier), earlier)
         _copy_training(earlier, folder)
         old = read_record(earlier)
         record["seconds"] = {"train": old["seconds"].get("train", 0)}
     elif old:
         record |= {"started": old["started"], "seconds": old["seconds"]}
         if config.epochs > old["parameters"]["epochs"]:
-            _clear(folder, RESULTS)  # of fewer epochs
+            _clear(folder, RESULTS)  # those of fewer epochs
     return Run(folder, record, resumed=old is not None)
 
 
 def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:
-    """What training will find in the run folder, in one sentence.
+    """One sentence on the run folder before training: a new run, or how far its training is.
 
-    fingerprint : of the data; None leaves the data out of the comparison
-    Raises InputError where training may neither begin nor go on there: with the first difference where it is another
-    run, with the process where one is at work on it.
+    fingerprint : of the data; None = do not compare the data
+    Raises InputError where the folder holds another run, with the first difference, or is in use, with the process.
     """
     refuse_claimed(config.folder)
     return _found(config, fingerprint)
 
 
 def _found(config: "Parameters", fingerprint: str | None) -> str:
-    """As `check_same_run`, whoever works on the run."""
+    """As `check_same_run`, even if the folder is in use."""
     folder = config.folder
     old = read_record(folder) if config.resume else None
     if old is None:
@@ -201,11 +194,11 @@ def _found(config: "Parameters", fingerprint: str | None) -> str:
 
 
 def run_state(folder: Path) -> str:
-    """How a run stands: done, running, interrupted, or failed with the reason; InputError where there is no run."""
+    """The state of a run: done, running, interrupted, or failed with the reason; InputError where there is no run."""
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} is no run: run.json is missing")
-    if "state" not in record:  # older than states
+    if "state" not in record:  # an older record
         return "done" if epochs_done(folder) >= record["parameters"]["epochs"] else "interrupted"
     if record["state"] == "running":
         return "running" if is_claimed(folder) else "interrupted"
@@ -213,9 +206,9 @@ def run_state(folder: Path) -> str:
 
 
 def _earlier_run(config: "Parameters", fingerprint: str) -> Path | None:
-    """The folder of the same run under another name that has come furthest; None where there is none.
+    """The folder of the same run under another name, with most epochs; None where there is none.
 
-    It has fewer epochs, or its data lay elsewhere, or it is older than the names of today.
+    Its name differs because it has fewer epochs, its data were elsewhere, or it is from an earlier version.
     """
     found = []
     for folder in run_name(config.model_dump()).siblings(config.outputs_root):
@@ -228,22 +221,22 @@ def _earlier_run(config: "Parameters", fingerprint: str) -> Path | None:
 
 
 def _copy_training(source: Path, folder: Path) -> None:
-    """Copies what training goes on from. The checkpoint goes last: without it the rest counts for nothing."""
+    """Copies the files that training goes on from. The checkpoint appears last: without it the others are ignored."""
     with atomic_write(folder / "checkpoint.pt") as checkpoint:
-        shutil.copyfile(source / "checkpoint.pt", checkpoint)  # read first: weights may be younger than it, not older
+        shutil.copyfile(source / "checkpoint.pt", checkpoint)  # read first: the weights may be newer, not older
         for name in ("model.safetensors", "history.csv"):
             with atomic_write(folder / name) as copy:
                 shutil.copyfile(source / name, copy)
 
 
 def epochs_done(folder: Path) -> int:
-    """How many epochs history.csv has a row of."""
+    """The number of epochs in history.csv."""
     path = folder / "history.csv"
     return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a folder, None where there is none; InputError where it is not one of ours."""
+    """The record in a folder, None where there is none; InputError where run.json is something else."""
     path = folder / "run.json"
     if not path.exists():
         return None
@@ -256,9 +249,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | None, but: tuple[str, ...]) -> str:
-    """What first sets an old run apart from a new one, as `fold 0, not 1`; "" where nothing does.
+    """The first difference between an old run and a new one, such as `fold 0, not 1`; "" where there is none.
 
-    but : names that may differ. More epochs than before are no difference: a run is continued with them.
+    but : names that may differ. More epochs than before are no difference: they continue a run.
     """
     before = parameters_of(old)
     for name, value in config.model_dump(mode="json", exclude=set(but)).items():
@@ -272,14 +265,14 @@ def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | Non
 
 
 def parameters_of(record: dict[str, Any]) -> dict[str, Any]:
-    """All parameters of a run; those that it is older than have their defaults."""
+    """All parameters of a run; those that its record lacks have their defaults."""
     own = record["parameters"]
     usual = usual_values(own.get("dataset", "toy"), own.get("fusion", "ia"))
     return {name: str(value) if isinstance(value, Path) else value for name, value in usual.items()} | own
 
 
 def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
-    """What run.json says of a run that starts now."""
+    """The record of a run that starts now."""
     from avlib.batches import task_and_labels
 
     return {

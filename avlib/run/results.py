@@ -1,4 +1,4 @@
-"""What many runs have found: the table of them all, and the figure that compares them."""
+"""The results of many runs: their table, and the figure that compares them."""
 
 import json
 from collections.abc import Iterable
@@ -15,29 +15,9 @@ from avlib.run.names import run_name
 from avlib.run.records import parameters_of, read_record, run_state, write_table
 
 CONDITIONS = ("AV", "A", "V", "M")
-
-
-ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns that only sentiment has
-
-
-COLUMNS = (
-    "dataset",
-    "system",
-    "settings",
-    "dropout",
-    "fold_scheme",
-    "fold",
-    "seed",
-    *CONDITIONS,
-    *ERRORS,
-    "epochs",
-    "minutes",
-)
-
-
-TEXTS = ("settings", "dropout", "fold_scheme")  # columns that have no value in the row of what is best reachable
-
-
+ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
+TEXTS = ("settings", "dropout", "fold_scheme")  # columns that are empty in the row "best reachable"
+COLUMNS = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
@@ -47,7 +27,7 @@ def finished_runs(outputs_root: Path) -> list[Path]:
 
 
 def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The result table of all finished runs, and a line on each other one: its state, or what is wrong with it."""
+    """The result table of all finished runs, and a line for each other run: its state, or its error."""
     finished, lines = [], []
     for folder in sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json")):
         try:
@@ -65,12 +45,11 @@ def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
-    """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, accuracy of AV, A, V and M in
-    percent, epochs and minutes; for the toy corpora a last row with what is best reachable.
+    """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, AV, A, V, M, epochs, minutes.
 
-    Where a run has unusual settings, a column names them, such as `lr0.01`.
-
-    Where a run is about sentiment, accuracy is that of its sign, and mean absolute errors stand beside it (MAE AV, …).
+    AV, A, V and M are accuracies in percent; for sentiment, those of the sign, with mean absolute errors beside them
+    (MAE AV, …). A column `settings` names parameters that are not defaults, such as `lr0.01`. Toy datasets have a last
+    row with the best reachable accuracies.
     """
     rows = [_result(Path(folder)) for folder in folders]
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -107,19 +86,16 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _system(parameters: dict[str, Any]) -> dict[str, str]:
-    """The columns system and settings: the name of the run as the paper writes it, such as `IA1 dense`, and the rest.
-
-    A branch alone has no heads.
-    """
+    """The columns system, as the paper writes it, such as `IA1 dense`, and settings. A single branch has no heads."""
     name, fusion = run_name(parameters), parameters["fusion"]
     system = fusion if fusion in ("audio", "video") else name.system[0].upper()
     return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join(name.settings)}
 
 
 def comparison(folders: Iterable[Path], out: Path) -> Path:
-    """The path of `comparison.png`, AV, A, V and M for each system and kind of dropout, of runs on one dataset.
+    """Writes comparison.png (AV, A, V and M for each system and kind of dropout) to `out` and returns its path.
 
-    Beside it in `out`: the result table as comparison.csv and comparison.md.
+    Also writes the result table there, as comparison.csv and comparison.md. All runs are on one dataset.
     """
     from avlib.lab import plots
 
@@ -146,7 +122,7 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
 
 
 def _long(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns dropout, condition, accuracy; the dropout's name begins with the system's where there are several."""
+    """Columns dropout, condition, accuracy; where there are several systems, the dropout's name begins with theirs."""
     for name in ("settings", "system"):
         if name in runs and runs[name].nunique() > 1:
             runs = runs.assign(dropout=(runs[name] + " " + runs["dropout"]).str.strip())
@@ -154,7 +130,7 @@ def _long(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chance(folders: Iterable[Path]) -> float | None:
-    """The accuracy of guessing, percent; None where the runs tell different numbers of classes apart, or none."""
+    """The accuracy of guessing in percent; None where runs have different numbers of classes, or sentiment."""
     outputs = {read_record(folder)["network"]["classes"] for folder in folders}
     return 100 / outputs.pop() if len(outputs) == 1 and outputs != {1} else None
 

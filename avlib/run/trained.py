@@ -1,4 +1,4 @@
-"""A trained run, opened again: its parameters, its network, its store and its clips."""
+"""Opens a trained run: its parameters, network, store and clips."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from avlib.task import Task
 
 
-RENAMED = {  # the names of weights in runs of earlier versions -> today's
+RENAMED = {  # names of weights in earlier versions -> today's
     "video.front.": "frame_network.",
     "fusion.exchange.project_audio.": "audio.project.",
     "fusion.exchange.project_video.": "video.project.",
@@ -37,7 +37,7 @@ RENAMED = {  # the names of weights in runs of earlier versions -> today's
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Trained(Run):
-    """A trained run with what it takes to look into it; see `Run` for its folder, record, figures and stages."""
+    """A trained run with its network and data; see `Run` for its folder, record, figures and stages."""
 
     parameters: Parameters
     network: "nn.Module"  # in eval mode, on the device of the parameters
@@ -48,12 +48,12 @@ class Trained(Run):
 
     @property
     def task(self) -> "Task":
-        """What the network was trained to say about a clip."""
+        """The task that the network was trained for."""
         return self.test.task
 
 
 def open_trained(folder: str | Path, device: str = "auto") -> Trained:
-    """The trained run in a folder, ready to be used; a relative path starts at the workbook.
+    """The trained run in a folder; a relative path starts at the workbook.
 
     device : auto | cpu | cuda
     Raises InputError where there is none, and where its data are missing or have changed.
@@ -62,10 +62,9 @@ def open_trained(folder: str | Path, device: str = "auto") -> Trained:
 
 
 def open_run(config: Parameters) -> Trained:
-    """The trained run of these parameters, ready to be used.
+    """The trained run of these parameters.
 
-    Raises InputError with the command that trains it where its training has not begun or not ended, and where it was
-    trained on other data.
+    Raises InputError where it is not fully trained, with the command that trains it, or was trained on other data.
     """
     record = check_trained(config)
     store = store_of(config)
@@ -82,7 +81,7 @@ def open_run(config: Parameters) -> Trained:
 
 
 def store_of(config: Parameters) -> "Store":
-    """The store that a run reads, made where it is missing and can be made."""
+    """The store of a run; a missing one is made if possible."""
     from avlib.data.datasets import ensure_store
 
     return ensure_store(config.dataset, config.data_root, **config.of_store)
@@ -98,7 +97,7 @@ def clips_of(config: Parameters, store: "Store") -> dict[str, "Clips"]:
 
 
 def build_network(config: Parameters, store: "Store") -> "nn.Module":
-    """The network that the parameters ask for, in the sizes of the data, with fresh weights."""
+    """The network of a run, in the sizes of its data, with fresh weights."""
     from avlib.model import build_model
 
     return build_model(**network_settings(config, store))
@@ -121,7 +120,7 @@ def load_run(folder: str | Path) -> "nn.Module":
     try:
         weights = load_file(folder / "model.safetensors")
         net.load_state_dict({_todays_name(name): weight for name, weight in weights.items()})
-    except Exception as error:  # safetensors' and torch's own kinds: a damaged file, or weights of another network
+    except Exception as error:  # of many kinds: a damaged file, or weights of another network
         told = f"{folder / 'model.safetensors'} does not hold the model of run.json ({str(error).splitlines()[0]})"
         raise InputError(f"{told}: train it anew, or open it with the version of avlib that trained it") from None
     return net.eval()
@@ -134,9 +133,9 @@ def _todays_name(name: str) -> str:
 
 
 def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
-    """The record of the run, where it was trained to its end on this input; otherwise InputError says what to do.
+    """The record of a run that is fully trained on this input; otherwise InputError says what to do.
 
-    fingerprint : of the data that the network shall see; None leaves it unchecked
+    fingerprint : of the data for the network; None = do not check
     """
     folder = config.folder
     record = read_record(folder)
@@ -146,14 +145,14 @@ def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
     if differs:
         raise InputError(f"{folder} was trained with {differs}: give what it was trained with, or train anew")
     wanted, done = record["parameters"]["epochs"], epochs_done(folder)
-    if done < wanted:  # the weights are there from the first epoch on
+    if done < wanted:  # the weights exist from the first epoch on
         own = config.model_copy(update={name: parameters_of(record)[name] for name in ONLY_TRAIN})
         raise InputError(f"{folder} was trained for {done} of {wanted} epochs; go on with {_train_command(own)}")
     return record
 
 
 def _similar(config: Parameters) -> str:
-    """The middle of a sentence that names a run that was trained in another way; "" where there is none."""
+    """The middle of a sentence with a run that was trained in another way; "" where there is none."""
     for folder in sorted(run_name(config.model_dump()).siblings(config.outputs_root)):
         with suppress(InputError):  # somebody else's record
             record = read_record(folder) if (folder / "model.safetensors").exists() else None
@@ -163,7 +162,7 @@ def _similar(config: Parameters) -> str:
 
 
 def _train_command(config: Parameters) -> str:
-    """The command that trains this very run, naming what is not a default."""
+    """The command that trains this run, with all parameters that are not defaults."""
     given = [(name, value) for name, value, origin in config.rows() if origin == "given" and name != "run"]
     options = " ".join(f"-p {name} {quote(value)}" for name, value in given)
     return f"papermill notebooks/train.ipynb outputs/train.ipynb {options}".rstrip()
