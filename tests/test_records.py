@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import avlib
 from avlib import InputError, build_model, load_run
 from avlib.run.params import Parameters
-from avlib.run.provenance import git_commit
+from avlib.run.provenance import device_name, git_commit
 from avlib.run.records import (
     ARTEFACTS,
     atomic_write,
@@ -323,3 +323,11 @@ def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
     monkeypatch.setattr("avlib.run.provenance.ROOT", tmp_path / "inside")
     (tmp_path / "inside").mkdir()
     assert git_commit() is None, "a workbook inside another checkout is not that checkout"
+
+
+def test_torch_names_the_gpu_of_a_run():
+    if torch.cuda.is_available():
+        assert device_name("cuda") == torch.cuda.get_device_name()
+    else:  # torch's own refusal
+        with pytest.raises((RuntimeError, AssertionError)):
+            device_name("cuda")

@@ -59,5 +59,5 @@ def device_name(device: str) -> str:
     import torch
 
     if device == "cuda":
-        return torch.cuda.getdevice_name()
+        return torch.cuda.get_device_name()
     return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
