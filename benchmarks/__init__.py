@@ -1,7 +1,7 @@
-"""How fast the workbook is, beside the original code: `avlib bench NAME`, with `--peer` naming a checkout of that code.
+"""The speed of the workbook and of the original code: `avlib bench NAME --peer FOLDER`, a checkout of that code.
 
-Each benchmark is a file with a function `measure(options)` that returns what it found; `timing`, `peer`, `synthetic`
-and `ceilings` are what they share. Nothing in here is needed to use avlib.
+Each benchmark is a file with a function `measure(options)` that returns its results. They share `timing`, `peer`,
+`synthetic` and `ceilings`. avlib itself needs none of these files.
 """
 
 import json
@@ -23,7 +23,7 @@ NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy")
 
 @dataclass(frozen=True)
 class Options:
-    """What `avlib bench` was asked for; each benchmark reads what concerns it."""
+    """The options of `avlib bench`; each benchmark reads some of them."""
 
     peer: Path | None = None  # a checkout of the original code
     device: str = "cpu"  # cpu | cuda
@@ -31,13 +31,13 @@ class Options:
     rounds: int = 5  # how often each side is measured
     batch: int = 8
     frames: int = 15
-    image_size: int | None = None  # pixels; None here and below: the benchmark's own
+    image_size: int | None = None  # pixels; None here and below = the benchmark's default
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:
-    """What a benchmark found, printed and, where `out` names a file, written there as JSON."""
+    """The results of a benchmark; prints them and writes them as JSON to the file `out`, if given."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("PyTorch sees no GPU here: --device cuda needs one")
     start = machine(options.device)

@@ -1,4 +1,4 @@
-"""What a device can do at most, what a training step asks of it, and what that makes of the paper's Table II."""
+"""The limits of a device, the work of a training step, and the hours that the paper's Table II would take."""
 
 import time
 from collections.abc import Callable
@@ -15,17 +15,17 @@ TRAINING_CLIPS, VALIDATION_CLIPS = 16 * 60, 4 * 60
 
 
 def projected_hours(seconds: dict[str, float]) -> float:
-    """Hours of all epochs of Table II's RAVDESS half, from the seconds of one by kind of dropout.
+    """Hours for all epochs of Table II's RAVDESS half, from the seconds of an epoch by kind of dropout.
 
-    The epochs of one system stand for those of all: the network of the frames, which they share, is nearly all of them.
+    All systems count alike: the frame network, which they share, takes nearly all of the time.
     """
     return SYSTEMS * FOLDS * EPOCHS * sum(seconds[dropout] for dropout in DROPOUTS) / 3600
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write while it is entered: every tensor once for each that uses it.
+    """A block that counts the bytes that operations read and write: each operation counts all of its tensors.
 
-    An operation that only looks at a tensor in another way moves nothing.
+    A view of a tensor moves nothing.
     """
 
     def __init__(self):
@@ -40,7 +40,7 @@ class Traffic(TorchDispatchMode):
         return result
 
 
-def asked(step: Callable[[], object]) -> dict[str, float]:
+def work(step: Callable[[], object]) -> dict[str, float]:
     """The operations (a multiplication and an addition are two) and the bytes of a step."""
     with FlopCounterMode(display=False) as counter:
         step()
@@ -63,7 +63,7 @@ def matrix_rate(device: str, side: int = 8192, dtype: torch.dtype = torch.bfloat
 
 
 def fastest(run: Callable[[], object], times: int = 10) -> float:
-    """The fewest seconds that a run takes on a device, after one that is not counted."""
+    """The seconds of the fastest of several runs, after one that is not counted."""
     run()
     seconds = []
     for _ in range(times):
@@ -75,17 +75,17 @@ def fastest(run: Callable[[], object], times: int = 10) -> float:
     return min(seconds)
 
 
-def floor(asked: dict[str, float], rate: float, width: float) -> float:
-    """The seconds that a step cannot go below: the longer of its operations at `rate` and bytes at `width`."""
-    return max(asked["operations"] / rate, asked["bytes"] / width)
+def floor(counts: dict[str, float], rate: float, width: float) -> float:
+    """The least seconds of a step: the longer of its operations at `rate` and its bytes at `width`, per second."""
+    return max(counts["operations"] / rate, counts["bytes"] / width)
 
 
 def share(step: Callable[[], object], seconds: float, device: str = "cuda", **sizes: int) -> dict:
-    """What a step of so many seconds makes of the device: counts, measured ceilings, and the share of the floor.
+    """How well a step of so many seconds uses the device: counts, measured limits, and floor / seconds.
 
-    sizes : bytes_ and side of what the ceilings are measured with, where they are not the usual
+    sizes : `bytes_` and `side` for measuring the limits, where not the defaults
     """
-    counts = asked(step)
+    counts = work(step)
     width = bandwidth(device, *([sizes["bytes_"]] if sizes else []))
     rate = matrix_rate(device, *([sizes["side"]] if sizes else []))
     least = floor(counts, rate, width)

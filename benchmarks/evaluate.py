@@ -1,6 +1,6 @@
-"""AV, A and V of some clips: `avlib.evaluation.predict` beside the original validation, which is called three times.
+"""AV, A and V of some clips: `avlib.evaluation.predict` beside three calls of the original validation.
 
-Both nets have the same weights, and both must come to the same accuracies.
+Both nets have the same weights and must have the same accuracies.
 """
 
 import torch
@@ -18,7 +18,7 @@ FUSION = "ia"
 
 
 def measure(options) -> dict:
-    """Seconds on both sides, and the accuracies that they find in percent."""
+    """Seconds and accuracies (percent) on both sides."""
     torch.manual_seed(0)
     size, device = options.image_size or 224, options.device
     clips = all_clips(synthetic_store(options.clips or 32, options.frames, size), device)

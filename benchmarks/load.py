@@ -1,4 +1,4 @@
-"""Batches from a memory-mapped store: how many a second, and what stays in memory as the store grows."""
+"""Batches from a memory-mapped store: how many per second, and the memory as the store grows."""
 
 import tempfile
 import time
@@ -13,10 +13,10 @@ GROWTH = (1, 2, 4)
 
 
 def measure(options) -> dict:
-    """A shuffled pass over stores of growing length: batches per second, the process's own memory, the file's share.
+    """A shuffled pass over stores of growing length: batches per second, own memory, memory of the file.
 
-    `own MB` is what the process has taken at most on top of what it had before: it should not grow. `file MB` are pages
-    of the store that the system keeps as long as nobody else needs the room.
+    `own MB` is the most memory that the process took in addition: it should not grow. `file MB` are pages of the store
+    that the system keeps while it has room.
     """
     size, least = options.image_size or 224, options.clips or 64
     rows = {}

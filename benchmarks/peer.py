@@ -1,7 +1,7 @@
 """The original code, run as it stands in a checkout of katerynaCh/multimodal-emotion-recognition.
 
-Nothing of it is copied: its files are read from the checkout and executed. Changed are only the folder that is written
-into `extract_faces.py`, and there the film of the faces, which avlib does not make either.
+Nothing of it is copied: its files are executed from the checkout. Only `extract_faces.py` is changed: it gets another
+folder, and does not write a film of the faces, which avlib does not write either.
 """
 
 import ast
@@ -29,7 +29,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # audio (B, 10, Ta), vi
 
 
 class Peer:
-    """A checkout of the authors' repository. Raises InputError where the folder is something else."""
+    """A checkout of the authors' repository. Raises InputError for another folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder.resolve()
@@ -40,7 +40,7 @@ class Peer:
             )
 
     def extract_faces(self, videos: list[Path], folder: Path) -> list[np.ndarray]:
-        """What their preprocessing leaves of some videos: faces (15, 224, 224, 3) uint8, blue, green, red, each.
+        """The faces of each video by their preprocessing: (15, 224, 224, 3) uint8, blue, green, red.
 
         folder : an empty one to work in
         """

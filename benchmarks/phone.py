@@ -1,4 +1,4 @@
-"""A clip as large as a phone's, 3840 x 2160: seconds and memory on both sides. It is a real clip, enlarged."""
+"""A clip of a phone's size, 3840 x 2160 (a real clip, enlarged): seconds and memory on both sides."""
 
 import tempfile
 from pathlib import Path

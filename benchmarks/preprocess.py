@@ -1,4 +1,4 @@
-"""Real clips to faces: avlib's worker processes beside the original script, both taking the same frames."""
+"""Real clips to faces: avlib's worker processes beside the original script, with the same frames."""
 
 import tempfile
 import time
@@ -21,8 +21,8 @@ SETTINGS = {"frames": 15, "image_size": 224, "protocol": "authors"}  # what the 
 def measure(options) -> dict:
     """Clips per second on both sides, memory, and how well boxes and faces agree.
 
-    avlib's workers go over the clips twice in a run, and the second pass counts: libraries are loaded by then, as those
-    of the original script are, since both sides have a run that is not counted.
+    avlib's workers prepare all clips twice in a run, and the second pass counts. Libraries are loaded by then, as they
+    are for the original script, whose first run does not count.
     """
     videos = find_videos(options.data_root)[: options.clips]
     ours, theirs = Side(videos, options.workers), []
@@ -48,7 +48,7 @@ def find_videos(root: Path | None) -> list[Path]:
 
 
 class Side:
-    """avlib's side: what a store's workers make of some videos."""
+    """avlib's side: a store's workers on some videos."""
 
     def __init__(self, videos: list[Path], workers: int):
         self.videos, self.workers = videos, workers

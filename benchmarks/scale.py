@@ -1,4 +1,4 @@
-"""How the cost of training grows with the number of clips, of frames, and of clips in a batch; one figure of it."""
+"""The cost of training by the number of clips, of frames, and of clips in a batch, with a figure."""
 
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -18,8 +18,8 @@ from benchmarks.timing import memory, once
 
 SIZE = 64  # pixels, unless --image-size says otherwise
 SERIES = {"clips": (100, 300, 1000, 3000, 10_000), "frames": (5, 15, 30, 60), "batch": (1, 4, 16, 64, 256)}
-START = {"frames": 5, "batch": 32}  # of the series that vary something else
-PASSES = 256  # clips in the series that vary something else
+START = {"frames": 5, "batch": 32}  # in the series of other quantities
+PASSES = 256  # clips in the series of other quantities
 
 
 def measure(options) -> dict:
@@ -40,7 +40,7 @@ def measure(options) -> dict:
 
 
 def alone(**settings: int) -> dict[str, float]:
-    """What `epoch` finds in a process of its own: in a used one, memory that is free already hides what is needed."""
+    """The results of `epoch` in a new process: free memory of an old one would hide what is needed."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(epoch, **settings).result()
 

@@ -1,4 +1,4 @@
-"""Stores of random clips, of any number and size, that look to avlib like any other."""
+"""Stores of random clips, of any number and size."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Running things in turn: how long each takes, how much that varies, and how much memory it needs."""
+"""Measures functions in turn: their time, its spread, and their memory."""
 
 import contextlib
 import gc
@@ -17,10 +17,10 @@ LIBRARIES = ("torch", "torchvision", "facenet-pytorch", "av", "numpy", "timm")
 
 
 def in_turn(runs: dict[str, Callable[[], object]], rounds: int, count: int) -> dict:
-    """Each run by name: median seconds, spread, peak memory and rate, and the ratios of the others' times to the first.
+    """By name: median seconds, spread, peak memory and rate of each run; and the others' times / the first one's.
 
-    All runs take place once unmeasured, then in turn, A B A B and so on, so that whatever else the machine does falls
-    on all of them. A ratio is the median over the rounds. A run that returns a number of seconds took those.
+    Each run is done once without measuring, then all in turn, A B A B and so on, so that other load on the machine
+    affects all of them. A ratio is the median over the rounds. If a run returns seconds, these count.
 
     count : of units (clips, batches) in one run
     """
@@ -38,7 +38,7 @@ def in_turn(runs: dict[str, Callable[[], object]], rounds: int, count: int) -> d
 
 
 def once(run: Callable[[], object]) -> tuple[float, float]:
-    """How many seconds a run takes, and the highest memory of this process meanwhile in MB (on a GPU: of that)."""
+    """The seconds of a run, and the peak memory of this process (of the GPU, if there is one) during it in MB."""
     gc.collect()
     reset_peak()
     begin = time.perf_counter()
@@ -60,7 +60,7 @@ def _summary(rows: list[tuple[float, float]], count: int) -> dict:
 
 
 def reset_peak() -> None:
-    """Makes `peak` count from now on. Where the system cannot do that, it counts from the start of the process."""
+    """Makes `peak` count from now on; on some systems it counts from the start of the process."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def memory(field: str = "VmRSS", process: int | str = "self") -> float:
 
 
 def machine(device: str) -> dict:
-    """What the numbers depend on: processor, cores, threads, load at the time, GPU, versions."""
+    """The machine behind the numbers: processor, cores, threads, present load, GPU, versions."""
     name = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,8 +1,8 @@
-"""One training step with modality dropout: avlib's own, with reading and augmentation, beside the original loop's.
+"""One training step with modality dropout: avlib's, with reading and augmentation, beside the original loop's.
 
-avlib's is the mean over the steps of a short epoch, since part of its gain, memory that is kept, is one from step to
-step. The original code is handed its batch ready: its reading and augmenting, which sixteen processes do, costs it
-nothing here. On a GPU the step is also held against what that GPU can do, and epochs against the paper's Table II.
+avlib's is the mean over the steps of a short epoch, because keeping memory between steps is part of its gain. The
+original code gets a ready batch: its reading and augmentation, done by sixteen processes, cost nothing here. On a GPU
+the step is also compared with the GPU's limits, and the hours of the paper's Table II are projected.
 """
 
 import math
@@ -44,7 +44,7 @@ def measure(options) -> dict:
 
 
 class Trainer:
-    """A fresh network and what trains it, on a store in memory."""
+    """A fresh network with its optimizer, on a store in memory."""
 
     def __init__(self, frames: int, image_size: int, batch: int, device: str, clips: int | None = None):
         torch.manual_seed(0)
