@@ -5,10 +5,11 @@ SHELL := /bin/bash
 CONDA := $(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX))
 ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA),$(CURDIR)/.venv)
 PYTHON := $(ENVIRONMENT)/bin/python
+ROOT_USER := $(filter 0,$(shell id -u))
 STAMP := $(ENVIRONMENT)/.avlib-set-up
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: demo test fuzz lab lint lock
+.PHONY: demo test fuzz lab lock
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)  ## toy corpus, then the same run without and with modality dropout, and the comparison
@@ -22,8 +23,9 @@ test: $(STAMP)
 fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to end as a sentence
 	OMP_NUM_THREADS=1 $(PYTHON) tests/fuzz.py --seed 0 --count 250
 
-lab: $(STAMP)  ## JupyterLab on the notebooks
-	jupyter lab --notebook-dir=notebooks
+lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
+	$(if $(ROOT_USER),@echo "You are root: JupyterLab is told to start all the same (--allow-root)")
+	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(ROOT_USER),--allow-root)
 
 lock:  ## resolve pyproject.toml anew for Python 3.11 to 3.13 (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-annotate --no-header \

@@ -22,6 +22,15 @@ from avlib.files import folder_lock
 
 SMOKE = yaml.safe_load((avlib.ROOT / "params" / "smoke.yaml").read_text())
 
+JUPYTER_FOLDERS = {
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "IPYTHONDIR": "ipython",
+}  # what JupyterLab would share with its user
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:

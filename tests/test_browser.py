@@ -11,22 +11,13 @@ from pathlib import Path
 
 import papermill
 import pytest
-from conftest import SMOKE
+from conftest import JUPYTER_FOLDERS, SMOKE
 
 from avlib import DATA, ROOT
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 FLAGS += " --disable-component-update --disable-sync"
-
-FOLDERS = {
-    "JUPYTERLAB_SETTINGS_DIR": "settings",
-    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-    "JUPYTER_CONFIG_DIR": "config",
-    "JUPYTER_DATA_DIR": "data",
-    "JUPYTER_RUNTIME_DIR": "runtime",
-    "IPYTHONDIR": "ipython",
-}  # what JupyterLab would share with its user
 
 # What a test waits for, and what it shows when it waits in vain. A cell's prompt is null until it has been run.
 STATE = """() => {
@@ -75,7 +66,7 @@ def server(notebook, tmp_path_factory):
     settings = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight are in the page, too
-    own = {name: str(home / folder) for name, folder in FOLDERS.items()}
+    own = {name: str(home / folder) for name, folder in JUPYTER_FOLDERS.items()}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
     command += [f"--ServerApp.root_dir={notebook.parent}", "--IdentityProvider.token=toy", "--expose-app-in-browser"]
     log = notebook.parent / "server.log"

@@ -1,0 +1,75 @@
+"""`make lab` itself: its command is taken from the Makefile and started."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+from conftest import JUPYTER_FOLDERS
+
+from avlib import ROOT
+
+
+def lab_command(**env: str) -> list[str]:
+    """What `make lab` runs last."""
+    given = os.environ | {"VIRTUAL_ENV": sys.prefix} | env
+    done = subprocess.run(["make", "--dry-run", "lab"], cwd=ROOT, env=given, capture_output=True, text=True, check=True)
+    return shlex.split(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("0", True), ("1000", False)])
+def test_make_lab_lets_root_start_it_and_no_one_else_needs_to(user, allowed, tmp_path):
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    command = lab_command(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert command[:2] == ["jupyter", "lab"]
+    assert ("--allow-root" in command) is allowed
+
+
+def test_make_lab_shows_the_workbook_and_opens_its_notebooks(tmp_path):
+    own = {name: str(tmp_path / folder) for name, folder in JUPYTER_FOLDERS.items()}
+    command = [
+        sys.executable,
+        "-m",
+        *lab_command(),
+        "--no-browser",
+        "--ServerApp.port=0",
+        "--IdentityProvider.token=toy",
+    ]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        url = address(tmp_path / "runtime", process, tmp_path / "log")
+        with urlopen(Request(f"{url}api/contents", headers={"Authorization": "token toy"})) as answer:
+            assert {entry["name"] for entry in json.load(answer)["content"]} >= {
+                "README.md",
+                "avlib",
+                "docs",
+                "notebooks",
+            }
+        with urlopen(Request(url, headers={"Authorization": "token toy"})) as answer:
+            assert answer.url == f"{url}lab/tree/notebooks"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
+    """Where the server listens, as soon as it answers."""
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()[-2000:]
+        for path in runtime.glob("jpserver-*.json"):
+            try:
+                url = json.loads(path.read_text())["url"].replace("localhost", "127.0.0.1")
+                urlopen(f"{url}api").close()
+                return url
+            except (ValueError, URLError):
+                pass
+        time.sleep(0.25)
+    raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
