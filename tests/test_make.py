@@ -1,15 +1,18 @@
-"""`make lab` itself: its command is taken from the Makefile and started."""
+"""What the Makefile and the environment promise: commands are taken from the files themselves and started."""
 
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+import nbformat
 import pytest
 from conftest import JUPYTER_FOLDERS
 
@@ -73,3 +76,16 @@ def address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
                 pass
         time.sleep(0.25)
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
+
+
+def test_papermill_starts_without_a_warning_about_encryption(tmp_path):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    (source,) = [key for key, place in settings["shared-data"].items() if place.endswith("ipython_kernel_config.py")]
+    (tmp_path / "profile_default").mkdir()
+    shutil.copy(ROOT / source, tmp_path / "profile_default" / "ipython_kernel_config.py")
+    notebook = tmp_path / "notebook.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), notebook)
+    command = [sys.executable, "-m", "papermill", "--kernel", "python3", str(notebook), str(tmp_path / "done.ipynb")]
+    done = subprocess.run(command, env=os.environ | {"IPYTHONDIR": str(tmp_path)}, capture_output=True, text=True)
+    assert "encryption" not in done.stderr
+    assert "ZeroDivisionError" in done.stderr, "what a notebook says is still heard"
