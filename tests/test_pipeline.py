@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from conftest import data
 
 from avlib import InputError
+from avlib.data.datasets import DATASETS
 from avlib.run import notebooks as pipeline
 from avlib.run.cli import main
 from avlib.run.grid import expand, plan
@@ -298,6 +299,9 @@ def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
 def test_the_list_of_parameters_names_them_all():
     listed = CliRunner().invoke(main, ["parameters"])
     assert [line.split()[0] for line in listed.output.splitlines()[: len(NAMES)]] == list(NAMES)
+    own = [line.split() for line in listed.output.splitlines()[-len(DATASETS) :]]
+    assert [row[0] for row in own] == list(DATASETS)
+    assert {len(row) for row in own} == {1 + len(DATASETS["toy"].defaults)}
 
 
 def test_the_command_starts_without_importing_torch_or_papermill():

@@ -86,6 +86,8 @@ def table(outputs_root: Path) -> None:
 @main.command()
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
+    import pandas as pd
+
     from avlib.data.datasets import DATASETS
     from avlib.run.params import MUST_BE, Parameters, choices
 
@@ -96,9 +98,9 @@ def parameters() -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo("\n0 stands for the dataset's default:")
-    for name, dataset in DATASETS.items():
-        click.echo(f"{name:<10}{', '.join(f'{key} {value}' for key, value in dataset.defaults.items())}")
+    own = pd.DataFrame({name: dataset.defaults for name, dataset in DATASETS.items()}).T
+    click.echo("\n0 or nothing stands for the dataset's default (-: none, or its files say):")
+    click.echo(own.replace(0, "-").to_string())
 
 
 @main.command()
