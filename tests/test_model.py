@@ -42,7 +42,7 @@ def test_every_system_has_a_full_row_in_the_docs():
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_system_has_the_parameters_that_the_docs_say(fusion):
     counted = f"{count(build_model(fusion)):,}".replace(",", " ")
-    assert ROWS[fusion][3] == counted, f"docs/systems.md: `{fusion}` has {counted} parameters"
+    assert ROWS.get(fusion, [""] * 5)[3] == counted, f"docs/systems.md: `{fusion}` has {counted} parameters"
 
 
 def test_the_audio_branch_has_the_parameters_that_table_1_implies():

@@ -1,0 +1,83 @@
+"""What README.md and the pages of docs/ show: the Python runs as printed, and what they name is there."""
+
+import ast
+import re
+
+import pytest
+import torch
+from conftest import SMOKE
+
+import avlib
+from avlib import ROOT
+from avlib.data.datasets import DATASETS
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+EXAMPLE = "\n".join(re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
+RUN = "outputs/toy/ia1-softhard/fold0-seed1"  # the one of the demo that the example opens
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def shapes(value) -> list[tuple[int, ...]]:
+    """The shape of a tensor, or those of a tuple of tensors."""
+    return [tuple(tensor.shape) for tensor in ([value] if torch.is_tensor(value) else value)]
+
+
+def test_the_example_runs_as_printed_and_gives_the_shapes_it_says(smoke):
+    assert RUN in EXAMPLE
+    names, lines, checked = {}, EXAMPLE.replace(RUN, str(smoke)).splitlines(), 0
+    frames = {DATASETS["toy"].defaults["frames"]: SMOKE["frames"]}  # of the demo -> of the run that is opened here
+    for statement in ast.parse("\n".join(lines)).body:
+        source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
+        exec(source, names)
+        printed = re.findall(r"\(\d+,[\d, ]*\)", source.partition("#")[2])
+        said = [tuple(frames.get(size, size) for size in ast.literal_eval(text)) for text in printed]
+        if said:
+            what = statement.value if isinstance(statement, ast.Expr) else statement.targets[0]
+            assert shapes(eval(ast.unparse(what), names)) == said, source
+            checked += len(said)
+    assert checked >= 4, "comments with shapes"
+
+
+def test_dir_lists_what_avlib_offers():
+    assert set(avlib.__all__) <= set(dir(avlib))
+    assert all(hasattr(avlib, name) for name in dir(avlib))
+
+
+@each_page
+def test_files_and_targets_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/.])(?:avlib|benchmarks|docs|notebooks|params|tests)/[\w./-]*\w", text))
+    assert not {name for name in named if not (ROOT / name).exists()}
+    code = "\n".join(re.findall(r"^```.*?\n(.*?)^```", text, re.M | re.S) + re.findall(r"`([^`\n]+)`", text))
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"^make (\w+)", code, re.M)) <= targets
+
+
+def test_the_layout_names_what_is_there():
+    (layout,) = re.findall(r"^```\n(avlib/ .*?)^```", README, re.M | re.S)
+    folder, missing = "", []
+    for line in layout.splitlines():
+        entry = re.match(r"(?:  )?(\w+/)? +", line)
+        if entry[1]:
+            folder = ROOT / ("avlib" if line.startswith("  ") else "") / entry[1]
+            missing += [] if folder.is_dir() else [str(folder)]
+        if folder.name in ("notebooks", "docs") or folder.is_relative_to(ROOT / "avlib"):
+            names = re.split(r" {2,}", line[entry.end() :])[0].split()
+            missing += [f"{folder}/{name}" for name in names if not [*folder.glob(f"{name.strip('/')}*")]]
+    assert not missing, "the layout in README.md"
+
+
+@each_page
+def test_links_between_pages_lead_somewhere(page):
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, section = target.partition("#")
+        if ":" in target:
+            continue
+        path = page.parent / name if name else page
+        headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M) if section and path.exists() else []
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        dead += [target] if not path.exists() or (section and section not in anchors) else []
+    assert not dead
