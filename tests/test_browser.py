@@ -11,7 +11,7 @@ from pathlib import Path
 
 import papermill
 import pytest
-from conftest import JUPYTER_FOLDERS, SMOKE
+from conftest import JUPYTER_FOLDERS
 
 from avlib import DATA, ROOT
 
@@ -50,12 +50,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def notebook(smoke, small_toy, tmp_path_factory) -> Path:
-    """A copy of the attention notebook whose parameters ask for a run that exists."""
+def notebook(smoke, tmp_path_factory) -> Path:
+    """A copy of the attention notebook of a run that exists."""
     source, copy = ROOT / "notebooks" / "attention.ipynb", tmp_path_factory.mktemp("lab") / "attention.ipynb"
-    given = SMOKE | {"data_root": str(small_toy), "outputs_root": str(smoke.parents[2])}
-    given = {name: value for name, value in given.items() if name in papermill.inspect_notebook(source)}
-    papermill.execute_notebook(source, copy, parameters=given, prepare_only=True, progress_bar=False)
+    papermill.execute_notebook(source, copy, parameters={"run": str(smoke)}, prepare_only=True, progress_bar=False)
     return copy
 
 
