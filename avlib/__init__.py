@@ -10,9 +10,10 @@ OUTPUTS = ROOT / "outputs"  # one folder per run
 
 __version__ = "0.1.0"
 
-# Threads that wait for work sleep instead of spinning: beside other busy processes, spinning makes PyTorch many times
-# slower (docs/speed.md). It is read when torch is loaded, and may be set otherwise before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for others spin only a moment before they sleep: beside other busy processes, endless spinning makes
+# PyTorch many times slower (docs/speed.md). GNU's OpenMP reads this when torch is loaded; your own setting wins.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class InputError(ValueError):

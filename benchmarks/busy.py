@@ -1,6 +1,7 @@
-"""Training beside other busy processes, as in a class with several kernels open: threads that spin, and that sleep.
+"""Training beside other busy processes, as in a class with several kernels open.
 
-A thread of OpenMP that waits for the others either spins or sleeps (OMP_WAIT_POLICY). All processes share two cores.
+A thread of OpenMP that waits for others can spin, sleep, or spin a moment and then sleep, as avlib sets it. All
+processes share two cores.
 """
 
 import os
@@ -10,7 +11,12 @@ import sys
 from avlib import ROOT
 from benchmarks.timing import spread
 
-POLICIES, NEIGHBOURS, CORES = ("PASSIVE", "ACTIVE"), (0, 1, 3), 2
+WAITS = {
+    "spin 1000 times, then sleep": {"GOMP_SPINCOUNT": "1000"},
+    "sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spin": {"OMP_WAIT_POLICY": "ACTIVE"},
+}
+NEIGHBOURS, CORES = (0, 1, 3), 2
 BURN = "while True: pass"
 STEPS = """
 import time
@@ -24,20 +30,23 @@ while time.perf_counter() - begin < 10:
 
 
 def measure(options) -> dict:
-    """Seconds of a step of the toy corpus's size, by policy and number of busy neighbours, each in turn."""
+    """Seconds of a step of the toy corpus's size, by number of busy neighbours and way to wait, each in turn."""
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     os.sched_setaffinity(0, cores)  # of what is started here too
     rows = [
-        {"neighbours": count, "policy": policy} | spread(_steps(policy, count))
+        {"neighbours": count, "waiting threads": wait} | spread(_steps(setting, count))
         for count in NEIGHBOURS
-        for policy in POLICIES
+        for wait, setting in WAITS.items()
     ]
     return {"seconds of a step": rows, "cores": len(cores)}
 
 
-def _steps(policy: str, neighbours: int) -> list[float]:
+def _steps(setting: dict[str, str], neighbours: int) -> list[float]:
     """The seconds of each step of a process of its own, beside so many others that never wait."""
-    environment = os.environ | {"OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(CORES), "PYTHONPATH": str(ROOT)}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    environment |= setting | {"OMP_NUM_THREADS": str(CORES), "PYTHONPATH": str(ROOT)}
     others = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(neighbours)]
     try:
         ended = subprocess.run(

@@ -282,13 +282,16 @@ def test_a_model_can_be_used_without_the_wings_being_installed():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=avlib.ROOT)
 
 
-@pytest.mark.parametrize("given, found", [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_waiting_threads_sleep_unless_told_otherwise(given, found):
-    code = "import avlib, os, torch; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=avlib.ROOT, capture_output=True, text=True
-    )
+@pytest.mark.parametrize(
+    "given, found",
+    [({}, "1000 None"), ({"GOMP_SPINCOUNT": "7"}, "7 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
+)
+def test_waiting_threads_soon_sleep_unless_told_otherwise(given, found):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    code = f"import avlib, os; print(*map(os.environ.get, {names}))"
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=environment, cwd=avlib.ROOT, capture_output=True, text=True)
     assert ended.stdout.strip() == found
 
 
