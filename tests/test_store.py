@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
 
 BUILD = """
 import sys
+import threading
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.clips.build import build_store
 build_store(sys.argv[1], *find_trials(sys.argv[2]), frames=3, image_size=16, workers=1, progress=False)
@@ -347,3 +349,19 @@ def test_other_audio_features_go_on_after_a_kill_too(voices, tmp_path, monkeypat
     stop_before_renaming(monkeypatch, path, voices, audio_features="chroma")
     whole = build(tmp_path / "whole", voices, audio_features="chroma")
     assert content(build(path, voices, audio_features="chroma").path) == content(whole.path)
+
+
+def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_path):
+    path = tmp_path / "store"
+    journal = tmp_path / "store.partial" / "journal.jsonl"
+
+    def interrupt():
+        while not (journal.exists() and journal.stat().st_size):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(InputError, match=r"^stopped after \d+ of \d+ clips: run it again to go on$"):
+        build(path, voices)
+    kept = len(journal.read_text().splitlines())
+    assert len(build(path, voices)) >= kept >= 1

@@ -136,7 +136,10 @@ def _is_current(path: Path, plan: dict) -> bool:
 
 
 def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, progress: bool) -> None:
-    """Prepares the clips that the draft does not have yet. Raises InputError where the machine fails for some."""
+    """Prepares the clips that the draft does not have yet.
+
+    Raises InputError where the machine fails for some, and where it is interrupted.
+    """
     from avlib.data.clips import workers as pool  # brings the libraries that read media: a finished store needs none
     from avlib.data.clips.faults import Fault, fault
 
@@ -153,6 +156,8 @@ def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, p
                 else:
                     draft.add(row, outcome)
                     bar.update()
+    except KeyboardInterrupt:
+        raise InputError(f"stopped after {len(draft.entries)} of {len(rows)} clips: run it again to go on") from None
     except (OSError, MemoryError) as error:
         if getattr(error, "errno", None) in FULL or not fault(error, draft.folder):
             raise
