@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import glob
+import hashlib
+import json
 import logging
 import multiprocessing
 import os
@@ -13,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from avlib import InputError
 
@@ -120,6 +123,18 @@ def _free(path: Path) -> int:
     """The bytes that are free on the disk of a path, which may not be there yet."""
     there = next(parent for parent in [path.absolute(), *path.absolute().parents] if os.path.exists(parent))
     return shutil.disk_usage(there).free
+
+
+def checksum(path: Path | str) -> str:
+    """The SHA-256 of a file, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes `data` as indented JSON, whole or not at all."""
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def as_bytes(count: float) -> str:

@@ -16,6 +16,7 @@ from avlib import InputError
 from avlib.data.ravdess import download
 from avlib.data.ravdess.download import PICTURES, SOUND, download_ravdess, parse_actors
 from avlib.data.ravdess.trials import find_trials
+from avlib.files import as_bytes
 from avlib.run.cli import main
 
 
@@ -244,7 +245,7 @@ def test_an_archive_that_is_larger_unpacked_than_the_disk_is_refused(server, tmp
 
 @pytest.mark.parametrize("count, text", [(0, "0 bytes"), (999, "999 bytes"), (4000, "4 kB"), (13.57e9, "13.6 GB")])
 def test_bytes_are_said_in_three_digits(count, text):
-    assert download._bytes(count) == text
+    assert as_bytes(count) == text
 
 
 def test_a_server_that_is_not_there_and_a_record_that_is_another_are_one_sentence(server, tmp_path):

@@ -18,7 +18,7 @@ from avlib.run.grid import expand, plan
 from avlib.run.notebooks import Lines, RunFailed, run_pipeline
 from avlib.run.params import NAMES, Parameters
 from avlib.run.records import start_run, write_json
-from avlib.run.results import _long, all_results, as_markdown, comparison, finished_runs, result_table
+from avlib.run.results import _long, all_results, as_markdown, comparison, result_table
 
 PARAMETERS = 'fusion: str = "ia"\nfold: int = 0\noutputs_root: str = ""'
 GUARD = "from avlib.run import configure\n\nconfig = configure(globals())"
@@ -152,7 +152,7 @@ def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path)
     finished_run(tmp_path, {"A": 55}, fusion="audio", dropout="none")
     with start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), data("unfinished")):
         pass
-    table = result_table(finished_runs(tmp_path))
+    table = all_results(tmp_path)[0]
     assert table["system"].tolist() == ["audio", "IA1", "best reachable"]
     run = table.iloc[1]
     assert (run["AV"], run["A"], run["V"], run["M"]) == (90, 60, 30, 60)
@@ -227,7 +227,7 @@ def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
 def test_runs_of_all_fold_schemes_are_found_and_told_apart(tmp_path):
     for scheme, accuracy in (("paper", 71), ("luna", 73)):
         finished_run(tmp_path, {"AV": accuracy}, fold_scheme=scheme, fold=2)
-    table = result_table(finished_runs(tmp_path)).set_index("fold_scheme")
+    table = all_results(tmp_path)[0].set_index("fold_scheme")
     assert (table.loc["paper", "AV"], table.loc["luna", "AV"]) == (71, 73)
 
 

@@ -7,7 +7,6 @@ both float32. A store of clips is made clip by clip in a sibling folder `<name>.
 store that exists is whole. Killed at any moment, the next call goes on where this one stopped.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from avlib import InputError
-from avlib.files import atomic_write, path_of
+from avlib.files import checksum, path_of, write_json
 
 FORMAT = 1  # of the folder; another number is another store
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
@@ -88,19 +87,14 @@ def _wrong(path: Path, manifest: dict, clips: pd.DataFrame, video: np.ndarray, a
         if (name, values.ndim, values.dtype.name) not in KINDS:
             return f"{name} has shape {values.shape} and type {values.dtype}"
     expected = manifest.get("sha256", {})  # stores of earlier versions have none
-    changed = [name for name, digest in expected.items() if _sha256(path / name) != digest]
+    changed = [name for name, digest in expected.items() if checksum(path / name) != digest]
     return f"{changed[0]} is not as it was written" if changed else ""
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
     """Writes the manifest of a store, the last of its files, with the checksums of its tables."""
     tables = ("clips.parquet", "problems.parquet")
-    write_json(folder / "manifest.json", manifest | {"sha256": {name: _sha256(folder / name) for name in tables}})
+    write_json(folder / "manifest.json", manifest | {"sha256": {name: checksum(folder / name) for name in tables}})
 
 
 def missing_files(path: Path, manifest: dict) -> list[str]:
@@ -129,8 +123,3 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-
-
-def write_json(path: Path, content: dict) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))

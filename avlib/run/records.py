@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from avlib import InputError
-from avlib.files import atomic_write
+from avlib.files import atomic_write, write_json
 from avlib.run.claim import claim, is_claimed, refuse_claimed
 from avlib.run.names import run_name
 from avlib.run.params import usual_values
@@ -40,12 +40,6 @@ MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # paramet
 ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # parameters that only training reads
 
 log = logging.getLogger(__name__)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes `data` as indented JSON, completely or not at all."""
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:

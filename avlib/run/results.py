@@ -21,27 +21,22 @@ COLUMNS = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "e
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
-def finished_runs(outputs_root: Path) -> list[Path]:
-    """The folders under `outputs_root` that hold an evaluated run, by name."""
-    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/metrics.json"))
-
-
 def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
     """The result table of all finished runs, and a line for each other run: its state, or its error."""
-    finished, lines = [], []
+    rows, lines = [], []
     for folder in sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json")):
         try:
             state = run_state(folder)
-            if (folder / "metrics.json").exists():
-                _result(folder)
-                finished.append(folder)
+            evaluated = (folder / "metrics.json").exists()
+            if evaluated:
+                rows.append(_result(folder))
             elif state == "done":
                 state = "trained, not evaluated"
-            if folder not in finished or state != "done":
+            if not evaluated or state != "done":
                 lines.append(f"{folder}: {state}")
         except InputError as error:
             lines.append(str(error))
-    return result_table(finished), lines
+    return _table(rows), lines
 
 
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
@@ -51,7 +46,11 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     (MAE AV, …). A column `settings` names parameters that are not defaults, such as `lr0.01`. Toy datasets have a last
     row with the best reachable accuracies.
     """
-    rows = [_result(Path(folder)) for folder in folders]
+    return _table([_result(Path(folder)) for folder in folders])
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The result table of these rows."""
     table = pd.DataFrame(rows, columns=COLUMNS)
     for dataset, classes in dict.fromkeys((row["dataset"], row["labels"]) for row in rows):
         best = best_reachable(dataset, classes)

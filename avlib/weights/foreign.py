@@ -1,6 +1,5 @@
 """Other people's files of weights: read without executing their code, and compared with what is expected."""
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -66,9 +65,3 @@ def check_weights(path: Path, theirs: Weights, expected: Weights, whose: str) ->
     for name in theirs:
         if name not in expected:
             raise InputError(f"{path} is not of {whose}: it has '{name}'")
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,10 +23,9 @@ from avlib.data.store import (
     missing_files,
     read_json,
     stamp,
-    write_json,
     write_manifest,
 )
-from avlib.files import FULL, path_of, refuse_unguarded, reserve, writing
+from avlib.files import FULL, path_of, refuse_unguarded, reserve, write_json, writing
 from avlib.progress import progress_bar
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """One clip on its way from files to arrays: what cannot be used of it is reported, and the rest stays."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from avlib.data.clips.faces import FaceDetector, crop_face, fill_boxes
 from avlib.data.clips.faults import fault
 from avlib.data.clips.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
 from avlib.data.clips.window import WINDOW, Window, cut_window, duration, place_window, span_of
-from avlib.files import path_text
+from avlib.files import checksum, path_text
 
 PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
@@ -173,8 +172,7 @@ def _sha256(path: str) -> str:
     if not path:
         return ""
     try:
-        with open(check_file(path), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(check_file(path))
     except (OSError, InputError) as error:
         passing = fault(error, path)
         if passing:

@@ -11,7 +11,6 @@ WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
 HOP = 512  # samples between two MFCC steps: 23.2 ms
 N_MFCC = 10
 MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
-PROTOCOLS = ("paper", "authors")
 WHOLE = (0.0, inf)  # the span of a clip in its file, in seconds, by default
 AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 

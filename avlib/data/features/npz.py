@@ -22,7 +22,7 @@ import pandas as pd
 
 from avlib import InputError
 from avlib.data.store import PROBLEM_COLUMNS, Store, read_json, stamp, write_manifest
-from avlib.files import as_bytes
+from avlib.files import as_bytes, checksum
 
 VERSION = 1  # a change makes stores anew
 NEEDED, OPTIONAL = ("audio", "video", "label", "group"), ("clip", "has_audio", "has_video")  # the arrays of an .npz
@@ -296,8 +296,6 @@ def is_current(path: Path, origin: Path) -> bool:
 
 
 def _manifest(features: Features, origin: Path) -> dict:
-    with open(origin, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "fingerprint": _fingerprint(features),
         "version": VERSION,
@@ -310,7 +308,7 @@ def _manifest(features: Features, origin: Path) -> dict:
         "with_video": int(features.clips["has_video"].sum()),
         "problems": len(features.problems),
         **features.facts,
-        "source": {"stamp": stamp(origin), "sha256": digest},
+        "source": {"stamp": stamp(origin), "sha256": checksum(origin)},
         "versions": {"numpy": version("numpy")},
     }
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from avlib import InputError
 from avlib.data.ravdess.trials import FIELDS, SUFFIXES, parse_name
-from avlib.files import atomic_write, folder_lock
+from avlib.files import as_bytes, atomic_write, folder_lock
 
 RECORD = "https://zenodo.org/api/records/1188976"
 SOUND = "Audio_Speech_Actors_01-24.zip"  # of all actors
@@ -94,8 +94,8 @@ def _complete(
         stray.unlink()
     size = sum(archive.size for archive in archives)
     unfetched = sum(archive.size for archive in archives if not (folder / "archives" / archive.name).exists())
-    echo(f"RAVDESS (CC BY-NC-SA 4.0), {len(archives)} archives of {_bytes(size)}, goes to {folder}")
-    echo(f"to be fetched: {_bytes(unfetched)}; unpacked, it takes about {_bytes(size)} more")
+    echo(f"RAVDESS (CC BY-NC-SA 4.0), {len(archives)} archives of {as_bytes(size)}, goes to {folder}")
+    echo(f"to be fetched: {as_bytes(unfetched)}; unpacked, it takes about {as_bytes(size)} more")
     _refuse_full_disk(folder, unfetched + size)
     for archive in archives:
         path = _fetch(archive, folder / "archives", progress)
@@ -216,13 +216,9 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     """Raises InputError where the disk of a folder has less than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(f"{folder} needs {_bytes(needed)}, but its disk has {_bytes(free)} free: give another folder")
-
-
-def _bytes(count: float) -> str:
-    """A number of bytes as text, such as `13.6 GB`."""
-    power = min(len(f"{count:.0f}") - 1, 11) // 3
-    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+        raise InputError(
+            f"{folder} needs {as_bytes(needed)}, but its disk has {as_bytes(free)} free: give another folder"
+        )
 
 
 def _cause(error: requests.RequestException) -> str:
