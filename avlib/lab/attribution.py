@@ -180,9 +180,8 @@ def branches(
         rows.append({"audio": 0.0, "video": 0.0} | brought)
     table = pd.DataFrame(rows).assign(change=start.change(), together=0.0)
     if len(start.clips) == 2:
-        without = [start.change(gone) for gone in start.clips]
-        table["together"] = table["change"] - sum(without)
-    return pd.DataFrame(rows)
+        table["together"] = table["change"] - start.change(without="audio") - start.change(without="video")
+    return table
 
 
 @memory_kept()
