@@ -207,14 +207,15 @@ def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, targ
 
 
 def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
-    """The part of the frame network that returns the last maps (frames, C, s, s), with s above 1.
+    """The part of the frame network that returns its last maps (frames, C, s, s), with s from 2 to S / 8.
 
-    Raises InputError where there is none: features, one branch alone, a network that keeps no places.
+    Raises InputError where there is none: features, sound alone, a network that keeps no places.
     """
-    seen: list[nn.Module] = []
+    seen, largest = [], video.shape[-1] // 8  # wider squares are attention maps
 
     def note(module: nn.Module, given: tuple, maps: torch.Tensor) -> None:
-        if isinstance(maps, torch.Tensor) and maps.ndim == 4 and min(maps.shape[-2:]) > 1:
+        shape = getattr(maps, "shape", ())
+        if len(shape) == 4 and shape[-2] == shape[-1] and 1 < shape[-1] <= largest:
             seen.append(module)
 
     hooks = [part.register_forward_hook(note) for part in net.eval().frame_network.modules()]
@@ -225,7 +226,7 @@ def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
         for hook in hooks:
             hook.remove()
     if not seen:
-        raise InputError("Grad-CAM needs the maps of a frame network, and this network has none for these inputs")
+        raise InputError("Grad-CAM needs maps (C, s, s) of the frames: this network has none for these inputs")
     return seen[-1]
 
 
