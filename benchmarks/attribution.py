@@ -23,12 +23,12 @@ def measure(options) -> dict:
     size, count = options.image_size or 224, options.clips or FOLD
     clips = all_clips(synthetic_store(count, options.frames, size), options.device)
     net = build_model(FUSION, 1, CLASSES, size).to(options.device, memory_format=torch.channels_last)
-    result = in_turn(methods(net, clips, torch.tensor([0]), options.batch), options.rounds, 1)
+    result = in_turn(methods(net, clips, torch.tensor([0])), options.rounds, 1)
     del result["ratio"]  # nothing is compared
     kept, fold = [], {}
     fold["describing the frames"], _ = once(lambda: kept.extend(describe_once(net, clips)))
     behind, described = kept
-    for name, run in methods(behind, described, torch.arange(count), options.batch).items():
+    for name, run in methods(behind, described, torch.arange(count)).items():
         if name in AMONG:
             fold[name], _ = once(run)
     settings = {"fusion": FUSION, "frames": options.frames, "image_size": size, "steps": STEPS, "fold": count}
@@ -38,8 +38,8 @@ def measure(options) -> dict:
     }
 
 
-def methods(net, clips, chosen: torch.Tensor, batch: int) -> dict:
-    """A function for each method, on these clips; `batch` points of a way among pixels at a time."""
+def methods(net, clips, chosen: torch.Tensor) -> dict:
+    """A function for each method, on these clips."""
     audio, video, labels = clips[chosen]
     asked = (net, audio, video, labels)
     base = baselines(clips, "zeros")
@@ -49,5 +49,5 @@ def methods(net, clips, chosen: torch.Tensor, batch: int) -> dict:
         "occlusion": lambda: occlusion(*asked, base),
         "branches": lambda: branches(*asked, base, STEPS),
         "Grad-CAM": lambda: grad_cam(*asked),
-        "integrated gradients among pixels": lambda: integrated_gradients(*asked, base, STEPS, batch, pixels=True),
+        "integrated gradients among pixels": lambda: integrated_gradients(*asked, base, STEPS, pixels=True),
     }
