@@ -18,7 +18,7 @@ from avlib import InputError
 from avlib.files import atomic_write
 from benchmarks.timing import machine
 
-NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy")
+NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution")
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,13 @@ def run(name: str, options: Options, out: Path | None, echo: Callable[[str], Non
 def as_text(result: dict) -> str:
     """The runs as a table, the ratios, then everything else."""
     rest = {name: value for name, value in result.items() if name not in ("benchmark", "runs", "ratio")}
-    lines = [result["benchmark"]]
+    lines, width = [result["benchmark"]], max(map(len, ["", *result.get("runs", {})]))
     for name, row in result.get("runs", {}).items():
         seconds = "{median:9.3f} s  ({lowest:.3f} to {highest:.3f})".format(**row["seconds"])
-        lines.append(f"  {name:<10}{seconds}   {row['per_second']:9.2f} per second   peak {row['peak_mb']:,.0f} MB")
+        lines.append(
+            f"  {name:<{width}}{seconds}   {row['per_second']:9.2f} per second   peak {row['peak_mb']:,.0f} MB"
+        )
     for name, row in result.get("ratio", {}).items():
-        lines.append("  {0:<10}{median:9.2f} times avlib's time  ({lowest:.2f} to {highest:.2f})".format(name, **row))
+        times = "{median:9.2f} times avlib's time  ({lowest:.2f} to {highest:.2f})".format(**row)
+        lines.append(f"  {name:<{width}}{times}")
     return "\n".join(lines) + "\n" + yaml.safe_dump(rest, sort_keys=False, allow_unicode=True)

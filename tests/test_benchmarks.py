@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import avlib
 from avlib.run.cli import main
-from benchmarks import Options, as_text, ceilings, evaluate, load, scale, train
+from benchmarks import Options, as_text, attribution, ceilings, evaluate, load, scale, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
 
@@ -62,6 +62,14 @@ def test_evaluation_reports_the_three_conditions():
 def test_loading_goes_over_growing_stores():
     rows = load.measure(Options(**SMALL | {"clips": 5}))["stores"]
     assert list(rows) == [5, 10, 20] and all(row["batches per second"] > 0 for row in rows.values())
+
+
+def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
+    result = attribution.measure(Options(**SMALL | {"clips": 3, "rounds": 1}))
+    assert len(result["runs"]) == 6 and all(row["seconds"]["median"] > 0 for row in result["runs"].values())
+    fold = result["seconds for the fold"]
+    assert list(fold) == ["describing the frames", *attribution.AMONG] and all(fold.values())
+    assert "integrated gradients among pixels" in as_text({"benchmark": "attribution"} | result)
 
 
 def test_growth_becomes_a_figure(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from avlib import InputError, build_model
 from avlib.batches import Clips
 from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.store import Store
-from avlib.speed.frozen import descriptor_file, freeze
+from avlib.speed.frozen import describe_once, descriptor_file, freeze
 from avlib.task import Classification
 from avlib.training import fit
 
@@ -96,3 +96,16 @@ def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
 def test_a_network_without_a_frame_network_has_nothing_to_freeze(net, clips):
     with pytest.raises(InputError, match="train_vision is false, but this network has no frame network"):
         freeze(build_model(**net), *clips)
+
+
+def test_clips_described_once_say_what_the_whole_net_says_and_write_nothing(clips):
+    net, some = network(), clips[0].where(clips[0].table.actor == 2)
+    seen, described = describe_once(net, some)
+    chosen = torch.tensor([5, 0, 3])
+    (audio, video, labels), (sound, descriptors, again) = some[chosen], described[chosen]
+    assert descriptors.shape == (3, 3, 1024) and torch.equal(audio, sound) and torch.equal(labels, again)
+    with torch.inference_mode():
+        whole, behind = net.eval()(audio, video).logits, seen(audio, descriptors).logits
+    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
+    assert list(described.table["clip"]) == list(some.table["clip"])
+    assert not list(some.store.path.parent.glob("*descriptors*"))

@@ -456,6 +456,54 @@ def test_no_figure_fails_on_sequences_of_a_single_step(rng):
             assert np.isfinite(image.get_array()).all()
 
 
+# ----------------------------------------------------------------------------------------------------- attribution
+
+
+def test_scores_go_up_and_down_from_nothing_at_the_seconds_of_the_inputs(rng):
+    few, many = rng.normal(size=Tv), rng.normal(size=STEPS)
+    bars = plots.scores(few, "video", "ablation").patches
+    assert [bar.get_height() for bar in bars] == pytest.approx(list(few))
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(VIDEO_TIMES))
+    ax = plots.scores(many, "audio", "ablation")
+    assert np.array_equal(ax.lines[0].get_ydata(), many)
+    assert ax.lines[0].get_xdata()[[0, 100]] == pytest.approx([0, 100 * HOP / SAMPLE_RATE])
+    assert ax.get_title(loc="left").startswith("audio: ablation")
+    ax = plots.scores(many, "audio", "ablation", clock=PLACE)
+    assert ax.lines[0].get_xdata() == pytest.approx(plots.even_times(STEPS, PLACE))
+
+
+def test_attribution_lies_under_the_attention_on_its_clock(clip, rng):
+    found = {"occlusion": {"video": rng.normal(size=Tv), "audio": rng.normal(size=STEPS)}, "ablation": {"audio": None}}
+    found["integrated gradients"] = {"video": rng.normal(size=Tv), "audio": rng.normal(size=STEPS)}
+    figure = plots.attention_over_clip(**clip, attribution=found, cues={"face": (1.0, 2.0)})
+    titles = [ax.get_title(loc="left").split(",")[0] for ax in figure.axes]
+    assert [title.split(":")[0] for title in titles] == ["video"] * 3 + [""] + ["audio"] * 3 + [""]
+    assert titles[1:3] == ["video: occlusion", "video: integrated gradients"]
+    assert {ax.get_xlim() for ax in figure.axes} == {(0, WINDOW)}
+    tops = [ax.get_position().y1 for ax in figure.axes]
+    assert tops == sorted(tops, reverse=True)
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["cue (truth)"]
+
+
+def test_attribution_is_drawn_without_attention_too(clip, rng):
+    clip |= {"vectors": {}, "times": {}}
+    figure = plots.attention_over_clip(**clip, attribution={"ablation": {"audio": rng.normal(size=STEPS)}})
+    titles = [ax.get_title(loc="left").split(",")[0] for ax in figure.axes]
+    assert titles == ["video", "audio: ablation", ""]
+
+
+def test_grad_cam_lights_the_places_that_speak(clip):
+    heat = np.zeros((Tv, S, S))
+    heat[2, 3:5, 6:8] = 1
+    ax = plots.grad_cam(clip["seen"], heat)
+    lit = pixels(ax.images[2])
+    assert np.array_equal(lit[3:5, 6:8], clip["seen"][2, 3:5, 6:8])
+    assert lit[:3] == pytest.approx(clip["seen"][2, :3] / 4, abs=0.51)
+    assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
+    with pytest.raises(InputError, match="must agree"):
+        plots.grad_cam(clip["seen"], heat[:, 1:])
+
+
 # --------------------------------------------------------------------------------------------------------- results
 
 

@@ -130,7 +130,10 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["preprocess", "phone", "train", "evaluate", "load", "scale", "busy"]))
+@click.argument(
+    "name",
+    type=click.Choice(["preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution"]),
+)
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")

@@ -45,10 +45,31 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
     if isinstance(net.frame_network, nn.Identity):
         raise InputError("train_vision is false, but this network has no frame network: leave it at true")
     net.eval()
-    black = describe(net, torch.zeros_like(splits[0].video_of(torch.tensor([0]))[:, :1]))[0, 0]
+    black = _black(net, splits[0])
+    return _from_black(net, black), [described(clips, net, black) for clips in splits]
+
+
+def describe_once(net: AudiovisualNet, clips: Clips) -> tuple[AudiovisualNet, Clips]:
+    """The same net and clips with descriptors as video, of these clips alone and in memory; see `freeze`."""
+    net.eval()
+    black, few = _black(net, clips), clips.chunks(CHUNK)
+    found = torch.cat([_differences(net, clips.video_of(chosen), black) for chosen in few]).numpy()
+    table, audio = clips.table, rows_of(clips.store.audio, clips.rows).numpy()
+    store = replace(clips.store, clips=table, audio=audio, video=found)
+    every = np.arange(len(clips)), clips.labels
+    return _from_black(net, black), Clips(store, *every, clips.task, clips.device, clips.modalities, clips.scales)
+
+
+def _black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
+    """The descriptor (C,) of a black frame in the size of these clips'."""
+    return describe(net, torch.zeros_like(clips.video_of(torch.tensor([0]))[:, :1]))[0, 0]
+
+
+def _from_black(net: AudiovisualNet, black: torch.Tensor) -> AudiovisualNet:
+    """A net that shares all weights but the frame network's, for descriptors in place of frames."""
     frozen = copy.copy(net)  # a module of its own, with the same submodules
     frozen._modules = dict(net._modules, frame_network=FromBlack(black))
-    return frozen, [described(clips, net, black) for clips in splits]
+    return frozen
 
 
 def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
@@ -75,9 +96,14 @@ def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> 
     for start in range(0, len(clips.store), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(clips.store)))
         video = as_input(rows_of(clips.store.video, rows).to(clips.device))
-        shown = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
-        found.append(((describe(net, video) - black) * shown).cpu())
+        found.append(_differences(net, video, black))
     return torch.cat(found).numpy()
+
+
+def _differences(net: AudiovisualNet, video: torch.Tensor, black: torch.Tensor) -> torch.Tensor:
+    """Descriptors (B, Tv, C) of frames minus the black frame's, on the CPU; exactly 0 for black frames."""
+    shown = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
+    return ((describe(net, video) - black) * shown).cpu()
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
-cell. `panels` draws what goes in, `attention` what happens between the branches, `results` what comes out.
+cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
+answer, `results` what comes out.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
+from avlib.lab.plots.attribution import grad_cam, input_times, scores
 from avlib.lab.plots.panels import (
     AUDIO,
     BOTH,
@@ -47,12 +49,15 @@ __all__ = [
     "faces",
     "features",
     "frame",
+    "grad_cam",
     "heard",
     "history",
+    "input_times",
     "mfcc",
     "per_emotion",
     "save",
     "score_table",
+    "scores",
     "sentiment",
     "spectrogram",
     "waveform",

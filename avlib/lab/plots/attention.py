@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from avlib import InputError
+from avlib.lab.plots.attribution import scores
 from avlib.lab.plots.panels import (
     AROUND,
     COLOUR,
@@ -34,6 +35,7 @@ def attention_over_clip(
     cues: dict[str, tuple[float, float]] | None = None,
     title: str | None = None,
     clock: Clock = SECONDS,
+    attribution: dict[str, dict[str, np.ndarray]] | None = None,
 ) -> Figure:
     """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
 
@@ -45,24 +47,36 @@ def attention_over_clip(
     seen : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
     heard : a log-mel spectrogram (bands, steps) in decibels, or, where the clock has no seconds, features (Ca, T)
     cues : {"face": (start, end), "voice": (start, end)}, true spans on the clock; either may lack or be NaN
+    attribution : {"integrated gradients": {"video": (Tv,), "audio": (Ta,)}, ...}, scores of the input steps, a panel
+        for each under the attention; a modality may lack or be None
     """
     left, right = 0.6, WIDTH - 0.1  # inches
     pictures = seen.ndim == 4
     share = (right - left) / len(seen) if pictures else np.inf  # inches that a frame has
     filled = min(0.96, 1.6 / share)
     heights = {"video": filled * share if pictures else 1.15, "audio": 1.15}
-    figure, panels = _stacked(_rows(vectors, heights), bottom=0.45, left=left, right=right)
+    scored = {
+        (modality, method): values
+        for method, found in (attribution or {}).items()
+        for modality, values in found.items()
+        if values is not None
+    }
+    figure, panels = _stacked(_rows(vectors, heights, scored), bottom=0.45, left=left, right=right)
     for modality in vectors:
         vector, place = _matched(vectors[modality], times[modality], modality)
         _received(panels[modality, "attention"], vector, place, modality, "frame" if pictures else "video step", clock)
-        _mark_cue(panels[modality, "attention"], (cues or {}).get(CUE[modality]))
+    for (modality, method), values in scored.items():
+        scores(values, modality, method, panels[modality, method], clock)
+    for modality in {modality: None for modality, kind in panels if kind != "input"}:
+        first, *others = (ax for (name, kind), ax in panels.items() if name == modality and kind != "input")
+        _mark_cue(first, others, (cues or {}).get(CUE[modality]))
     _draw_seen(panels["video", "input"], seen, clock, filled)
     _draw_heard(panels["audio", "input"], heard, clock)
     for (modality, kind), ax in panels.items():
         last = (modality, kind) == ("audio", "input")
         ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
         ax.tick_params(labelbottom=last, bottom=last)
-        if kind == "input" and modality not in vectors:
+        if kind == "input" and not any(name == modality and kind != "input" for name, kind in panels):
             _name(ax, modality)
     if title:
         figure.suptitle(title, x=left / WIDTH, y=1 + 0.06 / figure.get_figheight(), ha="left", va="bottom", fontsize=11)
@@ -83,13 +97,16 @@ def _draw_heard(ax: Axes, heard: np.ndarray, clock: Clock) -> None:
         features(heard, "audio", ax, clock)
 
 
-def _rows(vectors: dict, heights: dict[str, float]) -> dict[tuple[str, str], tuple[float, float]]:
+def _rows(vectors: dict, heights: dict[str, float], scored: dict) -> dict[tuple[str, str], tuple[float, float]]:
     """The panels from top to bottom, each with the gap above it and its height, in inches."""
     rows = {}
     for modality in COLOUR:
         room = 0.42 if rows else 0.26  # for a title
         if modality in vectors:
             rows[modality, "attention"] = (room, 1.15)
+            room = 0.1
+        for panel in (panel for panel in scored if panel[0] == modality):
+            rows[panel] = (0.3 if rows else 0.26, 0.75)
             room = 0.1
         rows[modality, "input"] = (room, heights[modality])
     return rows
@@ -129,11 +146,12 @@ def _name(ax: Axes, modality: str, more: str = "") -> None:
     ax.set_title(modality + more, loc="left", fontsize=10, color=COLOUR[modality], fontweight="bold")
 
 
-def _mark_cue(ax: Axes, span: tuple[float, float] | None) -> None:
-    """The true span of a cue: shaded behind the attention vector, and a bar between it and the picture below."""
+def _mark_cue(ax: Axes, others: list[Axes], span: tuple[float, float] | None) -> None:
+    """The true span of a cue: shaded behind all panels, and a bar and a label where the first one ends and begins."""
     if span is None or not np.all(np.isfinite(span)):
         return
-    ax.axvspan(*span, color=SHADE, zorder=0, linewidth=0)
+    for panel in (ax, *others):
+        panel.axvspan(*span, color=SHADE, zorder=0, linewidth=0)
     across = ax.get_xaxis_transform()  # x on the clock, y from 0 to 1 over the panel
     ax.plot(span, [-0.045, -0.045], color=INK, linewidth=4, solid_capstyle="butt", transform=across, clip_on=False)
     ax.text(
