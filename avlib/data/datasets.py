@@ -60,6 +60,7 @@ class Dataset:
     make: Callable | None = None  # root -> None; makes the dataset where it is missing
     truth: Callable | None = None  # root -> the known truth of each clip, a table with a column `clip`
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
+    frame_labels: Callable | None = None  # (root, clips of a store, frames) -> (N, frames) str: what each frame shows
     paper_folds: str = ""  # the fold scheme of the paper's numbers
 
     def __post_init__(self):
@@ -129,6 +130,7 @@ DATASETS = {
         make=_make_toy,
         truth=_later("avlib.data.toy.corpus", "truth"),
         reachable=_later("avlib.data.toy.corpus", "reachable"),
+        frame_labels=_later("avlib.data.toy.corpus", "frame_labels"),
     ),
     "ravdess": Dataset(
         title="RAVDESS",
