@@ -131,9 +131,11 @@ def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
 
     The system's own cache makes reading the rows again cheap.
     """
-    copied = torch.from_numpy(array[rows])
-    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.base.madvise(mmap.MADV_DONTNEED)
+    copied, file = torch.from_numpy(array[rows]), array.base
+    while isinstance(file, np.ndarray):  # of an array in another shape
+        file = file.base
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
     return copied
 
 

@@ -243,6 +243,7 @@ def fit(
     seed: int,
     protocol: str = "paper",
     train_vision: bool = True,
+    share: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[dict[str, float]]:
     """Yields a row of the history after every epoch, first the rows of an interrupted run in `folder`.
@@ -250,6 +251,7 @@ def fit(
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult, as in `optimizer_and_schedule`
     train_vision : False freezes the frame network; epochs take seconds, see `avlib.speed.frozen`
+    share : False computes every variant in full, see `avlib.speed.sharing`
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
     Writes checkpoint.pt and history.csv, and model.safetensors after every best epoch. Raises InputError where the loss
     is not finite.
@@ -267,7 +269,7 @@ def fit(
     if not train_vision:
         trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
-    settings["shared"] = _can_share(trained, train)
+    settings["shared"] = share and _can_share(trained, train)
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= train_epoch(trained, train, optimizer, generators=generators, progress=progress, **settings)

@@ -1,5 +1,6 @@
 """Features as batches: standardised on the training part alone, absent ones zero."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from avlib import InputError
-from avlib.batches import splits, task_and_labels
+from avlib.batches import Clips, splits, task_and_labels
 from avlib.data.store import Store
 from avlib.task import Classification, Sentiment
 from benchmarks.synthetic import all_clips, synthetic_store
@@ -95,6 +96,10 @@ def test_memory_does_not_grow_with_the_store_that_is_read(tmp_path):
     few.mkdir(), many.mkdir()
     list(all_clips(synthetic_store(8, 15, 96, few)).batches(8))  # the code of all this is in memory now
     clips = all_clips(synthetic_store(64, 15, 96, many))  # 27 MB of frames
+    as_frames = replace(clips.store, video=clips.store.video.reshape(64 * 15, 1, 96, 96, 3))
+    as_frames = replace(as_frames, clips=clips.store.clips.loc[np.repeat(np.arange(64), 15)])
+    frames = Clips(as_frames, np.arange(64 * 15), clips.labels.repeat(15), clips.task, modalities=("video",))
     before = memory("RssFile")
-    for _ in clips.batches(8):
-        assert memory("RssFile") - before < 9
+    for batches in (clips.batches(8), frames.batches(120)):
+        for _ in batches:
+            assert memory("RssFile") - before < 9

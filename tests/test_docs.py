@@ -16,7 +16,7 @@ PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 OF_CLIPS = {
     "dataset": {name for name, dataset in DATASETS.items() if dataset.kind == "clips"},
     "protocol": {"paper", "authors"},
-}  # the choices that preprocess.ipynb names; the others are about features
+}  # the choices that preprocess.ipynb and pretrain.ipynb name; the others are about features
 
 
 def cells(page: str) -> set[str]:
@@ -31,7 +31,11 @@ def test_the_comments_of_a_parameters_cell_name_all_choices_and_no_others(notebo
     for name in declared.keys() & choices().keys():
         comment = declared[name]["help"]
         listed = {part.split()[0].strip(",:;") for part in comment.split("|")} | set(choices()[name]) & words(comment)
-        allowed = set(choices()[name]) if notebook != "preprocess" else OF_CLIPS.get(name, set(choices()[name]))
+        allowed = (
+            set(choices()[name])
+            if notebook not in ("preprocess", "pretrain")
+            else OF_CLIPS.get(name, set(choices()[name]))
+        )
         if listed != allowed:
             wrong[name] = f"names {sorted(listed - allowed)} too many and {sorted(allowed - listed)} too few: {comment}"
     assert not wrong, f"notebooks/{notebook}.ipynb, comments in the parameters cell: {wrong}"

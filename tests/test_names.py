@@ -23,6 +23,7 @@ PAIRS = {
     "fold_scheme": ("paper", "luna"),
     "fold": (0, 1),
     "seed": (1, 2),
+    "frame_epochs": (4, 5),
     "epochs": (14, 20),
     "batch_size": (16, 32),
     "learning_rate": (0.012345678, 0.012345679),
@@ -42,7 +43,7 @@ def folder(tmp_path):
 
     def of(**values):
         for name in values.keys() & {"data_root", "pretrained"}:
-            values[name] = str(tmp_path / values[name])
+            values[name] = str(tmp_path / values[name]) if "/" in values[name] else values[name]
         return str(Parameters(outputs_root=str(tmp_path / "runs"), **values).folder.relative_to(tmp_path / "runs"))
 
     return of
@@ -83,6 +84,7 @@ def test_what_changes_no_number_is_not_in_the_name(folder, tmp_path):
         ({"epochs": 20, "frames": 8}, "toy/ia1-softhard-epochs20-frames8/fold0-seed1"),
         ({"learning_rate": 1e-5, "batch_size": 32}, "toy/ia1-softhard-batch32-lr1e-05/fold0-seed1"),
         ({"classes": 7, "image_size": 128}, "toy/ia1-softhard-classes7-size128/fold0-seed1"),
+        ({"pretrained": "frames"}, "toy/ia1-softhard-pretrained/fold0-seed1"),
         ({"protocol": "mult"}, "toy/ia1-softhard-mult/fold0-seed1"),
     ],
 )

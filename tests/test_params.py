@@ -150,7 +150,10 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 4294967295"),
         ({"resume": "perhaps"}, "resume is 'perhaps'; it must be true or false"),
         ({"dense_head": "maybe"}, "dense_head is 'maybe'; it must be true or false"),
-        ({"pretrained": 3}, "pretrained is 3; it must be the path of a file"),
+        (
+            {"pretrained": 3},
+            "pretrained is 3; it must be none, frames, or the path of a checkpoint or of a folder of face images",
+        ),
         ({"data_root": 3}, "data_root is 3; it must be the path of a folder, or of a file of features"),
     ],
 )
@@ -183,7 +186,7 @@ def test_a_file_of_weights_is_found_from_the_workbook_and_may_be_none(tmp_path):
     weights.touch()
     assert Parameters(pretrained=str(weights)).pretrained == str(weights)
     assert Parameters(pretrained="README.md").pretrained == str(ROOT / "README.md")
-    assert ("pretrained", '""', "default") in Parameters().rows()
+    assert ("pretrained", "none", "dataset default") in Parameters().rows()
 
 
 def test_auto_is_the_device_that_there_is(monkeypatch):

@@ -740,3 +740,17 @@ def test_a_saving_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monk
         plots.save(figure, path)
     assert path.read_bytes() == b"the old figure"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_single_frames_stand_in_rows_below_their_names(rng):
+    images = rng.integers(0, 256, (7, S, S, 3), dtype=np.uint8)
+    figure = plots.named_frames(images, list("abcdefg"), columns=3)
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(figure.axes) == 9 and [ax.get_title() for ax in shown] == list("abcdefg")
+    assert all((ax.images[0].get_array() == image).all() for ax, image in zip(shown, images, strict=True))
+
+
+def test_a_confusion_of_many_names_is_larger_and_may_have_a_title_of_its_own(rng):
+    few, many = (plots.confusions({"validation": np.eye(k)}, [f"n{n}" for n in range(k)]) for k in (5, 20))
+    assert few.axes[0].get_title().strip() == "validation"
+    assert many.get_figheight() == 2 * few.get_figheight()

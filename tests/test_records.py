@@ -222,7 +222,7 @@ def test_a_run_older_than_a_parameter_is_continued_with_its_default_and_refused_
     write_json(run.folder / "run.json", run.record)
     other = config(epochs=3, pretrained=__file__)
     renamed(run, other.folder)
-    with pytest.raises(InputError, match="pretrained , not "):
+    with pytest.raises(InputError, match="pretrained none, not "):
         check_same_run(other)
 
 

@@ -225,3 +225,14 @@ def test_mtcnn_finds_the_face_with_its_cue_and_without(corpus):
         shown += [film[round((row.face_start + row.face_end) / 2 * FPS)], film[0]]
     _, confidence = MTCNN(min_face_size=21).detect(np.stack(shown))
     assert min(frame[0] or 0 for frame in confidence) > 0.95
+
+
+def test_a_frame_is_labelled_by_what_it_shows_at_its_time(corpus):
+    truth = toy.truth(corpus).set_index("clip")
+    truth = truth[truth.emotion.isin(["happy", "calm"])][::-1]  # in another order than the truth
+    starts = truth.face_start - 1.0  # each window begins a second before its cue
+    labels = toy.frame_labels(corpus, pd.DataFrame({"clip": truth.index, "window_start": starts.array}), 36)
+    for emotion, row, length in zip(truth.emotion, labels, truth.face_end - truth.face_start, strict=True):
+        smiles = np.flatnonzero(row == "smile")  # frame k is k / 10 + 0.05 seconds into the window
+        assert set(row) == ({"smile", "rest"} if emotion == "happy" else {"rest"})
+        assert emotion == "calm" or (smiles[0] == 11 and abs(len(smiles) - (length / 0.1 - 1)) < 1)

@@ -37,8 +37,14 @@ ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exi
 # Clips: section IV of the paper, and the batch size of the authors' opts.py. Features have no frames; the rest is from
 # MULT's code, which section IV.2 follows.
 USUAL = {
-    "clips": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
-    "features": {"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "image_size": 0, "frames": 0},
+    "clips": {
+        **{"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
+        **{"pretrained": "none", "frame_epochs": 10},
+    },
+    "features": {
+        **{"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "image_size": 0, "frames": 0},
+        **{"pretrained": "none", "frame_epochs": 0},
+    },
 }
 
 
@@ -60,6 +66,7 @@ class Dataset:
     make: Callable | None = None  # root -> None; makes the dataset where it is missing
     truth: Callable | None = None  # root -> the known truth of each clip, a table with a column `clip`
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
+    frame_labels: Callable | None = None  # (root, clips of a store, frames) -> (N, frames) str: what each frame shows
     paper_folds: str = ""  # the fold scheme of the paper's numbers
 
     def __post_init__(self):
@@ -125,10 +132,18 @@ DATASETS = {
         fold_schemes=(*_BY_ACTOR, "groups"),
         names=EMOTIONS,
         classes=(8, 7),
-        defaults={"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
+        defaults={
+            "epochs": 14,
+            "batch_size": 16,
+            "learning_rate": 0.06,
+            "image_size": 64,
+            "frames": 6,
+            "frame_epochs": 4,
+        },
         make=_make_toy,
         truth=_later("avlib.data.toy.corpus", "truth"),
         reachable=_later("avlib.data.toy.corpus", "reachable"),
+        frame_labels=_later("avlib.data.toy.corpus", "frame_labels"),
     ),
     "ravdess": Dataset(
         title="RAVDESS",

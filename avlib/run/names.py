@@ -16,6 +16,11 @@ from avlib.run.params import usual_values
 UNNAMED = ("device", "resume", "outputs_root", "run")  # not in the name: they change no result
 SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named with the system
 PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
+OF_FRAMES = (  # what the frame network that pretraining makes of a dataset's frames depends on
+    *("dataset", "data_root", "audio_features", "vision", "fold_scheme", "fold", "seed", "image_size", "frames"),
+    *("protocol", "frame_epochs"),
+)
+OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "seed")  # and of a folder of images
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
 WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # for parameters that are true or false
 LONGEST = 24  # characters kept of the name of a file or folder
@@ -43,21 +48,47 @@ class RunName:
 
 def run_name(parameters: dict[str, Any]) -> RunName:
     """The name of the run with these parameters; others have their defaults."""
-    usual = usual_values(parameters["dataset"], parameters["fusion"])
-    values = usual | parameters
-    tags = {name: _tag(name, value) for name, value in values.items() if str(value) != str(usual[name])}
-    scheme = f"{values['fold_scheme']}-" if "fold_scheme" in tags else ""
+    values, tags = _tagged(parameters)
     return RunName(
         dataset=values["dataset"],
         system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
         dropout=values["dropout"],
         settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
-        split=f"{scheme}fold{values['fold']}-seed{values['seed']}",
+        split=_split(values, tags),
     )
+
+
+def pretraining_name(parameters: dict[str, Any], of_images: bool) -> Path:
+    """The folder of the frame network that pretraining makes for a run, relative to outputs_root.
+
+    of_images : True = of the folder of images in `pretrained`, whatever the dataset
+    """
+    values, tags = _tagged(parameters)
+    vision = f"pretrained-{_tag('vision', values['vision'])}"
+    if of_images:
+        own = [_tag(name, values[name]) for name in OF_IMAGES if name not in ("vision", "seed")]
+        return Path("images", "-".join([vision, *own]), f"seed{values['seed']}")
+    own = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
+    return Path(values["dataset"], "-".join([vision, *own]), _split(values, tags))
+
+
+def _tagged(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """All values of a run, and the part of its name for each that is not the default."""
+    usual = usual_values(parameters["dataset"], parameters["fusion"])
+    values = usual | parameters
+    return values, {name: _tag(name, value) for name, value in values.items() if str(value) != str(usual[name])}
+
+
+def _split(values: dict[str, Any], tags: dict[str, str]) -> str:
+    """The last part of a name, such as `fold0-seed1`."""
+    scheme = f"{values['fold_scheme']}-" if "fold_scheme" in tags else ""
+    return f"{scheme}fold{values['fold']}-seed{values['seed']}"
 
 
 def _tag(name: str, value: Any) -> str:
     """The part of the name for a value that is not the default."""
+    if name == "pretrained" and value in ("none", "frames"):
+        return {"none": "fresh", "frames": "pretrained"}[value]
     if name in ("data_root", "pretrained"):
         return f"{_safe(Path(value).stem)[:LONGEST]}-{_hex(os.path.abspath(value))}"
     if name in ("audio_features", "vision", "protocol"):

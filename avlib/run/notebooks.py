@@ -16,9 +16,10 @@ from avlib import ROOT, InputError
 from avlib.data.datasets import DATASETS
 from avlib.fusion import FUSIONS
 from avlib.run.params import Parameters
+from avlib.run.pretrained import unfinished
 from avlib.run.records import MAY_CHANGE, check_same_run
 
-NOTEBOOKS = ("preprocess", "train", "evaluate", "attention")
+NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
 
 Echo = Callable[[str], None]
 
@@ -97,6 +98,10 @@ def _needless(notebook: str, config: Parameters) -> str:
     """Why a run does not need a notebook, as the end of a sentence; "" where it does."""
     if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
         return f"{config.dataset} comes as features"
+    if notebook == "pretrain" and not config.teaches_frames:
+        return f"pretrained is {config.pretrained}"
+    if notebook == "pretrain" and not unfinished(config):
+        return f"{config.starts_from} is there"
     if notebook == "attention" and not FUSIONS[config.fusion].widths:
         return f"fusion {config.fusion} has no attention"
     return ""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import (
@@ -35,7 +36,8 @@ MUST_BE = {
     "train_vision": "true or false",
     "fold": "a whole number from 0 to 4, or as many as fold_scheme has",
     "dense_head": "true or false",
-    "pretrained": "the path of a file",
+    "pretrained": "none, frames, or the path of a checkpoint or of a folder of face images",
+    "frame_epochs": "a whole number from 1 to 100000",
     "seed": "a whole number from 0 to 4294967295",
     "epochs": "a whole number from 1 to 100000",
     "batch_size": "a whole number from 2 to 100000",
@@ -46,6 +48,7 @@ MUST_BE = {
     "outputs_root": "the path of a folder",
     "run": "the folder of a trained run",
 }
+WORDS = ("", "none", "frames")  # that stand in the place of a path
 
 
 def choices() -> dict[str, tuple]:
@@ -87,8 +90,8 @@ def _folder(value: Any) -> Any:
 
 
 def _file(value: Any) -> Any:
-    """An absolute path as text, or "" for none; a relative one starts at the workbook."""
-    return str(_folder(value)) if isinstance(value, str) and value else value
+    """An absolute path as text, or a word in its place; a relative path starts at the workbook."""
+    return str(_folder(value)) if isinstance(value, str) and value not in WORDS else value
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
@@ -110,7 +113,8 @@ class Parameters(BaseModel):
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
     heads: Whole = Field(1, ge=1, validate_default=True, description="heads in each cross-attention")
     dense_head: bool = Field(False, description="true adds two layers before the classifier, as in MULT")
-    pretrained: File = Field("", description="EfficientFace's or the authors' checkpoint; '' is fresh weights")
+    pretrained: File = Field("", description="a checkpoint, or what the frame network is first taught on")
+    frame_epochs: Whole = Field(0, ge=0, le=100000, description="passes over single frames, with pretrained=frames")
     audio_features: str = Field("mfcc", description="audio features of clips")
     vision: str = Field("efficientface", description="the frame network")
     train_vision: bool = Field(True, description="false freezes the frame network; epochs take seconds")
@@ -190,8 +194,9 @@ class Parameters(BaseModel):
         check_dense_head(self.fusion, self.dense_head)
         if self.fold >= FOLDS[self.fold_scheme]:
             raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
-        if self.pretrained and not self.run and not Path(self.pretrained).is_file():
-            raise ValueError(f"pretrained is {self.pretrained}, which is no file (a relative path starts at {ROOT})")
+        if not (self.pretrained in WORDS or self.run or Path(self.pretrained).exists()):
+            told = f"pretrained is {self.pretrained}, which is no file or folder"
+            raise ValueError(f"{told} (a relative path starts at {ROOT})")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
         dataset = DATASETS[self.dataset]
@@ -202,8 +207,11 @@ class Parameters(BaseModel):
         features = dataset.kind == "features"
         if features and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
-        if not self.train_vision and (features or "video" not in FUSIONS[self.fusion].modalities):
-            raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
+        if features or "video" not in FUSIONS[self.fusion].modalities:
+            if not self.train_vision:
+                raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
+            if self.teaches_frames:
+                raise ValueError(f"pretrained is {self.pretrained}, but this run has no frame network: leave it out")
         dataset.check_root(self.data_root)
         return self
 
@@ -220,6 +228,37 @@ class Parameters(BaseModel):
         from avlib.run.names import run_name
 
         return Path(self.run) if self.run else self.outputs_root / run_name(self.model_dump()).path
+
+    @property
+    def images(self) -> Path | None:
+        """The folder of face images that the frame network is taught on; None where it is not, or on frames."""
+        path = Path(self.pretrained)
+        return path if self.pretrained not in WORDS and path.is_dir() else None
+
+    @property
+    def teaches_frames(self) -> bool:
+        """Whether the frame network is taught before training, by pretrain.ipynb."""
+        return self.pretrained == "frames" or self.images is not None
+
+    @property
+    def pretraining_folder(self) -> Path:
+        """Where pretrain.ipynb keeps the frame network; runs with the same frames share it."""
+        from avlib.run.names import pretraining_name
+
+        return self.outputs_root / pretraining_name(self.model_dump(), of_images=self.images is not None)
+
+    @property
+    def starts_from(self) -> Path | None:
+        """The file whose weights training starts from, which pretrain.ipynb may still have to make; None = fresh."""
+        if self.teaches_frames:
+            return self.pretraining_folder / "model.safetensors"
+        return None if self.pretrained in WORDS else Path(self.pretrained)
+
+    def command(self, notebook: str, names: Iterable[str]) -> str:
+        """The command that runs a notebook with those of the named parameters that are not defaults."""
+        given = [(name, value) for name, value, origin in self.rows() if origin == "given" and name in names]
+        options = " ".join(f"-p {name} {quote(value)}" for name, value in given)
+        return f"papermill notebooks/{notebook}.ipynb outputs/{notebook}.ipynb {options}".rstrip()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and origin (default, dataset default or given) of every parameter, in order."""
@@ -254,10 +293,15 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _stand_ins(dataset: Any) -> dict[str, Any]:
+def _stand_ins(dataset: Any, fusion: Any) -> dict[str, Any]:
     """What 0, "" and `auto` stand for, by name."""
+    from avlib.fusion import FUSIONS
+
     known = dataset if isinstance(dataset, str) and dataset in DATASETS else _default_dataset()  # refused later
-    return DATASETS[known].defaults | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+    usual = DATASETS[known].defaults | {"data_root": DATA / known, "outputs_root": OUTPUTS, "device": _device()}
+    if isinstance(fusion, str) and fusion in FUSIONS and "video" not in FUSIONS[fusion].modalities:
+        usual["pretrained"] = "none"  # there is no frame network
+    return usual
 
 
 def _default_dataset() -> str:
@@ -268,7 +312,7 @@ def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
     """The default of each parameter."""
     from avlib.fusion import FUSIONS, check_heads
 
-    usual = {name: field.default for name, field in Parameters.model_fields.items()} | _stand_ins(dataset)
+    usual = {name: field.default for name, field in Parameters.model_fields.items()} | _stand_ins(dataset, fusion)
     return usual | ({"heads": check_heads(fusion, usual["heads"])} if fusion in FUSIONS else {})
 
 
@@ -307,7 +351,8 @@ def _plain(value: Any) -> str:
 def _filled(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with defaults in place of every 0, "", `auto`, None and missing value."""
     given = {name: value for name, value in values.items() if value is not None}
-    for name, value in _stand_ins(given.get("dataset", _default_dataset())).items():
+    fusion = given.get("fusion", Parameters.model_fields["fusion"].default)
+    for name, value in _stand_ins(given.get("dataset", _default_dataset()), fusion).items():
         if str(given.get(name, "")) in ("", "0", "0.0", "auto"):
             given[name] = value
     return given

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from avlib import InputError
-from avlib.files import atomic_write, write_json
+from avlib.files import atomic_write, checksum, write_json
 from avlib.run.claim import claim, is_claimed, refuse_claimed
 from avlib.run.names import run_name
 from avlib.run.params import usual_values
@@ -37,7 +37,13 @@ ARTEFACTS = (
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
 RESULTS = ("predictions.parquet", "metrics.json", "figures")  # the artefacts made after training
 MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # parameters that may change within a run
-ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained")  # parameters that only training reads
+ONLY_TRAIN = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "pretrained",
+    "frame_epochs",
+)  # parameters that only training reads
 
 log = logging.getLogger(__name__)
 
@@ -255,12 +261,21 @@ def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | Non
             return f"{name} {was}, not {value}"
     if fingerprint not in (None, old["fingerprint"]):
         return f"other data (fingerprint {old['fingerprint']}, not {fingerprint})"
+    began, now = old.get("starts_from_sha256"), None if "pretrained" in but else _start_checksum(config)
+    if None not in (began, now) and began != now:
+        return f"another {config.starts_from} at its start (sha256 {began[:12]}…, not {now[:12]}…)"
     return ""
+
+
+def _start_checksum(config: "Parameters") -> str | None:
+    """The SHA-256 of the file that training starts from; None for fresh weights, and where it is not made yet."""
+    path = config.starts_from
+    return checksum(path) if path and path.exists() else None
 
 
 def parameters_of(record: dict[str, Any]) -> dict[str, Any]:
     """All parameters of a run; those that its record lacks have their defaults."""
-    own = record["parameters"]
+    own = {name: value for name, value in record["parameters"].items() if value != ""}  # "" was fresh weights
     usual = usual_values(own.get("dataset", "toy"), own.get("fusion", "ia"))
     return {name: str(value) if isinstance(value, Path) else value for name, value in usual.items()} | own
 
@@ -276,6 +291,7 @@ def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
         "versions": versions(),
         "git": git_commit(),
         "fingerprint": store.fingerprint,
+        "starts_from_sha256": _start_checksum(config),
         "device": device_name(config.device),
         "started": _now(),
         "seconds": {},

@@ -3,12 +3,11 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from avlib import ROOT, InputError
 from avlib.run.names import run_name
-from avlib.run.params import Parameters
+from avlib.run.params import NAMES, Parameters
 from avlib.run.records import (
     MAY_CHANGE,
     ONLY_TRAIN,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from avlib.task import Task
 
 
+NAMED = [name for name in NAMES if name != "run"]  # the parameters of train.ipynb
 RENAMED = {  # names of weights in earlier versions -> today's
     "video.front.": "frame_network.",
     "fusion.exchange.project_audio.": "audio.project.",
@@ -140,14 +140,18 @@ def check_trained(config: Parameters, fingerprint: str | None = None) -> dict:
     folder = config.folder
     record = read_record(folder)
     if record is None or not (folder / "model.safetensors").exists():
-        raise InputError(f"{folder} holds no trained model; {_similar(config)}train it first: {_train_command(config)}")
+        raise InputError(
+            f"{folder} holds no trained model; {_similar(config)}train it first: {config.command('train', NAMED)}"
+        )
     differs = difference(record, config, fingerprint, but=MAY_CHANGE + ONLY_TRAIN)
     if differs:
         raise InputError(f"{folder} was trained with {differs}: give what it was trained with, or train anew")
     wanted, done = record["parameters"]["epochs"], epochs_done(folder)
     if done < wanted:  # the weights exist from the first epoch on
         own = config.model_copy(update={name: parameters_of(record)[name] for name in ONLY_TRAIN})
-        raise InputError(f"{folder} was trained for {done} of {wanted} epochs; go on with {_train_command(own)}")
+        raise InputError(
+            f"{folder} was trained for {done} of {wanted} epochs; go on with {own.command('train', NAMED)}"
+        )
     return record
 
 
@@ -159,10 +163,3 @@ def _similar(config: Parameters) -> str:
             if record and not difference(record, config, None, but=MAY_CHANGE + ONLY_TRAIN):
                 return f"give run = '{folder}' if you mean that one, or "
     return ""
-
-
-def _train_command(config: Parameters) -> str:
-    """The command that trains this run, with all parameters that are not defaults."""
-    given = [(name, value) for name, value, origin in config.rows() if origin == "given" and name != "run"]
-    options = " ".join(f"-p {name} {quote(value)}" for name, value in given)
-    return f"papermill notebooks/train.ipynb outputs/train.ipynb {options}".rstrip()

@@ -20,6 +20,7 @@ from avlib.weights.foreign import Weights, check_weights, read_weights
 
 # The entry that only a checkpoint of this system of the authors has.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
+FRAMES = "frame_network."  # before the names of a frame network's weights in our own files
 MULT_SIGNS = (
     "proj_a.weight",
     "proj_v.weight",
@@ -209,6 +210,13 @@ def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> Non
     faces.load_state_dict({name: theirs[names[name]] for name in names})
 
 
+def _take_frame_network(net: nn.Module, path: Path, theirs: Weights) -> None:
+    """Loads the frame network of one of our own files; all else in it is left out."""
+    own = {name.removeprefix(FRAMES): weight for name, weight in theirs.items() if name.startswith(FRAMES)}
+    check_weights(path, own, net.frame_network.state_dict(), "this frame network")
+    net.frame_network.load_state_dict(own)
+
+
 def load_mult(path: str | Path) -> Mult:
     """The audiovisual MULT from a state dict with MULT's names, in eval mode on the CPU; sizes are read from it.
 
@@ -231,8 +239,9 @@ def load_mult(path: str | Path) -> Mult:
 def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
     """Loads the weights that training starts from; returns a line with their source and the SHA-256 of the file.
 
-    path : a checkpoint of EfficientFace, or one of the authors' with the net's own fusion and classes. "" = fresh
-           weights; a frame network of timm then loads timm's, where they can be fetched.
+    path : a checkpoint of EfficientFace, one of the authors' with the net's own fusion and classes, or a
+           model.safetensors of this workbook, whose frame network is taken. "" = fresh weights; a frame network of timm
+           then loads timm's, where they can be fetched.
     Raises InputError, with the first mismatch, for another file.
     """
     if not path:
@@ -242,6 +251,9 @@ def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
     if any(sign in theirs for sign in SIGNS.values()):
         _take_authors(net, path, theirs)
         what = "all weights"
+    elif any(name.startswith(FRAMES) for name in theirs):
+        _take_frame_network(net, path, theirs)
+        what = "the frame network"
     else:
         _take_efficientface(net, path, theirs)
         what = "EfficientFace's weights"

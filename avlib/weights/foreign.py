@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from avlib import ROOT, InputError
 
@@ -30,15 +31,18 @@ class Ignored:
 
 
 def read_weights(path: str | Path) -> tuple[Path, Weights]:
-    """The absolute path of a file by torch.save, and its weights by name, without `module.` before the names.
+    """The absolute path of a file of weights, and its weights by name, without `module.` before the names.
 
-    The file holds a state dict, or a dict with one under `state_dict`. Code in it is never executed.
+    The file is a .safetensors, or it is by torch.save and holds a state dict, or a dict with one under `state_dict`.
+    Code in it is never executed.
     Raises InputError where the file is missing, damaged, or holds anything else.
     """
     path = ROOT / Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} is no file; a relative path starts at {ROOT}")
     try:
+        if path.suffix == ".safetensors":
+            return path, load_file(path)
         with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds

@@ -53,7 +53,15 @@ def place_window(
         start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
         return Window(start, indices / (picture.frame_rate if picture else AUTHORS_FPS))
     start = span[0] + max(0.0, (duration(audio_samples, picture, span) - WINDOW) / 2)
-    return Window(start, start + (np.arange(frames) + 0.5) * WINDOW / frames, span)
+    return Window(start, frame_times(start, frames), span)
+
+
+def frame_times(start: float | np.ndarray, frames: int) -> np.ndarray:
+    """The times of a window's frames in seconds, in the middle of equal parts: (frames,), or (N, frames).
+
+    start : of the window, in seconds; of N windows, (N, 1)
+    """
+    return start + (np.arange(frames) + 0.5) * WINDOW / frames
 
 
 def span_of(trial: dict) -> tuple[float, float]:

@@ -22,7 +22,7 @@ import pandas as pd
 import soundfile
 
 from avlib import InputError
-from avlib.data.clips.window import SAMPLE_RATE, WINDOW
+from avlib.data.clips.window import SAMPLE_RATE, WINDOW, frame_times
 from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.toy.face import EXPRESSIONS, FPS, draw_look, film
 from avlib.data.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
@@ -290,3 +290,14 @@ def truth(root: Path) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f"no whole toy corpus in {root}: avlib.data.toy.corpus.make_corpus(root) makes one")
     return pd.read_parquet(path)
+
+
+def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
+    """What each stored frame shows, (N, frames) str: a clip's expression while it is more than half there, else "rest".
+
+    clips : (N,) of a store, columns clip and window_start (seconds)        frames : of a clip
+    """
+    known = truth(root).set_index("clip").loc[clips["clip"]]
+    start, end, group = (known[name].to_numpy()[:, None] for name in ("face_start", "face_end", "face_group"))
+    shown = presence((start, end), frame_times(clips["window_start"].to_numpy()[:, None], frames))
+    return np.where(shown > 0.5, group.astype(str), "rest")

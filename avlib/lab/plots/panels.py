@@ -233,6 +233,21 @@ def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def named_frames(images: np.ndarray, names: list[str], columns: int = 6) -> Figure:
+    """Single frames in rows, each below its name; images : (N, S, S, 3) uint8 RGB."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = new_figure(rows * (WIDTH / 6 + 0.15), columns * WIDTH / 6)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, image, name in zip(panels, images, names, strict=False):
+        ax.imshow(image)
+        ax.set_title(name, fontsize=10)
+    for ax in panels:
+        ax.set_axis_off()
+    return figure
+
+
 def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
     """What modality dropout makes of one clip: a row per variant, its audio, then up to 8 of its frames, or features.
 

@@ -25,14 +25,17 @@ def confusions(matrices: dict[str, np.ndarray], emotions: list[str], what: str =
     """What the clips of every emotion were taken for, a panel per condition, in percent of that emotion's clips.
 
     matrices : by condition, (K, K) counts, rows true, columns predicted; a row without clips stays empty
+    Another name than a condition's is the title of its panel.
     emotions : K names        what : they are names of, for the label
     """
-    figure = new_figure(height=3.7, width=4 * WIDTH / 3 if len(matrices) > 2 else 4.6 * len(matrices))
+    larger = max(1.0, len(emotions) / 10)  # than for the emotions of a corpus
+    width = 4 * WIDTH / 3 if len(matrices) > 2 else 4.6 * len(matrices)
+    figure = new_figure(height=3.7 * larger, width=width * larger)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
     for ax, (condition, matrix) in zip(panels, matrices.items(), strict=True):
         _confusion(ax, np.asarray(matrix, dtype=float), emotions, what)
-        colour, meaning = CONDITION_STYLE[condition]
+        colour, meaning = CONDITION_STYLE.get(condition, (INK, ""))
         ax.set_title(f"{condition}  {meaning}", fontsize=11, color=colour, fontweight="bold")
     panels[0].set_ylabel(f"true {what} (rows in percent)")
     return figure
