@@ -190,7 +190,10 @@ DATASETS = {
         fold_schemes=(*_BY_ACTOR, "groups"),
         names=EMOTIONS,
         classes=(8,),
-        defaults={"epochs": 12, "batch_size": 16, "learning_rate": 0.06, "image_size": 64, "frames": 6},
+        defaults={
+            **{"epochs": 14, "batch_size": 16, "learning_rate": 0.1, "image_size": 64, "frames": 6},
+            **{"pretrained": "frames", "frame_epochs": 4},
+        },
         make=_make_toy_speaker,
         truth=_later("avlib.data.toy.speaker", "truth"),
         reachable=_later("avlib.data.toy.speaker", "reachable"),
