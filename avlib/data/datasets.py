@@ -188,10 +188,11 @@ DATASETS = {
         kind="clips",
         read=find_trials,
         fold_schemes=(*_BY_ACTOR, "groups"),
+        protocols=("mult", "paper"),
         names=EMOTIONS,
         classes=(8,),
         defaults={
-            **{"epochs": 14, "batch_size": 16, "learning_rate": 0.1, "image_size": 64, "frames": 6},
+            **{"epochs": 8, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
             **{"pretrained": "frames", "frame_epochs": 4},
         },
         make=_make_toy_speaker,
