@@ -192,7 +192,7 @@ DATASETS = {
         names=EMOTIONS,
         classes=(8,),
         defaults={
-            **{"epochs": 8, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
+            **{"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
             **{"pretrained": "frames", "frame_epochs": 4},
         },
         make=_make_toy_speaker,

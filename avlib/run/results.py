@@ -88,9 +88,9 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _system(parameters: dict[str, Any]) -> dict[str, str]:
-    """The columns system, as the paper writes it, such as `IA1 dense`, and settings. A single branch has no heads."""
+    """The columns system, such as `IA1 dense` in the paper, and settings. Without attention there are no heads."""
     name, fusion = run_name(parameters), parameters["fusion"]
-    system = fusion if fusion in ("audio", "video") else name.system[0].upper()
+    system = fusion if fusion in ("audio", "video", "concat") else name.system[0].upper()
     return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join(name.settings)}
 
 
