@@ -206,7 +206,6 @@ DATASETS = {
         read=read_npz,
         fold_schemes=(*_BY_ACTOR, "groups"),
         protocols=("mult", "paper"),
-        classes=(8,),
         defaults={"epochs": 6},
         locate=_toy_npz,
         make=_make_toy_speaker_features,
