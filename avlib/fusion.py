@@ -21,7 +21,11 @@ STAGE2 = AUDIO_WIDTHS[3], VIDEO_WIDTHS[3]  # and after stage 2: 128, 128
 
 
 class Fusion(nn.Module):
-    """The base of all entries: no exchange; both means over time, concatenated."""
+    """`concat`, and the base of all entries: both means over time, concatenated.
+
+    Nothing is exchanged. With one linear layer above, the logit of an emotion is a score
+    of the sound plus a score of the picture.
+    """
 
     modalities = ("audio", "video")  # the branches that the model has
     widths: tuple[int, ...] = ()  # of its attention, divided by `heads`; () = none
@@ -304,6 +308,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "mlt": LateTransformerWithMemory,
     "mult": MultimodalTransformer,
     "cma": CrossModalAttention,
+    "concat": Fusion,
     "audio": AudioOnly,
     "video": VideoOnly,
 }

@@ -24,7 +24,7 @@ ACROSS, WITHIN = ("video_to_audio", "audio_to_video"), ("audio_to_audio", "video
 DIRECTIONS = {
     **dict.fromkeys(("lt", "it", "ia", "cma"), ACROSS),
     **dict.fromkeys(("mlt", "mult"), ACROSS + WITHIN),
-    **{"tav": ACROSS[1:], "tva": ACROSS[:1], "audio": (), "video": ()},
+    **{"tav": ACROSS[1:], "tva": ACROSS[:1], "concat": (), "audio": (), "video": ()},
 }
 EXCHANGING = [name for name, fusion in FUSIONS.items() if fusion.widths]
 

@@ -578,6 +578,15 @@ def test_conditions_draws_its_yardsticks_at_their_heights(dropouts):
     assert labels == ["dropout: none", "dropout: softhard", "best reachable", "chance 12.5 %"]
 
 
+def test_the_best_without_attention_is_drawn_at_the_bars_of_both_modalities(dropouts):
+    ax = plots.conditions(dropouts, reachable={"AV": 100.0, "without attention": 33.3})
+    assert [(np.mean(line.get_xdata()), line.get_ydata()[0]) for line in ax.lines] == [(0, 100), (0, 33.3)]
+    assert [text.get_text() for text in ax.get_legend().get_texts()][-2:] == [
+        "best reachable",
+        "best without attention",
+    ]
+
+
 def test_conditions_with_noise_have_their_bars_too(dropouts):
     noisy = pd.DataFrame({"dropout": "none", "condition": ["V noise", "A noise"], "accuracy": [11.0, 22.0]})
     ax = plots.conditions(pd.concat([noisy, dropouts[dropouts.dropout == "none"]]))

@@ -101,6 +101,24 @@ def _make_toy_mosei(file: Path) -> None:
         toy_mosei.make_pickle(file)
 
 
+def _make_toy_speaker(root: Path) -> None:
+    """Makes the toy corpus of speakers, unless a complete one is there."""
+    if not (root / "truth.parquet").exists():
+        log.info("making the toy corpus of speakers in %s: a minute or two, once", root)
+        _later("avlib.data.toy.speaker", "make_corpus")(root)
+
+
+def _make_toy_speaker_features(file: Path) -> None:
+    """Makes the toy features of speakers, unless they are there."""
+    if not file.exists():
+        log.info("making the toy features of speakers in %s", file)
+        _later("avlib.data.toy.speaker_features", "make_file")(file)
+
+
+def _toy_npz(path: Path) -> Path:
+    return path if path.suffix == ".npz" else path / "toy_speaker.npz"
+
+
 def _toy_pickle(path: Path) -> Path:
     return path if path.suffix == ".pkl" else path / PICKLES[0]
 
@@ -164,6 +182,35 @@ DATASETS = {
         fold_schemes=("groups", "own"),
         needs="folder",
         source="docs/data.md says what such a folder holds",
+    ),
+    "toy_speaker": Dataset(
+        title="toy speakers",
+        kind="clips",
+        read=find_trials,
+        fold_schemes=(*_BY_ACTOR, "groups"),
+        protocols=("mult", "paper"),
+        names=EMOTIONS,
+        classes=(8,),
+        defaults={
+            **{"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
+            **{"pretrained": "frames", "frame_epochs": 4},
+        },
+        make=_make_toy_speaker,
+        truth=_later("avlib.data.toy.speaker", "truth"),
+        reachable=_later("avlib.data.toy.speaker", "reachable"),
+        frame_labels=_later("avlib.data.toy.speaker", "frame_labels"),
+    ),
+    "toy_speaker_features": Dataset(
+        title="toy speakers' features",
+        kind="features",
+        read=read_npz,
+        fold_schemes=(*_BY_ACTOR, "groups"),
+        protocols=("mult", "paper"),
+        defaults={"epochs": 6},
+        locate=_toy_npz,
+        make=_make_toy_speaker_features,
+        truth=_later("avlib.data.toy.speaker_features", "truth"),
+        reachable=_later("avlib.data.toy.speaker", "reachable"),
     ),
     "toy_mosei": Dataset(
         title="toy MOSEI",

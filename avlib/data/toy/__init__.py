@@ -1,1 +1,1 @@
-"""Toy datasets with a known truth: drawn faces and synthesised voices (`corpus`), and a toy MOSEI (`mosei`)."""
+"""Toy datasets with a known truth: `corpus` and `speaker` draw faces and voices, the others are features."""

@@ -5,29 +5,17 @@ can. The face of a clip shows the emotion in one interval, the voice in another.
 voice is neutral.
 """
 
-import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 
-import av
 import numpy as np
 import pandas as pd
-import soundfile
 
-from avlib import InputError
-from avlib.data.clips.window import SAMPLE_RATE, WINDOW, frame_times
+from avlib.data.clips.window import WINDOW, frame_times
 from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.toy.face import EXPRESSIONS, FPS, draw_look, film
+from avlib.data.toy.files import Recording, Take, check_size, every_take, read_truth, write_corpus
 from avlib.data.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
-from avlib.files import UNGUARDED
-from avlib.progress import progress_bar
 
 # The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
 # fearful and surprised, disgust and angry; in a voice, which tells arousal better than pleasure, calm and sad, fearful
@@ -78,13 +66,9 @@ def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Take):
     """The plan of a clip; times in seconds of the clip."""
 
-    seed: int
-    actor: int  # 1 to 24
-    emotion: str
-    take: int
     duration: float
     face: tuple[float, float]  # start and end of the facial cue
     voice: tuple[float, float]  # start and end of the vocal cue
@@ -92,28 +76,7 @@ class Clip:
     @property
     def intensity(self) -> int:
         """1 normal, 2 strong; neutral is always 1, as in RAVDESS."""
-        return 1 if self.emotion == "neutral" else 1 + (self.take + self.take // 2) % 2
-
-    @property
-    def statement(self) -> int:
-        """1 = "kids are talking by the door", 2 = "dogs are sitting by the door"."""
-        return 1 + self.take % 2
-
-    @property
-    def name(self) -> str:
-        """The six fields after the modality, for example 01-03-01-02-01-05."""
-        emotion, repetition = EMOTIONS.index(self.emotion) + 1, 1 + self.take // 2
-        return "-".join(f"{n:02}" for n in (1, emotion, self.intensity, self.statement, repetition, self.actor))
-
-    def path(self, root: Path, modality: str) -> Path:
-        """The file of this clip's film (modality "mp4") or sound ("wav")."""
-        return root / f"Actor_{self.actor:02}" / f"{'01' if modality == 'mp4' else '03'}-{self.name}.{modality}"
-
-    def generator(self, stream: str) -> np.random.Generator:
-        """The random numbers of one stream (plan, face or voice) of this clip, the same in every process."""
-        return np.random.default_rng(
-            [self.seed, self.actor, EMOTIONS.index(self.emotion), self.take, ("plan", "face", "voice").index(stream)]
-        )
+        return 1 if self.emotion == "neutral" else super().intensity
 
 
 def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
@@ -135,8 +98,7 @@ def _interval(duration: float, rng: np.random.Generator) -> tuple[float, float]:
 
 def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
     """All clips of a corpus, by actor, emotion and take."""
-    numbers = range(1, actors + 1)
-    return [plan_clip(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
+    return [plan_clip(*take) for take in every_take(seed, actors, takes)]
 
 
 def truth_of(clips: list[Clip]) -> pd.DataFrame:
@@ -169,7 +131,7 @@ def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
 def frames_of(clip: Clip) -> np.ndarray:
     """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
     look = draw_look(np.random.default_rng([clip.seed, clip.actor, 0]))
-    shown = presence(clip.face, np.arange(round(clip.duration * FPS)) / FPS) * _strength(clip)
+    shown = presence(clip.face, np.arange(round(clip.duration * FPS)) / FPS) * clip.strength
     return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], shown, clip.generator("face"))
 
 
@@ -178,45 +140,12 @@ def samples_of(clip: Clip) -> np.ndarray:
     voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
     heard = presence(clip.voice, np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND)
     prosody = PROSODIES[VOICE_GROUPS[clip.emotion]]
-    return speak(voice, prosody, heard * _strength(clip), clip.statement, clip.generator("voice"))
+    return speak(voice, prosody, heard * clip.strength, clip.statement, clip.generator("voice"))
 
 
-def _strength(clip: Clip) -> float:
-    return {1: 0.95, 2: 1.1}[clip.intensity]
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[str]:
-    """A temporary name to write to; the complete file gets its final name at the end."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
-    yield str(part)
-    os.replace(part, path)
-
-
-def write_clip(root: Path, clip: Clip) -> None:
-    """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip, each completely or not at all."""
-    samples = samples_of(clip)
-    clip.path(root, "mp4").parent.mkdir(parents=True, exist_ok=True)
-    with _whole(clip.path(root, "mp4")) as part:
-        _write_mp4(part, frames_of(clip), samples)
-    with _whole(clip.path(root, "wav")) as part:
-        soundfile.write(part, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-
-
-def _write_mp4(path: str, frames: np.ndarray, samples: np.ndarray) -> None:
-    with av.open(path, "w", format="mp4") as container:
-        # One thread: the pool uses all cores, and the bytes must not depend on their number.
-        options = {"preset": "veryfast", "crf": "20", "threads": "1"}
-        video = container.add_stream("libx264", rate=FPS, options=options)
-        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        for frame in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(video.encode())
-        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        sound.sample_rate = SAMPLE_RATE
-        container.mux(audio.encode(sound))
-        container.mux(audio.encode())
+def draw_clip(clip: Clip) -> Recording:
+    """The film and the sound of a clip."""
+    return Recording(frames_of(clip), FPS, samples_of(clip))
 
 
 def make_corpus(
@@ -227,56 +156,10 @@ def make_corpus(
     The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
     root holds another corpus, and for more than 24 actors or 4 takes.
     """
-    root = Path(root)
-    if not (1 <= actors <= 24 and 1 <= takes <= MAX_TAKES):
-        raise InputError(f"a toy corpus has 1 to 24 actors and 1 to {MAX_TAKES} takes, not {actors} and {takes}")
-    _claim(root, {"version": VERSION, "seed": seed, "actors": actors, "takes": takes})
-    clips = plan_corpus(seed, actors, takes)
-    missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
-    _write_clips(root, missing, workers or os.cpu_count(), progress)
-    with _whole(root / "truth.parquet") as part:
-        truth_of(clips).to_parquet(part)
-    for part in root.rglob("*.part"):  # left by a run that was killed
-        part.unlink(missing_ok=True)
-
-
-def _claim(root: Path, settings: dict) -> None:
-    """Writes the settings of the corpus to corpus.json; InputError where root holds something else."""
-    note = root / "corpus.json"
-    if note.exists():
-        found = json.loads(note.read_text())
-        if found != settings:
-            raise InputError(f"{root} holds another toy corpus ({found}, not {settings}): give another folder")
-        return
-    if root.exists() and any(root.glob("Actor_*")):
-        raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
-    root.mkdir(parents=True, exist_ok=True)
-    with _whole(note) as part:
-        Path(part).write_text(json.dumps(settings))
-
-
-def _write_clips(root: Path, clips: list[Clip], workers: int, progress: bool) -> None:
-    """Writes the clips in one process or several; stops at the first error."""
-    bar = progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress or not clips)
-    if workers == 1 or len(clips) < 2:
-        for clip in clips:
-            write_clip(root, clip)
-            bar.update()
-    else:
-        # New processes: a fork of a process with PyTorch's threads can hang.
-        context = get_context("spawn")
-        try:
-            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
-                for _ in pool.map(write_clip, [root] * len(clips), clips, chunksize=4):
-                    bar.update()
-        except BrokenProcessPool as error:
-            raise error if bar.n else InputError(UNGUARDED) from None
-    bar.close()
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for work forever."""
-    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    check_size(actors, takes, MAX_TAKES)
+    clips, settings = plan_corpus(seed, actors, takes), {"version": VERSION, "seed": seed}
+    settings |= {"actors": actors, "takes": takes}
+    write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
 
 
 def truth(root: Path) -> pd.DataFrame:
@@ -286,10 +169,7 @@ def truth(root: Path) -> pd.DataFrame:
     of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice, so that nothing
     differs in its interval. Raises InputError where root holds no complete corpus.
     """
-    path = Path(root) / "truth.parquet"
-    if not path.exists():
-        raise InputError(f"no whole toy corpus in {root}: avlib.data.toy.corpus.make_corpus(root) makes one")
-    return pd.read_parquet(path)
+    return read_truth(root, "avlib.data.toy.corpus.make_corpus")
 
 
 def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:

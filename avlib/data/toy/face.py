@@ -1,6 +1,6 @@
 """Drawn faces for the toy corpus: an actor's look, an expression, and a short film of the two."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,6 +26,7 @@ class Expression:
     mouth_width: float = 0.0  # share added to the width
     teeth: float = 0.0  # share of the opening that shows teeth
     wrinkle: float = 0.0  # lines beside the nose, 0 to 1
+    tongue: float = 0.0  # put out below the lower lip
 
 
 EXPRESSIONS = {
@@ -34,12 +35,16 @@ EXPRESSIONS = {
     "droop": Expression(0.02, 0.20, -0.35, -0.21, 0.0, -0.10),
     "frown": Expression(-0.05, -0.16, -0.20, -0.06, 0.12, 0.05, teeth=1.0, wrinkle=1.0),
     "wide": Expression(0.11, 0.04, 0.35, -0.02, 0.20, -0.22),
+    "doze": Expression(0.04, 0.06, -0.80, 0.07, 0.0, -0.05),
+    "tense": Expression(0.10, 0.20, 0.30, -0.14, 0.16, 0.30, teeth=1.0),
+    "sneer": Expression(-0.03, 0.0, -0.40, -0.12, 0.10, 0.10, wrinkle=1.0, tongue=0.24),
 }
 
 SKINS = np.array([(234, 200, 174), (226, 184, 154), (214, 165, 130), (190, 138, 102), (172, 120, 88), (148, 102, 76)])
 HAIRS = np.array([(38, 28, 24), (72, 46, 30), (122, 78, 44), (186, 146, 88), (150, 64, 36), (130, 130, 132)])
 IRISES = np.array([(66, 44, 30), (70, 96, 130), (74, 104, 70), (110, 84, 50)])
 CUTS = ("short", "long", "parted")
+FRECKLES = [(side * x, y) for side in (-1, 1) for x, y in ((0.30, 0.16), (0.42, 0.13), (0.36, 0.24), (0.50, 0.22))]
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class Look:
     nose: float
     mouth: float
     lip: float  # how red the lips are, 0 to 1
+    beard: bool = False
+    lashes: bool = False
+    freckles: bool = False
 
 
 def draw_look(rng: np.random.Generator) -> Look:
@@ -82,6 +90,27 @@ def draw_look(rng: np.random.Generator) -> Look:
         mouth=rng.uniform(0.25, 0.32),
         lip=rng.uniform(0.2, 0.7),
     )
+
+
+KINDS = ("man", "woman", "child")
+
+
+def draw_person(kind: str, rng: np.random.Generator) -> Look:
+    """A random face of one of KINDS: each has hair, eyes and a head of its own kind."""
+    look, between = draw_look(rng), rng.uniform
+    shade = lambda colour: tuple(np.clip(colour + rng.normal(0, 8, 3), 10, 250))  # noqa: E731
+    if kind == "man":
+        size = {"head_width": between(0.74, 0.80), "jaw": between(0.08, 0.14), "eye_size": between(0.125, 0.14)}
+        hair = {"hair": shade((40, 30, 26)), "cut": "short", "beard": True, "brow_thick": between(0.08, 0.10)}
+        return replace(look, **size, **hair, hairline=between(-0.70, -0.62), lip=0.2)
+    if kind == "woman":
+        size = {"head_width": between(0.70, 0.76), "jaw": between(0.20, 0.28), "eye_size": between(0.15, 0.165)}
+        hair = {"hair": shade((150, 60, 34)), "cut": "long", "lashes": True, "brow_thick": between(0.04, 0.055)}
+        return replace(look, **size, **hair, hairline=between(-0.62, -0.54), lip=1.0)
+    size = {"head_width": between(0.84, 0.90), "jaw": between(0.16, 0.22), "eye_size": between(0.185, 0.205)}
+    hair = {"hair": shade((222, 188, 96)), "cut": "parted", "freckles": True, "brow_thick": between(0.035, 0.045)}
+    small = {"nose": between(0.65, 0.75), "mouth": between(0.22, 0.25), "eye_apart": between(0.35, 0.38)}
+    return replace(look, **size, **hair, **small, hairline=between(-0.50, -0.44), lip=0.4)
 
 
 @dataclass(frozen=True)
@@ -120,11 +149,11 @@ class Board:
 
     def shape(self, points: np.ndarray, colour) -> None:
         """Fills the polygon of points (n, 2)."""
-        self.pen.polygon([tuple(p) for p in self.pixels(points)], fill=_colour(colour))
+        self.pen.polygon(self.pixels(points).ravel().tolist(), fill=_colour(colour))
 
     def line(self, points: np.ndarray, colour, width: float) -> None:
         """Joins the points (n, 2) by a line of the given width."""
-        self.pen.line([tuple(p) for p in self.pixels(points)], fill=_colour(colour), width=max(1, round(width * UNIT)))
+        self.pen.line(self.pixels(points).ravel().tolist(), fill=_colour(colour), width=max(1, round(width * UNIT)))
 
     @staticmethod
     def pixels(points: np.ndarray) -> np.ndarray:
@@ -161,8 +190,19 @@ def draw_head(look: Look, scene: Scene) -> Image.Image:
     for side in (-1, 1):
         board.shape(_oval(side * width, 0.05, 0.10, 0.19), _mix(look.skin, (190, 90, 80), 0.2))
     board.shape(_oval(0, 0, width, 1.0, look.jaw), look.skin)
+    if look.beard:
+        _draw_beard(board, look)
     _draw_fringe(board, look)
     return _shade(image, look, scene)
+
+
+def _draw_beard(board: Board, look: Look) -> None:
+    """Hair from ear to ear over the jaw, up to below the nose."""
+    jaw = _oval(0, 0.03, look.head_width + 0.01, 1.02, look.jaw)
+    jaw = jaw[jaw[:, 1] > 0.08]  # from the right ear down to the chin and up to the left ear
+    x = np.linspace(-1, 1, 25) * jaw[:, 0].max()
+    edge = 0.12 + 0.28 * np.clip(1 - np.abs(x) / 0.62, 0, 1) ** 0.5
+    board.shape(np.concatenate([jaw, np.stack([x, edge], 1)]), look.hair)
 
 
 def _draw_fringe(board: Board, look: Look) -> None:
@@ -209,6 +249,9 @@ def draw_features(head: Image.Image, look: Look, turn: tuple, pose: Expression, 
         _draw_eye(board, look, offset, side, (1 + pose.eye_open) * lid)
         _draw_brow(board, look, offset, side, pose)
     _draw_nose(board, look, offset, pose)
+    if look.freckles:
+        for x, y in FRECKLES:
+            board.shape(offset + _oval(x, y, 0.022, 0.022), _mix(look.skin, (120, 60, 30), 0.6))
     _draw_mouth(board, look, offset, pose)
     return board.image.reduce(SHRINK)
 
@@ -225,6 +268,13 @@ def _draw_eye(board: Board, look: Look, offset: np.ndarray, side: int, opening: 
         limit = np.interp(circle[:, 0], x * size, arch)
         circle[:, 1] = np.clip(circle[:, 1], -limit, 0.8 * limit)
         board.shape(centre + circle, colour)
+    if look.lashes:
+        board.line(upper - (0, 0.012), (24, 18, 18), 0.05)
+        board.line(
+            np.stack([upper[-1 if side > 0 else 0], upper[-1 if side > 0 else 0] + (0.07 * side, -0.06)]),
+            (24, 18, 18),
+            0.04,
+        )
     if opening > 0.4:
         board.shape(centre + _oval(0.04, -0.03, 0.025, 0.025), (255, 255, 255))
     dark = _mix(look.skin, 0, 0.75)
@@ -270,6 +320,9 @@ def _draw_mouth(board: Board, look: Look, offset: np.ndarray, pose: Expression) 
         teeth = upper + pose.teeth * 0.85 * (lower - upper)
         board.shape(np.concatenate([curve(upper), curve(teeth)[::-1]]), (236, 232, 222))
     board.line(curve(upper), _mix(lips, 0, 0.55), 0.022)
+    if pose.tongue:
+        out = _oval(0, lower[12] - 0.02, 0.5 * width, pose.tongue)
+        board.shape(offset + out[: len(out) // 2], (214, 84, 96))
 
 
 def draw_backdrop(look: Look, scene: Scene) -> Image.Image:
@@ -299,15 +352,18 @@ def _place(drawing: Image.Image, backdrop: Image.Image, scene: Scene, drift: np.
     return np.asarray(frame)
 
 
-def film(look: Look, expression: Expression, presence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def film(
+    look: Look, expression: Expression, presence: np.ndarray, rng: np.random.Generator, fps: int = FPS
+) -> np.ndarray:
     """The frames (N, HEIGHT, WIDTH, 3) uint8 RGB of an actor who shows an expression for a while.
 
     presence : (N,) strength of the expression in each frame; 0 = the resting face, 1 = the full expression
+    fps : frames per second
     All else (pose, light, blinks, the talking mouth, the moving head) comes from `rng` and does not depend on the
     expression.
     """
     scene = draw_scene(rng)
-    lids, talk, drift = _idle(len(presence), scene, rng)
+    lids, talk, drift = _idle(len(presence), fps, scene, rng)
     head, backdrop = draw_head(look, scene), draw_backdrop(look, scene)
     drawings = {}
     frames = np.empty((len(presence), HEIGHT, WIDTH, 3), np.uint8)
@@ -330,10 +386,10 @@ def _pose(expression: Expression, share: float, talk: float) -> Expression:
     return Expression(**pose)
 
 
-def _idle(n: int, scene: Scene, rng: np.random.Generator) -> tuple[list[float], np.ndarray, np.ndarray]:
+def _idle(n: int, fps: int, scene: Scene, rng: np.random.Generator) -> tuple[list[float], np.ndarray, np.ndarray]:
     """Motion that is independent of the emotion: lids (n) 0 or 1, talking mouth (n,) in [0, 1], head drift (n, 3)."""
-    time = np.arange(n) / FPS
-    blinks = rng.uniform(0, n / FPS, 2)
+    time = np.arange(n) / fps
+    blinks = rng.uniform(0, max(3.0, n / fps), 2)  # a shorter film may have none
     lids = [float(not any(0 <= t - blink < 0.13 for blink in blinks)) for t in time]
     rate, phase = rng.uniform(3.5, 5.0), rng.uniform(0, 2 * np.pi, 5)
     talk = np.clip(0.5 + 0.5 * np.sin(2 * np.pi * rate * time + phase[0] + 2 * np.sin(3 * time + phase[1])), 0, 1)

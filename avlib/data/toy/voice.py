@@ -1,6 +1,6 @@
 """Synthesised voices for the toy corpus: glottal pulses and breath, filtered by the resonances of a vocal tract."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.signal import lfilter, sosfilt
@@ -74,6 +74,19 @@ def draw_voice(high: bool, rng: np.random.Generator) -> Voice:
         breath=rng.uniform(0.01, 0.03),
         melody=rng.uniform(0.8, 2.0),
     )
+
+
+KINDS = {  # pitch in hertz and factor on all resonances, lowest and highest
+    "man": ((85, 110), (0.90, 0.96)),
+    "woman": ((180, 220), (1.09, 1.15)),
+    "child": ((300, 350), (1.32, 1.40)),
+}
+
+
+def draw_person(kind: str, rng: np.random.Generator) -> Voice:
+    """A random voice of one of KINDS."""
+    pitch, tract = KINDS[kind]
+    return replace(draw_voice(False, rng), pitch=rng.uniform(*pitch), tract=rng.uniform(*tract))
 
 
 def speak(voice: Voice, prosody: Prosody, presence: np.ndarray, statement: int, rng: np.random.Generator) -> np.ndarray:

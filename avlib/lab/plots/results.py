@@ -108,7 +108,8 @@ def conditions(
 
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent); bars stand in the order of
         its dropout kinds. Several rows of a bar, such as seeds, are shown by their mean and their range.
-    reachable : the best accuracy that a condition admits, percent        chance : percent
+    reachable : the best accuracy that a condition admits, percent; "without attention" is one for AV, too
+    chance : percent
     """
     ax = tidy_axes(ax, WIDTH, 3.6)
     groups = [name for name in CONDITION_STYLE if name in set(table["condition"])]
@@ -169,17 +170,21 @@ def _tinted(colour: str, strength: float) -> np.ndarray:
 
 
 def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance: float | None) -> list[Line2D]:
-    """Dashes at the best reachable accuracy and a line at chance; returns their legend keys."""
+    """Dashes at the best reachable accuracy, dots without attention, a line at chance; returns their legend keys."""
     best, luck = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2))}, {"color": INK, "linewidth": 0.7}
+    blind = best | {"linestyle": (0, (1, 1.5))}
     keys = []
     for name, value in reachable.items():
-        if name in groups:
-            ax.plot(groups.index(name) + np.array([-0.42, 0.42]), [value, value], **best)
+        group, style = ("AV", blind) if name == "without attention" else (name, best)
+        if group in groups:
+            ax.plot(groups.index(group) + np.array([-0.42, 0.42]), [value, value], **style)
             ax.text(
-                groups.index(name) + 0.43, value, f"{value:.3g}", fontsize=8, color=INK, va="center", path_effects=HALO
+                groups.index(group) + 0.43, value, f"{value:.3g}", fontsize=8, color=INK, va="center", path_effects=HALO
             )
     if reachable:
         keys.append(Line2D([], [], label="best reachable", **best))
+    if "without attention" in reachable:
+        keys.append(Line2D([], [], label="best without attention", **blind))
     if chance is not None:
         ax.axhline(chance, **luck)
         keys.append(Line2D([], [], label=f"chance {chance:g} %", **luck))
