@@ -11,172 +11,38 @@ order. Random orders are averaged over several draws. Frames are described once,
 Sources: Petsiuk et al., RISE (BMVC 2018), for deletion and insertion; Samek et al., IEEE TNNLS 2017, for the area.
 """
 
-import copy
-from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import bootstrap, kendalltau, spearmanr
 
-from avlib.batches import Clips
-from avlib.lab.attribution import Baselines, integrated_gradients
-from avlib.lab.clips import maps_and_vectors, step_times
+from avlib import InputError
+from avlib.lab.importance import Importance, Material
 from avlib.lab.truth import shares, summary
-from avlib.model import AudiovisualNet, precision
-from avlib.speed.memory import channels_last
 
 RANDOM = "random"
-Importance = dict[str, np.ndarray]  # modality -> (N, S): how much each segment of each clip matters
-
-
-@dataclass(frozen=True)
-class Material:
-    """Clips whose frames are described, and what takes the place of their steps."""
-
-    net: AudiovisualNet  # it takes descriptors in place of frames
-    clips: Clips
-    inputs: dict[str, torch.Tensor]  # audio (N, Ca, Ta), video (N, Tv, C)
-    baseline: Baselines  # audio (1, Ca, Ta), video (1, Tv, C)
-    undescribed: Baselines  # the same with its frame
-    segments: dict[str, np.ndarray]  # (T,) the segment, from 0, of each step
-    times: dict[str, np.ndarray]  # (T,) the centre of each step, as `step_times`
-    answers: torch.Tensor  # (N,) class of the highest logit; of sentiment its sign, 1 or -1
-
-    @property
-    def ordered(self) -> list[str]:
-        """The modalities with more than one segment: with one there is nothing to order."""
-        return [name for name, segments in self.segments.items() if segments.max() > 0]
-
-    def segment_means(self, name: str, values: np.ndarray) -> np.ndarray:
-        """The mean (N, S) over the steps of each segment, of values (N, T)."""
-        segments = self.segments[name]
-        return np.stack([values[:, segments == number].mean(axis=1) for number in range(segments.max() + 1)], axis=1)
-
-    def without(self, name: str, kept: np.ndarray) -> dict[str, torch.Tensor]:
-        """The inputs with the baseline in place of some segments of a modality; kept (N, S): True = unchanged."""
-        steps = torch.from_numpy(kept[:, self.segments[name]]).to(self.inputs[name].device)  # (N, T)
-        steps = steps[:, None] if name == "audio" else steps[..., None]
-        return self.inputs | {name: torch.where(steps, self.inputs[name], getattr(self.baseline, name))}
-
-    def score(self, inputs: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        """How much the network still says its answer (N,), and whether it is still the answer (N,) bool.
-
-        The first is the probability of the answer; of sentiment the score times the sign of the answer.
-        """
-        logits = forward(self.net, inputs)[0]
-        if logits.shape[1] == 1:
-            scores = logits[:, 0] * self.answers
-            return scores.numpy(), (scores > 0).numpy()
-        scores = logits.softmax(dim=1).gather(1, self.answers[:, None])[:, 0]
-        return scores.numpy(), (logits.argmax(dim=1) == self.answers).numpy()
-
-
-@torch.inference_mode()
-def forward(net: AudiovisualNet, inputs: dict[str, torch.Tensor], size: int = 128) -> tuple[torch.Tensor, dict]:
-    """The logits (N, outputs) and the attention tensors (N, …) of all clips, on the CPU."""
-    outputs = []
-    for audio, video in zip(inputs["audio"].split(size), inputs["video"].split(size), strict=True):
-        with precision(audio.device):
-            outputs.append(net(audio, video))
-    attention = {name: torch.cat([o.attention[name].float().cpu() for o in outputs]) for name in outputs[0].attention}
-    return torch.cat([o.logits.float().cpu() for o in outputs]), attention
-
-
-def some_clips(clips: Clips, count: int, seed: int = 0) -> Clips:
-    """At most `count` of the clips, drawn at random, about as many of each actor; 0 = all."""
-    drawn = clips.table.sample(frac=1, random_state=seed)
-    drawn = drawn.iloc[drawn.groupby("actor").cumcount().argsort(kind="stable")]
-    return clips.where(clips.table.index.isin(drawn.index[: count or None]))
-
-
-def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: int = 20) -> Material:
-    """The clips with their frames described, divided into at most this many segments.
-
-    baseline : of these clips, as `attribution.baselines` makes it
-    The lengths of the segments of a modality differ by one step at most.
-    """
-    net.eval()
-    given = [clips[chosen] for chosen in clips.chunks(32)]
-    inputs = {
-        "audio": torch.cat([audio for audio, _, _ in given]),
-        "video": torch.cat([describe(net, video) for _, video, _ in given]),
-    }
-    described = baseline._replace(video=describe(net, baseline.video))
-    steps = {"audio": inputs["audio"].shape[-1], "video": inputs["video"].shape[1]}
-    parts = {name: np.arange(T) * min(T, segments) // T for name, T in steps.items()}
-    times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
-    behind = behind_frames(net)
-    logits = forward(behind, inputs)[0]
-    answers = logits.argmax(dim=1) if logits.shape[1] > 1 else torch.where(logits[:, 0] > 0, 1, -1)
-    return Material(behind, clips, inputs, described, baseline, parts, times, answers)
-
-
-@torch.inference_mode()
-def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    """The descriptors (B, Tv, C) of frames (B, Tv, 3, S, S), float32; features unchanged."""
-    with precision(video.device):
-        return net.describe(channels_last(video) if video.ndim == 5 else video).float().clone()
-
-
-def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
-    """A copy of the network that takes descriptors (B, Tv, C) in place of frames."""
-    behind = copy.deepcopy(net)
-    behind.frame_network = torch.nn.Identity()
-    return behind
-
-
-def by_attention(material: Material, net: AudiovisualNet | None = None) -> Importance:
-    """The attention that each segment receives; of a fusion in one direction, for one modality alone.
-
-    net : another network than the material's, such as one with other weights
-    """
-    attention = forward(net or material.net, material.inputs)[1]
-    maps, vectors = maps_and_vectors({name: weights.numpy() for name, weights in attention.items()})
-    times = step_times(material.clips.store, maps, vectors)
-    found = {}
-    for name, vector in vectors.items():
-        at_inputs = [np.interp(material.times[name], times[name], row) for row in vector]
-        found[name] = material.segment_means(name, np.stack(at_inputs))
-    return found
-
-
-def by_gradients(material: Material, net: AudiovisualNet | None = None, steps: int = 32) -> Importance:
-    """The integrated gradients of the answer, mean over each segment's steps; `net` as in `by_attention`."""
-    sentiment = material.net.classifier.out_features == 1
-    target = torch.zeros_like(material.answers) if sentiment else material.answers
-    given = material.inputs["audio"], material.inputs["video"], target, material.baseline
-    found = integrated_gradients(net or material.net, *given, steps=steps)
-    sign = material.answers.numpy()[:, None] if sentiment else 1
-    return {name: sign * material.segment_means(name, getattr(found, name)) for name in material.segments}
-
-
-def by_leaving_out(material: Material) -> Importance:
-    """How much the score falls when a segment alone is deleted."""
-    whole = material.score(material.inputs)[0]
-    found = {}
-    for name, segments in material.segments.items():
-        kept = ~np.eye(segments.max() + 1, dtype=bool)[:, None].repeat(len(whole), axis=1)  # (S, N, S)
-        left = [material.score(material.without(name, each))[0] for each in kept]
-        found[name] = np.stack([whole - score for score in left], axis=1)
-    return found
 
 
 def places(importance: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """The place (N, S) of every segment in the order, 0 = most important; ties are broken at random."""
+    largest = np.abs(importance).max(axis=1, keepdims=True)
+    importance = np.round(importance / np.where(largest > 0, largest, 1), 5)
     order = np.lexsort((generator.random(importance.shape), -importance), axis=-1)
     return order.argsort(axis=-1)
 
 
-def curves(material: Material, orders: dict[str, Importance], draws: int = 5, seed: int = 0) -> pd.DataFrame:
+def curves(material: Material, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """Deletion and insertion in each order and in random order, one row per clip, modality, order, curve and share.
 
     orders : by name, such as {"attention": by_attention(material)}
     Columns: clip, actor, modality, order, curve (delete | insert), share of the segments deleted or inserted (0 to 1),
     score and kept as in `Material.score`; of random order their means over the draws.
     A random order inserts what its reverse deletes, so the same draws give both of its curves.
+    Raises InputError where no modality has a second segment.
     """
+    if not material.ordered:
+        raise InputError("every modality has one segment: there is nothing to order")
     rng, tables = np.random.default_rng(seed), []
     for name in material.ordered:
         N, S = len(material.answers), material.segments[name].max() + 1
@@ -187,7 +53,7 @@ def curves(material: Material, orders: dict[str, Importance], draws: int = 5, se
             place = places(orders[order][name], rng)
             found |= {(order, curve): _levels(material, name, place, curve) for curve in ("delete", "insert")}
         tables += [_long(material, name, *key, levels) for key, levels in found.items()]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True)
 
 
 def _levels(material: Material, name: str, place: np.ndarray, curve: str) -> np.ndarray:
@@ -251,6 +117,23 @@ def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def verdict(areas: pd.DataFrame) -> str:
+    """One sentence on the order of attention against a random one; areas : as `area_summary`."""
+    said = []
+    for modality, rows in areas.set_index("order").groupby("modality", sort=False):
+        if "attention" not in rows.index:
+            said.append(f"nothing attends to {modality}")
+            continue
+        own, others = rows.loc["attention"], rows.drop(index=["attention", RANDOM])
+        sure = "" if np.isfinite(own.low) else " (one actor, so no interval)"
+        than = "better than" if own.low > 0 else "worse than" if own.high < 0 else "not surely other than"
+        said.append(
+            f"on {modality} {than} a random one{sure}: area {own['between']:+.2f} ({own['low']:+.2f} to "
+            f"{own['high']:+.2f}), where {others['between'].idxmax()} reaches {others['between'].max():+.2f}"
+        )
+    return f"The order of attention: {'; '.join(said)}."
+
+
 def agreement(material: Material, orders: dict[str, Importance]) -> pd.DataFrame:
     """How alike two orders rank the segments of a clip: a row per modality and pair.
 
@@ -302,11 +185,3 @@ def cue_shares(material: Material, orders: dict[str, Importance], cues: pd.DataF
             found = summary(shares(material.clips.table, vectors, material.times, cues))
             tables.append(found.assign(order=order))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def with_net(material: Material, net: AudiovisualNet) -> Material:
-    """The same clips and answers with another network, and descriptors by its frame network."""
-    video = torch.cat([describe(net, material.clips.video_of(chosen)) for chosen in material.clips.chunks(32)])
-    baseline = material.undescribed._replace(video=describe(net, material.undescribed.video))
-    inputs = material.inputs | {"video": video}
-    return replace(material, net=behind_frames(net), inputs=inputs, baseline=baseline)

@@ -7,6 +7,7 @@ import copy
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from avlib import InputError
 from avlib.fusion import Fusion
-from avlib.lab.faithfulness import (
-    Material,
-    behind_frames,
-    by_attention,
-    by_gradients,
-    correlations,
-    forward,
-    interval,
-    with_net,
-)
+from avlib.lab.faithfulness import correlations, interval
+from avlib.lab.importance import Material, answers, behind_frames, by_attention, by_gradients, forward, with_net
 from avlib.model import AudiovisualNet
 
 SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten.softmax)  # which of them, depends on the mode of autograd
@@ -76,41 +69,49 @@ class swapped_attention(replaced_attention):
         return own.unflatten(0, (len(self.partner), -1))[self.partner].flatten(0, 1)
 
 
-def attention_changed(material: Material, draws: int = 5, seed: int = 0) -> pd.DataFrame:
+def attention_changed(material: Material, draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """What becomes of each clip's answer if all attention of the network is replaced: a row per clip and change.
 
-    Columns: clip, actor, change ("even" | "another clip's", drawn `draws` times), changed (the share of draws with
-    another answer), right_before and right (whether the answer is the label, NaN for a sentiment of 0).
+    Changes: "attention even"; "attention of another clip", drawn `draws` times; and, to compare with, "audio deleted"
+    and "video deleted", which put the baseline in place of a whole modality.
+    Columns: clip, actor, change, changed (the share of draws with another answer), right_before and right (whether the
+    answer is the label, NaN for a sentiment of 0).
     Raises InputError where the fusion computes no softmax, or there is one clip alone.
     """
-    N, generator = len(material.answers), torch.Generator().manual_seed(seed)
-    if N < 2:
+    if len(material.answers) < 2:
         raise InputError("there is one clip alone: another clip's attention needs a second one")
-    every = torch.arange(N)
-    blocks = {"even": [even_attention()], "another clip's": []}
-    for _ in range(draws):
-        order = torch.randperm(N, generator=generator)
-        partner = torch.empty_like(every).scatter_(0, order, order.roll(1))  # never the clip itself
-        blocks["another clip's"].append(swapped_attention(partner))
-    before = _right(forward(material.net, material.inputs)[0], material)
+    generator = torch.Generator().manual_seed(seed)
+    whole = [material.inputs] * draws
+    others = [swapped_attention(_partners(len(material.answers), generator)) for _ in range(draws)]
+    tries = {"attention even": [(even_attention(), material.inputs)]}
+    tries["attention of another clip"] = list(zip(others, whole, strict=True))
+    for name, segments in material.segments.items():
+        nothing = np.zeros((len(material.answers), segments.max() + 1), bool)
+        tries[f"{name} deleted"] = [(nullcontext(), material.without(name, nothing))]
+    about = material.clips.table[["clip", "actor"]]
+    about = about.assign(right_before=_right(forward(material.net, material.inputs)[0], material))
     tables = []
-    for change, several in blocks.items():
-        found = [_answers(material, block) for block in several]
+    for change, several in tries.items():
+        found = [_answers(material, *each) for each in several]
         changed, right = (np.mean(values, axis=0) for values in zip(*found, strict=True))
-        about = material.clips.table[["clip", "actor"]]
-        tables.append(about.assign(change=change, changed=changed, right_before=before, right=right))
+        tables.append(about.assign(change=change, changed=changed, right=right))
     return pd.concat(tables, ignore_index=True)
 
 
-def _answers(material: Material, block: replaced_attention) -> tuple[np.ndarray, np.ndarray]:
+def _partners(clips: int, generator: torch.Generator) -> torch.Tensor:
+    """For each clip another one, drawn at random; each is drawn once."""
+    order = torch.randperm(clips, generator=generator)
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+
+def _answers(material: Material, block: AbstractContextManager, inputs: dict) -> tuple[np.ndarray, np.ndarray]:
     """Whether each answer (N,) changes within the block, and whether it is right there."""
     with block:
-        logits = forward(material.net, material.inputs, size=len(material.answers))[0]
-    if not block.count:
+        logits = forward(material.net, inputs, size=len(material.answers))[0]
+    if isinstance(block, replaced_attention) and not block.count:
         name = type(material.net.fusion).__name__
         raise InputError(f"{name} computes no softmax: its attention cannot be replaced")
-    answers = logits.argmax(dim=1) if logits.shape[1] > 1 else torch.where(logits[:, 0] > 0, 1, -1)
-    return (answers != material.answers).numpy(), _right(logits, material)
+    return (answers(logits) != material.answers).numpy(), _right(logits, material)
 
 
 def _right(logits: torch.Tensor, material: Material) -> np.ndarray:

@@ -5,7 +5,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avlib import InputError
 from avlib.lab.plots.panels import COLOUR, INK, QUIET, SHADE, WIDTH, new_figure, tidy_axes
 
 ORDER_STYLE = {  # colour and line of each order of importance
@@ -23,8 +22,6 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
     table : as `faithfulness.curves`, averaged here as in `faithfulness.interval`: over the actors' means
     areas : as `faithfulness.area_summary`; the lines are the 95 % intervals over actors
     """
-    if table.empty:
-        raise InputError("there is no curve: every modality has one segment, and there is nothing to order.")
     modalities = list(dict.fromkeys(table["modality"]))
     figure = new_figure(height=2.6 * len(modalities) + 0.5)
     figure.set_layout_engine("constrained")
@@ -40,7 +37,8 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
         row[0].set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
         here = areas[areas["modality"] == modality].rename(columns={"between": "mean"})
         _dots(row[2], here, here["order"], [ORDER_STYLE.get(order, (INK, "-"))[0] for order in here["order"]])
-        row[2].set_xlabel("area between (0 = random)", fontsize=9)
+        row[2].sharex(grid[0, 2])
+        row[2].set_xlabel("area between", fontsize=9)
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=9
     )
@@ -105,7 +103,7 @@ def shuffled_layers(table: pd.DataFrame) -> Figure:
             ax.set_xticks(places, rows["layer"], rotation=30, ha="right")
         ax.set(ylim=(-1.05, 1.05), xlabel="shuffled down to")
         ax.set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
-    figure.axes[0].set_ylabel("Spearman's ρ with the trained network's", fontsize=9)
+    figure.axes[0].set_ylabel("ρ with the trained network's", fontsize=9)
     figure.axes[0].legend(frameon=False, fontsize=9, loc="lower left")
     return figure
 
