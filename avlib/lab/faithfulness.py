@@ -20,6 +20,7 @@ from scipy.stats import bootstrap, kendalltau, spearmanr
 from avlib import InputError
 from avlib.lab.importance import Importance, Material
 from avlib.lab.truth import shares, summary
+from avlib.speed.memory import memory_kept
 
 RANDOM = "random"
 
@@ -32,6 +33,7 @@ def places(importance: np.ndarray, generator: np.random.Generator) -> np.ndarray
     return order.argsort(axis=-1)
 
 
+@memory_kept()
 def curves(material: Material, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """Deletion and insertion in each order and in random order, one row per clip, modality, order, curve and share.
 

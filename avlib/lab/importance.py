@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avlib.batches import Clips
+from avlib.evaluation import check_attention
 from avlib.lab.attribution import integrated_gradients
 from avlib.lab.baselines import Baselines
 from avlib.lab.clips import maps_and_vectors, step_times
@@ -84,7 +85,9 @@ def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: in
 
     baseline : of these clips, as `attribution.baselines` makes it
     The lengths of the segments of a modality differ by one step at most.
+    Raises InputError where there are no clips, or the fusion has no attention.
     """
+    check_attention(net, clips)
     net.eval()
     given = [clips[chosen] for chosen in clips.chunks(32)]
     inputs = {
