@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.special import entr
 
 from avlib.attention import attention_vector
 from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
@@ -25,6 +26,17 @@ def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.nda
         elif across in maps:
             vectors[name] = attention_vector(torch.from_numpy(maps[across])).numpy()
     return maps, vectors
+
+
+def concentration(maps: np.ndarray) -> np.ndarray:
+    """How far from even each head attends, (H,) in [0, 1]: 0 = evenly, 1 = every query to one key alone.
+
+    It is 1 - entropy / log(Tk), the mean over clips and queries; with one key 0.
+
+    maps : (N, H, Tq, Tk), rows sum to 1
+    """
+    keys = maps.shape[-1]
+    return 1 - entr(maps).sum(axis=-1).mean(axis=(0, 2)) / np.log(keys) if keys > 1 else np.zeros(maps.shape[1])
 
 
 def step_times(store: Store, maps: dict, vectors: dict | None = None) -> dict[str, np.ndarray]:
