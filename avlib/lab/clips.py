@@ -31,12 +31,15 @@ def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.nda
 def concentration(maps: np.ndarray) -> np.ndarray:
     """How far from even each head attends, (H,) in [0, 1]: 0 = evenly, 1 = every query to one key alone.
 
-    It is 1 - entropy / log(Tk), the mean over clips and queries; with one key 0.
+    It is 1 - entropy / log(keys), the mean over clips and queries. Keys of weight 0 are hidden from the query, as in
+    MULT, and do not count; nor do queries that see one key alone. With one key it is 0.
 
     maps : (N, H, Tq, Tk), rows sum to 1
     """
-    keys = maps.shape[-1]
-    return 1 - entr(maps).sum(axis=-1).mean(axis=(0, 2)) / np.log(keys) if keys > 1 else np.zeros(maps.shape[1])
+    keys = (maps > 0).sum(axis=-1)  # (N, H, Tq)
+    several = keys > 1
+    found = np.where(several, 1 - entr(maps).sum(axis=-1) / np.log(np.maximum(keys, 2)), 0)
+    return found.sum(axis=(0, 2)) / np.maximum(several.sum(axis=(0, 2)), 1)
 
 
 def step_times(store: Store, maps: dict, vectors: dict | None = None) -> dict[str, np.ndarray]:
