@@ -27,10 +27,10 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
     figure.set_layout_engine("constrained")
     grid = figure.subplots(len(modalities), 3, squeeze=False, width_ratios=(3, 3, 2))
     means = table.groupby(["modality", "order", "curve", "share", "actor"], sort=False)["score"].mean()
-    means = means.groupby(["modality", "order", "curve", "share"], sort=False).mean()
+    means = means.groupby(["modality", "order", "curve", "share"], sort=False).mean().reset_index()
     for row, modality in zip(grid, modalities, strict=True):
         for ax, curve, done in zip(row, ("delete", "insert"), ("deleted", "put back"), strict=False):
-            _curves(ax, means.loc[modality], curve)
+            _curves(ax, means[(means["modality"] == modality) & (means["curve"] == curve)])
             ax.set_xlabel(f"{modality} {done} (%)", fontsize=9)
         row[1].sharey(row[0])
         row[0].set_ylabel(score, fontsize=9)
@@ -45,10 +45,10 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
     return figure
 
 
-def _curves(ax: Axes, means: pd.Series, curve: str) -> None:
+def _curves(ax: Axes, means: pd.DataFrame) -> None:
     tidy_axes(ax)
-    for order in means.index.unique("order"):
-        line = means[order, curve].sort_index()
+    for order, rows in means.groupby("order", sort=False):
+        line = rows.set_index("share")["score"].sort_index()
         colour, style = ORDER_STYLE.get(order, (INK, "-"))
         mark = "o" if len(line) < 12 else None
         ax.plot(100 * line.index, line, color=colour, linestyle=style, label=order, marker=mark, markersize=3)
