@@ -119,7 +119,18 @@ def test_the_score_of_a_left_out_segment_is_what_the_answer_loses(material):
 
 def test_attention_at_segments_is_the_mean_of_the_networks_vector(material):
     vector = forward(material.net, material.inputs)[1]["video"].numpy()
+    vector = vector / vector.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(by_attention(material)["video"], vector.reshape(-1, 5, 4).mean(axis=2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["lt", "mult"])
+def test_even_attention_is_even_at_all_segments_also_behind_a_mask(fusion, split):
+    material = prepare(network(fusion), split["test"], baselines(split["test"], "zeros"), segments=5)
+    with interventions.even_attention():
+        even = by_attention(material)
+    for name, importance in even.items():
+        np.testing.assert_allclose(importance, 1, atol=1e-5, err_msg=name)
+    assert all(np.ptp(importance) > 0.001 for importance in by_attention(material).values())
 
 
 def test_even_scores_are_a_random_order():

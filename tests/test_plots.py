@@ -787,6 +787,7 @@ def test_curves_of_deletion_are_means_over_actors(deletion):
     assert lines["attention"] == pytest.approx([1.05, 0.35, 0.05])
     assert delete.lines[0].get_xdata().tolist() == [0, 50, 100]
     assert insert.lines[0].get_ydata() == pytest.approx([0.05, 0.55, 1.05])
+    assert insert.get_ylim() == delete.get_ylim() and insert.get_ylim()[0] < 0.05 and insert.get_ylim()[1] > 1.05
     dots = between.collections[-1].get_offsets()
     assert dots[:, 0].tolist() == pytest.approx(deletion[1]["between"].tolist())
     assert [label.get_text() for label in between.get_yticklabels()] == ["random", "attention"]

@@ -95,7 +95,9 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["clip", "actor", "modality", "order"]
     rows = table.sort_values("share").groupby([*keys, "curve"], sort=False)[["share", "score"]]
     found = rows.apply(lambda curve: np.trapezoid(curve["score"], curve["share"])).unstack("curve").reset_index()
-    return found.assign(between=found["insert"] - found["delete"]).rename_axis(columns=None)
+    found = found.assign(between=found["insert"] - found["delete"]).rename_axis(columns=None)
+    order = list(dict.fromkeys(table["order"]))
+    return found.sort_values("order", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 def area_summary(per_clip: pd.DataFrame) -> pd.DataFrame:

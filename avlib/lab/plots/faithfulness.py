@@ -29,15 +29,16 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
     means = table.groupby(["modality", "order", "curve", "share", "actor"], sort=False)["score"].mean()
     means = means.groupby(["modality", "order", "curve", "share"], sort=False).mean().reset_index()
     for row, modality in zip(grid, modalities, strict=True):
+        row[1].sharey(row[0])  # before anything is drawn, so that the limits fit both
+        if row[2] is not grid[0, 2]:
+            row[2].sharex(grid[0, 2])
         for ax, curve, done in zip(row, ("delete", "insert"), ("deleted", "put back"), strict=False):
             _curves(ax, means[(means["modality"] == modality) & (means["curve"] == curve)])
             ax.set_xlabel(f"{modality} {done} (%)", fontsize=9)
-        row[1].sharey(row[0])
         row[0].set_ylabel(score, fontsize=9)
         row[0].set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
         here = areas[areas["modality"] == modality].rename(columns={"between": "mean"})
         _dots(row[2], here, here["order"], [ORDER_STYLE.get(order, (INK, "-"))[0] for order in here["order"]])
-        row[2].sharex(grid[0, 2])
         row[2].set_xlabel("area between", fontsize=9)
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=9
