@@ -3,7 +3,7 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out.
+answer, `results` what comes out, `faithfulness` whether the answer depends on what is marked.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
