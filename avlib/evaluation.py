@@ -92,16 +92,21 @@ def predict(
 def attention(net: AudiovisualNet, clips: Clips, batch_size: int = 32) -> dict[str, np.ndarray]:
     """The attention tensors (N, …) of the net for all clips, by their names in fusion.py.
 
-    Raises InputError where there is none: no clips, or a fusion without attention.
+    Raises InputError as `check_attention`.
     """
-    if not net.fusion.widths:
-        having = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)
-        raise InputError(f"{type(net.fusion).__name__} has no attention: choose fusion {having}")
-    if not len(clips):
-        raise InputError("no clip has both modalities: attention compares the two")
+    check_attention(net, clips)
     net.eval()
     batches = []
     for audio, video, _ in clips.batches(batch_size):
         with precision(clips.device):
             batches.append(net(audio, channels_last(video) if clips.has_frames else video).attention)
     return {name: torch.cat([batch[name].float().cpu() for batch in batches]).numpy() for name in batches[0]}
+
+
+def check_attention(net: AudiovisualNet, clips: Clips) -> None:
+    """Raises InputError where there is no attention: no clips, or a fusion without it."""
+    if not net.fusion.widths:
+        having = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)
+        raise InputError(f"{type(net.fusion).__name__} has no attention: choose fusion {having}")
+    if not len(clips):
+        raise InputError("no clip has both modalities: attention compares the two")

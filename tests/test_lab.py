@@ -6,7 +6,7 @@ from torch import nn
 
 from avlib import FUSIONS
 from avlib.attention import Similarity, attention_vector, attention_weights
-from avlib.lab.clips import maps_and_vectors, step_times
+from avlib.lab.clips import concentration, maps_and_vectors, step_times
 from avlib.lab.source import source
 from avlib.model import AudiovisualNet
 
@@ -27,6 +27,13 @@ def test_a_vector_that_the_network_does_not_give_is_made_of_its_map(tiny_store):
     assert list(vectors) == ["video"] and maps.keys() == {"video_to_audio"}
     assert vectors["video"] == pytest.approx(weights.mean(axis=1).sum(axis=1), rel=1e-5)
     assert set(step_times(tiny_store, maps)) == {"audio", "video"}
+
+
+def test_concentration_goes_from_even_to_one_key_for_each_head():
+    even, one, hidden = np.full((2, 4), 0.25), np.eye(4)[[0, 0]] * (1 - 3e-9) + 1e-9, np.array([[0.5, 0.5, 0, 0]] * 2)
+    maps = np.stack([even, one, hidden])[None]  # (1, 3 heads, 2 queries, 4 keys)
+    assert concentration(maps) == pytest.approx([0, 1, 0], abs=1e-6)
+    assert concentration(np.ones((3, 2, 5, 1))).tolist() == [0, 0]
 
 
 def test_steps_of_a_vector_alone_have_their_seconds(tiny_store):

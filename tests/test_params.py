@@ -248,3 +248,32 @@ def test_the_guard_shows_what_the_notebook_declares():
     assert [line.split(" | ")[0] for line in shown] == ["| dataset", "| image_size", "| frames"]
     assert config.fusion == "ia"
     assert {name for name, _, _ in config.rows()} == set(NAMES)
+
+
+OWN = 'run: str = ""\ndata_root: str = ""\ndevice: str = "auto"\nbaseline: str = "mean"\ndraws: int = 3\n'
+
+
+def own(*cells: str):
+    namespace = notebook(OWN, *cells)
+    return configure(namespace, baseline=("mean", "zeros"), draws=range(1, 101))
+
+
+def test_a_notebook_may_have_parameters_of_its_own():
+    shown = repr(own("# Parameters\nbaseline = 'zeros'\ndevice = 'cpu'"))
+    assert "cpu" in shown and "baseline" not in shown
+
+
+@pytest.mark.parametrize(
+    "cell, sentence",
+    [
+        ("baseline = 'zero'", "baseline is 'zero'; choose one of mean, zeros: did you mean 'zeros'?"),
+        ("draws = 0", "draws is 0; it must be a whole number from 1 to 100"),
+        ("draws = '3'", "draws is '3'; it must be a whole number from 1 to 100"),
+        ("draws = True", "draws is True; it must be a whole number from 1 to 100"),
+        ("drows = 3", "unknown parameter 'drows': did you mean 'draws'?"),
+    ],
+)
+def test_a_wrong_value_of_a_notebooks_own_parameter_is_one_sentence(cell, sentence):
+    with pytest.raises(InputError) as refused:
+        own(f"# Parameters\n{cell}")
+    assert str(refused.value) == sentence

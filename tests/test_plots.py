@@ -763,3 +763,86 @@ def test_a_confusion_of_many_names_is_larger_and_may_have_a_title_of_its_own(rng
     few, many = (plots.confusions({"validation": np.eye(k)}, [f"n{n}" for n in range(k)]) for k in (5, 20))
     assert few.axes[0].get_title().strip() == "validation"
     assert many.get_figheight() == 2 * few.get_figheight()
+
+
+# ------------------------------------------------------------------------------------------------------ faithfulness
+
+
+@pytest.fixture
+def deletion():
+    """Curves of two actors, one with two clips, and their areas."""
+    from avlib.lab.faithfulness import area_summary, areas
+
+    rows = [
+        {"clip": clip, "actor": actor, "modality": "video", "order": order, "curve": curve, "share": share}
+        for clip, actor in (("a", 1), ("b", 1), ("c", 2))
+        for order in ("random", "attention")
+        for curve in ("delete", "insert")
+        for share in (0, 0.5, 1)
+    ]
+    table = pd.DataFrame(rows)
+    falls = np.where(table["curve"] == "delete", 1 - table["share"], table["share"])
+    table["score"] = (
+        falls + 0.1 * (table["actor"] == 2) - 0.2 * ((table["order"] == "attention") & (table["share"] == 0.5))
+    )
+    return table, area_summary(areas(table))
+
+
+def test_curves_of_deletion_are_means_over_actors(deletion):
+    figure = plots.deletion_curves(*deletion)
+    delete, insert, between = figure.axes
+    lines = {line.get_label(): line.get_ydata() for line in delete.lines}
+    assert lines["random"] == pytest.approx([1.05, 0.55, 0.05])
+    assert lines["attention"] == pytest.approx([1.05, 0.35, 0.05])
+    assert delete.lines[0].get_xdata().tolist() == [0, 50, 100]
+    assert insert.lines[0].get_ydata() == pytest.approx([0.05, 0.55, 1.05])
+    assert insert.get_ylim() == delete.get_ylim() and insert.get_ylim()[0] < 0.05 and insert.get_ylim()[1] > 1.05
+    dots = between.collections[-1].get_offsets()
+    assert dots[:, 0].tolist() == pytest.approx(deletion[1]["between"].tolist())
+    assert [label.get_text() for label in between.get_yticklabels()] == ["random", "attention"]
+
+
+def test_intervals_stand_in_their_rows():
+    table = pd.DataFrame({"modality": ["audio", "video"], "pair": ["x", "y"], "mean": [0.1, -0.3]})
+    ax = plots.intervals(table.assign(low=-0.4, high=0.2), ["modality", "pair"], "rho", (-1, 1)).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["audio: x", "video: y"]
+    assert np.array(ax.collections[-1].get_offsets()) == pytest.approx(np.array([[0.1, 0], [-0.3, 1]]))
+
+
+def test_shuffled_layers_have_a_panel_per_modality_and_a_line_per_method():
+    table = pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "method": method,
+                "modality": modality,
+                "mean": mean,
+                "low": mean - 0.1,
+                "high": mean + 0.1,
+            }
+            for layer, mean in (("none", 1.0), ("classifier", 0.2))
+            for method in ("attention", "integrated gradients")
+            for modality in ("audio", "video")
+        ]
+    )
+    figure = plots.shuffled_layers(table)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["audio", "video"]
+    assert all(line.get_ydata().tolist() == [1.0, 0.2] for line in figure.axes[0].lines[1:])
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["none", "classifier"]
+
+
+def test_runs_stand_below_one_another_with_their_areas(deletion):
+    areas = pd.concat([deletion[1].assign(run=name) for name in ("ia", "lt")])
+    (ax,) = plots.areas_of_runs(areas).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ia", "lt"]
+    points = next(line for line in ax.lines if line.get_label() == "attention")
+    expected = deletion[1].set_index("order")["between"]["attention"]
+    assert points.get_xdata().tolist() == pytest.approx([expected] * 2) and points.get_ydata().tolist() == [0, 1]
+
+
+def test_hidden_keys_of_a_map_are_blank_and_the_others_compared_with_what_is_seen():
+    weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25]])
+    ax = plots.attention_map(weights, np.arange(3), np.arange(3), "audio", "video")
+    shown = np.ma.masked_invalid(ax.images[0].get_array())
+    assert shown.mask.tolist() == [[False, True, True], [False, False, True], [False] * 3]
+    assert shown.compressed() == pytest.approx([1, 0.5, 1.5, 1.5, 0.75, 0.75])

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from conftest import SMOKE, run_smoke
 from in_process import without_kernels
 
-from avlib import FUSIONS, load_run
+from avlib import FUSIONS, ROOT, InputError, load_run
 from avlib.metrics import metrics
 
 NOTEBOOKS = ("train", "evaluate", "attention")
@@ -65,6 +66,38 @@ def test_every_system_that_attends_shows_where(folders, dataset, fusion):
     assert set(shares.modality) == looked_at and shares.share.dropna().between(0, 1).all()
 
 
+def ask_whether_attention_is_faithful(folder: Path, **parameters) -> dict:
+    """What faithfulness.ipynb saved about a run, at settings that take seconds."""
+    given = {"run": str(folder), "clips": 8, "segments": 4, "draws": 1} | parameters
+    with without_kernels():
+        papermill.execute_notebook(ROOT / "notebooks" / "faithfulness.ipynb", None, given, progress_bar=False)
+    return json.loads((folder / "faithfulness.json").read_text())
+
+
+FAITHFUL = [run for run in RUNS if run.values in {("toy", "ia"), ("toy_mosei", "tva"), ("toy_mosei", "mult")}]
+
+
+@pytest.mark.parametrize("dataset, fusion", FAITHFUL)
+def test_a_system_that_attends_is_asked_whether_its_answers_depend_on_it(folders, dataset, fusion):
+    folder = folders(dataset, fusion)
+    found = ask_whether_attention_is_faithful(folder, baseline="zeros")
+    curves = pd.read_parquet(folder / "faithfulness.parquet")
+    assert curves["clip"].nunique() == 8 and np.isfinite(curves["score"]).all()
+    areas = pd.DataFrame(found["areas"]).set_index(["modality", "order"])
+    attended = {name for name, order in areas.index if order == "attention"}
+    assert attended == ({"video"} if fusion == "tva" else {"audio", "video"})
+    assert {order for _, order in areas.index} == {"attention", "integrated gradients", "leave one out", "random"}
+    assert {"agreement", "shuffled", "changed", "cue", "differences"} <= set(found)
+    assert set(found["sentences"]) == {"order", "agreement", "shuffled", "changed", "cue"}
+    for name in ("", "-agreement", "-shuffled", "-changed", "-runs"):
+        assert (folder / "figures" / f"faithfulness{name}.png").stat().st_size > 5000
+
+
+def test_without_attention_there_is_nothing_to_ask(folders):
+    with pytest.raises(InputError, match="AudioOnly has no attention: choose fusion lt"):
+        ask_whether_attention_is_faithful(folders("toy_mosei", "audio"))
+
+
 @pytest.mark.parametrize("dataset, fusion", RUNS)
 def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
     net = load_run(folders(dataset, fusion))
@@ -95,6 +128,21 @@ def test_features_of_ones_own_are_learnt_on_ravdess_folds(own_features, tmp_path
     assert scores["clips"] == 32 and scores["accuracy"] > 3 * 100 / 8, "three times what guessing earns"
     assert set(pd.read_parquet(folder / "predictions.parquet").actor) == {5, 10, 16, 19}
     assert (folder / "figures" / "attention-clip.png").exists()
+
+
+def test_a_video_of_one_step_has_no_order_and_the_sound_is_judged_alone(tmp_path):
+    rng, label = np.random.default_rng(0), np.arange(60) % 2
+    audio = rng.standard_normal((60, 5, 33)).astype(np.float32) + label[:, None, None]
+    video = rng.standard_normal((60, 7, 1)).astype(np.float32) + label[:, None, None]
+    path = tmp_path / "own.npz"
+    np.savez(path, audio=audio, video=video, label=np.array(["no", "yes"])[label], group=np.arange(60) // 6)
+    given = {"dataset": "features", "epochs": 1, "batch_size": 16} | OF_FEATURES
+    with without_kernels():
+        folder = run_smoke(path, tmp_path / "runs", ("train", "attention"), dropout="none", **given)
+    found = ask_whether_attention_is_faithful(folder)
+    assert {row["modality"] for row in found["areas"]} == {"audio"}
+    assert {row["change"] for row in found["changed"]} >= {"audio deleted", "video deleted"}
+    assert "cue" not in found, "real data: nobody knows"
 
 
 def test_other_audio_features_and_another_vision_network_run(small_toy, tmp_path):

@@ -11,6 +11,7 @@ from avlib.lab.truth import (
     chance_share,
     clips_with_cues,
     cues_in_window,
+    in_words,
     shares,
     summary,
 )
@@ -196,3 +197,20 @@ def test_a_clip_has_its_cues_where_both_show():
     cues = truth_of([(0, 1)] * 4, shows=[True, False, True, True])
     cues.loc[2, "voice_shows"] = False
     assert clips_with_cues(pd.DataFrame({"clip": ["d", "c", "b", "a"]}), cues) == ["d", "a"]
+
+
+def test_a_cue_that_never_shows_is_no_part_of_the_choice():
+    cues = truth_of([(0, 1)] * 3, shows=[True, False, True]).assign(voice_shows=False)
+    assert clips_with_cues(pd.DataFrame({"clip": list("cba")}), cues) == ["c", "a"]
+
+
+def test_a_clip_in_words_counts_even_steps_and_names_the_peak_and_the_cue():
+    vectors = {"video": np.array([1, 1.05, 0.95, 3, 0, 0.0]), "audio": np.ones(2)}
+    times = {"video": TIMES, "audio": np.array([0.9, 2.7])}
+    said = in_words(vectors, times, {"face": (1.6, 2.8)}, lambda time: f"{time:.1f} s")
+    assert said == (
+        "In this clip 3 of 6 video steps get an even share within 10 %, the most at 2.1 s (3.00 times even), the cue's "
+        "steps 1.50 times even; 2 of 2 audio steps get an even share within 10 %, the most at 0.9 s (1.00 times even)."
+    )
+    one = in_words({"video": np.array([7.0])}, {"video": np.array([0.5])}, None, str)
+    assert one == "In this clip 1 of 1 video steps get an even share within 10 %."

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.special import entr
 
 from avlib.attention import attention_vector
 from avlib.data.clips.window import HOP, SAMPLE_RATE, WINDOW
@@ -25,6 +26,20 @@ def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.nda
         elif across in maps:
             vectors[name] = attention_vector(torch.from_numpy(maps[across])).numpy()
     return maps, vectors
+
+
+def concentration(maps: np.ndarray) -> np.ndarray:
+    """How far from even each head attends, (H,) in [0, 1]: 0 = evenly, 1 = every query to one key alone.
+
+    It is 1 - entropy / log(keys), the mean over clips and queries. Keys of weight 0 are hidden from the query, as in
+    MULT, and do not count; nor do queries that see one key alone. With one key it is 0.
+
+    maps : (N, H, Tq, Tk), rows sum to 1
+    """
+    keys = (maps > 0).sum(axis=-1)  # (N, H, Tq)
+    several = keys > 1
+    found = np.where(several, 1 - entr(maps).sum(axis=-1) / np.log(np.maximum(keys, 2)), 0)
+    return found.sum(axis=(0, 2)) / np.maximum(several.sum(axis=(0, 2)), 1)
 
 
 def step_times(store: Store, maps: dict, vectors: dict | None = None) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ attention gives. `lift_elsewhere` is the lift of the same attention over the cue
 looking at the same seconds in every clip would earn. Attention that follows the cue beats both.
 """
 
+from collections.abc import Callable
 from statistics import fmean
 
 import numpy as np
@@ -18,6 +19,7 @@ from avlib.data.clips.window import WINDOW
 from avlib.data.datasets import DATASETS
 
 CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attention vector should find
+EVEN = 0.1  # what differs by less from an even share is called even
 
 
 def inside(times: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
@@ -71,12 +73,36 @@ def cues_in_window(truth: pd.Series, window_start: float, length: float = WINDOW
     return spans
 
 
+def in_words(
+    vectors: dict[str, np.ndarray],
+    times: dict[str, np.ndarray],
+    cues: dict[str, tuple[float, float]] | None,
+    at: Callable[[float], str],
+) -> str:
+    """What one clip's attention vectors show, in one sentence: how even they are, where the most goes, and the cue.
+
+    vectors : {"video": (Tv,), "audio": (Ta,)}, one or both        times : step centres
+    cues : as `cues_in_window`        at : a time in words, such as `plots.SECONDS.at`
+    """
+    said = []
+    for modality, vector in vectors.items():
+        relative, span = vector / vector.mean(), (cues or {}).get(CUE[modality])
+        even = int((np.abs(relative - 1) <= EVEN).sum())
+        words = f"{even} of {len(vector)} {modality} steps get an even share within {100 * EVEN:.0f} %"
+        if len(vector) > 1:
+            words += f", the most at {at(times[modality][vector.argmax()])} ({relative.max():.2f} times even)"
+        within = inside(times[modality], span) if span else np.array([False])
+        words += f", the cue's steps {relative[within].mean():.2f} times even" if within.any() else ""
+        said.append(words)
+    return f"In this clip {'; '.join(said)}."
+
+
 def clips_with_cues(clips: pd.DataFrame, cues: pd.DataFrame) -> list[str]:
     """The names of those clips in which every cue shows, in their order.
 
-    clips : column clip        cues : a toy corpus's truth, as in `shares`
+    clips : column clip        cues : a toy corpus's truth, as in `shares`; a cue that never shows is left out
     """
-    shown = cues.set_index("clip")[[f"{cue}_shows" for cue in CUE.values()]].all(axis=1)
+    shown = cues.set_index("clip")[[f"{cue}_shows" for cue in CUE.values() if cues[f"{cue}_shows"].any()]].all(axis=1)
     return [clip for clip in clips["clip"] if shown[clip]]
 
 

@@ -367,12 +367,17 @@ def _sentence(error: dict[str, Any], values: dict[str, Any]) -> str:
     said = f"{name} is {values[name]!r}"
     if name in MUST_BE:
         return f"{said}; it must be {MUST_BE[name]}"
-    allowed = choices()[name]
-    return f"{said}; choose one of {', '.join(map(str, allowed))}{_nearest(values[name], allowed)}"
+    return _refused(name, values[name], choices()[name])
 
 
-def _unknown(name: str) -> str:
-    return f"unknown parameter '{name}'{_nearest(name, NAMES) or '; `avlib parameters` lists the known ones'}"
+def _unknown(name: str, known: Iterable[str] = NAMES) -> str:
+    return f"unknown parameter '{name}'{_nearest(name, known) or '; `avlib parameters` lists the known ones'}"
+
+
+def _refused(name: str, value: Any, allowed: Iterable) -> str:
+    if isinstance(allowed, range):
+        return f"{name} is {value!r}; it must be a whole number from {allowed[0]} to {allowed[-1]}"
+    return f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}{_nearest(value, allowed)}"
 
 
 def _nearest(word: Any, known: Iterable) -> str:
@@ -381,19 +386,24 @@ def _nearest(word: Any, known: Iterable) -> str:
     return f": did you mean '{near[0]}'?" if near else ""
 
 
-def configure(namespace: dict[str, Any]) -> Parameters:
+def configure(namespace: dict[str, Any], **own: Iterable) -> Parameters:
     """The resolved parameters of a notebook, from its `globals()`. Writes nothing; may be called again.
 
     It shows the parameters that the notebook declares; the others have their defaults.
 
+    own : the allowed values of each parameter that only this notebook has, such as baseline=("zeros", "mean") or
+        draws=range(1, 101); they are checked and stay where they are, in the notebook
     Raises InputError for a value that does not fit, and for an unknown name in the parameters cell or in papermill's
     cell after it. Other variables of the notebook are ignored.
     """
     assigned = _assigned(namespace.get("In", []))
     for name in assigned:
-        if name not in NAMES:
-            raise InputError(_unknown(name))
-    declared = [name for name in assigned or NAMES if name in namespace]
+        if name not in (*NAMES, *own):
+            raise InputError(_unknown(name, (*NAMES, *own)))
+    for name, allowed in own.items():
+        if isinstance(namespace[name], bool) or namespace[name] not in allowed:
+            raise InputError(_refused(name, namespace[name], allowed))
+    declared = [name for name in assigned or NAMES if name in namespace and name in NAMES]
     config = Parameters(**{name: namespace[name] for name in declared})
     config._shown = tuple(declared)
     return config

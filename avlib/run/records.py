@@ -32,10 +32,18 @@ ARTEFACTS = (
     "checkpoint.pt",
     "predictions.parquet",
     "metrics.json",
+    "faithfulness.parquet",
+    "faithfulness.json",
     "figures",
 )
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
-RESULTS = ("predictions.parquet", "metrics.json", "figures")  # the artefacts made after training
+RESULTS = (
+    "predictions.parquet",
+    "metrics.json",
+    "faithfulness.parquet",
+    "faithfulness.json",
+    "figures",
+)  # the artefacts made after training
 MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # parameters that may change within a run
 ONLY_TRAIN = (
     "epochs",
@@ -93,7 +101,7 @@ class Run:
     def stage(self, name: str) -> Iterator[None]:
         """A block of work on this run: claims the folder, and writes state and seconds to run.json.
 
-        name : train | evaluate | attention
+        name : train | evaluate | attention | faithfulness
         The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
         Raises InputError where another process works on the run.
         """

@@ -3,13 +3,14 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out.
+answer, `results` what comes out, `faithfulness` whether the answer depends on what is marked.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
 from avlib.lab.plots.attribution import grad_cam, input_times, scores
+from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from avlib.lab.plots.panels import (
     AUDIO,
     BOTH,
@@ -39,12 +40,14 @@ __all__ = [
     "VIDEO",
     "Clock",
     "LiveHistory",
+    "areas_of_runs",
     "attention_by_emotion",
     "attention_map",
     "attention_maps",
     "attention_over_clip",
     "conditions",
     "confusions",
+    "deletion_curves",
     "dropout_variants",
     "even_times",
     "faces",
@@ -54,6 +57,7 @@ __all__ = [
     "heard",
     "history",
     "input_times",
+    "intervals",
     "mfcc",
     "named_frames",
     "per_emotion",
@@ -61,6 +65,7 @@ __all__ = [
     "score_table",
     "scores",
     "sentiment",
+    "shuffled_layers",
     "spectrogram",
     "waveform",
 ]

@@ -179,7 +179,8 @@ def attention_map(
 ) -> Axes:
     """One attention map over time: each row is a query, the colour how much it looks at a key (white = even = 1).
 
-    weights : (Tq, Tk), rows sum to 1; shown times Tk. More than even has the colour of the modality looked at.
+    weights : (Tq, Tk), rows sum to 1; shown as multiples of an even share of the keys that the query sees. More than
+        even has the colour of the modality looked at. Keys of weight 0 are hidden from the query, as in MULT: grey.
     reach : how far from 1 the colour scale goes, to share it with other maps; where None as far as the weights, at
         least 1
     """
@@ -188,16 +189,28 @@ def attention_map(
             f"the map is {weights.shape}, its times {len(query_times)} and {len(key_times)}: they must agree."
         )
     ax = tidy_axes(ax, 5, 4)
-    relative = weights * weights.shape[1]
+    relative = multiples_of_even(weights)
     across, along = (time_span(np.asarray(times), clock)[:2] for times in (key_times, query_times))
-    reach = reach or max(relative.max() - 1, 1)
+    reach = reach or _reach(weights)
     colours = {"cmap": AROUND[key_name], "vmin": 1 - reach, "vmax": 1 + reach}
+    ax.set_facecolor(SHADE)
     ax.imshow(relative, extent=(*across, *along), origin="lower", aspect="auto", interpolation="none", **colours)
     ax.set(xlim=(0, clock.length), ylim=(0, clock.length))
     ax.set(xlabel=f"key: {key_name} ({clock.unit})", ylabel=f"query: {query_name} ({clock.unit})")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     return ax
+
+
+def multiples_of_even(weights: np.ndarray) -> np.ndarray:
+    """The weights (…, Tk) in multiples of an even share of the keys that are not hidden; NaN for those of weight 0."""
+    seen = weights > 0
+    return np.where(seen, weights * seen.sum(axis=-1, keepdims=True), np.nan)
+
+
+def _reach(weights: np.ndarray) -> float:
+    """How far from 1 a colour scale must go; at least 1, so that what is nearly even stays nearly white."""
+    return max(np.nanmax(multiples_of_even(weights)) - 1, 1)
 
 
 def attention_maps(
@@ -210,7 +223,7 @@ def attention_maps(
 
     attention : {"video_to_audio": (H, Ta, Tv), "audio_to_video": (H, Tv, Ta)}, one or more, self-attention such as
         "audio_to_audio": (H, Ta, Ta) too; in `video_to_audio` audio is the query and video is what it looks at. Rows
-        sum to 1 and are shown times their length: 1 = even.
+        sum to 1 and are shown as in `attention_map`: 1 = even.
     times : {"audio": (Ta,), "video": (Tv,)} step centres on the clock
     """
     heads = max(len(maps) for maps in attention.values())
@@ -219,7 +232,7 @@ def attention_maps(
     grid = figure.subplots(len(attention), heads, squeeze=False)
     for row, (direction, maps) in zip(grid, attention.items(), strict=True):
         key, query = direction.split("_to_")
-        reach = max(maps.max() * maps.shape[-1] - 1, 1)  # what is nearly even stays nearly white
+        reach = _reach(maps)
         for head, (ax, weights) in enumerate(zip(row, maps, strict=False)):
             attention_map(weights, times[query], times[key], query, key, ax, reach, clock)
             if head > 0:

@@ -1,0 +1,182 @@
+"""How important each moment of a clip is: by attention, by integrated gradients, by leaving it out.
+
+The moments are segments of equal length. Frames are described once; from there on a network takes descriptors.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from avlib.attention import attention_vector
+from avlib.batches import Clips
+from avlib.evaluation import check_attention
+from avlib.lab.attribution import integrated_gradients
+from avlib.lab.baselines import Baselines
+from avlib.lab.clips import maps_and_vectors, step_times
+from avlib.model import AudiovisualNet, precision
+from avlib.speed.memory import channels_last
+
+Importance = dict[str, np.ndarray]  # modality -> (N, S): how much each segment of each clip matters
+
+
+@dataclass(frozen=True)
+class Material:
+    """Clips whose frames are described, and what takes the place of their steps."""
+
+    net: AudiovisualNet  # it takes descriptors in place of frames
+    clips: Clips
+    inputs: dict[str, torch.Tensor]  # audio (N, Ca, Ta), video (N, Tv, C)
+    baseline: Baselines  # audio (1, Ca, Ta), video (1, Tv, C)
+    undescribed: Baselines  # the same, with frames
+    segments: dict[str, np.ndarray]  # (T,) the segment, from 0, of each step
+    times: dict[str, np.ndarray]  # (T,) the centre of each step, as `step_times`
+    answers: torch.Tensor  # (N,) to the whole clips, as `answers`
+
+    @property
+    def ordered(self) -> list[str]:
+        """The modalities with more than one segment: with one there is nothing to order."""
+        return [name for name, segments in self.segments.items() if segments.max() > 0]
+
+    def segment_means(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The mean (N, S) over the steps of each segment, of values (N, T)."""
+        segments = self.segments[name]
+        return np.stack([values[:, segments == number].mean(axis=1) for number in range(segments.max() + 1)], axis=1)
+
+    def without(self, name: str, kept: np.ndarray) -> dict[str, torch.Tensor]:
+        """The inputs with the baseline in place of some segments of a modality; kept (N, S): True = unchanged."""
+        steps = torch.from_numpy(kept[:, self.segments[name]]).to(self.inputs[name].device)  # (N, T)
+        steps = steps[:, None] if name == "audio" else steps[..., None]
+        return self.inputs | {name: torch.where(steps, self.inputs[name], getattr(self.baseline, name))}
+
+    def score(self, inputs: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        """How much the network still says its answer (N,), and whether it is still the answer (N,) bool.
+
+        The first is the probability of the answer; of sentiment the score times the sign of the answer.
+        """
+        logits = forward(self.net, inputs)[0]
+        if logits.shape[1] == 1:
+            scores = logits[:, 0] * self.answers
+            return scores.numpy(), (scores > 0).numpy()
+        scores = logits.softmax(dim=1).gather(1, self.answers[:, None])[:, 0]
+        return scores.numpy(), (logits.argmax(dim=1) == self.answers).numpy()
+
+
+@torch.inference_mode()
+def forward(net: AudiovisualNet, inputs: dict[str, torch.Tensor], size: int = 128) -> tuple[torch.Tensor, dict]:
+    """The logits (N, outputs) and the attention tensors (N, …) of all clips, on the CPU."""
+    outputs = []
+    for audio, video in zip(inputs["audio"].split(size), inputs["video"].split(size), strict=True):
+        with precision(audio.device):
+            outputs.append(net(audio, video))
+    attention = {name: torch.cat([o.attention[name].float().cpu() for o in outputs]) for name in outputs[0].attention}
+    return torch.cat([o.logits.float().cpu() for o in outputs]), attention
+
+
+def some_clips(clips: Clips, count: int, seed: int = 0) -> Clips:
+    """At most `count` of the clips, drawn at random, about as many of each actor; 0 = all."""
+    drawn = clips.table.sample(frac=1, random_state=seed)
+    drawn = drawn.iloc[drawn.groupby("actor").cumcount().argsort(kind="stable")]
+    return clips.where(clips.table.index.isin(drawn.index[: count or None]))
+
+
+def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: int = 20) -> Material:
+    """The clips with their frames described, divided into at most this many segments.
+
+    baseline : of these clips, as `attribution.baselines` makes it
+    The lengths of the segments of a modality differ by one step at most.
+    Raises InputError where there are no clips, or the fusion has no attention.
+    """
+    check_attention(net, clips)
+    net.eval()
+    given = [clips[chosen] for chosen in clips.chunks(32)]
+    inputs = {
+        "audio": torch.cat([audio for audio, _, _ in given]),
+        "video": torch.cat([describe(net, video) for _, video, _ in given]),
+    }
+    described = baseline._replace(video=describe(net, baseline.video))
+    steps = {"audio": inputs["audio"].shape[-1], "video": inputs["video"].shape[1]}
+    parts = {name: np.arange(T) * min(T, segments) // T for name, T in steps.items()}
+    times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
+    behind = behind_frames(net)
+    logits = forward(behind, inputs)[0]
+    return Material(behind, clips, inputs, described, baseline, parts, times, answers(logits))
+
+
+def answers(logits: torch.Tensor) -> torch.Tensor:
+    """The class (N,) of the highest logit; of sentiment (N, 1) the sign, 1 or -1."""
+    return logits.argmax(dim=1) if logits.shape[1] > 1 else torch.where(logits[:, 0] > 0, 1, -1)
+
+
+@torch.inference_mode()
+def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
+    """The descriptors (B, Tv, C) of frames (B, Tv, 3, S, S), float32; features unchanged."""
+    with precision(video.device):
+        return net.describe(channels_last(video) if video.ndim == 5 else video).float().clone()
+
+
+def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
+    """A copy of the network that takes descriptors (B, Tv, C) in place of frames."""
+    behind = copy.deepcopy(net)
+    behind.frame_network = torch.nn.Identity()
+    return behind
+
+
+def by_attention(material: Material, net: AudiovisualNet | None = None) -> Importance:
+    """The attention that each segment receives, 1 = even; of a fusion in one direction, for one modality alone.
+
+    Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see. So each
+    step's attention is compared with what even attention gives to this step.
+    net : another network than the material's, such as one with other weights
+    """
+    attention = forward(net or material.net, material.inputs)[1]
+    maps, vectors = maps_and_vectors({name: weights.numpy() for name, weights in attention.items()})
+    times = step_times(material.clips.store, maps, vectors)
+    found = {}
+    for name, vector in vectors.items():
+        vector = vector / even_vector(name, vector, {} if name in attention else maps)
+        at_inputs = [np.interp(material.times[name], times[name], row) for row in vector]
+        found[name] = material.segment_means(name, np.stack(at_inputs))
+    return found
+
+
+def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+    """The vector (1, T) of even attention with the same total: T equal values, but for keys that are hidden.
+
+    maps : those that the vector (N, T) was made of; a key is hidden from a query if all clips have weight 0 there
+    """
+    weights = maps.get({"video": "video_to_audio", "audio": "audio_to_video"}[name])
+    if weights is None:
+        return vector.mean(axis=1, keepdims=True)
+    seen = (weights > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
+    return attention_vector(torch.from_numpy(seen / seen.sum(axis=-1, keepdims=True))).numpy()
+
+
+def by_gradients(material: Material, net: AudiovisualNet | None = None, steps: int = 32) -> Importance:
+    """The integrated gradients of the answer, mean over each segment's steps; `net` as in `by_attention`."""
+    sentiment = material.net.classifier.out_features == 1
+    target = torch.zeros_like(material.answers) if sentiment else material.answers
+    given = material.inputs["audio"], material.inputs["video"], target, material.baseline
+    found = integrated_gradients(net or material.net, *given, steps=steps)
+    sign = material.answers.numpy()[:, None] if sentiment else 1
+    return {name: sign * material.segment_means(name, getattr(found, name)) for name in material.segments}
+
+
+def by_leaving_out(material: Material) -> Importance:
+    """How much the score falls when a segment alone is deleted."""
+    whole = material.score(material.inputs)[0]
+    found = {}
+    for name, segments in material.segments.items():
+        kept = ~np.eye(segments.max() + 1, dtype=bool)[:, None].repeat(len(whole), axis=1)  # (S, N, S)
+        left = [material.score(material.without(name, each))[0] for each in kept]
+        found[name] = np.stack([whole - score for score in left], axis=1)
+    return found
+
+
+def with_net(material: Material, net: AudiovisualNet) -> Material:
+    """The same clips and answers with another network, and descriptors by its frame network."""
+    video = torch.cat([describe(net, material.clips.video_of(chosen)) for chosen in material.clips.chunks(32)])
+    baseline = material.undescribed._replace(video=describe(net, material.undescribed.video))
+    inputs = material.inputs | {"video": video}
+    return replace(material, net=behind_frames(net), inputs=inputs, baseline=baseline)
