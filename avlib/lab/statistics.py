@@ -85,8 +85,9 @@ def differences(
     """One row per pair of systems and condition, first less second, on the same clips.
 
     difference, low, high : with the interval of a bootstrap of actors, as in `intervals`
-    p : of a permutation test in which chance swaps the two systems for all clips of an actor, two-sided. With up to 13
-        actors it tries every way to swap, so p has no error; with n actors p cannot be below 2 / 2^n: 0.125 for 4.
+    p : of a permutation test in which chance swaps the two systems for all clips of an actor, two-sided. Up to 13
+        actors are swapped in every way. p is never below 2 / 2^n with n actors (0.125 for 4), nor below 2 / resamples:
+        for more than 200 pairs, give more than the usual 9999.
     p_holm : p after Holm's correction over all pairs of the condition; `pairs` is how many these are
     p_mcnemar : McNemar's exact test of clips; NaN except for the accuracy of one condition and one seed
     only_first, only_second : clips that one of the two alone has right; as p_mcnemar
