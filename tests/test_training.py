@@ -214,7 +214,7 @@ def test_variants_without_any_modality_are_left_out():
     assert kept.tolist() == [True, True, False, True, True, False, True, False, False]
 
 
-@pytest.mark.parametrize("dropout", ["softhard", "noise"])
+@pytest.mark.parametrize("dropout", ["softhard", "noise", "sampled"])
 def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
     torch.manual_seed(0)
     ours = build_model("lt", image_size=64).double().train()
