@@ -1,6 +1,7 @@
 """Intervals, comparisons and numbers of actors: against cases by hand, scipy, statsmodels, and simulated people."""
 
 import math
+import re
 from statistics import fmean
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import binomtest, bootstrap, norm, t, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
-from avlib import InputError
+from avlib import ROOT, InputError
 from avlib.lab.measures import EMOTION, SENTIMENT
 from avlib.lab.protocol import RUNGS, ladder
 from avlib.lab.statistics import (
@@ -336,6 +337,29 @@ def test_the_two_questions_about_power_are_each_others_reverse():
     assert actors_needed(-5, 8) == actors_needed(5, 8) < actors_needed(5, 8, pairs=36)
 
 
+def test_the_page_on_statistics_prints_the_numbers_that_come_out():
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S)
+    lines = re.findall(r"^(\w+\(.*\))  # ([\d.]+)\b", "\n".join(code), re.M)
+    assert [call.split("(")[0] for call, _ in lines] == ["actors_needed", "actors_needed", "smallest_difference"]
+    for call, printed in lines:
+        assert eval(call) == pytest.approx(float(printed), abs=0.05), call
+
+
+def test_the_first_example_of_the_page_runs_on_the_folders_of_runs(tmp_path, rng):
+    code, *_ = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    for name in ("ia1-none", "ia1-softhard"):
+        table = three_conditions(rng, actors=8)
+        for fold, rows in table.groupby("fold"):
+            folder = tmp_path / f"toy/{name}/fold{fold}-seed1"
+            folder.mkdir(parents=True)
+            rows.to_parquet(folder / "predictions.parquet")
+    names = {}
+    exec(code.replace("from avlib import OUTPUTS", f"from pathlib import Path; OUTPUTS = Path('{tmp_path}')"), names)
+    assert len(names["table"]) == 4 and set(names["table"].actors) == {8}
+
+
 def test_fewer_actors_than_p_needs_show_nothing_however_large_the_difference():
     assert actors_needed(99, 1) == 6 and 2 / 2**6 < 0.05 < 2 / 2**5
     assert smallest_difference(5, 1) == math.inf and smallest_difference(6, 1) < 3
@@ -411,7 +435,7 @@ def test_coverage_is_what_the_docstring_says(actors, share):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("points, share", [(3, 93), (6, 90)])
+@pytest.mark.parametrize("points, share", [(3, 93), (6, 88)])
 def test_networks_that_differ_cost_the_coverage_that_the_docstring_says(points, share):
     assert coverage(20, 2000, points / 100) == pytest.approx(share, abs=2)
 

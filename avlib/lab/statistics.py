@@ -14,7 +14,7 @@ does an interval of 95 % hold the true accuracy:
 
 Do not trust any interval of one fold's four test actors; from eight actors on these hold what they say. They speak of
 other people, not of other trainings: the actors of a fold share one network. If networks differ from fold to fold by 3
-points, an interval of 20 actors holds the truth in 93 % of cases; by 6 points, in 90 %.
+points, an interval of 20 actors holds the truth in 93 % of cases; by 6 points, in 88 %.
 """
 
 import math
