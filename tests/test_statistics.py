@@ -114,17 +114,23 @@ def test_values_are_the_metrics_of_each_condition_and_m(measure, rng):
     assert (found.actors == 7).all() and (found.folds == 2).all() and (found.clips == 77).all()
 
 
-def test_an_interval_is_the_widened_bootstrap_of_the_actors_accuracies(rng):
-    (table,) = people(rng, actors=12)
+@pytest.mark.parametrize("actors", [5, 12])
+def test_an_interval_is_the_widened_bootstrap_of_the_actors_accuracies(actors, rng):
+    (table,) = people(rng, actors)
     accuracies = (table.p0 > 0.5).eq(table.label == 0).groupby(table.actor).mean().to_numpy() * 100
-    tail = norm.cdf(-math.sqrt(12 / 11) * t.ppf(0.975, 11))
-    scipys = bootstrap(
-        (accuracies,), np.mean, confidence_level=1 - 2 * tail, n_resamples=99_999, method="percentile", rng=1
-    ).confidence_interval
+    tail = norm.cdf(-math.sqrt(actors / (actors - 1)) * t.ppf(0.975, actors - 1))
+    settings = {"n_resamples": 99_999, "method": "percentile", "rng": 1}
+    scipys = bootstrap((accuracies,), np.mean, confidence_level=1 - 2 * tail, **settings).confidence_interval
+    found = intervals({"ours": table}, conditions=AV, resamples=99_999).iloc[0]
+    assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=0.15)
+
+
+def test_an_interval_of_many_actors_is_students(rng):
+    (table,) = people(rng, actors=60, clips=20)
+    accuracies = (table.p0 > 0.5).eq(table.label == 0).groupby(table.actor).mean().to_numpy() * 100
+    student = t.interval(0.95, 59, accuracies.mean(), accuracies.std(ddof=1) / math.sqrt(60))
     found = intervals({"ours": table}, conditions=AV).iloc[0]
-    assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=0.6)
-    student = t.interval(0.95, 11, accuracies.mean(), accuracies.std(ddof=1) / math.sqrt(12))
-    assert (found.low, found.high) == pytest.approx(student, abs=1.5)
+    assert (found.low, found.high) == pytest.approx(student, abs=0.3)
 
 
 def test_people_who_are_all_alike_leave_no_doubt_and_one_person_leaves_all(rng):
@@ -224,7 +230,7 @@ def test_mcnemar_is_statsmodels_own_on_the_table_of_both():
 
 def test_a_system_does_not_differ_from_itself(rng):
     table = three_conditions(rng)
-    found = differences({"a": table, "b": table.sample(frac=1, random_state=1)}, **FEW)
+    found = differences({"a": table, "b": table[::-1]}, **FEW)
     assert list(found.condition) == ["AV", "A", "V", "M"]
     assert (found[["difference", "low", "high", "deviation"]].abs() < 1e-9).all(axis=None) and (found.p == 1).all()
     assert (found.p_mcnemar.dropna() == 1).all() and found.p_mcnemar.notna().sum() == 3
@@ -265,6 +271,11 @@ def test_seeds_are_compared_by_their_mean_without_mcnemar(rng):
     row = differences({"seeds": pd.concat([one, two]), "other": three}, conditions=AV, **FEW).iloc[0]
     parts = [metrics(table)["conditions"]["AV"]["accuracy"] for table in (one, two, three)]
     assert row["difference"] == pytest.approx(fmean(parts[:2]) - parts[2]) and math.isnan(row["p_mcnemar"])
+    twice, once = (
+        differences({"a": table, "b": three}, conditions=AV, **FEW).iloc[0] for table in (pd.concat([one, one]), one)
+    )
+    names = ["difference", "low", "high", "p", "effect", "clips"]
+    assert twice[names].tolist() == pytest.approx(once[names].tolist())
 
 
 # ------------------------------------------------------------------------------------------------------- bad tables
