@@ -236,6 +236,16 @@ def test_a_system_does_not_differ_from_itself(rng):
     assert (found.p_mcnemar.dropna() == 1).all() and found.p_mcnemar.notna().sum() == 3
 
 
+def test_the_order_of_the_rows_does_not_matter():
+    rng = np.random.default_rng(3)
+    one, two = three_conditions(rng), three_conditions(rng)
+    kept = (one.condition != "V") | one["clip"].str.endswith(("1", "2", "3"))  # fewer clips of V than of AV and A
+    one, two = one[kept], two[kept]
+    straight, turned = (differences({"a": one, "b": table}, **FEW) for table in (two, two[::-1]))
+    assert straight.p.between(0.02, 0.98).all()
+    pd.testing.assert_frame_equal(straight, turned)
+
+
 @pytest.mark.parametrize("measure", EMOTION)
 def test_exchanging_the_two_systems_changes_signs_alone(measure, rng):
     one, two = three_conditions(rng), three_conditions(rng)
