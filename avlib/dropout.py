@@ -44,7 +44,7 @@ def softened(audio, video, generator) -> Modalities:
     return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, *[1] * (video.ndim - 1))
 
 
-def without_either(audio, video, generator) -> Modalities:
+def without_one(audio, video, generator) -> Modalities:
     """Each clip without audio or without video, as chance has it; a clip that lacks one already stays as it is."""
     chance = torch.rand(len(audio), generator=generator, device=audio.device)
     both = audio.flatten(1).any(dim=1) & video.flatten(1).any(dim=1)  # (B,) True = the clip can lose one
@@ -63,7 +63,7 @@ DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "soft": (softened,),
     "softhard": (softened, without_audio, without_video),  # the paper's incomplete-data runs
     "noise": (with_noisy_audio, with_noisy_video),  # the paper's noisy-data runs
-    "sampled": (without_either,),  # section III.C as it is written
+    "sampled": (without_one,),  # section III.C as it is written
 }
 IN_PLACE = {"sampled"}  # kinds whose variants take the place of the full clips
 
