@@ -1,8 +1,9 @@
 """Modality dropout: adds variants of every clip to a batch, in which a modality is missing or weaker.
 
-Section III.C masks one modality of each sample, at random. Section IV puts every kind in each batch: full clips, clips
-without audio, clips without video, clips times random coefficients (`softhard`). It does not say this for noise. Here,
-as in the authors' code, a batch holds all variants: B clips train as 4 B clips with softhard, as 3 B with noise.
+Section III.C masks one modality of each sample, at random: `sampled`. Section IV puts every kind in each batch: full
+clips, clips without audio, clips without video, clips times random coefficients (`softhard`). It does not say this for
+noise. As in the authors' code, a batch then holds all variants: B clips train as 4 B clips with softhard, as 3 B with
+noise; as B with sampled, where a variant takes the place of the full clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,26 +44,47 @@ def softened(audio, video, generator) -> Modalities:
     return audio * alpha.view(B, 1, 1), video * (1 - alpha).view(B, *[1] * (video.ndim - 1))
 
 
-# By kind: the variants that a batch holds beside the full clips.
+def without_one(audio, video, generator) -> Modalities:
+    """Each clip without audio or without video, as chance has it; a clip that lacks one already stays as it is."""
+    chance = torch.rand(len(audio), generator=generator, device=audio.device)
+    both = audio.flatten(1).any(dim=1) & video.flatten(1).any(dim=1)  # (B,) True = the clip can lose one
+    return _blanked(audio, both & (chance < 0.5)), _blanked(video, both & (chance >= 0.5))
+
+
+def _blanked(tensor: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The clips with zeros where `chosen` (B,) is True."""
+    return tensor.masked_fill(chosen.view(-1, *[1] * (tensor.ndim - 1)), 0)
+
+
+# By kind: the variants that a batch holds, beside the full clips unless the kind is one of IN_PLACE.
 DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "none": (),
     "hard": (without_audio, without_video),
     "soft": (softened,),
     "softhard": (softened, without_audio, without_video),  # the paper's incomplete-data runs
     "noise": (with_noisy_audio, with_noisy_video),  # the paper's noisy-data runs
+    "sampled": (without_one,),  # section III.C as it is written
 }
+IN_PLACE = {"sampled"}  # kinds whose variants take the place of the full clips
 
 
 def variants(
     kind: str, audio: torch.Tensor, video: torch.Tensor, generator: torch.Generator | None = None
 ) -> list[Modalities]:
-    """Audio and video of the full clips, then of each variant; None = missing.
+    """Audio and video of the full clips, then of each variant; None = missing. With `IN_PLACE`, of the variants alone.
 
     Raises InputError for an unknown kind.
     """
     if kind not in DROPOUTS:
         raise InputError(f"dropout is '{kind}'; choose one of {', '.join(DROPOUTS)}")
-    return [(audio, video), *(variant(audio, video, generator) for variant in DROPOUTS[kind])]
+    full = [] if kind in IN_PLACE else [(audio, video)]
+    return [*full, *(variant(audio, video, generator) for variant in DROPOUTS[kind])]
+
+
+def variant_names(kind: str) -> list[str]:
+    """What `variants` returns, in words: `full`, `without audio`, ..."""
+    full = [] if kind in IN_PLACE else ["full"]
+    return [*full, *(variant.__name__.replace("_", " ") for variant in DROPOUTS[kind])]
 
 
 def side_by_side(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
@@ -77,11 +99,11 @@ def modality_dropout(
     labels: torch.Tensor,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Audio, video and labels of the full clips, then of each variant in `DROPOUTS`.
+    """Audio, video and labels of the full clips, then of each variant in `DROPOUTS`; with `sampled`, of the variant.
 
-    B becomes 1 B with none, 2 B with soft, 3 B with hard and noise, 4 B with softhard.
+    B becomes 1 B with none and sampled, 2 B with soft, 3 B with hard and noise, 4 B with softhard.
     audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)
-    labels : (B,)      generator : for α and the noise; on the device of the tensors
+    labels : (B,)      generator : for all that is random; on the device of the tensors
     Raises InputError for an unknown kind.
     """
     audios, videos = zip(*variants(kind, audio, video, generator), strict=True)

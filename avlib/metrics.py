@@ -21,11 +21,11 @@ def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     Sentiment is rounded to one of the seven whole scores: class 0 is -3, class 6 is 3.
     """
     if "value" in predictions:
-        return _whole(predictions.label), _whole(predictions.value)
+        return whole_scores(predictions.label), whole_scores(predictions.value)
     return predictions.label.to_numpy(), predictions.filter(regex=r"^p\d+$").to_numpy().argmax(axis=1)
 
 
-def _whole(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
+def whole_scores(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
     """Sentiment scores as classes (N,): clipped to ±largest and rounded; class 0 is -largest."""
     return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
 
@@ -75,8 +75,8 @@ def sentiment_scores(rows: pd.DataFrame) -> dict[str, float]:
         "f1": 100 * f1_score(*signs, average="weighted", zero_division=0),
         "accuracy_neutral": 100 * accuracy_score(*neutral),
         "f1_neutral": 100 * f1_score(*neutral, average="weighted", zero_division=0),
-        "accuracy7": 100 * float(np.mean(_whole(rows.label) == _whole(rows.value))),
-        "accuracy5": 100 * float(np.mean(_whole(rows.label, 2) == _whole(rows.value, 2))),
+        "accuracy7": 100 * float(np.mean(whole_scores(rows.label) == whole_scores(rows.value))),
+        "accuracy5": 100 * float(np.mean(whole_scores(rows.label, 2) == whole_scores(rows.value, 2))),
         "mae": float(mean_absolute_error(truth, value)),
         "correlation": 0.0 if constant else float(pearsonr(truth, value).statistic),
     }

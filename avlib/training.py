@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
 from avlib import InputError
 from avlib.batches import Batch, Clips
-from avlib.dropout import Modalities, variants
+from avlib.dropout import IN_PLACE, Modalities, variants
 from avlib.files import atomic_write
 from avlib.model import AudiovisualNet, precision
 from avlib.speed import sharing
@@ -125,7 +125,7 @@ def train_step(
     audio, video, labels = batch
     pairs = variants(dropout, audio, video, generator)
     labels, kept = labels.repeat(len(pairs)), None
-    if not complete:
+    if not complete or dropout in IN_PLACE:  # among the clips are empty ones, which sharing computes once
         kept = informative(pairs)
         labels = labels[kept]
     with precision(labels.device):

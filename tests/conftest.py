@@ -33,9 +33,14 @@ JUPYTER_FOLDERS = {
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items) -> None:
-    """With `--dist loadgroup`, tests that share what takes long to make stay in one process: mostly those of a file."""
+def pytest_collection_modifyitems(config, items) -> None:
+    """With `--dist loadgroup`, tests that share what takes long to make stay in one process: mostly those of a file.
+
+    Simulations of minutes are skipped unless `-m slow` asks for them.
+    """
     for item in items:
+        if item.get_closest_marker("slow") and "slow" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="takes minutes: -m slow"))
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("smoke" if "smoke" in item.fixturenames else item.path.stem))
 

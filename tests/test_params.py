@@ -125,7 +125,8 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"fold": -1}, "fold is -1; it must be a whole number from 0 to 4, or as many as fold_scheme has"),
         (
             {"fold_scheme": "lunar"},
-            "fold_scheme is 'lunar'; choose one of paper, authors, luna, loso, groups, own: did you mean 'luna'?",
+            "fold_scheme is 'lunar'; choose one of "
+            "paper, authors, luna, loso, groups, own, clips: did you mean 'luna'?",
         ),
         ({"heads": 1.5}, "heads is 1.5; it must be a whole number from 1"),
         ({"heads": "four"}, "heads is 'four'; it must be a whole number from 1"),

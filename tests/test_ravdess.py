@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from avlib import InputError
-from avlib.data.folds import FOLDS, folds, split_rows
+from avlib.data.folds import FOLDS, OF_CLIPS, folds, split_rows
 from avlib.data.ravdess.trials import EMOTIONS, find_trials, parse_name
 
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
@@ -184,7 +184,7 @@ def sets(scheme, actors=range(1, 25)):
     return {key: set(rows["actor"]) for key, rows in folds(scheme, actors).groupby(["fold", "split"])}
 
 
-@pytest.mark.parametrize("scheme", [scheme for scheme in FOLDS if scheme != "own"])
+@pytest.mark.parametrize("scheme", [scheme for scheme in FOLDS if scheme not in OF_CLIPS])
 def test_every_scheme_has_its_folds_and_every_fold_each_actor_in_one_part(scheme):
     table = folds(scheme, range(1, 25))
     assert sorted(set(table["fold"])) == list(range(FOLDS[scheme]))
@@ -229,6 +229,26 @@ def test_groups_of_any_name_and_size_are_each_tested_once_in_folds_of_about_equa
 def test_groups_do_not_depend_on_the_order_of_the_clips():
     actors = list("cabbdaaeeefghhh")
     pd.testing.assert_frame_equal(folds("groups", actors), folds("groups", reversed(actors)))
+
+
+def test_the_scheme_clips_tests_each_clip_once_whatever_their_order_and_warns_that_people_leak(caplog):
+    clips = pd.DataFrame({"clip": [f"{k:04}" for k in range(731)], "actor": np.arange(731) % 24})
+    parts = [split_rows(clips, fold, "clips") for fold in range(5)]
+    assert "the people of the test were met in training" in caplog.text
+    assert sorted(np.concatenate([part["test"] for part in parts])) == list(range(731))
+    for fold, part in enumerate(parts):
+        assert sorted(np.concatenate(list(part.values()))) == list(range(731))
+        assert len(part["test"]) in (146, 147) and clips["actor"].iloc[part["test"]].nunique() == 24
+        np.testing.assert_array_equal(part["validation"], parts[(fold + 1) % 5]["test"])
+    turned = clips.iloc[::-1].reset_index(drop=True)
+    again = set(turned["clip"].iloc[split_rows(turned, 3, "clips")["test"]])
+    assert again == set(clips["clip"].iloc[parts[3]["test"]])
+
+
+@pytest.mark.parametrize("scheme", OF_CLIPS)
+def test_a_split_of_clips_is_no_table_of_actors(scheme):
+    with pytest.raises(InputError, match=f"'{scheme}' is a split of clips, not of actors"):
+        folds(scheme)
 
 
 @pytest.mark.shared

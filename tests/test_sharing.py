@@ -13,7 +13,7 @@ from avlib.training import informative
 
 B, Tv, S = 3, 2, 64
 MOBILENET = "timm:mobilenetv3_small_050"
-DISTINCT_VIDEOS = {"none": B, "hard": B + 1, "soft": 2 * B, "softhard": 2 * B + 1, "noise": 2 * B}
+DISTINCT_VIDEOS = {"none": B, "hard": B + 1, "soft": 2 * B, "softhard": 2 * B + 1, "noise": 2 * B, "sampled": B}
 
 
 def clips(dtype=torch.float64):
@@ -72,7 +72,7 @@ def test_clips_that_lack_a_modality_teach_the_same(kind):
     audio[0], video[1] = 0, 0
     pairs = pairs_of(kind, audio, video)
     kept = informative(pairs)
-    assert not kept.all() or kind in ("none", "soft", "noise")
+    assert not kept.all() or kind in ("none", "soft", "noise", "sampled")
     check_the_same(build_model("ia", image_size=S).double(), pairs, 1e-9, kept)
 
 
@@ -102,6 +102,16 @@ def test_a_black_frame_is_described_once_however_many_variants_lack_the_picture(
     net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     sharing.forward(net, pairs_of("softhard", *clips(torch.float32)))
     assert seen == [2 * B * Tv + 1]
+
+
+def test_sampled_clips_have_one_black_frame_and_the_frames_of_those_that_are_seen():
+    net, described = build_model("ia", image_size=S), []
+    pairs = pairs_of("sampled", *clips(torch.float32))
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    sharing.forward(net, pairs, informative(pairs))
+    seen = int(pairs[0][1].flatten(1).any(dim=1).sum())
+    assert 0 < seen < B and described == [seen * Tv + 1]
+    check_the_same(net.double(), pairs_of("sampled", *clips()), 1e-9, informative(pairs))
 
 
 def test_rows_that_are_left_out_take_their_clips_with_them_and_empty_clips_are_one():

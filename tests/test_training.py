@@ -214,7 +214,7 @@ def test_variants_without_any_modality_are_left_out():
     assert kept.tolist() == [True, True, False, True, True, False, True, False, False]
 
 
-@pytest.mark.parametrize("dropout", ["softhard", "noise"])
+@pytest.mark.parametrize("dropout", ["softhard", "noise", "sampled"])
 def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
     torch.manual_seed(0)
     ours = build_model("lt", image_size=64).double().train()
@@ -235,6 +235,18 @@ def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
     assert torch.equal(seen, labels) and len(logits) == len(labels)
     for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_sampled_steps_describe_each_seen_frame_and_one_black_one():
+    torch.manual_seed(0)
+    net, described = build_model("ia", image_size=64), []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    batch = torch.randn(9, 10, 156), torch.rand(9, 2, 3, 64, 64), torch.zeros(9, dtype=torch.long)
+    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generator = torch.Generator().manual_seed(1)
+    train_step(net, batch, sgd, task=EMOTION, dropout="sampled", generator=generator)
+    seen = (torch.rand(9, generator=generator.manual_seed(1)) < 0.5).sum()
+    assert 0 < seen < 9 and described == [2 * seen + 1]
 
 
 def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):

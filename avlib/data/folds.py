@@ -1,5 +1,6 @@
 """Who trains, validates and tests: the fold schemes, and the splits of each fold."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,14 @@ import pandas as pd
 
 from avlib import InputError
 
-FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1}  # fold scheme -> how many folds it has
+# fold scheme -> how many folds it has
+FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1, "clips": 5}
+OF_CLIPS = {"own": "their column `split` has it", "clips": "split_rows has it"}  # the others split actors
+LEAK = (
+    "fold scheme 'clips' deals out clips, not people: the people of the test were met in training, so accuracies are "
+    "too high for people who were not. Use it only to measure by how much"
+)
+log = logging.getLogger(__name__)
 
 
 def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFrame:
@@ -22,15 +30,15 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
     groups : 5 folds over any `actors`, each tested once
 
     Except in `authors` and `loso`, a fold is validated on the next fold's test actors, and the last on the first's.
-    The scheme `own`, a split of clips that comes with a dataset, is only in `split_rows`.
+    Two schemes split clips and are only in `split_rows`: `own`, which comes with a dataset, and `clips`.
 
     actors : the actor of every clip, a number or a name; only `groups` reads it
     Raises InputError for an unknown scheme.
     """
     if scheme not in FOLDS:
         raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
-    if scheme == "own":
-        raise InputError("fold scheme 'own' is a split of clips, not of actors: their column `split` has it")
+    if scheme in OF_CLIPS:
+        raise InputError(f"fold scheme '{scheme}' is a split of clips, not of actors: {OF_CLIPS[scheme]}")
     if scheme == "loso":
         return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
     if scheme == "groups":
@@ -62,17 +70,29 @@ def _share_out(actors: Iterable, count: int) -> dict:
     return dict(sorted(tested.items()))
 
 
+def _at_random(clips: Iterable, count: int) -> dict:
+    """The fold that tests each clip, at random but always the same, in folds of equal size."""
+    names = np.random.default_rng(0).permutation(sorted(clips))
+    return {name: place % count for place, name in enumerate(names)}
+
+
 def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[str, np.ndarray]:
     """The positions of the rows of `clips` in each split of a fold: {"train", "validation", "test"}.
 
-    No actor is in two splits; scheme `own` leaves that to the dataset.
+    No actor is in two splits; scheme `own` leaves that to the dataset. Scheme `clips` breaks it on purpose, and warns:
+    it deals out the clips at random, whatever the order of the rows, and tests each in one of its 5 folds.
 
-    clips : any table with a column `actor`, for scheme `own` also `split`        scheme : as in `folds`, or `own`
+    clips : any table with columns `clip` and `actor`, for scheme `own` also `split`
+    scheme : as in `folds`, or `own`, or `clips`
     Raises InputError where the scheme has no such fold, or where `own` finds no column `split`.
     """
     if scheme in FOLDS and fold not in range(FOLDS[scheme]):
         raise InputError(f"fold is {fold}; {fold_range(scheme)}")
-    if scheme == "own":
+    if scheme == "clips":
+        log.warning(LEAK)
+        table = _in_turn(_at_random(clips["clip"], FOLDS["clips"]), validation=1)
+        split = clips["clip"].map(table[table["fold"] == fold].set_index("actor")["split"])
+    elif scheme == "own":
         split = clips.get("split", clips.get("part"))  # its name in older stores
         if split is None:
             others = ", ".join(name for name in FOLDS if name != "own")

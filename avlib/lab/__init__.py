@@ -1,1 +1,1 @@
-"""Looking at what was learnt: figures, the clip explorer, and attention measured against the truth."""
+"""Looking at what was learnt: figures, the clip explorer, attention against the truth, and how sure the numbers are."""

@@ -3,13 +3,15 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out, `faithfulness` whether the answer depends on what is marked.
+answer, `results` what comes out, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the
+numbers are.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
 from avlib.lab.plots.attribution import grad_cam, input_times, scores
+from avlib.lab.plots.certainty import difference_matrix, differences, ladder, system_intervals
 from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from avlib.lab.plots.panels import (
     AUDIO,
@@ -48,6 +50,8 @@ __all__ = [
     "conditions",
     "confusions",
     "deletion_curves",
+    "difference_matrix",
+    "differences",
     "dropout_variants",
     "even_times",
     "faces",
@@ -58,6 +62,7 @@ __all__ = [
     "history",
     "input_times",
     "intervals",
+    "ladder",
     "mfcc",
     "named_frames",
     "per_emotion",
@@ -67,5 +72,6 @@ __all__ = [
     "sentiment",
     "shuffled_layers",
     "spectrogram",
+    "system_intervals",
     "waveform",
 ]

@@ -1,0 +1,127 @@
+"""How sure the numbers are: intervals of systems, differences between them, and the protocol ladder.
+
+Tables come from `avlib.lab.statistics` and `avlib.lab.protocol`. Intervals of fewer than `FEWEST` actors are dotted:
+they are too short to be trusted.
+"""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from avlib import InputError
+from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, tidy_axes
+
+FEWEST = 8  # actors from which on 95 % intervals held the truth in 95 % of simulations, see avlib.lab.statistics
+ALPHA = 0.05
+
+
+def system_intervals(
+    table: pd.DataFrame, chance: float | None = None, label: str = "accuracy (%)", ax: Axes | None = None
+) -> Axes:
+    """A row per system, and in it a point with its interval for each condition.
+
+    table : as `avlib.lab.statistics.intervals` makes it      chance : of guessing, in the unit of the values
+    """
+    systems, conditions = list(dict.fromkeys(table["system"])), list(dict.fromkeys(table["condition"]))
+    ax = tidy_axes(ax, WIDTH, 0.9 + 0.13 * len(systems) * (len(conditions) + 1))
+    for place, condition in enumerate(conditions):
+        rows = table[table["condition"] == condition]
+        below = (place - (len(conditions) - 1) / 2) / (len(conditions) + 1)
+        heights = [systems.index(name) + below for name in rows["system"]]
+        colour, meaning = CONDITION_STYLE.get(condition, (INK, ""))
+        _whiskers(ax, rows, heights, colour)
+        ax.plot(rows["value"], heights, "o", color=colour, markersize=4.5, label=f"{condition}  {meaning}".strip())
+    if chance is not None:
+        ax.axvline(chance, color=INK, linewidth=0.7)
+        ax.text(chance, len(systems) - 0.45, f" chance {chance:g}", fontsize=8, color=INK, va="bottom")
+    ax.set(yticks=range(len(systems)), ylim=(len(systems) - 0.4, -0.6))
+    ax.set_xlabel(f"{label}, with 95 % intervals of actors{_warning(table)}")
+    ax.set_yticklabels(systems, fontsize=10, color=INK)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(ncols=6, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9, handletextpad=0.1)
+    return ax
+
+
+def differences(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Pairs of systems: a point with the interval of their difference in points; filled where Holm's p is below 0.05.
+
+    table : as `avlib.lab.statistics.differences` makes it, best of one condition; of several, it says which in each row
+    """
+    ax = tidy_axes(ax, WIDTH, 0.7 + 0.24 * len(table))
+    heights = range(len(table))
+    several = table["condition"].nunique() > 1
+    colours = [CONDITION_STYLE.get(name, (INK, ""))[0] for name in table["condition"]]
+    for height, (_, row), colour in zip(heights, table.iterrows(), colours, strict=True):
+        _whiskers(ax, row.to_frame().T, [height], colour)
+        fill = colour if row["p_holm"] < ALPHA else "white"
+        ax.plot(row["difference"], height, "o", color=colour, markerfacecolor=fill, markersize=5.5)
+    ax.axvline(0, color=INK, linewidth=0.7, zorder=0)
+    names = [f"{row.first} less {row.second}" + f"   {row.condition}" * several for row in table.itertuples()]
+    ax.set(yticks=heights, ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticklabels(names, fontsize=9, color=INK)
+    ax.set_xlabel(f"points, with 95 % intervals of actors; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)
+    return ax
+
+
+def difference_matrix(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Row less column for all pairs of systems, in points; bold where Holm's p is below 0.05, else pale.
+
+    table : as `avlib.lab.statistics.differences` makes it, of one condition
+    """
+    if table["condition"].nunique() != 1:
+        raise InputError("a matrix of differences shows one condition: give the rows of one")
+    names = list(dict.fromkeys([*table["first"], *table["second"]]))
+    matrix = pd.DataFrame(np.nan, names, names)
+    sure = pd.DataFrame(False, names, names)
+    for row in table.itertuples():
+        matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = row.difference, -row.difference
+        sure.loc[row.first, row.second] = sure.loc[row.second, row.first] = row.p_holm < ALPHA
+    ax = tidy_axes(ax, 1.5 + 0.62 * len(names), 1.0 + 0.36 * len(names))
+    end = max(1.0, np.nanmax(np.abs(matrix.to_numpy())))
+    paint = sns.diverging_palette(35, 250, s=80, l=60, as_cmap=True)
+    look = {"linewidths": 1, "linecolor": "white", "cbar_kws": {"label": "points"}, "annot_kws": {"fontsize": 9}}
+    sns.heatmap(matrix, vmin=-end, vmax=end, cmap=paint, annot=True, fmt="+.1f", ax=ax, **look)
+    for text in ax.texts:
+        column, row = (int(place) for place in text.get_position())
+        bold = bool(sure.iloc[row, column])
+        text.set(color=INK if bold else QUIET, fontweight="bold" if bold else "normal", path_effects=HALO)
+    ax.set_title(f"{table['condition'].iloc[0]}: row less column; bold: p < 0.05 after Holm", fontsize=10, loc="left")
+    ax.tick_params(length=0, labelsize=9)
+    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    return ax
+
+
+def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = None) -> Axes:
+    """The protocol ladder: what a system's number falls to, rung by rung, with intervals of actors.
+
+    table : as `avlib.lab.protocol.ladder` makes it
+    """
+    ax = tidy_axes(ax, WIDTH, 3.0)
+    places, colour = np.arange(len(table)), CONDITION_STYLE.get(table["condition"].iloc[0], (INK, ""))[0]
+    ax.step([*places - 0.5, places[-1] + 0.5], [*table["value"], table["value"].iloc[-1]], where="post", color=colour)
+    for place, row in zip(places, table.itertuples(), strict=True):
+        style = "-" if row.actors >= FEWEST else ":"
+        ax.vlines(place, row.low, row.high, color=colour, linewidth=1.6, linestyle=style)
+        ax.text(place + 0.05, row.value, f"{row.value:.1f}", va="bottom", fontsize=10, color=INK, path_effects=HALO)
+        if np.isfinite(row.step):
+            ax.text(
+                place - 0.47, row.value, f"{row.step:+.1f}", va="bottom", fontsize=9, color=QUIET, path_effects=HALO
+            )
+    names = [f"{row.rung}\n{row.clips} clips, {row.actors} actors" for row in table.itertuples()]
+    ax.set(xticks=places, xlim=(-0.5, len(table) - 0.5), ylabel=f"{label}, {table['condition'].iloc[0]}")
+    ax.set_xticklabels(names, fontsize=9, color=INK)
+    ax.tick_params(axis="x", length=0)
+    return ax
+
+
+def _warning(table: pd.DataFrame) -> str:
+    return f"; dotted: of fewer than {FEWEST}" if (table["actors"] < FEWEST).any() else ""
+
+
+def _whiskers(ax: Axes, rows: pd.DataFrame, heights: list[float], colour: str) -> None:
+    """The intervals of rows, columns low, high and actors; nothing where there is none."""
+    for height, row in zip(heights, rows.itertuples(), strict=True):
+        ax.hlines(
+            height, row.low, row.high, color=colour, linewidth=1.6, linestyle="-" if row.actors >= FEWEST else ":"
+        )
