@@ -14,7 +14,8 @@ from avlib.attention import ConvolutionalMlp, Similarity, TransformerBlock, atte
 from avlib.encoders import AUDIO_WIDTHS, VIDEO_WIDTHS, AudioBranch, NoBranch, VideoBranch
 from avlib.mult import HEADS, WIDTH, MultExchange, Projection, ResidualDense, last_steps
 
-Fused = tuple[torch.Tensor | None, torch.Tensor | None, dict[str, torch.Tensor]]
+Steps = torch.Tensor | None  # (B, C, T); None = the branch is missing
+Fused = tuple[Steps, Steps, dict[str, torch.Tensor]]
 
 STAGE1 = AUDIO_WIDTHS[1], VIDEO_WIDTHS[1]  # channels of audio and video after stage 1: 128, 64
 STAGE2 = AUDIO_WIDTHS[3], VIDEO_WIDTHS[3]  # and after stage 2: 128, 128
@@ -23,8 +24,8 @@ STAGE2 = AUDIO_WIDTHS[3], VIDEO_WIDTHS[3]  # and after stage 2: 128, 128
 class Fusion(nn.Module):
     """`concat`, and the base of all entries: both means over time, concatenated.
 
-    Nothing is exchanged. With one linear layer above, the logit of an emotion is a score
-    of the sound plus a score of the picture.
+    Nothing is exchanged. With one linear layer above, the logit of an emotion is a
+    score of the sound plus a score of the picture.
     """
 
     modalities = ("audio", "video")  # the branches that the model has
@@ -46,16 +47,17 @@ class Fusion(nn.Module):
 
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
-        """The number of heads in each attention; InputError where `heads` does not fit."""
+        """The number of heads in each attention; InputError where it does not fit."""
+        told = f"heads is {heads}, "
         if not cls.widths and heads != 1:
-            raise InputError(f"heads is {heads}, but fusion '{name}' has no attention: leave heads at 1")
+            why = f"but fusion '{name}' has no attention"
+            raise InputError(f"{told}{why}: leave heads at 1")
         if heads < 1 or any(width % heads for width in cls.widths):
-            fitting = [str(n) for n in range(1, 33) if not any(width % n for width in cls.widths)]
             wide = " and ".join(map(str, sorted(set(cls.widths))))
-            raise InputError(
-                f"heads is {heads}, which does not divide the attention width of fusion '{name}' ({wide}): "
-                f"choose one of {', '.join(fitting)}"
-            )
+            width = f"attention width of fusion '{name}' ({wide})"
+            fit = (n for n in range(1, 33) if not any(wide % n for wide in cls.widths))
+            choice = f"choose one of {', '.join(map(str, fit))}"
+            raise InputError(f"{told}which does not divide the {width}: {choice}")
         return heads
 
     @classmethod
@@ -68,8 +70,8 @@ class Fusion(nn.Module):
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return audio, video, {}
 
-    def pool(self, audio: torch.Tensor | None, video: torch.Tensor | None) -> torch.Tensor:
-        """The clip as one vector (B, width); None = the branch is missing."""
+    def pool(self, audio: Steps, video: Steps) -> torch.Tensor:
+        """The clip as one vector (B, width)."""
         present = [steps for steps in (audio, video) if steps is not None]
         return torch.cat([steps.mean(dim=-1) for steps in present], dim=-1)
 

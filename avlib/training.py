@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn, optim
-from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LinearLR, MultiStepLR, ReduceLROnPlateau
 
 from avlib import InputError
 from avlib.batches import Batch, Clips
@@ -32,7 +32,11 @@ DAMPENING = 0.9  # from the authors' code, not in the paper; a learning rate of 
 PATIENCE = 10  # epochs without a lower validation loss before the learning rate falls (paper)
 STEPS = (40, 55, 65, 70)  # epochs at which it falls in the authors' code, counted from 1
 MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
-LARGEST_GRADIENT = {"mult": 0.8}  # protocol -> norm to which gradients are clipped; others are not clipped
+LAST_RATE = 0.05  # of protocol falling: a share of the first learning rate
+LARGEST_GRADIENT = {
+    "mult": 0.8,
+    "falling": 0.8,
+}  # protocol -> norm to which gradients are clipped; others are not clipped
 LARGEST_ROTATION = 10  # degrees, to either side
 TELL_EVERY = 0.25  # seconds between two calls of `progress`
 
@@ -60,11 +64,15 @@ def augment(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return F.grid_sample(layers, grid, align_corners=False).view_as(video)
 
 
-def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str):
+def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str, epochs: int = 100):
     """The optimizer, and the schedule that lowers its learning rate, by protocol.
 
     paper : SGD, plateau of 10 epochs      authors : SGD, fixed epochs      mult : Adam, plateau of 20 epochs
+    falling : Adam, evenly from the first of the `epochs` to a twentieth in the last
     """
+    if protocol == "falling":
+        adam = optim.Adam(net.parameters(), learning_rate)
+        return adam, LinearLR(adam, 1.0, LAST_RATE, max(1, epochs - 1))
     if protocol == "mult":
         adam = optim.Adam(net.parameters(), learning_rate)
         return adam, ReduceLROnPlateau(adam, patience=MULT_PATIENCE)
@@ -249,7 +257,7 @@ def fit(
     """Yields a row of the history after every epoch, first the rows of an interrupted run in `folder`.
 
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
-    protocol : paper | authors | mult, as in `optimizer_and_schedule`
+    protocol : paper | authors | mult | falling, as in `optimizer_and_schedule`
     train_vision : False freezes the frame network; epochs take seconds, see `avlib.speed.frozen`
     share : False computes every variant in full, see `avlib.speed.sharing`
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
@@ -257,7 +265,7 @@ def fit(
     is not finite.
     """
     net.to(train.device, memory_format=torch.channels_last)
-    optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol)
+    optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol, epochs)
     generators = {
         "order": torch.Generator().manual_seed(seed),
         "device": torch.Generator(train.device).manual_seed(seed + 1),

@@ -12,6 +12,7 @@ from avlib.data.clips.build import build_store
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.toy import corpus as toy
+from avlib.data.toy.files import write_clip
 
 FRAMES, SIZE = 7, 32
 
@@ -26,7 +27,7 @@ def store(tmp_path_factory):
     """The store of a corpus with good clips 1 and 24 and the bad ones between them."""
     root = tmp_path_factory.mktemp("corpus")
     good = toy.plan_clip(0, 1, "happy", 0)
-    toy.write_clip(root / "good", good)
+    write_clip(root / "good", good, toy.draw_clip)
     film, sound = good.path(root / "good", "mp4"), good.path(root / "good", "wav")
 
     def place(source, number, modality):

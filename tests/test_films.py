@@ -16,6 +16,7 @@ from avlib.data.datasets import ensure_store, preprocess
 from avlib.data.films import read_films
 from avlib.data.folds import split_rows
 from avlib.data.toy import corpus as toy
+from avlib.data.toy.files import write_clip
 from avlib.run.params import Parameters
 from avlib.run.records import network_settings
 from avlib.training import fit
@@ -29,7 +30,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
     for actor, emotion, name in ((1, "happy", "ada"), (2, "angry", "ben"), (3, "angry", "cleo")):
         clip = toy.plan_clip(0, actor, emotion, 0)
-        toy.write_clip(folder, clip)
+        write_clip(folder, clip, toy.draw_clip)
         clip.path(folder, "mp4").rename(folder / f"{name}.mp4")
         clip.path(folder, "wav").rename(folder / f"{name}.wav")
     (folder / "clips.csv").write_text(

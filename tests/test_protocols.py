@@ -16,6 +16,7 @@ from avlib.data.clips.window import SAMPLE_RATE, WINDOW, cut_window, place_windo
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.store import Store
 from avlib.data.toy import corpus as toy
+from avlib.data.toy.files import write_clip
 
 CLIP = "01-03-01-01-01-{actor:02d}"
 
@@ -162,7 +163,7 @@ def drawn(tmp_path_factory):
     """A drawn clip of at most 3.6 s, so that both protocols look at its beginning."""
     root = tmp_path_factory.mktemp("drawn")
     clip = toy.plan_clip(0, 3, "happy", 0)
-    toy.write_clip(root, clip)
+    write_clip(root, clip, toy.draw_clip)
     return {"clip": "c", "audio_path": "", "video_path": str(clip.path(root, "mp4"))}
 
 

@@ -24,6 +24,7 @@ from avlib.data.clips.build import CLIP_COLUMNS, build_store
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.store import Store
 from avlib.data.toy import corpus as toy
+from avlib.data.toy.files import write_clip
 
 SETTINGS = {"frames": 3, "image_size": 16}
 
@@ -34,7 +35,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpus")
     clips = [toy.plan_clip(0, actor, emotion, 0) for actor in (3, 8) for emotion in ("calm", "happy", "angry")]
     for clip in clips:
-        toy.write_clip(root, clip)
+        write_clip(root, clip, toy.draw_clip)
     for clip in clips[1::3]:
         clip.path(root, "mp4").unlink()
     (root / "03-01-01-01-01-01-01.wav").touch()

@@ -193,7 +193,7 @@ DATASETS = {
         classes=(8,),
         defaults={
             **{"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
-            **{"pretrained": "frames", "frame_epochs": 4},
+            **{"pretrained": "frames", "frame_epochs": 3},
         },
         make=_make_toy_speaker,
         truth=_later("avlib.data.toy.speaker", "truth"),
