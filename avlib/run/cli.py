@@ -1,5 +1,6 @@
 """The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,28 +41,54 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
 @click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Another value for a parameter.")
-def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="A run that takes longer is ended.")
+@click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
+@click.option("--dry-run", is_flag=True, help="List the runs, and about how long they take; execute none.")
+def run(
+    file: Path,
+    extra: tuple[tuple[str, str], ...],
+    jobs: int,
+    limit_minutes: float | None,
+    fail_fast: bool,
+    dry_run: bool,
+) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
     A list of values, such as `dropout: [none, softhard]`, makes one run per value. A file may hold a list of several
-    such grids. Each run has a folder under outputs/. A run that is started again goes on where it stopped.
+    such grids. Each run has a folder under outputs/, with a log. Complete runs are skipped; a run that was stopped or
+    has failed goes on where it stopped. The same command may run several times at once, also on several machines.
     """
+    from avlib.run.estimates import listing
     from avlib.run.grid import plan, read_grids, read_value
-    from avlib.run.notebooks import RunFailed, run_pipeline
-    from avlib.run.results import as_text, comparison, result_table
+    from avlib.run.sweep import Sweep
 
     given = {name: read_value(text) for name, text in extra}
     runs = plan([grid | given for grid in read_grids(file)])
-    folders = []
+    if dry_run:
+        click.echo(listing(runs, jobs))
+        return
+    for name in ("SIGTERM", "SIGHUP"):  # as from a cluster's scheduler, and from a closed terminal
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        for number, values in enumerate(runs, 1):
-            click.secho(f"run {number} of {len(runs)}", bold=True)
-            folders.append(run_pipeline(values, echo=click.echo))
-    except RunFailed as error:
-        raise click.ClickException(str(error)) from None
+        outcomes = Sweep(runs, jobs=jobs, minutes=limit_minutes or 0, fail_fast=fail_fast, echo=click.echo).run()
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
-    click.echo(f"\n{as_text(result_table(folders))}")
+    _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
+    failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
+        listed = "\n".join(failed)
+        raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
+
+
+def _show_results(folders: list[Path]) -> None:
+    """Prints the table of these runs, and compares those of each dataset in a figure."""
+    from avlib.run.results import as_text, comparison, result_table
+
+    if folders:
+        click.echo(f"\n{as_text(result_table(folders))}")
     for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
         compared = [folder for folder in folders if folder.parents[1] == out]
         if len(compared) > 1:

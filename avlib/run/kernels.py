@@ -49,7 +49,7 @@ class Kernel:
 
     def __init__(self, variables: dict[str, str] | None = None, memory: float = 0):
         self.variables, self.memory = variables or {}, memory
-        self.manager, self.client, self.fresh = None, None, True
+        self.manager, self.client = None, None
 
     def __enter__(self) -> "Kernel":
         return self
@@ -81,7 +81,7 @@ class Kernel:
 
     def kill(self) -> None:
         """Kills the process and its children, from any thread: the notebook ends with DeadKernelError."""
-        with suppress(AttributeError, ProcessLookupError):  # it has not started, or has ended
+        with suppress(AttributeError, TypeError, ProcessLookupError):  # it has not started, or has ended
             os.killpg(self.manager.provisioner.pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -127,9 +127,10 @@ class Kernel:
         client.execute_cell(cell, 0, store_history=False)
 
     def _held(self) -> int:
-        """The bytes of memory that the process holds; 0 where it has ended."""
+        """The bytes of memory that the process holds, without files that it has mapped; 0 where it has ended."""
         with suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.manager.provisioner.pid).memory_info().rss
+            memory = psutil.Process(self.manager.provisioner.pid).memory_info()
+            return memory.rss - getattr(memory, "shared", 0)
         return 0
 
 

@@ -10,15 +10,18 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 
 from avlib import ROOT, InputError
-from avlib.data.datasets import DATASETS
+from avlib.data.datasets import DATASETS, current_fingerprint
 from avlib.files import writing
 from avlib.fusion import FUSIONS
+from avlib.run.claim import Claimed
 from avlib.run.kernels import Kernel, escaped
 from avlib.run.params import Parameters
 from avlib.run.pretrained import unfinished
-from avlib.run.records import MAY_CHANGE, check_same_run, note, notebooks_done
+from avlib.run.records import MAY_CHANGE, check_same_run, difference, note, notebooks_done, read_record
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
+
+MADE = {"train": "model.safetensors", "evaluate": "metrics.json"}  # what a notebook that was executed has left
 
 Echo = Callable[[str], None]
 
@@ -80,7 +83,7 @@ def run_pipeline(
         raise InputError(f"{folder} cannot be made ({error.strerror}): give another outputs_root") from None
     with nullcontext(kernel) if kernel else Kernel() as kernel:
         for name in notebooks:
-            reason = needless(name, config)
+            reason = _needless(name, config)
             if reason:
                 echo(f"{name}: left out, since {reason}")
                 continue
@@ -92,7 +95,22 @@ def run_pipeline(
     return folder
 
 
-def needless(notebook: str, config: Parameters) -> str:
+def notebooks_left(config: Parameters) -> list[str]:
+    """The notebooks that a run still needs, in order; none where it is complete, on the data as they are now."""
+    needed = [name for name in NOTEBOOKS if not _needless(name, config)]
+    folder, record = config.folder, read_record(config.folder) if config.resume else None
+    if record is None or record["parameters"]["epochs"] != config.epochs:
+        return needed
+    fingerprint = current_fingerprint(config.dataset, config.data_root, **config.of_store)
+    if difference(record, config, fingerprint, but=MAY_CHANGE):
+        return needed
+    executed = record.get("notebooks", ())
+    done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]
+    later = needed[needed.index("train") + 1 :]
+    return [name for name in later if name not in done] if "train" in done else needed
+
+
+def _needless(notebook: str, config: Parameters) -> str:
     """Why a run does not need a notebook, as the end of a sentence; "" where it does."""
     if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
         return f"{config.dataset} comes as features"
@@ -122,8 +140,9 @@ def _execute(
         with writing(output):
             kernel.execute(source, output, values, printed, warned)
     except papermill.PapermillExecutionError as error:
-        if error.ename == "InputError":
-            raise InputError(error.evalue) from None
+        refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
+        if refused:
+            raise refused(error.evalue) from None
         where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
         raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
     except DeadKernelError:

@@ -183,7 +183,7 @@ def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:
     return compare_folder(config, fingerprint)
 
 
-def compare_folder(config: "Parameters", fingerprint: str | None) -> str:
+def compare_folder(config: "Parameters", fingerprint: str | None = None) -> str:
     """As `check_same_run`, even if the folder is in use."""
     folder = config.folder
     old = read_record(folder) if config.resume else None
@@ -254,6 +254,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not the record of a run: move it away or give another outputs_root") from None
     return record
+
+
+def run_folders(outputs_root: Path) -> list[Path]:
+    """The folders of all runs below `outputs_root` that have a record, sorted."""
+    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json"))
 
 
 def notebooks_done(folder: Path) -> dict[str, float]:
