@@ -6,7 +6,6 @@ import sys
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from click.testing import CliRunner
 from conftest import data
 
@@ -278,32 +277,6 @@ def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_
     assert ended.output.startswith("Error: ")
     assert sentence in ended.output
     assert ended.output.count("\n") == 1
-
-
-def test_the_command_runs_a_grid_and_compares_it(tmp_path, monkeypatch):
-    def evaluated(parameters, echo):
-        return finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout=parameters["dropout"])
-
-    monkeypatch.setattr(pipeline, "run_pipeline", evaluated)
-    file = tmp_path / "grid.yaml"
-    file.write_text(yaml.safe_dump({"dropout": ["none", "softhard"]}))
-    ended = CliRunner().invoke(main, ["run", str(file), "-p", "outputs_root", str(tmp_path)], catch_exceptions=False)
-    assert ended.exit_code == 0
-    assert "run 2 of 2" in ended.output
-    assert ended.output.splitlines()[-1] == str(tmp_path / "toy" / "comparison.png")
-    listed = CliRunner().invoke(main, ["table", str(tmp_path)])
-    assert sum("IA1" in line for line in listed.output.splitlines()) == 2
-
-
-def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
-    def interrupted(parameters, echo):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
-    (tmp_path / "one.yaml").write_text("fusion: ia")
-    ended = CliRunner().invoke(main, ["run", str(tmp_path / "one.yaml"), "-p", "outputs_root", str(tmp_path)])
-    assert ended.exit_code == 130
-    assert "goes on where it stopped" in ended.output.splitlines()[-1]
 
 
 def test_the_list_of_parameters_names_them_all():

@@ -111,6 +111,24 @@ def table(outputs_root: Path) -> None:
 
 
 @main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.option("--where", "condition", metavar="CONDITION", help="Such as \"fusion == 'ia' and AV > 80\".")
+def runs(outputs_root: Path, condition: str | None) -> None:
+    """List all runs under OUTPUTS_ROOT (default: outputs/) with their results, seconds, device, commit and state.
+
+    `avlib.run.results.all_runs()` returns the same as a pandas frame, with all parameters; each is a name for --where.
+    """
+    from avlib.run.results import SHOWN, all_runs, as_text, where
+
+    found = all_runs(outputs_root)
+    if condition is not None:
+        found = where(found, condition)
+    if found.empty:
+        raise InputError(f"no such run under {outputs_root}" if condition else f"no run under {outputs_root}")
+    click.echo(as_text(found[[*SHOWN]].dropna(axis="columns", how="all")))
+
+
+@main.command()
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
     import pandas as pd

@@ -6,8 +6,10 @@ when it holds too much memory. Nothing in a notebook tells whether its kernel is
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import papermill
@@ -25,6 +27,7 @@ from traitlets import default
 from avlib import ROOT
 
 ENGINE = "avlib"  # the name of this module's engine in papermill
+SAVE_EVERY = 2.0  # seconds between two times that the executed notebook is written
 HISTORY = "--HistoryManager.hist_file=:memory:"  # no file that other kernels share
 
 
@@ -58,7 +61,7 @@ class Kernel:
         self.close()
 
     def execute(self, source: Path, output: Path, parameters: dict[str, Any], stdout, stderr) -> None:
-        """Executes a notebook with parameters into `output`, which is written after each cell.
+        """Executes a notebook with parameters into `output`, which is written every few seconds and at the end.
 
         stdout, stderr : streams that get what it prints, at once
         Raises what papermill raises.
@@ -143,7 +146,24 @@ class WarmEngine(Engine):
         streams = {"stdout_file": stdout_file, "stderr_file": stderr_file}
         client = PapermillNotebookClient(nb_man, km=kernel.manager, kernel_name=kernel_name, timeout=None, **streams)
         client.kc = kernel.client
-        client.execute()
+        save, nb_man.save = nb_man.save, _sparing(nb_man.save)
+        try:
+            client.execute()
+        finally:
+            save()
+
+
+def _sparing(save: Callable[[], None]) -> Callable[[], None]:
+    """Calls `save` at most every SAVE_EVERY seconds: papermill's two times per cell take longer than most cells."""
+    saved = monotonic()
+
+    def spare(**_) -> None:
+        nonlocal saved
+        if monotonic() - saved > SAVE_EVERY:
+            save()
+            saved = monotonic()
+
+    return spare
 
 
 papermill_engines.register(ENGINE, WarmEngine)

@@ -36,6 +36,7 @@ ARTEFACTS = (
     "faithfulness.json",
     "figures",
 )
+LOG = "run.log"  # what `avlib run` and the notebooks said
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
 RESULTS = (
     "predictions.parquet",
@@ -206,6 +207,11 @@ def run_state(folder: Path) -> str:
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} is no run: run.json is missing")
+    return state_of(record, folder)
+
+
+def state_of(record: dict[str, Any], folder: Path) -> str:
+    """The state of the run in `folder` with this record."""
     if "state" not in record:  # an older record
         return "done" if epochs_done(folder) >= record["parameters"]["epochs"] else "interrupted"
     if record["state"] == "running":

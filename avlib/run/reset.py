@@ -34,5 +34,6 @@ def reset() -> None:
     with warnings.catch_warnings():
         pass  # those that were shown are shown again
     gc.collect()
+    gc.freeze()  # what is left are modules: the next collection need not look at them again
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

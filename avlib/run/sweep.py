@@ -28,9 +28,8 @@ from avlib.run.estimates import Estimates, as_time
 from avlib.run.kernels import Kernel
 from avlib.run.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
 from avlib.run.params import Parameters
-from avlib.run.records import note, read_record
+from avlib.run.records import LOG, note, read_record
 
-LOG = "run.log"
 MEMORY_SHARE, MEMORY_LEAST = 0.5, 3e9  # of the machine for all jobs together; bytes: a kernel with more is replaced
 
 
