@@ -9,6 +9,8 @@ import click
 
 from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
+BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
+
 
 class Refused(click.ClickException):
     """Wrong input: one line and exit status 2, as for click's own options."""
@@ -175,10 +177,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
 
 @main.command()
-@click.argument(
-    "name",
-    type=click.Choice(["preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution"]),
-)
+@click.argument("name", type=click.Choice(BENCHMARKS))
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
@@ -189,6 +188,8 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
 @click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
+@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep at the same time.")
 def bench(name: str, out: Path | None, **options) -> None:
     """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
     if not (ROOT / "benchmarks").is_dir():

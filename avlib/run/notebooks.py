@@ -137,14 +137,16 @@ def _execute(
         values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
     printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
     try:
-        with writing(output):
-            kernel.execute(source, output, values, printed, warned)
+        kernel.execute(source, output, values, printed, warned)
     except papermill.PapermillExecutionError as error:
         refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
         if refused:
             raise refused(error.evalue) from None
         where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
         raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
+    except OSError:
+        with writing(output):
+            raise
     except DeadKernelError:
         raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
     finally:

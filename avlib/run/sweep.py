@@ -118,11 +118,18 @@ def _logged(folder: Path, echo: Echo, ended: Callable[[], bool]) -> Iterator[Ech
     except Exception as error:
         reason = " ".join(str(error).split())
         said("stopped" if ended() else f"failed: {reason}")
-        if isinstance(error, RunFailed) and not ended():  # what a notebook refused leaves the run as it was
-            with suppress(OSError, InputError):
-                note(folder, state="failed", error=reason, ended=now())
+        if not ended():
+            _note_failure(folder, error, reason)
         raise
     said(f"done in {as_time(monotonic() - start)}")
+
+
+def _note_failure(folder: Path, error: Exception, reason: str) -> None:
+    """Notes a failure that the notebook has not noted itself; what it has refused leaves the run as it was."""
+    with suppress(OSError, InputError):
+        record = read_record(folder) or {}
+        if isinstance(error, RunFailed) or record.get("state") == "running":
+            note(folder, state="failed", error=reason, ended=now())
 
 
 @contextmanager
