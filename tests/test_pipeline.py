@@ -219,6 +219,14 @@ def test_a_damaged_run_hides_no_other_and_those_that_are_not_finished_are_named(
         assert said in listed
 
 
+def test_a_run_that_is_not_finished_takes_no_row_of_the_others(tmp_path):
+    for seed in (2, 3):
+        finished_run(tmp_path, {"AV": 10 * seed}, seed=seed)
+    with start_run(Parameters(outputs_root=str(tmp_path), seed=1), data("unfinished")):
+        pass
+    assert all_results(tmp_path)[0]["AV"].tolist() == [20, 30, 100]
+
+
 def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(tmp_path):
     folders = [finished_run(tmp_path, {"AV": 90, "A": 50}, learning_rate=rate, epochs=3) for rate in (0.01, 0.06)]
     table = result_table(folders)

@@ -75,7 +75,7 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     """The result table of these rows of `all_runs`."""
-    table = rows.reindex(columns=COLUMNS)
+    table = rows.reindex(columns=COLUMNS).reset_index(drop=True)
     for dataset, classes in dict.fromkeys(rows[["dataset", "labels"]].itertuples(index=False, name=None)):
         best = best_reachable(dataset, classes)
         if best:
