@@ -65,6 +65,11 @@ def test_lists_make_a_grid_whose_first_name_changes_slowest():
         ({"fold": []}, "the grid holds no run"),
         ({"learning_rate": [0.1, "1e-1"]}, "the grid holds the run .*toy/ia1-softhard-lr0.1/fold0-seed1 twice"),
         ({"fuson": ["ia", "lt"]}, "unknown parameter 'fuson'"),
+        (
+            {"dataset": ["toy_mosei", "mosei"], "data_root": "/nowhere"},
+            "data_root is /nowhere, which is no file or folder",
+        ),
+        ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
     ],
 )
 def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):

@@ -63,10 +63,12 @@ def attempt(
     config, start, lost = Parameters(**values), monotonic(), threading.Event()
     folder, stopped = config.folder, stopped or threading.Event()
     try:
+        if not notebooks_left(config):
+            return Outcome(folder, "complete")
         with claim(folder, PIPELINE, on_loss=lambda: (lost.set(), kernel.kill())):
             if is_claimed(folder):
                 return Outcome(folder, "claimed", "a process that executes one of its notebooks")
-            left = notebooks_left(config)
+            left = notebooks_left(config)  # another process may just have done it
             if not left:
                 return Outcome(folder, "complete")
             with _logged(folder, echo, lambda: lost.is_set() or stopped.is_set()) as said, _limited(kernel, minutes):
