@@ -56,7 +56,7 @@ def attempt(
     """Executes what a run still needs, with its folder claimed and a log in it. An error becomes the outcome.
 
     values : the run's parameters      minutes : beyond them it is killed and counts as failed; 0 = no limit
-    echo : gets each line of the log      terminal : shows progress bars while they change
+    echo : gets each line of the notebooks      terminal : shows progress bars while they change
     stopped : is set where the kernel is killed because all runs end, so that this counts as no failure
     prepared : the stores that other runs have prepared, with their folders; this run's is added
     """
@@ -108,22 +108,25 @@ def _logged(folder: Path, echo: Echo, ended: Callable[[], bool]) -> Iterator[Ech
     ended : whether an error only comes from the end of this process's work on the run
     """
 
-    def said(line: str) -> None:
-        echo(line)
+    def written(line: str) -> None:
         with suppress(OSError), open(folder / LOG, "a", encoding="utf-8") as file:  # a full disk hides no error
             file.write(f"{line}\n")
 
+    def said(line: str) -> None:
+        echo(line)
+        written(line)
+
     start = monotonic()
-    said(f"{now()}, process {os.getpid()} on {platform.node()}")
+    written(f"{now()}, process {os.getpid()} on {platform.node()}")
     try:
         yield said
     except Exception as error:
         reason = " ".join(str(error).split())
-        said("stopped" if ended() else f"failed: {reason}")
+        written("stopped" if ended() else f"failed: {reason}")
         if not ended():
             _note_failure(folder, error, reason)
         raise
-    said(f"done in {as_time(monotonic() - start)}")
+    written(f"done in {as_time(monotonic() - start)}")
 
 
 def _note_failure(folder: Path, error: Exception, reason: str) -> None:
