@@ -87,7 +87,7 @@ def writing(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        code, free = getattr(error, "errno", None), _free(path)
+        code, free = getattr(error, "errno", None), free_bytes(path)
         if (
             code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16)
         ):  # torch's and others'
@@ -111,7 +111,7 @@ def reserve(files: list[Path], folder: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except (OSError, AttributeError) as error:  # macOS and some network drives cannot reserve
         held = sum(file.stat().st_blocks * 512 for file in files)
-        free = _free(folder) + held
+        free = free_bytes(folder) + held
         if getattr(error, "errno", None) in FULL or free < needed:
             for path in files:
                 path.unlink()
@@ -119,7 +119,7 @@ def reserve(files: list[Path], folder: Path) -> None:
             raise InputError(f"{folder} {room}: make room, or give another folder") from error
 
 
-def _free(path: Path) -> int:
+def free_bytes(path: Path) -> int:
     """The bytes that are free on the disk of a path, which may not be there yet."""
     there = next(parent for parent in [path.absolute(), *path.absolute().parents] if os.path.exists(parent))
     return shutil.disk_usage(there).free

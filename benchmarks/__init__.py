@@ -18,7 +18,7 @@ from avlib import InputError
 from avlib.files import atomic_write
 from benchmarks.timing import machine
 
-NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution")
+NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Options:
     image_size: int | None = None  # pixels; None here and below = the benchmark's default
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
+    runs: int = 200  # sweep
+    jobs: int = 2  # sweep
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:

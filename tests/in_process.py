@@ -13,6 +13,8 @@ from IPython.utils.capture import capture_output
 from papermill.engines import Engine, papermill_engines
 from traitlets.config import Config
 
+from avlib.run.kernels import ENGINE
+
 
 class InProcess(Engine):
     """Executes the cells of a notebook one after the other; an error in one is raised as it is."""
@@ -34,5 +36,6 @@ class InProcess(Engine):
 def without_kernels():
     """Papermill runs notebooks in this process within this block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(papermill_engines._engines, None, InProcess)
+        for engine in (None, ENGINE):
+            patch.setitem(papermill_engines._engines, engine, InProcess)
         yield

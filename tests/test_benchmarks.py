@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import avlib
 from avlib.run.cli import main
-from benchmarks import Options, as_text, attribution, ceilings, evaluate, load, scale, train
+from benchmarks import Options, as_text, attribution, ceilings, evaluate, load, scale, sweep, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
 
@@ -184,3 +184,10 @@ def test_the_original_script_makes_what_its_authors_shared(peer, shared, tmp_pat
     name = "01-01-01-01-02-01-05"
     (faces,) = Peer(peer).extract_faces([shared / f"ravdess/Actor_05/{name}.mp4"], tmp_path)
     np.testing.assert_array_equal(faces, np.load(shared / f"ravdess_authors_preprocessed/{name}_facecroppad.npy"))
+
+
+def test_the_cost_of_a_sweep_is_all_that_is_not_computing(tmp_path):
+    found = sweep.measure(Options(runs=1, jobs=1))
+    assert 0 < found["efficiency"] < 1 and found["runs of the sweep"] == 1
+    whole = found["computing, seconds of a run"] + found["overhead, seconds of a run"]
+    assert whole == pytest.approx(found["seconds"], abs=0.1)

@@ -13,7 +13,7 @@ import pytest
 
 from avlib import InputError
 from avlib.run import claim as claims
-from avlib.run.claim import FILE, claim, is_claimed
+from avlib.run.claim import FILE, PIPELINE, claim, is_claimed
 
 HOLD = """
 import sys, time
@@ -185,6 +185,16 @@ def test_a_process_that_has_lost_its_folder_stops(tmp_path, monkeypatch):
         of_another_host(tmp_path / "run", 0)
         time.sleep(10)
     assert (tmp_path / "run" / FILE).exists(), "the claim of the other process stays"
+
+
+def test_a_claim_that_is_lost_calls_what_it_was_given_and_the_other_kind_is_a_claim_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    lost = threading.Event()
+    with claim(tmp_path / "run", PIPELINE, on_loss=lost.set), claim(tmp_path / "run"):
+        assert is_claimed(tmp_path / "run", PIPELINE) and is_claimed(tmp_path / "run")
+        (tmp_path / "run" / PIPELINE).write_text((tmp_path / "run" / FILE).read_text())
+        assert lost.wait(10)
+    assert not is_claimed(tmp_path / "run") and (tmp_path / "run" / PIPELINE).exists()
 
 
 def test_a_claim_that_is_no_file_is_no_endless_loop(tmp_path):

@@ -6,7 +6,6 @@ import sys
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from click.testing import CliRunner
 from conftest import data
 
@@ -66,6 +65,11 @@ def test_lists_make_a_grid_whose_first_name_changes_slowest():
         ({"fold": []}, "the grid holds no run"),
         ({"learning_rate": [0.1, "1e-1"]}, "the grid holds the run .*toy/ia1-softhard-lr0.1/fold0-seed1 twice"),
         ({"fuson": ["ia", "lt"]}, "unknown parameter 'fuson'"),
+        (
+            {"dataset": ["toy_mosei", "mosei"], "data_root": "/nowhere"},
+            "data_root is /nowhere, which is no file or folder",
+        ),
+        ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
     ],
 )
 def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):
@@ -220,6 +224,14 @@ def test_a_damaged_run_hides_no_other_and_those_that_are_not_finished_are_named(
         assert said in listed
 
 
+def test_a_run_that_is_not_finished_takes_no_row_of_the_others(tmp_path):
+    for seed in (2, 3):
+        finished_run(tmp_path, {"AV": 10 * seed}, seed=seed)
+    with start_run(Parameters(outputs_root=str(tmp_path), seed=1), data("unfinished")):
+        pass
+    assert all_results(tmp_path)[0]["AV"].tolist() == [20, 30, 100]
+
+
 def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(tmp_path):
     folders = [finished_run(tmp_path, {"AV": 90, "A": 50}, learning_rate=rate, epochs=3) for rate in (0.01, 0.06)]
     table = result_table(folders)
@@ -278,32 +290,6 @@ def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_
     assert ended.output.startswith("Error: ")
     assert sentence in ended.output
     assert ended.output.count("\n") == 1
-
-
-def test_the_command_runs_a_grid_and_compares_it(tmp_path, monkeypatch):
-    def evaluated(parameters, echo):
-        return finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout=parameters["dropout"])
-
-    monkeypatch.setattr(pipeline, "run_pipeline", evaluated)
-    file = tmp_path / "grid.yaml"
-    file.write_text(yaml.safe_dump({"dropout": ["none", "softhard"]}))
-    ended = CliRunner().invoke(main, ["run", str(file), "-p", "outputs_root", str(tmp_path)], catch_exceptions=False)
-    assert ended.exit_code == 0
-    assert "run 2 of 2" in ended.output
-    assert ended.output.splitlines()[-1] == str(tmp_path / "toy" / "comparison.png")
-    listed = CliRunner().invoke(main, ["table", str(tmp_path)])
-    assert sum("IA1" in line for line in listed.output.splitlines()) == 2
-
-
-def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
-    def interrupted(parameters, echo):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
-    (tmp_path / "one.yaml").write_text("fusion: ia")
-    ended = CliRunner().invoke(main, ["run", str(tmp_path / "one.yaml"), "-p", "outputs_root", str(tmp_path)])
-    assert ended.exit_code == 130
-    assert "goes on where it stopped" in ended.output.splitlines()[-1]
 
 
 def test_the_list_of_parameters_names_them_all():

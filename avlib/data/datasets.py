@@ -25,7 +25,7 @@ from avlib.data.features.mosei import PICKLES, read_pickle
 from avlib.data.features.npz import is_current, read_npz, write_store
 from avlib.data.films import read_films
 from avlib.data.ravdess.trials import EMOTIONS, find_trials
-from avlib.data.store import Store
+from avlib.data.store import Store, read_json
 from avlib.data.toy import mosei as toy_mosei
 from avlib.files import folder_lock
 
@@ -289,6 +289,17 @@ def preprocess(
             return Store.open(path)
         log.info("making the store %s of the features in %s", path, root)
         return write_store(path, source.read(root), root)
+
+
+def current_fingerprint(dataset: str, data_root: Path | str | None = None, **settings) -> str | None:
+    """The fingerprint of a dataset's store; None where there is no store, "" where its file has changed since.
+
+    settings : as in `store_path`
+    """
+    path = store_path(dataset, data_root, **settings)
+    fingerprint = read_json(path / "manifest.json").get("fingerprint")
+    changed = DATASETS[dataset].kind == "features" and not is_current(path, corpus_root(dataset, data_root))
+    return "" if fingerprint and changed else fingerprint
 
 
 def find_clips(

@@ -11,7 +11,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,44 +22,57 @@ import psutil
 
 from avlib import InputError
 
-FILE = ".claim"
+FILE = ".claim"  # of the process that writes to the run folder
+PIPELINE = ".pipeline"  # of the `avlib run` that executes the run's notebooks, each of which claims the folder itself
 SILENCE = 60.0  # seconds without renewal after which a process on another computer counts as dead
 BEAT = 5.0  # seconds between renewals
 
 
+class Claimed(InputError):
+    """Another process has the folder; one sentence with that process and its start."""
+
+
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
+def claim(folder: Path, file: str = FILE, on_loss: Callable[[], None] | None = None) -> Iterator[None]:
     """A block in which the folder belongs to this process; a missing folder is made.
 
-    Raises InputError where another process has the folder, and where it cannot be written. Interrupts this process if
-    it was silent for too long and another one took the folder.
+    file : FILE or PIPELINE, two claims that do not exclude each other
+    on_loss : is called if this process was silent for too long and another one took the folder; None interrupts the
+        main thread
+    Raises Claimed where another process has the folder, and InputError where it cannot be written.
     """
     owner, ended, lost = _this_process(), threading.Event(), threading.Event()
+    path = folder / file
     try:
-        _take(folder, owner)
-        threading.Thread(target=_renew, args=(folder, owner, ended, lost), daemon=True).start()
+        _take(path, owner)
+        told = on_loss or _interrupt
+        threading.Thread(target=_renew, args=(path, owner, ended, lost, told), daemon=True).start()
         yield
     except KeyboardInterrupt:
         if lost.is_set():
-            told = f"{folder} was taken over {_by(_read(folder)[0])}"
+            told = f"{folder} was taken over {_by(_read(path)[0])}"
             raise InputError(f"{told}, since this process was silent for too long") from None
         raise
     finally:
         ended.set()
-        if _read(folder)[0] == owner:
-            (folder / FILE).unlink(missing_ok=True)
+        if _read(path)[0] == owner:
+            path.unlink(missing_ok=True)
 
 
 def refuse_claimed(folder: Path) -> None:
-    """Raises InputError where a running process has claimed the folder, with that process and its start."""
-    owner, silent = _read(folder)
+    """Raises Claimed where a running process has claimed the folder, with that process and its start."""
+    owner, silent = _read(folder / FILE)
     if _lives(owner, silent):
-        raise InputError(_refusal(folder, owner))
+        raise Claimed(_refusal(folder, owner))
 
 
-def is_claimed(folder: Path) -> bool:
+def is_claimed(folder: Path, file: str = FILE) -> bool:
     """Whether a running process has claimed the folder."""
-    return _lives(*_read(folder))
+    return _lives(*_read(folder / file))
+
+
+def _interrupt() -> None:
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def _this_process() -> dict[str, Any]:
@@ -82,44 +95,44 @@ def _process_space() -> int:
         return 0
 
 
-def _take(folder: Path, owner: dict[str, Any]) -> None:
-    """Claims the folder; InputError where another process has it, and where it cannot be written."""
+def _take(path: Path, owner: dict[str, Any]) -> None:
+    """Writes the claim; Claimed where another process has the folder, InputError where it cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        while not _create(folder, owner):
-            _remove_dead(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while not _create(path, owner):
+            _remove_dead(path)
     except OSError as error:
-        told = f"{folder} cannot be written ({error.strerror})"
+        told = f"{path.parent} cannot be written ({error.strerror})"
         raise InputError(f"{told}: give another outputs_root, or a copy of the run") from None
 
 
-def _create(folder: Path, owner: dict[str, Any]) -> bool:
+def _create(path: Path, owner: dict[str, Any]) -> bool:
     """Writes the claim and returns True; False where there is one already."""
     try:
-        with open(folder / FILE, "x", encoding="utf-8") as file:
+        with open(path, "x", encoding="utf-8") as file:
             json.dump(owner, file)
     except FileExistsError:
         return False
     return True
 
 
-def _remove_dead(folder: Path) -> None:
-    """Removes the claim of a dead process; InputError where its process is running.
+def _remove_dead(path: Path) -> None:
+    """Removes the claim of a dead process; Claimed where its process is running.
 
     The claim is renamed first. If that was the new claim of a faster process, it is put back.
     """
-    aside = folder / f"{FILE}-{token_hex(8)}"
+    aside = path.with_name(f"{path.name}-{token_hex(8)}")
     aside.touch()
     now = aside.stat().st_mtime  # by the clock of the file server, which also dates the claim
-    dead = _read(folder, now=now)
+    dead = _read(path, now)
     try:
         if _lives(*dead):
-            raise InputError(_refusal(folder, dead[0]))
+            raise Claimed(_refusal(path.parent, dead[0]))
         if dead[0] is not None:
-            os.rename(folder / FILE, aside)
-            if _read(folder, aside.name, now) != dead:  # renewed, or the claim of another process
-                os.link(aside, folder / FILE)
-        for stray in folder.glob(f"{FILE}-*"):  # of a process that was killed in this function
+            os.rename(path, aside)
+            if _read(aside, now) != dead:  # renewed, or the claim of another process
+                os.link(aside, path)
+        for stray in path.parent.glob(f"{path.name}-*"):  # of a process that was killed in this function
             if now - stray.stat().st_mtime > SILENCE:
                 stray.unlink()
     except (FileNotFoundError, FileExistsError):
@@ -128,25 +141,26 @@ def _remove_dead(folder: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _renew(folder: Path, owner: dict[str, Any], ended: threading.Event, lost: threading.Event) -> None:
-    """Renews a claim until `ended`; where another process has taken it, sets `lost` and interrupts the main thread."""
+def _renew(
+    path: Path, owner: dict[str, Any], ended: threading.Event, lost: threading.Event, on_loss: Callable[[], None]
+) -> None:
+    """Renews a claim until `ended`; where another process has taken it, sets `lost` and calls `on_loss`."""
     while not ended.wait(BEAT):
-        found, _ = _read(folder)
+        found, _ = _read(path)
         if found == owner:
             with suppress(OSError):  # a short failure of the network
-                os.utime(folder / FILE)
+                os.utime(path)
         elif found is not None:
             lost.set()
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            on_loss()
             return
 
 
-def _read(folder: Path, name: str = FILE, now: float | None = None) -> tuple[dict[str, Any] | None, float]:
+def _read(path: Path, now: float | None = None) -> tuple[dict[str, Any] | None, float]:
     """The owner of a claim and the seconds since it was renewed; None and 0 where there is no claim.
 
     An owner that cannot be read is {}.
     """
-    path = folder / name
     try:
         with open(path, encoding="utf-8") as file:  # opening makes a network file system read from its server
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime

@@ -1,5 +1,6 @@
 """The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import click
 
 from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
+
+BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
 
 
 class Refused(click.ClickException):
@@ -40,28 +43,54 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
 @click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Another value for a parameter.")
-def run(file: Path, extra: tuple[tuple[str, str], ...]) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="A run that takes longer is ended.")
+@click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
+@click.option("--dry-run", is_flag=True, help="List the runs, and about how long they take; execute none.")
+def run(
+    file: Path,
+    extra: tuple[tuple[str, str], ...],
+    jobs: int,
+    limit_minutes: float | None,
+    fail_fast: bool,
+    dry_run: bool,
+) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
     A list of values, such as `dropout: [none, softhard]`, makes one run per value. A file may hold a list of several
-    such grids. Each run has a folder under outputs/. A run that is started again goes on where it stopped.
+    such grids. Each run has a folder under outputs/, with a log. Complete runs are skipped; a run that was stopped or
+    has failed goes on where it stopped. The same command may run several times at once, also on several machines.
     """
+    from avlib.run.estimates import listing
     from avlib.run.grid import plan, read_grids, read_value
-    from avlib.run.notebooks import RunFailed, run_pipeline
-    from avlib.run.results import as_text, comparison, result_table
+    from avlib.run.sweep import Sweep
 
     given = {name: read_value(text) for name, text in extra}
     runs = plan([grid | given for grid in read_grids(file)])
-    folders = []
+    if dry_run:
+        click.echo(listing(runs, jobs))
+        return
+    for name in ("SIGTERM", "SIGHUP"):  # as from a cluster's scheduler, and from a closed terminal
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        for number, values in enumerate(runs, 1):
-            click.secho(f"run {number} of {len(runs)}", bold=True)
-            folders.append(run_pipeline(values, echo=click.echo))
-    except RunFailed as error:
-        raise click.ClickException(str(error)) from None
+        outcomes = Sweep(runs, jobs=jobs, minutes=limit_minutes or 0, fail_fast=fail_fast, echo=click.echo).run()
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
-    click.echo(f"\n{as_text(result_table(folders))}")
+    _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
+    failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
+        listed = "\n".join(failed)
+        raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
+
+
+def _show_results(folders: list[Path]) -> None:
+    """Prints the table of these runs, and compares those of each dataset in a figure."""
+    from avlib.run.results import as_text, comparison, result_table
+
+    if folders:
+        click.echo(f"\n{as_text(result_table(folders))}")
     for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
         compared = [folder for folder in folders if folder.parents[1] == out]
         if len(compared) > 1:
@@ -81,6 +110,24 @@ def table(outputs_root: Path) -> None:
         click.echo(as_text(table))
     for line in unfinished:
         click.echo(line)
+
+
+@main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.option("--where", "condition", metavar="CONDITION", help="Such as \"fusion == 'ia' and AV > 80\".")
+def runs(outputs_root: Path, condition: str | None) -> None:
+    """List all runs under OUTPUTS_ROOT (default: outputs/) with their results, seconds, device, commit and state.
+
+    `avlib.run.results.all_runs()` returns the same as a pandas frame, with all parameters; each is a name for --where.
+    """
+    from avlib.run.results import SHOWN, all_runs, as_text, where
+
+    found = all_runs(outputs_root)
+    if condition is not None:
+        found = where(found, condition)
+    if found.empty:
+        raise InputError(f"no such run under {outputs_root}" if condition else f"no run under {outputs_root}")
+    click.echo(as_text(found[[*SHOWN]].dropna(axis="columns", how="all")))
 
 
 @main.command()
@@ -130,10 +177,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
 
 @main.command()
-@click.argument(
-    "name",
-    type=click.Choice(["preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution"]),
-)
+@click.argument("name", type=click.Choice(BENCHMARKS))
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
@@ -144,6 +188,8 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
 @click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
+@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep at the same time.")
 def bench(name: str, out: Path | None, **options) -> None:
     """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
     if not (ROOT / "benchmarks").is_dir():

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from avlib import InputError
+from avlib.data.datasets import corpus_root
 from avlib.run.params import Parameters
-from avlib.run.records import check_same_run
+from avlib.run.records import compare_folder
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -28,7 +29,8 @@ def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, An
     runs, planned = expand(grids), set()
     for values in runs:
         config = Parameters(**values)
-        check_same_run(config)
+        compare_folder(config)
+        corpus_root(config.dataset, config.data_root)
         if config.folder in planned:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
         planned.add(config.folder)

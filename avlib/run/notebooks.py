@@ -1,43 +1,33 @@
 """Executes the notebooks of a run, in order, into its folder."""
 
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from time import monotonic
 from typing import Any, TextIO
 
 import papermill
-import zmq
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
-from traitlets import default
 
 from avlib import ROOT, InputError
-from avlib.data.datasets import DATASETS
+from avlib.data.datasets import DATASETS, current_fingerprint
+from avlib.files import writing
 from avlib.fusion import FUSIONS
+from avlib.run.claim import Claimed
+from avlib.run.kernels import Kernel, escaped
 from avlib.run.params import Parameters
 from avlib.run.pretrained import unfinished
-from avlib.run.records import MAY_CHANGE, check_same_run
+from avlib.run.records import MAY_CHANGE, check_same_run, difference, note, notebooks_done, read_record
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
+
+MADE = {"train": "model.safetensors", "evaluate": "metrics.json"}  # what a notebook that was executed has left
 
 Echo = Callable[[str], None]
 
 
 class RunFailed(RuntimeError):
     """A notebook failed: one sentence with the notebook, the cell, and the file with its outputs."""
-
-
-class NativeKernelManager(AsyncKernelManager):
-    """Starts a kernel of this interpreter, even if another environment has registered a `python3`."""
-
-    @default("kernel_spec_manager")
-    def _only_native(self) -> KernelSpecManager:
-        return KernelSpecManager(kernel_dirs=[])
-
-    @default("transport_encryption")
-    def _encrypted(self) -> str:
-        return "auto" if zmq.has("curve") else "disabled"  # a kernel without it warns in the terminal
 
 
 class Lines:
@@ -68,30 +58,56 @@ class Lines:
 
 
 def run_pipeline(
-    parameters: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS, echo: Echo = lambda line: None
+    parameters: dict[str, Any],
+    notebooks: Sequence[str] = NOTEBOOKS,
+    echo: Echo = lambda line: None,
+    *,
+    kernel: Kernel | None = None,
+    terminal: TextIO | None = None,
 ) -> Path:
     """Executes the notebooks of one run in order; returns its folder, which has them with their outputs.
 
     parameters : without lists; the others have their defaults
-    echo : gets each line that a notebook prints, at once
+    echo : gets each line that a notebook prints, at once      terminal : shows progress bars while they change
+    kernel : stays for further runs; None = one for this run alone
+    Notes in run.json which notebooks were executed, and the seconds of each.
     Raises InputError, before it writes anything, for a parameter that does not fit, and where a notebook refuses its
     input; RunFailed where a notebook fails. The cells executed until then are kept.
     """
     config = Parameters(**parameters)
     check_same_run(config)
-    folder = config.folder
+    folder, seconds = config.folder, {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}): give another outputs_root") from None
-    for name in notebooks:
-        reason = _needless(name, config)
-        if reason:
-            echo(f"{name}: left out, since {reason}")
-            continue
-        echo(f"{name}: {folder / name}.ipynb")
-        _execute(name, config, set(parameters), folder / f"{name}.ipynb", echo)
+    with nullcontext(kernel) if kernel else Kernel() as kernel:
+        for name in notebooks:
+            reason = _needless(name, config)
+            if reason:
+                echo(f"{name}: left out, since {reason}")
+                continue
+            echo(f"{name}: {folder / name}.ipynb")
+            start = monotonic()
+            _execute(name, config, set(parameters), echo, kernel, terminal)
+            seconds[name] = round(monotonic() - start, 1)
+            note(folder, notebooks=notebooks_done(folder) | seconds)
     return folder
+
+
+def notebooks_left(config: Parameters) -> list[str]:
+    """The notebooks that a run still needs, in order; none where it is complete, on the data as they are now."""
+    needed = [name for name in NOTEBOOKS if not _needless(name, config)]
+    folder, record = config.folder, read_record(config.folder) if config.resume else None
+    if record is None or record["parameters"]["epochs"] != config.epochs:
+        return needed
+    fingerprint = current_fingerprint(config.dataset, config.data_root, **config.of_store)
+    if difference(record, config, fingerprint, but=MAY_CHANGE):
+        return needed
+    executed = record.get("notebooks", ())
+    done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]
+    later = needed[needed.index("train") + 1 :]
+    return [name for name in later if name not in done] if "train" in done else needed
 
 
 def _needless(notebook: str, config: Parameters) -> str:
@@ -107,41 +123,32 @@ def _needless(notebook: str, config: Parameters) -> str:
     return ""
 
 
-def _execute(name: str, config: Parameters, given: set[str], output: Path, echo: Echo) -> None:
-    """Executes a notebook into `output`, with the given parameters that it declares.
+def _execute(
+    name: str, config: Parameters, given: set[str], echo: Echo, kernel: Kernel, terminal: TextIO | None
+) -> None:
+    """Executes a notebook into the run folder, with the given parameters that it declares.
 
     A notebook with the parameter `run` gets the run folder in place of the run's own parameters.
     """
-    source = _escaped(ROOT / "notebooks" / f"{name}.ipynb")
-    declared = set(papermill.inspect_notebook(source))
+    source, output = ROOT / "notebooks" / f"{name}.ipynb", config.folder / f"{name}.ipynb"
+    declared = set(papermill.inspect_notebook(escaped(source)))
     values = config.model_dump(mode="json", include=given & declared)
     if "run" in declared:
         values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
-    lines = Lines(lambda line: echo(f"  {line}"), sys.stderr if sys.stderr.isatty() else None)
+    printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
     try:
-        papermill.execute_notebook(
-            source,
-            _escaped(output),
-            parameters=values,
-            kernel_name="python3",
-            kernel_manager_class=NativeKernelManager,
-            shutdown_kernel="immediate",  # safe: all files are written completely
-            progress_bar=False,
-            stdout_file=lines,
-            stderr_file=sys.stderr,
-            cwd=ROOT,
-        )
+        kernel.execute(source, output, values, printed, warned)
     except papermill.PapermillExecutionError as error:
-        if error.ename == "InputError":
-            raise InputError(error.evalue) from None
+        refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
+        if refused:
+            raise refused(error.evalue) from None
         where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
         raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
+    except OSError:
+        with writing(output):
+            raise
     except DeadKernelError:
         raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
     finally:
-        lines.close()
-
-
-def _escaped(path: Path) -> str:
-    """The path for papermill, which reads braces as the names of parameters."""
-    return str(path).replace("{", "{{").replace("}", "}}")
+        printed.close()
+        warned.close()

@@ -36,6 +36,7 @@ ARTEFACTS = (
     "faithfulness.json",
     "figures",
 )
+LOG = "run.log"  # what `avlib run` and the notebooks said
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
 RESULTS = (
     "predictions.parquet",
@@ -151,7 +152,7 @@ def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
 def _prepared(config: "Parameters", store: "Store") -> Run:
     """The run, with its folder prepared for training. The folder must be claimed."""
     folder = config.folder
-    _found(config, store.fingerprint)
+    compare_folder(config, store.fingerprint)
     old = read_record(folder) if config.resume else None
     record = _new_record(config, store)
     if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
@@ -180,10 +181,10 @@ def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:
     Raises InputError where the folder holds another run, with the first difference, or is in use, with the process.
     """
     refuse_claimed(config.folder)
-    return _found(config, fingerprint)
+    return compare_folder(config, fingerprint)
 
 
-def _found(config: "Parameters", fingerprint: str | None) -> str:
+def compare_folder(config: "Parameters", fingerprint: str | None = None) -> str:
     """As `check_same_run`, even if the folder is in use."""
     folder = config.folder
     old = read_record(folder) if config.resume else None
@@ -206,6 +207,11 @@ def run_state(folder: Path) -> str:
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} is no run: run.json is missing")
+    return state_of(record, folder)
+
+
+def state_of(record: dict[str, Any], folder: Path) -> str:
+    """The state of the run in `folder` with this record."""
     if "state" not in record:  # an older record
         return "done" if epochs_done(folder) >= record["parameters"]["epochs"] else "interrupted"
     if record["state"] == "running":
@@ -254,6 +260,23 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not the record of a run: move it away or give another outputs_root") from None
     return record
+
+
+def run_folders(outputs_root: Path) -> list[Path]:
+    """The folders of all runs below `outputs_root` that have a record, sorted."""
+    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json"))
+
+
+def notebooks_done(folder: Path) -> dict[str, float]:
+    """The notebooks that `avlib run` has executed to their end since training began, with the seconds of each."""
+    return (read_record(folder) or {}).get("notebooks", {})
+
+
+def note(folder: Path, **changes: Any) -> None:
+    """Writes these entries into the record of a run; nothing happens where there is none."""
+    record = read_record(folder)
+    if record is not None:
+        write_json(folder / "run.json", record | changes)
 
 
 def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | None, but: tuple[str, ...]) -> str:

@@ -7,36 +7,60 @@ from typing import Any
 
 import pandas as pd
 
-from avlib import InputError
+from avlib import OUTPUTS, InputError
 from avlib.data.datasets import DATASETS
 from avlib.files import atomic_write
 from avlib.lab.truth import best_reachable
-from avlib.run.names import run_name
-from avlib.run.records import parameters_of, read_record, run_state, write_table
+from avlib.run.claim import PIPELINE, is_claimed
+from avlib.run.names import UNNAMED, run_name
+from avlib.run.params import Parameters
+from avlib.run.records import LOG, parameters_of, read_record, state_of, write_table
 
 CONDITIONS = ("AV", "A", "V", "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
 TEXTS = ("settings", "dropout", "fold_scheme")  # columns that are empty in the row "best reachable"
 COLUMNS = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
+SHOWN = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
+def all_runs(outputs_root: Path = OUTPUTS) -> pd.DataFrame:
+    """A row per run below a folder: state, parameters, system, accuracies and errors, seconds, device, commit, folder.
+
+    The state is done, running, interrupted, `trained, not evaluated`, or failed or damaged with the reason. All is read
+    from the run folders, from run.json and metrics.json alone.
+    """
+    rows = [_any_row(folder) for folder in sorted(outputs_root.glob("*/*/*fold*-seed*"))]
+    columns = ["state", *(name for name in Parameters.model_fields if name not in UNNAMED), "system", "settings"]
+    columns += [*CONDITIONS, *ERRORS, "seconds", "minutes", "labels", "device", "commit", "started", "folder"]
+    frame = pd.DataFrame([row for row in rows if row], columns=columns)
+    return frame.astype(dict.fromkeys(("fold", "seed", "epochs", "heads", "labels"), "Int64"))
+
+
+def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows of `all_runs` that fulfil a condition, such as `fusion == 'ia' and AV > 80`.
+
+    Raises InputError where it is none.
+    """
+    try:
+        fulfilled = runs.eval(condition)
+        if not pd.api.types.is_bool_dtype(fulfilled):
+            raise TypeError("it is neither true nor false")
+        return runs[fulfilled.fillna(False)]
+    except Exception as error:  # of many kinds
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{condition!r} is no condition on runs ({reason}): give one such as \"fusion == 'ia' and AV > 80\", "
+            f"with the columns {', '.join(name for name in runs if ' ' not in name)}"
+        ) from None
+
+
 def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The result table of all finished runs, and a line for each other run: its state, or its error."""
-    rows, lines = [], []
-    for folder in sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json")):
-        try:
-            state = run_state(folder)
-            evaluated = (folder / "metrics.json").exists()
-            if evaluated:
-                rows.append(_result(folder))
-            elif state == "done":
-                state = "trained, not evaluated"
-            if not evaluated or state != "done":
-                lines.append(f"{folder}: {state}")
-        except InputError as error:
-            lines.append(str(error))
-    return _table(rows), lines
+    """The result table of all evaluated runs, and a line for each run that is not done: its state, or its error."""
+    runs = all_runs(outputs_root)
+    evaluated = runs[runs["minutes"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
+    unfinished = runs[runs["state"] != "done"]
+    return _table(evaluated), [f"{folder}: {state}" for folder, state in unfinished[["folder", "state"]].to_numpy()]
 
 
 def result_table(folders: Iterable[Path]) -> pd.DataFrame:
@@ -46,13 +70,13 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
     (MAE AV, …). A column `settings` names parameters that are not defaults, such as `lr0.01`. Toy datasets have a last
     row with the best reachable accuracies; where a corpus needs attention, also one with the best AV without.
     """
-    return _table([_result(Path(folder)) for folder in folders])
+    return _table(pd.DataFrame([_result(Path(folder)) for folder in folders], columns=[*COLUMNS, "labels"]))
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The result table of these rows."""
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    for dataset, classes in dict.fromkeys((row["dataset"], row["labels"]) for row in rows):
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The result table of these rows of `all_runs`."""
+    table = rows.reindex(columns=COLUMNS).reset_index(drop=True)
+    for dataset, classes in dict.fromkeys(rows[["dataset", "labels"]].itertuples(index=False, name=None)):
         best = best_reachable(dataset, classes)
         if best:
             names = {"dataset": dataset, "system": "best reachable"} | dict.fromkeys(TEXTS, "")
@@ -66,25 +90,57 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table.drop(columns=empty + ([] if table["settings"].any() else ["settings"]))
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    """One row of the result table; InputError where the run was not evaluated."""
+def _any_row(folder: Path) -> dict[str, Any]:
+    """A row of `all_runs`, whatever the folder holds; {} where it holds no run."""
+    place = {"folder": str(folder), "dataset": folder.parents[1].name, "system": folder.parent.name}
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        scores = metrics["conditions"] | {"M": metrics["M"]}
-        measured = [(name, values.get("accuracy"), values.get("mae")) for name, values in scores.items()]
-    except FileNotFoundError:
-        raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
+        record = read_record(folder)
+        if record is not None:
+            row = _recorded(folder, record)
+            try:
+                return row | _measured(folder)
+            except FileNotFoundError:
+                return row | ({"state": "trained, not evaluated"} if row["state"] == "done" else {})
+        if (folder / LOG).exists():  # it has ended, or is at work, before training
+            last = (folder / LOG).read_text(encoding="utf-8").splitlines()[-1]
+            return place | {"state": "running" if is_claimed(folder, PIPELINE) else last}
+        return {}
+    except InputError as error:
+        return place | {"state": f"damaged: {error}"}
+
+
+def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What the record of a run says, as a row of `all_runs`."""
+    parameters, git = parameters_of(record), record.get("git") or {}
+    row = {name: value for name, value in parameters.items() if name not in UNNAMED} | _system(parameters)
+    seconds = sum(record["seconds"].values())
+    row |= {"state": state_of(record, folder), "folder": str(folder), "labels": len(record.get("labels", ()))}
+    row |= {"seconds": seconds, "minutes": seconds / 60, "started": record["started"], "device": record.get("device")}
+    return row | {"commit": git.get("commit", "")[:7] + ("+" if git.get("dirty") else "")}
+
+
+def _measured(folder: Path) -> dict[str, float]:
+    """The accuracies, and the errors of sentiment, of an evaluated run; FileNotFoundError for another run."""
+    text = (folder / "metrics.json").read_text(encoding="utf-8")
+    try:
+        metrics, row = json.loads(text), {}
+        for name, values in (metrics["conditions"] | {"M": metrics["M"]}).items():
+            row |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
+        return row
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{folder / 'metrics.json'} is damaged: evaluate the run again") from None
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """The row of one run; InputError where it was not evaluated."""
+    try:
+        measured = _measured(folder)
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} is no evaluated run: run.json is missing")
-    parameters = parameters_of(record)
-    row = {name: parameters[name] for name in ("dataset", "dropout", "fold_scheme", "fold", "seed", "epochs")}
-    row |= _system(parameters) | {"labels": len(record.get("labels", ()))}
-    for name, accuracy, mae in measured:
-        row |= {name: accuracy, f"MAE {name}": mae}
-    return row | {"minutes": sum(record["seconds"].values()) / 60}
+    return _recorded(folder, record) | measured
 
 
 def _system(parameters: dict[str, Any]) -> dict[str, str]:

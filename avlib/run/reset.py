@@ -1,0 +1,39 @@
+"""Makes a kernel that has executed a notebook as good as new; only what it has imported stays.
+
+A kernel imports this module before its first notebook and calls `reset` before every other one.
+"""
+
+import gc
+import logging
+import os
+import sys
+import warnings
+
+import torch
+from IPython import get_ipython
+
+LOGGING = tuple(logging.root.handlers), logging.root.level
+FOLDER, VARIABLES = os.getcwd(), dict(os.environ)
+RANDOM, THREADS = torch.get_rng_state(), torch.get_num_threads()
+
+
+def reset() -> None:
+    """Forgets all names, inputs, outputs, figures and widgets; torch, logging and folder are as at the start."""
+    if "ipywidgets" in sys.modules:
+        sys.modules["ipywidgets"].Widget.close_all()
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+        sys.modules["matplotlib"].rc_file_defaults()
+    get_ipython().reset(new_session=True)
+    logging.root.handlers[:], logging.root.level = LOGGING
+    os.chdir(FOLDER)
+    os.environ.clear()
+    os.environ.update(VARIABLES)
+    torch.set_rng_state(RANDOM)
+    torch.set_num_threads(THREADS)
+    with warnings.catch_warnings():
+        pass  # those that were shown are shown again
+    gc.collect()
+    gc.freeze()  # what is left are modules: the next collection need not look at them again
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,287 @@
+"""Grids with real kernels and real kills: no run is lost, none is done twice, the table is that of a quiet sweep."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import avlib
+from avlib.data.datasets import ensure_store
+from avlib.run.claim import FILE, PIPELINE, claim, is_claimed
+from avlib.run.cli import main
+from avlib.run.estimates import listing
+from avlib.run.grid import plan, read_grids
+from avlib.run.kernels import Kernel
+from avlib.run.notebooks import notebooks_left, run_pipeline
+from avlib.run.params import Parameters
+from avlib.run.records import LOG, run_folders
+from avlib.run.results import all_runs, result_table, where
+from avlib.run.sweep import Sweep, share
+
+GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
+RUN = [sys.executable, "-c", "from avlib.run.cli import main; main()", "run"]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    """A file of 60 clips of 12 people with three classes."""
+    path, rng = tmp_path_factory.mktemp("features") / "mine.npz", np.random.default_rng(0)
+    label = np.arange(60) % 3
+    audio, video = rng.standard_normal((60, 5, 31)) + label[:, None, None], rng.standard_normal((60, 7, 29))
+    np.savez(path, audio=audio, video=video, label=label, group=np.arange(60) // 5)
+    return path
+
+
+@pytest.fixture
+def grid(features, tmp_path):
+    """Writes a file with the grid, some of its values changed, and returns its path."""
+
+    def write(name="grid.yaml", **changes):
+        own = {"data_root": str(features), "outputs_root": str(tmp_path / "runs"), "device": "cpu"}
+        (tmp_path / name).write_text(yaml.safe_dump(GRID | own | changes))
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def quiet(features, tmp_path_factory) -> pd.DataFrame:
+    """The table of the grid after a sweep that nothing has disturbed."""
+    runs = plan(GRID | {"data_root": str(features), "device": "cpu", "outputs_root": str(tmp_path_factory.mktemp("q"))})
+    return table(outcome.folder for outcome in Sweep(runs).run())
+
+
+def table(folders) -> pd.DataFrame:
+    """The results of these runs, without the times."""
+    return result_table(sorted(folders)).drop(columns="minutes").sort_values(["system", "seed"], ignore_index=True)
+
+
+def start(file: Path, *options: str, limit: int | None = None) -> subprocess.Popen:
+    """Starts `avlib run`; limit : bytes that it and its kernels may write into one file"""
+    environment = os.environ | {"AVLIB_DATA": str(avlib.DATA), "OMP_NUM_THREADS": "1"}
+    limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*RUN, str(file), *options], env=environment, preexec_fn=limited, **pipes)
+
+
+def wait_for(found, seconds=90):
+    """What a function finds, as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+def kernel_at_work(root: Path) -> tuple[int, Path]:
+    """The process that trains a run below a folder, and that run's folder."""
+
+    def look():
+        for path in root.rglob(FILE):
+            try:
+                if is_claimed(path.parent):  # not the claim of one that was killed
+                    return json.loads(path.read_text())["pid"], path.parent
+            except (OSError, ValueError):  # it was just removed, or is just being written
+                pass
+
+    return wait_for(look)
+
+
+def states(root: Path) -> dict[str, str]:
+    """The state of each run below a folder."""
+    return dict(all_runs(root)[["folder", "state"]].to_numpy().tolist())
+
+
+def times_done(root: Path) -> dict[str, int]:
+    """How often each run below a folder was done, by its log."""
+    logs = {path.parent: path.read_text() for path in root.rglob(LOG)}
+    return {str(folder.relative_to(root)): len(re.findall("^done in ", log, re.M)) for folder, log in logs.items()}
+
+
+def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, tmp_path):
+    ended = start(grid(), "--jobs", "2")
+    said = ended.communicate()[0]
+    assert ended.returncode == 0, said
+    assert "(4 of 4 done)" in said and said.splitlines()[-1] == str(tmp_path / "runs" / "features" / "comparison.png")
+    assert [*times_done(tmp_path / "runs").values()] == [1] * 4
+    pd.testing.assert_frame_equal(table(run_folders(tmp_path / "runs")), quiet)
+    records = {folder: (folder / "run.json").read_bytes() for folder in run_folders(tmp_path / "runs")}
+    lines = []
+    again = Sweep(plan(read_grids(grid())), echo=lines.append).run()
+    assert [outcome.state for outcome in again] == ["complete"] * 4 and not lines
+    assert {folder: (folder / "run.json").read_bytes() for folder in records} == records
+
+
+@pytest.mark.slow
+def test_after_a_killed_kernel_a_killed_command_and_two_at_once_the_table_is_as_if_nothing_had_been(
+    grid, quiet, tmp_path
+):
+    root = tmp_path / "runs"
+    with start(grid(), "--jobs", "2") as first:
+        kernel, hit = kernel_at_work(root)
+        os.kill(kernel, signal.SIGKILL)
+        wait_for(lambda: states(root)[str(hit)].startswith("failed: the kernel of train.ipynb died"))
+        orphan, _ = kernel_at_work(root)
+        first.kill()
+    wait_for(lambda: not Path(f"/proc/{orphan}").exists() or "State:\tZ" in Path(f"/proc/{orphan}/status").read_text())
+    both = [start(grid(), "--jobs", "1") for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
+    pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
+    assert not list(root.rglob(f"{FILE}*")) and not list(root.rglob(f"{PIPELINE}*"))
+
+
+@pytest.mark.slow
+def test_a_hang_and_a_full_disk_fail_alone_and_the_next_call_goes_on(grid, tmp_path):
+    root, grids = tmp_path / "runs", [{"fusion": "audio", "epochs": [2, 100000]}, {"fusion": "lt", "epochs": 2}]
+    file = grid(seed=1)
+    file.write_text(yaml.safe_dump([yaml.safe_load(file.read_text()) | own for own in grids]))
+    enough = 4_000_000  # bytes for the checkpoint of the audio branch, but not for that of LT
+    with start(file, "--limit-minutes", "0.3", limit=enough) as process:
+        said = process.communicate()[0]
+    quick, hung, full = (Parameters(**values).folder for values in plan(read_grids(file)))
+    assert process.returncode == 1 and "2 of 3 runs failed; the same command tries them again" in said
+    assert re.search(f"{hung}.*: stopped after 0.3 minutes, the limit of --limit-minutes$", said, re.M)
+    assert re.search(f"^{full}: train.ipynb stopped .*enforce fail at inline_container", said, re.M), (
+        "torch cannot write"
+    )
+    assert times_done(root) == {str(run.relative_to(root)): int(run == quick) for run in (quick, hung, full)}
+    assert [states(root)[str(run)].split(":")[0] for run in (quick, hung, full)] == ["done", "failed", "failed"]
+    runs = [values for values in plan(read_grids(file)) if values["epochs"] == 2]
+    assert [outcome.state for outcome in Sweep(runs).run()] == ["complete", "done"]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, tmp_path):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    with np.load(runs[0]["data_root"]) as arrays:
+        np.savez(tmp_path / "odd.npz", **{name: arrays[name][:3] for name in arrays})  # too few people for folds
+    runs[0]["data_root"] = str(tmp_path / "odd.npz")
+    outcomes = Sweep(runs, fail_fast=fast).run()
+    assert [outcome.state for outcome in outcomes] == (["failed"] if fast else ["failed", "done"])
+    (odd,) = (run for run in all_runs(tmp_path / "runs").to_dict("records") if "odd" in run["folder"])
+    assert odd["state"] == f"failed: {outcomes[0].reason}", "it has no record, but a log"
+
+
+def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, tmp_path):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    folder, lines = Parameters(**runs[0]).folder, []
+    with claim(folder, PIPELINE):
+        sweep = Sweep(runs, echo=lines.append)
+        thread = threading.Thread(target=sweep.run)
+        thread.start()
+        wait_for(lambda: "waiting for 1 runs at which other processes are at work" in lines)
+        run_pipeline(runs[0])
+    thread.join()
+    assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
+        folder: "complete", Parameters(**runs[1]).folder: "done",
+    }  # fmt: skip
+
+
+def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path):
+    file = grid(fusion="audio", seed=1)
+    (outcome,) = Sweep(plan(read_grids(file))).run()
+    said = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
+    assert said[0] == f"{outcome.folder}: complete"
+    assert re.fullmatch(rf"{outcome.folder.with_name('fold0-seed2')}: new, about \d+ s", said[1])
+    assert re.fullmatch(
+        r"3 runs, 2 of them to be done: about \d+ s with --jobs 2, and [\d.]+ MB of the .* that are free", said[-1]
+    )
+    assert not outcome.folder.with_name("fold0-seed2").exists()
+    assert "known when one of their dataset is done" in listing(plan({"outputs_root": str(tmp_path / "none")}), jobs=1)
+
+
+def test_what_another_notebook_needs_is_done_and_nothing_else(grid):
+    runs = plan(read_grids(grid(fusion="audio", seed=1)))
+    config = Parameters(**runs[0])
+    assert notebooks_left(config) == ["train", "evaluate"]
+    Sweep(runs).run()
+    assert notebooks_left(config) == []
+    (config.folder / "metrics.json").unlink()
+    assert notebooks_left(config) == ["evaluate"]
+    assert notebooks_left(config.model_copy(update={"resume": False})) == ["train", "evaluate"]
+    changed = config.model_copy(update={"epochs": 3})
+    assert notebooks_left(changed) == ["train", "evaluate"]
+
+
+def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    cores = len(os.sched_getaffinity(0))
+    assert share(0, 1)[0] == {}
+    assert share(2, 3)[0] == {"OMP_NUM_THREADS": str(max(1, cores // 3)), "CUDA_VISIBLE_DEVICES": "3"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert share(1, 2)[0] == {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "5"}
+
+
+@pytest.mark.slow
+def test_a_kernel_that_stays_computes_and_shows_what_a_new_one_does(grid, features, tmp_path):
+    ensure_store("features", features)
+    runs = plan(read_grids(grid(fusion=["audio", "ia"], seed=1)))
+    with Kernel() as kernel:
+        for values in runs:
+            run_pipeline(values, kernel=kernel)
+        process = kernel.manager.provisioner.pid
+        kernel.memory = 1  # byte, so that it is replaced
+        kernel.make_ready()
+        assert kernel.manager.provisioner.pid != process and not Path(f"/proc/{process}").exists()
+    for notebook in ("train", "evaluate", "attention"):
+        run_pipeline(runs[1] | {"outputs_root": str(tmp_path / "new")}, [notebook])
+    for new in (path for path in (tmp_path / "new").rglob("*") if path.is_file()):
+        stayed = tmp_path / "runs" / new.relative_to(tmp_path / "new")
+        if new.suffix == ".ipynb":
+            assert outputs(stayed) == outputs(new)
+        elif new.name not in ("run.json", "checkpoint.pt"):  # these hold times
+            assert stayed.read_bytes() == new.read_bytes(), new
+
+
+def outputs(path: Path) -> list:
+    """The numbers, printed lines, figures and widgets of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    printed = ["".join(out.text for out in cell.outputs if out.output_type == "stream") for cell in cells]
+    lines = [re.sub(r".*\r", "", text).replace("/new/", "/runs/") for text in printed]
+    figures = [out.data.get("image/png") for cell in cells for out in cell.outputs if "data" in out]
+    return [[cell.execution_count for cell in cells], lines, figures, "widgets" in notebook.metadata]
+
+
+def test_runs_are_found_by_a_condition_and_a_bad_one_is_a_sentence(grid, tmp_path):
+    Sweep(plan(read_grids(grid(fusion=["audio", "video"], seed=1)))).run()
+    runs = all_runs(tmp_path / "runs")
+    assert where(runs, "fusion == 'audio' and AV >= 0")["fusion"].tolist() == ["audio"]
+    assert (runs["seconds"] > 0).all() and set(runs["commit"].str.len()) <= {0, 7, 8}
+    for bad in ("fuson == 'ia'", "fusion = 'ia'", "AV + 1", "(", "1"):
+        ended = CliRunner().invoke(main, ["runs", str(tmp_path / "runs"), "--where", bad])
+        assert ended.exit_code == 2 and ended.output.startswith(f"Error: {bad!r} is no condition on runs (")
+        assert ended.output.count("\n") == 1
+    listed = CliRunner().invoke(main, ["runs", str(tmp_path / "runs"), "--where", "fusion == 'video'"]).output
+    assert len(listed.splitlines()) == 2 and listed.splitlines()[1].endswith("done")
+
+
+def test_ctrl_c_ends_the_kernels_and_leaves_runs_that_go_on(grid, tmp_path):
+    file = grid(fusion="audio", seed=1, epochs=20)
+    with start(file) as process:
+        kernel, folder = kernel_at_work(tmp_path / "runs")
+        wait_for(lambda: (folder / "history.csv").exists())
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[0]
+    assert process.returncode == 130 and said.splitlines()[-1].endswith("goes on where it stopped")
+    assert not Path(f"/proc/{kernel}").exists() and "failed" not in (folder / LOG).read_text()
+    assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
+    (outcome,) = Sweep(plan(read_grids(file))).run()
+    assert outcome.state == "done" and len(pd.read_csv(folder / "history.csv")) == 20
