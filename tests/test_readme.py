@@ -14,7 +14,7 @@ from avlib.data.datasets import DATASETS
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
 EXAMPLE = "\n".join(re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
-RUN = "outputs/toy/ia1-softhard/fold0-seed1"  # the one of the demo that the example opens
+RUN = "outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1"  # the one of the demo that the example opens
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 

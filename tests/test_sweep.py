@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from nbformat.v4 import new_code_cell, new_notebook
 
 import avlib
 from avlib.data.datasets import ensure_store
@@ -258,6 +259,18 @@ def outputs(path: Path) -> list:
     lines = [re.sub(r".*\r", "", text).replace("/new/", "/runs/") for text in printed]
     figures = [out.data.get("image/png") for cell in cells for out in cell.outputs if "data" in out]
     return [[cell.execution_count for cell in cells], lines, figures, "widgets" in notebook.metadata]
+
+
+def test_a_kernel_that_stays_starts_processes_in_its_second_notebook_too(tmp_path):
+    source = "from concurrent.futures import ProcessPoolExecutor\n"
+    source += "from multiprocessing import get_context\n"
+    source += "with ProcessPoolExecutor(1, get_context('spawn')) as pool:\n    print(*pool.map(abs, [-3]))"
+    notebook = tmp_path / "pool.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), notebook)
+    with Kernel() as kernel:
+        for name in ("first", "second"):
+            kernel.execute(notebook, tmp_path / f"{name}.ipynb", {}, None, None)
+            assert nbformat.read(tmp_path / f"{name}.ipynb", 4).cells[-1].outputs[0].text == "3\n"
 
 
 def test_runs_are_found_by_a_condition_and_a_bad_one_is_a_sentence(grid, tmp_path):

@@ -15,6 +15,7 @@ from IPython import get_ipython
 LOGGING = tuple(logging.root.handlers), logging.root.level
 FOLDER, VARIABLES = os.getcwd(), dict(os.environ)
 RANDOM, THREADS = torch.get_rng_state(), torch.get_num_threads()
+MAIN = {name: value for name, value in vars(sys.modules["__main__"]).items() if name.startswith("__")}  # __spec__, ...
 
 
 def reset() -> None:
@@ -25,6 +26,7 @@ def reset() -> None:
         sys.modules["matplotlib.pyplot"].close("all")
         sys.modules["matplotlib"].rc_file_defaults()
     get_ipython().reset(new_session=True)
+    vars(sys.modules["__main__"]).update(MAIN)  # multiprocessing asks for them
     logging.root.handlers[:], logging.root.level = LOGGING
     os.chdir(FOLDER)
     os.environ.clear()
