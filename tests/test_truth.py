@@ -214,3 +214,10 @@ def test_a_clip_in_words_counts_even_steps_and_names_the_peak_and_the_cue():
     )
     one = in_words({"video": np.array([7.0])}, {"video": np.array([0.5])}, None, str)
     assert one == "In this clip 1 of 1 video steps get an even share within 10 %."
+
+
+def test_where_no_cue_ever_shows_the_summary_is_empty_and_has_its_columns():
+    cues = pd.DataFrame({"clip": ["a"], "voice_start": 0.0, "voice_end": 1.0, "voice_shows": False})
+    found = shares(pd.DataFrame({"clip": ["a"]}), {"audio": np.ones((1, 4))}, {"audio": np.arange(4) / 4}, cues)
+    table = summary(found).set_index("modality")
+    assert table.empty and {"share", "chance", "lift", "lift_elsewhere", "p_elsewhere"} <= set(table.columns)

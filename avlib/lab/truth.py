@@ -18,6 +18,8 @@ from avlib import InputError
 from avlib.data.clips.window import WINDOW
 from avlib.data.datasets import DATASETS
 
+MEANS = ["share", "chance", "lift", "lift_elsewhere"]
+SUMMARY = ["modality", "clips", "left_out", *MEANS, "p_chance", "p_elsewhere"]  # columns of `summary`
 CUE = {"video": "face", "audio": "voice"}  # which cue of the truth each attention vector should find
 EVEN = 0.1  # what differs by less from an even share is called even
 
@@ -171,19 +173,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: modality; clips, the number counted; left_out, the clips whose cue holds no step; the means of share,
     chance, lift and lift_elsewhere; p_chance and p_elsewhere, the one-sided Wilcoxon signed-rank tests over clips that
-    lift is above 1 and above lift_elsewhere (NaN with fewer than 10 clips).
+    lift is above 1 and above lift_elsewhere (NaN with fewer than 10 clips). Empty where no cue shows.
     """
     rows = []
     for modality, every in table.groupby("modality", sort=False):
         counted = every.dropna(subset="share")
-        means = counted[["share", "chance", "lift", "lift_elsewhere"]].mean()
+        means = counted[MEANS].mean()
         tests = {
             "p_chance": _p_above_zero(counted["lift"] - 1),
             "p_elsewhere": _p_above_zero(counted["lift"] - counted["lift_elsewhere"]),
         }
         size = {"modality": modality, "clips": len(counted), "left_out": len(every) - len(counted)}
         rows.append({**size, **means, **tests})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def _p_above_zero(differences: pd.Series) -> float:
