@@ -237,7 +237,7 @@ def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(
     table = result_table(folders)
     assert table["settings"].tolist() == ["epochs3 lr0.01", "epochs3", ""]
     assert table["system"].tolist() == ["IA1", "IA1", "best reachable"]
-    assert set(_long(table[:2])["dropout"]) == {"epochs3 lr0.01 softhard", "epochs3 softhard"}
+    assert set(_long(table[:2])["dropout"]) == {"epochs3 lr0.01", "epochs3"}
     assert "settings" not in result_table([finished_run(tmp_path, {"AV": 90})])
 
 

@@ -183,10 +183,11 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
 
 
 def _long(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns dropout, condition, accuracy; where there are several systems, the dropout's name begins with theirs."""
-    for name in ("settings", "system"):
-        if name in runs and runs[name].nunique() > 1:
-            runs = runs.assign(dropout=(runs[name] + " " + runs["dropout"]).str.strip())
+    """Columns dropout, condition, accuracy; of several systems or settings, `dropout` names all that differs."""
+    differing = [name for name in ("system", "settings", "dropout") if name in runs and runs[name].nunique() > 1]
+    if {"system", "settings"} & set(differing):
+        named = runs[differing].agg(" ".join, axis=1).str.strip()
+        runs = runs.assign(dropout=named.where(named != "", runs["dropout"]))
     return runs.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
 
 

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from avlib import InputError
+from avlib.dropout import DROPOUTS
 from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
 from avlib.progress import TrainingBar
 
@@ -107,7 +108,7 @@ def conditions(
     """Accuracy with both modalities and with one missing, without and with modality dropout.
 
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent); bars stand in the order of
-        its dropout kinds. Several rows of a bar, such as seeds, are shown by their mean and their range.
+        its dropout kinds, or of systems that are named there. Several rows of a bar, such as seeds, are shown by their mean and their range.
     reachable : the best accuracy that a condition admits, percent; "without attention" is one for AV, too
     chance : percent
     """
@@ -126,9 +127,8 @@ def conditions(
             if np.isfinite(value):
                 label = f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}"
                 ax.text(centre, 2, label, fontsize=9, color=INK, ha="center", va="bottom", path_effects=HALO, zorder=4)
-    keys = [
-        Patch(color=_tinted(QUIET, tint), label=f"dropout: {kind}") for kind, tint in zip(kinds, tints, strict=True)
-    ]
+    names = [f"dropout: {kind}" if kind in DROPOUTS else kind for kind in kinds]
+    keys = [Patch(color=_tinted(QUIET, tint), label=name) for name, tint in zip(names, tints, strict=True)]
     keys += _yardsticks(ax, groups, reachable or {}, chance)
     ax.legend(
         handles=keys,
