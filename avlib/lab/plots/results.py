@@ -108,7 +108,8 @@ def conditions(
     """Accuracy with both modalities and with one missing, without and with modality dropout.
 
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent); bars stand in the order of
-        its dropout kinds, or of systems that are named there. Several rows of a bar, such as seeds, are shown by their mean and their range.
+        its dropout kinds, or of the systems that are named there. Several rows of a bar, such as seeds, are shown by
+        their mean and their range.
     reachable : the best accuracy that a condition admits, percent; "without attention" is one for AV, too
     chance : percent
     """
