@@ -17,6 +17,7 @@ from scipy.stats import wilcoxon
 from avlib import InputError
 from avlib.data.clips.window import WINDOW
 from avlib.data.datasets import DATASETS
+from avlib.metrics import AVERAGED
 
 MEANS = ["share", "chance", "lift", "lift_elsewhere"]
 SUMMARY = ["modality", "clips", "left_out", *MEANS, "p_chance", "p_elsewhere"]  # columns of `summary`
@@ -207,6 +208,6 @@ def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
     for measure, column in {"accuracy": "", "mae": "MAE "}.items():
         values = {condition: score[measure] for condition, score in scores.items() if measure in score}
         if values:
-            mean = fmean(values[name] for name in ("AV", "A", "V"))
+            mean = fmean(values[name] for name in AVERAGED)
             best |= {f"{column}{name}": value for name, value in (values | {"M": mean}).items()}
     return best
