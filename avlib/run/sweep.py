@@ -241,7 +241,7 @@ class Sweep:
         return None
 
     def _failed_elsewhere(self, folder: Path) -> Outcome | None:
-        """The outcome of a run that another `avlib run` has tried in vain since this one began."""
+        """The outcome of a run that another `avlib run` has tried without success since this one began."""
         with suppress(InputError):
             record = read_record(folder) or {}
             if record.get("state") == "failed" and (record.get("ended") or "") > self.started:
