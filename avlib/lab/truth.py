@@ -93,9 +93,9 @@ def in_words(
         even = int((np.abs(relative - 1) <= EVEN).sum())
         words = f"{even} of {len(vector)} {modality} steps get an even share within {100 * EVEN:.0f} %"
         if len(vector) > 1:
-            words += f", the most at {at(times[modality][vector.argmax()])} ({relative.max():.2f} times even)"
+            words += f", the one at {at(times[modality][vector.argmax()])} gets most ({relative.max():.2f} times even)"
         within = inside(times[modality], span) if span else np.array([False])
-        words += f", the cue's steps {relative[within].mean():.2f} times even" if within.any() else ""
+        words += f", those inside the cue get {relative[within].mean():.2f} times even" if within.any() else ""
         said.append(words)
     return f"In this clip {'; '.join(said)}."
 
