@@ -48,16 +48,15 @@ class Fusion(nn.Module):
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
         """The number of heads in each attention; InputError where it does not fit."""
-        told = f"heads is {heads}, "
+        said, misfits = f"heads is {heads}", lambda n: any(width % n for width in cls.widths)
         if not cls.widths and heads != 1:
-            why = f"but fusion '{name}' has no attention"
-            raise InputError(f"{told}{why}: leave heads at 1")
-        if heads < 1 or any(width % heads for width in cls.widths):
-            wide = " and ".join(map(str, sorted(set(cls.widths))))
-            width = f"attention width of fusion '{name}' ({wide})"
-            fit = (n for n in range(1, 33) if not any(wide % n for wide in cls.widths))
-            choice = f"choose one of {', '.join(map(str, fit))}"
-            raise InputError(f"{told}which does not divide the {width}: {choice}")
+            why = f"fusion '{name}' has no attention"
+            raise InputError(f"{said}, but {why}: leave heads at 1")
+        if heads < 1 or misfits(heads):
+            widths = " and ".join(map(str, sorted(set(cls.widths))))
+            why = f"does not divide the attention width of fusion '{name}' ({widths})"
+            fitting = ", ".join(str(n) for n in range(1, 33) if not misfits(n))
+            raise InputError(f"{said}, which {why}: choose one of {fitting}")
         return heads
 
     @classmethod

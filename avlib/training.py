@@ -33,10 +33,7 @@ PATIENCE = 10  # epochs without a lower validation loss before the learning rate
 STEPS = (40, 55, 65, 70)  # epochs at which it falls in the authors' code, counted from 1
 MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
 LAST_RATE = 0.05  # of protocol falling: a share of the first learning rate
-LARGEST_GRADIENT = {
-    "mult": 0.8,
-    "falling": 0.8,
-}  # protocol -> norm to which gradients are clipped; others are not clipped
+LARGEST_GRADIENT = {"mult": 0.8, "falling": 0.8}  # protocol -> norm to which gradients are clipped; others are not
 LARGEST_ROTATION = 10  # degrees, to either side
 TELL_EVERY = 0.25  # seconds between two calls of `progress`
 

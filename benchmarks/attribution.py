@@ -1,7 +1,7 @@
 """One clip attributed by each method, then a test fold whose frames are described once: seconds.
 
-Random clips and fresh weights: what attribution costs depends on neither. Integrated gradients among pixels take the
-frame network with them to each of their points; the other methods describe a clip's frames once.
+Random clips and fresh weights: what attribution costs depends on neither. Integrated gradients among pixels run the
+frame network at each of their points; the other methods describe a clip's frames once.
 """
 
 import torch
@@ -14,7 +14,7 @@ from benchmarks.timing import in_turn, once
 
 FUSION, STEPS = "ia", 32
 FOLD = 240  # test clips of RAVDESS's fold 0
-AMONG = ("integrated gradients", "ablation", "occlusion", "branches")  # methods that begin at descriptors
+OF_DESCRIPTORS = ("integrated gradients", "ablation", "occlusion", "branches")  # methods that begin at descriptors
 
 
 def measure(options) -> dict:
@@ -29,7 +29,7 @@ def measure(options) -> dict:
     fold["describing the frames"], _ = once(lambda: kept.extend(describe_once(net, clips)))
     behind, described = kept
     for name, run in methods(behind, described, torch.arange(count)).items():
-        if name in AMONG:
+        if name in OF_DESCRIPTORS:
             fold[name], _ = once(run)
     settings = {"fusion": FUSION, "frames": options.frames, "image_size": size, "steps": STEPS, "fold": count}
     return result | {

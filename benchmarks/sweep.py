@@ -20,7 +20,7 @@ CLIPS, PEOPLE, CLASSES = 60, 12, 3
 
 
 def measure(options) -> dict:
-    """Seconds of a sweep over seeds, those of its computing, and the share of the first that the second is."""
+    """Seconds of a sweep over seeds, those of its computing, and the second as a share of the first."""
     with TemporaryDirectory() as folder:
         runs = plan(_grid(Path(folder), options.runs))
         start = perf_counter()

@@ -840,6 +840,14 @@ def test_runs_stand_below_one_another_with_their_areas(deletion):
     assert points.get_xdata().tolist() == pytest.approx([expected] * 2) and points.get_ydata().tolist() == [0, 1]
 
 
+def test_a_modality_that_nothing_attends_to_has_no_point_for_attention(deletion):
+    rows = deletion[1].assign(run="tva")
+    unattended = rows[rows["order"] != "attention"].assign(modality="audio")
+    video, audio = plots.areas_of_runs(pd.concat([rows.assign(modality="video"), unattended])).axes
+    points = [next(line for line in ax.lines if line.get_label() == "attention") for ax in (video, audio)]
+    assert [len(line.get_xdata()) for line in points] == [len(rows[rows["order"] == "attention"]), 0]
+
+
 def test_hidden_keys_of_a_map_are_blank_and_the_others_compared_with_what_is_seen():
     weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25]])
     ax = plots.attention_map(weights, np.arange(3), np.arange(3), "audio", "video")

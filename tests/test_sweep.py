@@ -204,7 +204,9 @@ def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid,
         r"3 runs, 2 of them to be done: about \d+ s with --jobs 2, and [\d.]+ MB of the .* that are free", said[-1]
     )
     assert not outcome.folder.with_name("fold0-seed2").exists()
-    assert "known when one of their dataset is done" in listing(plan({"outputs_root": str(tmp_path / "none")}), jobs=1)
+    assert "known once a run of their dataset is done" in listing(
+        plan({"outputs_root": str(tmp_path / "none")}), jobs=1
+    )
 
 
 def test_what_another_notebook_needs_is_done_and_nothing_else(grid):

@@ -108,7 +108,7 @@ def test_only_what_is_missing_is_made_again(corpus):
     assert {path.name[3:-4] for path in changed} == {films[5].name[3:-4]}
     np.testing.assert_array_equal(decoded(films[5]), before)
     assert len(toy.truth(corpus)) == ACTORS * len(EMOTIONS)
-    assert not list(corpus.rglob("*.part"))
+    assert not list(corpus.rglob(".*"))
 
 
 @pytest.mark.parametrize("other", [{"seed": SEED + 1}, {"actors": ACTORS + 1}, {"takes": 2}])

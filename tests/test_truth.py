@@ -209,8 +209,9 @@ def test_a_clip_in_words_counts_even_steps_and_names_the_peak_and_the_cue():
     times = {"video": TIMES, "audio": np.array([0.9, 2.7])}
     said = in_words(vectors, times, {"face": (1.6, 2.8)}, lambda time: f"{time:.1f} s")
     assert said == (
-        "In this clip 3 of 6 video steps get an even share within 10 %, the most at 2.1 s (3.00 times even), the cue's "
-        "steps 1.50 times even; 2 of 2 audio steps get an even share within 10 %, the most at 0.9 s (1.00 times even)."
+        "In this clip 3 of 6 video steps get an even share within 10 %, the one at 2.1 s gets most (3.00 times even), "
+        "those inside the cue get 1.50 times even; 2 of 2 audio steps get an even share within 10 %, the one at 0.9 s "
+        "gets most (1.00 times even)."
     )
     one = in_words({"video": np.array([7.0])}, {"video": np.array([0.5])}, None, str)
     assert one == "In this clip 1 of 1 video steps get an even share within 10 %."

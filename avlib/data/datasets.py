@@ -38,14 +38,25 @@ ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exi
 # MULT's code, which section IV.2 follows.
 USUAL = {
     "clips": {
-        **{"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "image_size": 224, "frames": 15},
-        **{"pretrained": "none", "frame_epochs": 10},
+        "epochs": 100,
+        "batch_size": 8,
+        "learning_rate": 0.04,
+        "image_size": 224,
+        "frames": 15,
+        "pretrained": "none",
+        "frame_epochs": 10,
     },
     "features": {
-        **{"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "image_size": 0, "frames": 0},
-        **{"pretrained": "none", "frame_epochs": 0},
+        "epochs": 40,
+        "batch_size": 24,
+        "learning_rate": 0.001,
+        "image_size": 0,
+        "frames": 0,
+        "pretrained": "none",
+        "frame_epochs": 0,
     },
 }
+SMALL = {"image_size": 64, "frames": 6}  # of drawn clips
 
 
 @dataclass(frozen=True)
@@ -87,40 +98,23 @@ def _later(module: str, name: str) -> Callable:
     return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
-def _make_toy(root: Path) -> None:
-    """Makes the toy corpus, unless a complete one is there."""
-    if not (root / "truth.parquet").exists():
-        log.info("making the toy corpus in %s: some minutes, once", root)
-        _later("avlib.data.toy.corpus", "make_corpus")(root)
+def _maker(what: str, make: Callable, last: str = "") -> Callable:
+    """A function that makes a dataset at its root, unless a complete one is there.
+
+    last : the file of the root that `make` writes last; "" = the root is a file itself
+    """
+
+    def make_missing(root: Path) -> None:
+        if not (root / last).exists():
+            log.info("making %s in %s", what, root)
+            make(root)
+
+    return make_missing
 
 
-def _make_toy_mosei(file: Path) -> None:
-    """Makes the toy MOSEI, unless it is there."""
-    if not file.exists():
-        log.info("making the toy MOSEI in %s", file)
-        toy_mosei.make_pickle(file)
-
-
-def _make_toy_speaker(root: Path) -> None:
-    """Makes the toy corpus of speakers, unless a complete one is there."""
-    if not (root / "truth.parquet").exists():
-        log.info("making the toy corpus of speakers in %s: a minute or two, once", root)
-        _later("avlib.data.toy.speaker", "make_corpus")(root)
-
-
-def _make_toy_speaker_features(file: Path) -> None:
-    """Makes the toy features of speakers, unless they are there."""
-    if not file.exists():
-        log.info("making the toy features of speakers in %s", file)
-        _later("avlib.data.toy.speaker_features", "make_file")(file)
-
-
-def _toy_npz(path: Path) -> Path:
-    return path if path.suffix == ".npz" else path / "toy_speaker.npz"
-
-
-def _toy_pickle(path: Path) -> Path:
-    return path if path.suffix == ".pkl" else path / PICKLES[0]
+def _file_in(name: str) -> Callable:
+    """A function that returns the path of a file: the given one, or that of this name in the given folder."""
+    return lambda path: path if path.suffix == Path(name).suffix else path / name
 
 
 def _pickle(path: Path) -> Path:
@@ -150,15 +144,10 @@ DATASETS = {
         fold_schemes=(*_BY_ACTOR, "groups", "clips"),
         names=EMOTIONS,
         classes=(8, 7),
-        defaults={
-            "epochs": 14,
-            "batch_size": 16,
-            "learning_rate": 0.06,
-            "image_size": 64,
-            "frames": 6,
-            "frame_epochs": 4,
-        },
-        make=_make_toy,
+        defaults=SMALL | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "frame_epochs": 4},
+        make=_maker(
+            "the toy corpus (some minutes, once)", _later("avlib.data.toy.corpus", "make_corpus"), "truth.parquet"
+        ),
         truth=_later("avlib.data.toy.corpus", "truth"),
         reachable=_later("avlib.data.toy.corpus", "reachable"),
         frame_labels=_later("avlib.data.toy.corpus", "frame_labels"),
@@ -191,11 +180,11 @@ DATASETS = {
         protocols=("mult", "paper"),
         names=EMOTIONS,
         classes=(8,),
-        defaults={
-            **{"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "image_size": 64, "frames": 6},
-            **{"pretrained": "frames", "frame_epochs": 3},
-        },
-        make=_make_toy_speaker,
+        defaults=SMALL
+        | {"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "pretrained": "frames", "frame_epochs": 3},
+        make=_maker(
+            "the toy speakers (a minute or two, once)", _later("avlib.data.toy.speaker", "make_corpus"), "truth.parquet"
+        ),
         truth=_later("avlib.data.toy.speaker", "truth"),
         reachable=_later("avlib.data.toy.speaker", "reachable"),
         frame_labels=_later("avlib.data.toy.speaker", "frame_labels"),
@@ -207,8 +196,8 @@ DATASETS = {
         fold_schemes=(*_BY_ACTOR, "groups"),
         protocols=("mult", "paper"),
         defaults={"epochs": 6},
-        locate=_toy_npz,
-        make=_make_toy_speaker_features,
+        locate=_file_in("toy_speaker.npz"),
+        make=_maker("the toy speakers' features", _later("avlib.data.toy.speaker_features", "make_file")),
         truth=_later("avlib.data.toy.speaker_features", "truth"),
         reachable=_later("avlib.data.toy.speaker", "reachable"),
     ),
@@ -219,8 +208,8 @@ DATASETS = {
         fold_schemes=("own", "groups"),
         protocols=("mult", "paper"),
         defaults={"epochs": 12},
-        locate=_toy_pickle,
-        make=_make_toy_mosei,
+        locate=_file_in(PICKLES[0]),
+        make=_maker("the toy MOSEI", toy_mosei.make_pickle),
         truth=toy_mosei.truth,
         reachable=lambda classes: toy_mosei.reachable(),
     ),

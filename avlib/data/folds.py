@@ -15,7 +15,7 @@ FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1,
 OF_CLIPS = {"own": "their column `split` has it", "clips": "split_rows has it"}  # the others split actors
 LEAK = (
     "fold scheme 'clips' deals out clips, not people: the people of the test were met in training, so accuracies are "
-    "too high for people who were not. Use it only to measure by how much"
+    "too high. Use it only to measure by how much"
 )
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ A frame network sees each frame alone. So a clip's frames are described once, an
 descriptors: what ablation and occlusion find is the same. `avlib.speed.frozen.describe_once` does it for a whole split.
 Networks are put into eval mode and compute in float32, also on a GPU: in bfloat16, gradients do not add up.
 
-In-place ReLUs are a trap. captum hands a network leaves of the graph, which no in-place operation may change, and
-perturbed inputs, which one would change for good. In captum 0.9 that breaks LayerIntegratedGradients at each layer
-before an in-place ReLU, and all methods on a network that begins with one. Here captum begins at the inputs, after the
-frame network or after stage 1, and what comes next works on copies.
+In-place ReLUs are a trap. captum gives a network leaves of the graph, and perturbed inputs that it needs again: no
+in-place operation may change either. In captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it,
+and all methods on a network that begins with it. Here captum begins at the inputs, after the frame network or after
+stage 1, and what comes next works on copies.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ def baselines(clips: Clips, name: str) -> Baselines:
     zeros : black frames, and MFCCs of 0, which no sound has; what modality dropout puts in place of a modality
     silence : black frames, and the MFCCs of digital silence; for clips only
     mean : the mean face and the mean MFCCs, over all steps of all these clips; of features the mean of each
-    Among sound, a step of zeros or silence is a click or a gap, something to hear: for single steps take mean.
+    Within a sound, one step of zeros or silence is a click or a gap, which can be heard: for single steps take mean.
     Raises InputError for another name, and for silence in a corpus of features.
     """
     if name not in BASELINES:

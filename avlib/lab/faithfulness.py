@@ -15,10 +15,11 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, kendalltau, spearmanr
+from scipy.stats import kendalltau, spearmanr
 
 from avlib import InputError
 from avlib.lab.importance import Importance, Material
+from avlib.lab.statistics import actor_interval
 from avlib.lab.truth import shares, summary
 from avlib.speed.memory import memory_kept
 
@@ -73,17 +74,14 @@ def _long(material: Material, name: str, order: str, curve: str, levels: np.ndar
     return rows.assign(share=share, score=levels[0].ravel(), kept=levels[1].ravel())
 
 
-def interval(values: np.ndarray, actors: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Mean, low and high: the mean over actors of their mean value, and its 95 % interval by bootstrap over actors.
+def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
+    """Mean, low and high: the mean over actors of their mean value, and its 95 % interval as `actor_interval` has it.
 
     Values that are NaN do not count. With one actor there is no interval: low and high are NaN.
     """
     means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
-    low = high = np.nan
-    if len(means) > 1:
-        drawn = bootstrap((means,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed))
-        low, high = drawn.confidence_interval
-    return {"mean": means.mean() if len(means) else np.nan, "low": float(low), "high": float(high)}
+    low, high = actor_interval(np.mean, means)
+    return {"mean": means.mean() if len(means) else np.nan, "low": low, "high": high}
 
 
 def areas(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 The moments are segments of equal length. Frames are described once; from there on a network takes descriptors.
 """
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from avlib.lab.attribution import integrated_gradients
 from avlib.lab.baselines import Baselines
 from avlib.lab.clips import maps_and_vectors, step_times
 from avlib.model import AudiovisualNet, precision
-from avlib.speed.memory import channels_last
+from avlib.speed.frozen import describe, with_frame_network
 
 Importance = dict[str, np.ndarray]  # modality -> (N, S): how much each segment of each clip matters
 
@@ -109,18 +108,9 @@ def answers(logits: torch.Tensor) -> torch.Tensor:
     return logits.argmax(dim=1) if logits.shape[1] > 1 else torch.where(logits[:, 0] > 0, 1, -1)
 
 
-@torch.inference_mode()
-def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    """The descriptors (B, Tv, C) of frames (B, Tv, 3, S, S), float32; features unchanged."""
-    with precision(video.device):
-        return net.describe(channels_last(video) if video.ndim == 5 else video).float().clone()
-
-
 def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
-    """A copy of the network that takes descriptors (B, Tv, C) in place of frames."""
-    behind = copy.deepcopy(net)
-    behind.frame_network = torch.nn.Identity()
-    return behind
+    """The network with the same weights that takes descriptors (B, Tv, C) in place of frames."""
+    return with_frame_network(net, torch.nn.Identity())
 
 
 def by_attention(material: Material, net: AudiovisualNet | None = None) -> Importance:

@@ -21,7 +21,7 @@ from avlib.lab.faithfulness import correlations, interval
 from avlib.lab.importance import Material, answers, behind_frames, by_attention, by_gradients, forward, with_net
 from avlib.model import AudiovisualNet
 
-SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten.softmax)  # which of them, depends on the mode of autograd
+SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten.softmax)  # the mode of autograd decides which is called
 
 
 class replaced_attention(TorchDispatchMode):
@@ -179,12 +179,8 @@ def cascade(material: Material, net: AudiovisualNet, draws: int = 2, seed: int =
             for method, importance in scores.items():
                 for name in (name for name in material.ordered if name in importance):
                     found[layer, method, name].append(correlations(trained[method][name], importance[name]))
-    actors, names = material.clips.table["actor"], ("layer", "method", "modality")
-    return pd.DataFrame(
-        [dict(zip(names, key, strict=True)) | interval(means(alike), actors) for key, alike in found.items()]
-    )
-
-
-def means(draws: list[np.ndarray]) -> np.ndarray:
-    """The mean (N,) over several draws (N,), without those that are NaN; NaN where all are."""
-    return pd.DataFrame(draws).mean().to_numpy()
+    actors, names, rows = material.clips.table["actor"], ("layer", "method", "modality"), []
+    for key, alike in found.items():
+        of_clips = pd.DataFrame(alike).mean()  # over the draws that are not NaN
+        rows.append(dict(zip(names, key, strict=True)) | interval(of_clips, actors))
+    return pd.DataFrame(rows)

@@ -3,18 +3,18 @@
 Only predictions are read. A *system* is a table as `avlib.evaluation.predict` makes it, with all its folds. It may hold
 several seeds: a clip then counts with the mean over its predictions.
 
-Clips of one person are alike, so it is people that chance draws here, not clips. What that is worth was simulated: 60
-clips an actor, whose accuracies have mean 60 and standard deviation 12 points (`test_coverage`, with -m slow). So often
-does an interval of 95 % hold the true accuracy:
+Clips of one person are alike, so chance draws people here, not clips. A simulation shows what that is worth: 60 clips
+an actor, and actors whose accuracies have mean 60 and standard deviation 12 points (`test_coverage`, with -m slow). The
+table says how often an interval of 95 % holds the true accuracy:
 
     actors                                  4    5    8   12   20   24
     of clips: as if all were independent   66   63   65   65   63   64 %
     bootstrap of actors, percentiles       81   83   89   91   93   94 %
     the same, widened: `intervals`         90   91   95   95   95   95 %
 
-Do not trust any interval of one fold's four test actors; from eight actors on these hold what they say. They speak of
-other people, not of other trainings: the actors of a fold share one network. If networks differ from fold to fold by 3
-points, an interval of 20 actors holds the truth in 93 % of cases; by 6 points, in 88 %.
+Do not trust any interval of one fold's four test actors. With eight actors or more, the widened ones can be trusted.
+They speak of other people, not of other trainings: the actors of a fold share one network. If networks differ from
+fold to fold by 3 points, an interval of 20 actors holds the truth in 93 % of cases; by 6 points, in 88 %.
 """
 
 import math
@@ -64,7 +64,7 @@ def intervals(
         for condition in _tested(table, conditions):
             own, sums, score = _rows(table, condition), *_sums(table, condition, measure)
             everyone = np.arange(sums.shape[1])
-            low, high = _interval(
+            low, high = actor_interval(
                 lambda index, axis, s=sums, f=score: _value(f, s, index), everyone, level, resamples, seed
             )
             size = {"actors": len(everyone), "clips": own["clip"].nunique(), "folds": own["fold"].nunique()}
@@ -90,7 +90,7 @@ def differences(
         for more than 200 pairs, give more than the usual 9999.
     p_holm : p after Holm's correction over all pairs of the condition; `pairs` is how many these are
     p_mcnemar : McNemar's exact test of clips; NaN except for the accuracy of one condition and one seed
-    only_first, only_second : clips that one of the two alone has right; as p_mcnemar
+    only_first, only_second : clips that only one of the two has right; NaN where p_mcnemar is
     effect : mean of the actors' own differences in units of their standard deviation (d_z), `deviation` (points)
     actors, clips : how many
 
@@ -126,7 +126,7 @@ def _difference(pair: tuple, condition: str, measure: str, level: float, resampl
     def difference(index, other, axis=-1):
         return np.round(_value(score, both, index) - _value(score, both, other), 9)  # equal sums stay equal
 
-    low, high = _interval(
+    low, high = actor_interval(
         lambda index, axis: difference(index, index + len(everyone)), everyone, level, resamples, seed
     )
     sides, rng = (everyone, everyone + len(everyone)), np.random.default_rng(seed)
@@ -166,12 +166,12 @@ def as_cells(table: pd.DataFrame) -> pd.DataFrame:
 def in_words(row: pd.Series, alpha: float = 0.05) -> str:
     """A row of `differences` as a sentence: which system has more and how much, or what its actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
-    size, where, actors = f"{abs(row['difference']):.1f} points", f"in {row['condition']}", int(row["actors"])
+    size, condition, actors = f"{abs(row['difference']):.1f} points", row["condition"], int(row["actors"])
     if row["p_holm"] < alpha:
         low, high = sorted((row["low"], row["high"]), key=abs)
         sure = f"95 %: {abs(low):.1f} to {abs(high):.1f}; p {row['p_holm']:.3f} after Holm"
-        return f"I{where[1:]} {more} has {size} more than {less} ({sure}; {actors} actors)."
-    told = f"{row['first']} and {row['second']} cannot be told apart {where}: they are {size} apart"
+        return f"In {condition} {more} has {size} more than {less} ({sure}; {actors} actors)."
+    told = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
     seen = smallest_difference(actors, row["deviation"], pairs=row["pairs"]) if row["deviation"] > 0 else 0.0
     if not math.isfinite(seen):
         return f"{told}, and {actors} actors cannot show any difference."
@@ -270,7 +270,14 @@ def _value(score: Callable, sums: np.ndarray, index: np.ndarray) -> np.ndarray:
         return score(sums[:, index].sum(axis=-2)).mean(axis=0)
 
 
-def _interval(statistic: Callable, actors: np.ndarray, level: float, resamples: int, seed: int) -> tuple[float, float]:
+def actor_interval(
+    statistic: Callable, actors: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """The interval (low, high) of a statistic, by a bootstrap of actors, widened for few as in `intervals`.
+
+    statistic : (actors (..., A), axis=-1) -> (...), with actors drawn from `actors` (A,)
+    Both ends are NaN with one actor.
+    """
     n = len(actors)
     if n < 2:
         return math.nan, math.nan

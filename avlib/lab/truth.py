@@ -17,6 +17,7 @@ from scipy.stats import wilcoxon
 from avlib import InputError
 from avlib.data.clips.window import WINDOW
 from avlib.data.datasets import DATASETS
+from avlib.metrics import AVERAGED
 
 MEANS = ["share", "chance", "lift", "lift_elsewhere"]
 SUMMARY = ["modality", "clips", "left_out", *MEANS, "p_chance", "p_elsewhere"]  # columns of `summary`
@@ -92,9 +93,9 @@ def in_words(
         even = int((np.abs(relative - 1) <= EVEN).sum())
         words = f"{even} of {len(vector)} {modality} steps get an even share within {100 * EVEN:.0f} %"
         if len(vector) > 1:
-            words += f", the most at {at(times[modality][vector.argmax()])} ({relative.max():.2f} times even)"
+            words += f", the one at {at(times[modality][vector.argmax()])} gets most ({relative.max():.2f} times even)"
         within = inside(times[modality], span) if span else np.array([False])
-        words += f", the cue's steps {relative[within].mean():.2f} times even" if within.any() else ""
+        words += f", those inside the cue get {relative[within].mean():.2f} times even" if within.any() else ""
         said.append(words)
     return f"In this clip {'; '.join(said)}."
 
@@ -207,6 +208,6 @@ def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
     for measure, column in {"accuracy": "", "mae": "MAE "}.items():
         values = {condition: score[measure] for condition, score in scores.items() if measure in score}
         if values:
-            mean = fmean(values[name] for name in ("AV", "A", "V"))
+            mean = fmean(values[name] for name in AVERAGED)
             best |= {f"{column}{name}": value for name, value in (values | {"M": mean}).items()}
     return best

@@ -12,12 +12,12 @@ from avlib.run.notebooks import notebooks_left
 from avlib.run.params import Parameters
 from avlib.run.records import epochs_done, parameters_of, read_record, run_folders, run_state
 
-DATA = ("dataset", "image_size", "frames", "vision", "train_vision")  # parameters that decide most of the time
+WORK = ("dataset", "image_size", "frames", "vision", "train_vision")  # parameters that decide most of the time
 LIKE = (  # from nearest to farthest: the parameters that two runs have in common
-    (*DATA, "fusion", "heads", "dense_head", "dropout", "batch_size", "fold_scheme", "device"),
-    (*DATA, "fusion", "dropout", "device"),
-    (*DATA, "dropout"),
-    DATA,
+    (*WORK, "fusion", "heads", "dense_head", "dropout", "batch_size", "fold_scheme", "device"),
+    (*WORK, "fusion", "dropout", "device"),
+    (*WORK, "dropout"),
+    WORK,
     ("dataset",),
 )
 SAMPLE = 5  # runs whose folders are measured
@@ -78,7 +78,7 @@ def listing(runs: list[dict[str, Any]], jobs: int) -> str:
     if not ahead:
         return "\n".join([*lines, said])
     if any(guess is None for guess, _ in ahead):
-        return "\n".join([*lines, f"{said}; how long they take is known when one of their dataset is done"])
+        return "\n".join([*lines, f"{said}; how long they take is known once a run of their dataset is done"])
     time, room = sum(guess for guess, _ in ahead) / jobs, sum(room for _, room in ahead)
     there = f"{as_bytes(room)} of the {as_bytes(free_bytes(configs[0].outputs_root))} that are free"
     return "\n".join([*lines, f"{said}: about {as_time(time)} with --jobs {jobs}, and {there}"])

@@ -44,7 +44,7 @@ class NativeKernelManager(AsyncKernelManager):
 
 
 class Kernel:
-    """Executes notebooks in a process of its own, which starts with the first one. A block ends that process.
+    """Executes notebooks in a process of its own, which starts with the first one and ends with the block.
 
     variables : of the environment, beside those of this process
     memory : bytes; a kernel that holds more is replaced before the next notebook; 0 = no limit

@@ -16,11 +16,10 @@ from avlib.run.params import usual_values
 UNNAMED = ("device", "resume", "outputs_root", "run")  # not in the name: they change no result
 SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named with the system
 PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
-OF_FRAMES = (  # what the frame network that pretraining makes of a dataset's frames depends on
-    *("dataset", "data_root", "audio_features", "vision", "fold_scheme", "fold", "seed", "image_size", "frames"),
-    *("protocol", "frame_epochs"),
-)
-OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "seed")  # and of a folder of images
+OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "protocol")
+# What a taught frame network depends on: of a dataset's frames, and of a folder of images.
+OF_FRAMES = (*OF_STORE, "fold_scheme", "fold", "vision", "frame_epochs", "seed")
+OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "seed")
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
 WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # for parameters that are true or false
 LONGEST = 24  # characters kept of the name of a file or folder

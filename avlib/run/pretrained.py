@@ -75,9 +75,10 @@ def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
     fingerprint : of the store that the run trains on
     Raises InputError where pretrain.ipynb has still to make it, or has made it of other data, with its command.
     """
-    if config.teaches_frames and unfinished(config, fingerprint):
+    lack = unfinished(config, fingerprint) if config.teaches_frames else ""
+    if lack:
         command = config.command("pretrain", (*OF_FRAMES, "pretrained", "outputs_root"))
-        raise InputError(f"{config.starts_from} {unfinished(config, fingerprint)}; make it with: {command}")
+        raise InputError(f"{config.starts_from} {lack}; make it with: {command}")
     return config.starts_from or ""
 
 

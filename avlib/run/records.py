@@ -24,35 +24,13 @@ if TYPE_CHECKING:
     from avlib.data.store import Store
     from avlib.run.params import Parameters
 
-# The files that starting over removes; executed notebooks are overwritten when they run again.
-ARTEFACTS = (
-    "run.json",  # first: without it the next run removes the rest
-    "history.csv",
-    "model.safetensors",
-    "checkpoint.pt",
-    "predictions.parquet",
-    "metrics.json",
-    "faithfulness.parquet",
-    "faithfulness.json",
-    "figures",
-)
+TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # files that training goes on from
+RESULTS = ("predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json", "figures")
+ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, first the record: without it the next run
+# removes the rest. Executed notebooks are overwritten when they run again.
 LOG = "run.log"  # what `avlib run` and the notebooks said
-TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # the artefacts that training goes on from
-RESULTS = (
-    "predictions.parquet",
-    "metrics.json",
-    "faithfulness.parquet",
-    "faithfulness.json",
-    "figures",
-)  # the artefacts made after training
 MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # parameters that may change within a run
-ONLY_TRAIN = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "pretrained",
-    "frame_epochs",
-)  # parameters that only training reads
+ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained", "frame_epochs")  # that only training reads
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +96,10 @@ class Run:
             yield
         except Exception as error:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self.record.update(state="failed", error=kind + " ".join(str(error).split()), ended=_now())
+            self.record.update(state="failed", error=kind + " ".join(str(error).split()), ended=now())
             raise
         else:
-            self.record.update(state="done", ended=_now())
+            self.record.update(state="done", ended=now())
         finally:
             seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
             self._write()
@@ -324,12 +302,13 @@ def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
         "fingerprint": store.fingerprint,
         "starts_from_sha256": _start_checksum(config),
         "device": device_name(config.device),
-        "started": _now(),
+        "started": now(),
         "seconds": {},
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """This moment, as run.json has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -34,7 +34,7 @@ def reset() -> None:
     torch.set_rng_state(RANDOM)
     torch.set_num_threads(THREADS)
     with warnings.catch_warnings():
-        pass  # those that were shown are shown again
+        pass  # at its end Python forgets which warnings it has shown
     gc.collect()
     gc.freeze()  # what is left are modules: the next collection need not look at them again
     if torch.cuda.is_initialized():

@@ -11,12 +11,13 @@ from avlib import OUTPUTS, InputError
 from avlib.data.datasets import DATASETS
 from avlib.files import atomic_write
 from avlib.lab.truth import best_reachable
+from avlib.metrics import AVERAGED
 from avlib.run.claim import PIPELINE, is_claimed
 from avlib.run.names import UNNAMED, run_name
 from avlib.run.params import Parameters
 from avlib.run.records import LOG, parameters_of, read_record, state_of, write_table
 
-CONDITIONS = ("AV", "A", "V", "M")
+CONDITIONS = (*AVERAGED, "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
 TEXTS = ("settings", "dropout", "fold_scheme")  # columns that are empty in the row "best reachable"
 COLUMNS = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Literal, TextIO
@@ -28,7 +27,7 @@ from avlib.run.estimates import Estimates, as_time
 from avlib.run.kernels import Kernel
 from avlib.run.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
 from avlib.run.params import Parameters
-from avlib.run.records import LOG, note, read_record
+from avlib.run.records import LOG, note, now, read_record
 
 MEMORY_SHARE, MEMORY_LEAST = 0.5, 3e9  # of the machine for all jobs together; bytes: a kernel with more is replaced
 
@@ -160,11 +159,6 @@ def _limited(kernel: Kernel, minutes: float) -> Iterator[None]:
         ended.set()
 
 
-def now() -> str:
-    """This moment, as run.json has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 class Sweep:
     """Executes the runs of a grid.
 
@@ -247,7 +241,7 @@ class Sweep:
         return None
 
     def _failed_elsewhere(self, folder: Path) -> Outcome | None:
-        """The outcome of a run that another `avlib run` has tried in vain since this one began."""
+        """The outcome of a run that another `avlib run` has tried without success since this one began."""
         with suppress(InputError):
             record = read_record(folder) or {}
             if record.get("state") == "failed" and (record.get("ended") or "") > self.started:

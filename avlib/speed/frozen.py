@@ -46,7 +46,7 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
         raise InputError("train_vision is false, but this network has no frame network: leave it at true")
     net.eval()
     black = _black(net, splits[0])
-    return _from_black(net, black), [described(clips, net, black) for clips in splits]
+    return with_frame_network(net, FromBlack(black)), [described(clips, net, black) for clips in splits]
 
 
 def describe_once(net: AudiovisualNet, clips: Clips) -> tuple[AudiovisualNet, Clips]:
@@ -57,7 +57,9 @@ def describe_once(net: AudiovisualNet, clips: Clips) -> tuple[AudiovisualNet, Cl
     table, audio = clips.table, rows_of(clips.store.audio, clips.rows).numpy()
     store = replace(clips.store, clips=table, audio=audio, video=found)
     every = np.arange(len(clips)), clips.labels
-    return _from_black(net, black), Clips(store, *every, clips.task, clips.device, clips.modalities, clips.scales)
+    return with_frame_network(net, FromBlack(black)), Clips(
+        store, *every, clips.task, clips.device, clips.modalities, clips.scales
+    )
 
 
 def _black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
@@ -65,11 +67,11 @@ def _black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
     return describe(net, torch.zeros_like(clips.video_of(torch.tensor([0]))[:, :1]))[0, 0]
 
 
-def _from_black(net: AudiovisualNet, black: torch.Tensor) -> AudiovisualNet:
-    """A net that shares all weights but the frame network's, for descriptors in place of frames."""
-    frozen = copy.copy(net)  # a module of its own, with the same submodules
-    frozen._modules = dict(net._modules, frame_network=FromBlack(black))
-    return frozen
+def with_frame_network(net: AudiovisualNet, frame_network: nn.Module) -> AudiovisualNet:
+    """A net with this frame network, which shares all other weights with the given one."""
+    other = copy.copy(net)  # a module of its own, with the same submodules
+    other._modules = dict(net._modules, frame_network=frame_network)
+    return other
 
 
 def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
@@ -108,6 +110,6 @@ def _differences(net: AudiovisualNet, video: torch.Tensor, black: torch.Tensor) 
 
 @torch.no_grad()
 def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode."""
+    """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode; features unchanged."""
     with precision(video.device):
-        return net.describe(channels_last(video)).float()
+        return net.describe(channels_last(video) if video.ndim == 5 else video).float()

@@ -5,10 +5,9 @@ A corpus gives its clips, and a function that draws one.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -24,7 +23,7 @@ import soundfile
 from avlib import InputError
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import EMOTIONS
-from avlib.files import UNGUARDED
+from avlib.files import UNGUARDED, atomic_write, write_json
 from avlib.progress import progress_bar
 
 MAX_ACTORS = 24
@@ -105,10 +104,8 @@ def write_corpus(
     _claim(root, settings)
     missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
     _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
-    with _whole(root / "truth.parquet") as part:
+    with atomic_write(root / "truth.parquet") as part:
         truth.to_parquet(part)
-    for part in root.rglob("*.part"):  # left by a run that was killed
-        part.unlink(missing_ok=True)
 
 
 def check_size(actors: int, takes: int, most: int) -> None:
@@ -128,21 +125,12 @@ def read_truth(root: Path, maker: str) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[str]:
-    """A temporary name to write to; the complete file gets its final name at the end."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes never share one
-    yield str(part)
-    os.replace(part, path)
-
-
 def write_clip(root: Path, clip: Take, draw: Callable[[Take], Recording]) -> None:
     """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip, each completely or not at all."""
     recording = draw(clip)
-    clip.path(root, "mp4").parent.mkdir(parents=True, exist_ok=True)
-    with _whole(clip.path(root, "mp4")) as part:
-        _write_mp4(part, *recording)
-    with _whole(clip.path(root, "wav")) as part:
+    with atomic_write(clip.path(root, "mp4")) as part:
+        _write_mp4(str(part), *recording)
+    with atomic_write(clip.path(root, "wav")) as part:
         soundfile.write(part, recording.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
@@ -172,9 +160,7 @@ def _claim(root: Path, settings: dict) -> None:
         return
     if root.exists() and any(root.glob("Actor_*")):
         raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
-    root.mkdir(parents=True, exist_ok=True)
-    with _whole(note) as part:
-        Path(part).write_text(json.dumps(settings))
+    write_json(note, settings)
 
 
 def _write_clips(

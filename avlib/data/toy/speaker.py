@@ -47,11 +47,12 @@ MAX_TAKES = 8  # two intensities, two statements, two repetitions
 def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
     """The best possible accuracy in percent: under AV, A and V, and without attention.
 
-    The voice leaves the emotions of its group; the faces leave three, and both without attention leave the same three.
+    The voice alone leaves the four emotions of its group. The faces alone leave three. So do both without attention.
 
+    classes : must be all
     Without attention means: the logit of an emotion is a score of the sound plus a score of the pictures, as in fusion
     `concat`. Such logits have their lowest cross-entropy where the three faces are even. A score that depends on both,
-    as attention is, has none of this limit. classes : must be all
+    as with attention, has no such limit.
     """
     group = len(EMOTIONS) / len(set(VOICE_GROUPS.values()))
     best = {"AV": 100.0, "A": 100 / group, "V": 100 / PEOPLE, "without attention": 100 / PEOPLE}

@@ -10,7 +10,7 @@ Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
-from avlib.lab.plots.attribution import grad_cam, input_times, scores
+from avlib.lab.plots.attribution import grad_cam, scores
 from avlib.lab.plots.certainty import difference_matrix, differences, ladder, system_intervals
 from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from avlib.lab.plots.panels import (
@@ -60,7 +60,6 @@ __all__ = [
     "grad_cam",
     "heard",
     "history",
-    "input_times",
     "intervals",
     "ladder",
     "mfcc",

@@ -9,7 +9,7 @@ from avlib.data.clips.window import HOP, SAMPLE_RATE
 from avlib.lab.plots.panels import COLOUR, INK, SECONDS, WIDTH, Clock, even_times, faces, tidy_axes, time_span
 
 
-def input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
+def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
     """The centres (steps,) of a modality's input steps: MFCC k at k hops; all others share the clip evenly."""
     if modality == "audio" and clock == SECONDS:
         return np.arange(steps) * HOP / SAMPLE_RATE
@@ -22,7 +22,7 @@ def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = Non
     values : (T,), a score per MFCC step or frame        modality : audio | video      method : for the title
     """
     ax, values = tidy_axes(ax, WIDTH, 1.4), np.asarray(values, dtype=float)
-    times, colour = input_times(len(values), modality, clock), COLOUR[modality]
+    times, colour = _input_times(len(values), modality, clock), COLOUR[modality]
     if len(values) <= 30:
         ax.bar(times, values, width=0.96 * time_span(times, clock)[2], color=colour)
     else:

@@ -101,8 +101,7 @@ def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = N
     places, colour = np.arange(len(table)), CONDITION_STYLE.get(table["condition"].iloc[0], (INK, ""))[0]
     ax.step([*places - 0.5, places[-1] + 0.5], [*table["value"], table["value"].iloc[-1]], where="post", color=colour)
     for place, row in zip(places, table.itertuples(), strict=True):
-        style = "-" if row.actors >= FEWEST else ":"
-        ax.vlines(place, row.low, row.high, color=colour, linewidth=1.6, linestyle=style)
+        ax.vlines(place, row.low, row.high, color=colour, linewidth=1.6, linestyle=_style(row.actors))
         ax.text(place + 0.05, row.value, f"{row.value:.1f}", va="bottom", fontsize=10, color=INK, path_effects=HALO)
         if np.isfinite(row.step):
             ax.text(
@@ -122,6 +121,8 @@ def _warning(table: pd.DataFrame) -> str:
 def _whiskers(ax: Axes, rows: pd.DataFrame, heights: list[float], colour: str) -> None:
     """The intervals of rows, columns low, high and actors; nothing where there is none."""
     for height, row in zip(heights, rows.itertuples(), strict=True):
-        ax.hlines(
-            height, row.low, row.high, color=colour, linewidth=1.6, linestyle="-" if row.actors >= FEWEST else ":"
-        )
+        ax.hlines(height, row.low, row.high, color=colour, linewidth=1.6, linestyle=_style(row.actors))
+
+
+def _style(actors: int) -> str:
+    return "-" if actors >= FEWEST else ":"

@@ -36,7 +36,7 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
             _curves(ax, means[(means["modality"] == modality) & (means["curve"] == curve)])
             ax.set_xlabel(f"{modality} {done} (%)", fontsize=9)
         row[0].set_ylabel(score, fontsize=9)
-        row[0].set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
+        _name(row[0], modality)
         here = areas[areas["modality"] == modality].rename(columns={"between": "mean"})
         _dots(row[2], here, here["order"], [ORDER_STYLE.get(order, (INK, "-"))[0] for order in here["order"]])
         row[2].set_xlabel("area between", fontsize=9)
@@ -88,13 +88,8 @@ def shuffled_layers(table: pd.DataFrame) -> Figure:
 
     table : as `interventions.cascade`; a panel per modality, a line per method with its 95 % interval as a band
     """
-    modalities = list(dict.fromkeys(table["modality"]))
-    figure = new_figure(height=2.9, width=WIDTH if len(modalities) > 1 else 0.6 * WIDTH)
-    figure.set_layout_engine("constrained")
-    for ax, modality in zip(
-        figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0], modalities, strict=True
-    ):
-        tidy_axes(ax)
+    figure, panels = _panels(table, 2.9, WIDTH if table["modality"].nunique() > 1 else 0.6 * WIDTH)
+    for modality, ax in panels.items():
         ax.axhline(0, color=QUIET, linewidth=0.8)
         for method, rows in table[table["modality"] == modality].groupby("method", sort=False):
             colour = ORDER_STYLE[method][0]
@@ -103,7 +98,6 @@ def shuffled_layers(table: pd.DataFrame) -> Figure:
             ax.fill_between(places, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
             ax.set_xticks(places, rows["layer"], rotation=30, ha="right")
         ax.set(ylim=(-1.05, 1.05), xlabel="shuffled down to")
-        ax.set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
     figure.axes[0].set_ylabel("ρ with the trained network's", fontsize=9)
     figure.axes[0].legend(frameon=False, fontsize=9, loc="lower left")
     return figure
@@ -114,27 +108,36 @@ def areas_of_runs(table: pd.DataFrame) -> Figure:
 
     table : columns run (its name), and those of `faithfulness.area_summary`
     """
-    modalities = list(dict.fromkeys(table["modality"]))
     runs = list(dict.fromkeys(table["run"]))
     orders = [order for order in ORDER_STYLE if order in set(table["order"]) and order != "random"]
-    figure = new_figure(height=0.4 * len(runs) + 1.3)
-    figure.set_layout_engine("constrained")
-    for ax, modality in zip(
-        figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0], modalities, strict=True
-    ):
-        tidy_axes(ax)
+    figure, panels = _panels(table, 0.4 * len(runs) + 1.3)
+    for modality, ax in panels.items():
         ax.axvline(0, color=QUIET, linewidth=0.8)
         for place in range(0, len(runs), 2):
             ax.axhspan(place - 0.5, place + 0.5, color=SHADE, alpha=0.5, linewidth=0, zorder=0)
         for number, order in enumerate(orders):
             rows = table[(table["modality"] == modality) & (table["order"] == order)]
-            heights = rows["run"].map(runs.index) + (number - (len(orders) - 1) / 2) * 0.25
+            heights = [runs.index(run) + (number - (len(orders) - 1) / 2) * 0.25 for run in rows["run"]]
             ax.hlines(heights, rows["low"], rows["high"], color=ORDER_STYLE[order][0], linewidth=1.5)
             ax.plot(rows["between"], heights, MARKS[number], color=ORDER_STYLE[order][0], markersize=4.5, label=order)
         ax.set(yticks=range(len(runs)), yticklabels=runs, ylim=(len(runs) - 0.5, -0.5))
         ax.set_xlabel("area between (0 = random)", fontsize=9)
         ax.tick_params(axis="y", length=0, labelsize=9)
-        ax.set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
     keys = figure.axes[0].get_legend_handles_labels()
     figure.legend(*keys, loc="outside upper center", ncols=len(orders), frameon=False, fontsize=9)
     return figure
+
+
+def _panels(table: pd.DataFrame, height: float, width: float = WIDTH) -> tuple[Figure, dict[str, Axes]]:
+    """A figure, and in it a panel for each modality of the table, side by side; inches."""
+    modalities = list(dict.fromkeys(table["modality"]))
+    figure = new_figure(height, width)
+    figure.set_layout_engine("constrained")
+    panels = dict(zip(modalities, figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0], strict=True))
+    for modality, ax in panels.items():
+        _name(tidy_axes(ax), modality)
+    return figure, panels
+
+
+def _name(ax: Axes, modality: str) -> None:
+    ax.set_title(modality, loc="left", fontsize=10, fontweight="bold", color=COLOUR[modality])
