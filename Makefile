@@ -12,7 +12,7 @@ export PATH := $(ENVIRONMENT)/bin:$(PATH)
 .PHONY: demo test fuzz lab lock
 .DEFAULT_GOAL := demo
 
-demo: $(STAMP)  ## toy corpus, then the same run without and with modality dropout, and the comparison
+demo: $(STAMP)  ## two toy corpora: with and without attention, without and with modality dropout
 	avlib run params/demo.yaml
 
 test: $(STAMP)
