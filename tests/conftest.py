@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ if SIDE_BY_SIDE:
 else:
     os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # all corpora and stores of the tests
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched, nor tried for most of a minute
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without Ctrl-C
 
 import numpy as np
 import pandas as pd
