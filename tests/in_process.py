@@ -5,6 +5,7 @@ test_browser.py run the same notebooks in kernels.
 """
 
 import contextlib
+import os
 
 import matplotlib.pyplot as plt
 import pytest
@@ -34,8 +35,9 @@ class InProcess(Engine):
 
 @contextlib.contextmanager
 def without_kernels():
-    """Papermill runs notebooks in this process within this block."""
+    """Papermill runs notebooks in this process within this block, and one process prepares clips."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)  # each process more imports for seconds
         for engine in (None, ENGINE):
             patch.setitem(papermill_engines._engines, engine, InProcess)
         yield
