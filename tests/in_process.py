@@ -23,6 +23,7 @@ class InProcess(Engine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **_):
         shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+        nb_man.save = lambda **_: None  # papermill saves the notebook at its end, and need not do so at each cell
         for index, cell in enumerate(nb_man.nb.cells):
             nb_man.cell_start(cell, index)
             if cell.cell_type == "code":
