@@ -38,7 +38,7 @@ JUPYTER_FOLDERS = {
 def pytest_collection_modifyitems(config, items) -> None:
     """With `--dist loadgroup`, tests that share what takes long to make stay in one process: mostly those of a file.
 
-    Simulations of minutes are skipped unless `-m slow` asks for them.
+    Tests that take minutes are skipped unless `-m slow` asks for them.
     """
     for item in items:
         if item.get_closest_marker("slow") and "slow" not in config.option.markexpr:
@@ -50,6 +50,23 @@ def pytest_collection_modifyitems(config, items) -> None:
 def pytest_unconfigure() -> None:
     if not SIDE_BY_SIDE:
         shutil.rmtree(os.environ["AVLIB_DATA"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_workers():
+    """Processes that prepare clips are forks of one that has imported what they need, which takes seconds.
+
+    Scripts and kernels that tests start have fresh ones, as users do.
+    """
+    from multiprocessing import get_context
+
+    from avlib.data.clips import workers
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["avlib.data.clips.prepare", "librosa.feature.spectral"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "get_context", lambda method: context)
+        yield
 
 
 @pytest.fixture(scope="session")
