@@ -48,7 +48,11 @@ class Fusion(nn.Module):
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
         """The number of heads in each attention; InputError where it does not fit."""
-        said, misfits = f"heads is {heads}", lambda n: any(width % n for width in cls.widths)
+
+        def misfits(number: int) -> bool:
+            return any(width % number for width in cls.widths)
+
+        said = f"heads is {heads}"
         if not cls.widths and heads != 1:
             why = f"fusion '{name}' has no attention"
             raise InputError(f"{said}, but {why}: leave heads at 1")

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ if SIDE_BY_SIDE:
 else:
     os.environ["AVLIB_DATA"] = tempfile.mkdtemp(prefix="avlib-tests-")  # all corpora and stores of the tests
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched, nor tried for most of a minute
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without Ctrl-C
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,7 @@ JUPYTER_FOLDERS = {
 def pytest_collection_modifyitems(config, items) -> None:
     """With `--dist loadgroup`, tests that share what takes long to make stay in one process: mostly those of a file.
 
-    Simulations of minutes are skipped unless `-m slow` asks for them.
+    Tests that take minutes are skipped unless `-m slow` asks for them.
     """
     for item in items:
         if item.get_closest_marker("slow") and "slow" not in config.option.markexpr:
@@ -48,6 +50,23 @@ def pytest_collection_modifyitems(config, items) -> None:
 def pytest_unconfigure() -> None:
     if not SIDE_BY_SIDE:
         shutil.rmtree(os.environ["AVLIB_DATA"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_workers():
+    """Processes that prepare clips are forks of one that has imported what they need, which takes seconds.
+
+    Scripts and kernels that tests start have fresh ones, as users do.
+    """
+    from multiprocessing import get_context
+
+    from avlib.data.clips import workers
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["avlib.data.clips.prepare", "librosa.feature.spectral"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "get_context", lambda method: context)
+        yield
 
 
 @pytest.fixture(scope="session")

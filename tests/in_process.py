@@ -5,6 +5,7 @@ test_browser.py run the same notebooks in kernels.
 """
 
 import contextlib
+import os
 
 import matplotlib.pyplot as plt
 import pytest
@@ -22,6 +23,7 @@ class InProcess(Engine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **_):
         shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+        nb_man.save = lambda **_: None  # papermill saves the notebook at its end, and need not do so at each cell
         for index, cell in enumerate(nb_man.nb.cells):
             nb_man.cell_start(cell, index)
             if cell.cell_type == "code":
@@ -34,8 +36,9 @@ class InProcess(Engine):
 
 @contextlib.contextmanager
 def without_kernels():
-    """Papermill runs notebooks in this process within this block."""
+    """Papermill runs notebooks in this process within this block, and one process prepares clips."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)  # each process more imports for seconds
         for engine in (None, ENGINE):
             patch.setitem(papermill_engines._engines, engine, InProcess)
         yield

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fuzz
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from happenings import STAYS, end_at_start, prepare_and_let_happen, prepare_without_drive
 from safetensors.torch import save_file
 from test_media import tone
 
@@ -26,7 +26,6 @@ from avlib.data import datasets
 from avlib.data.clips import workers
 from avlib.data.clips.build import build_store
 from avlib.data.clips.faults import Fault
-from avlib.data.clips.prepare import prepare_clip
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.store import Store
@@ -51,71 +50,6 @@ def voices(tmp_path):
 
 def build(path, root, **settings):
     return build_store(path, *find_trials(root), **SETTINGS | settings)
-
-
-# What happens to some clips: each is called in the worker before `prepare_clip`, which is then called as it is.
-
-
-def no_descriptors(trial):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-
-
-def no_memory(trial):
-    resource.setrlimit(resource.RLIMIT_AS, (2**20, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def no_drive(trial):
-    folder = Path(trial["audio_path"]).parent
-    if folder.exists():
-        folder.rename(folder.with_name("away"))
-
-
-def killed(trial):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed_once(trial):
-    mark = Path(trial["audio_path"]).with_suffix(".killed")
-    if not mark.exists():
-        mark.touch()
-        killed(trial)
-
-
-def crashing(trial):
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def busy(trial):
-    left, _ = signal.getitimer(signal.ITIMER_PROF)
-    assert 0 < left < workers.SECONDS + 1
-    signal.setitimer(signal.ITIMER_PROF, 0.1)  # as if the rest had gone by
-    while True:
-        pass
-
-
-def greedy(trial):
-    workers.MEMORY = 1000  # in the worker: less than it has
-    time.sleep(30)
-
-
-PASSES = {1: no_descriptors, 4: no_memory, 7: killed, 8: killed_once}  # actor -> what happens
-STAYS = {2: crashing, 5: busy, 9: greedy}
-
-
-def prepare_and_let_happen(trial, **settings):
-    limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
-    try:
-        (PASSES | STAYS).get(trial["actor"], lambda trial: None)(trial)
-        return prepare_clip(trial, **settings)
-    finally:
-        for kind, limit in limits.items():
-            resource.setrlimit(kind, limit)
-
-
-def prepare_without_drive(trial, **settings):
-    if trial["actor"] == 3:
-        no_drive(trial)
-    return prepare_clip(trial, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +112,6 @@ def test_under_a_limit_of_memory_no_crash_is_blamed_on_a_clip(monkeypatch):
         assert not workers._left_out(trial, [crash, crash])
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
-def end_at_start():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_worker_killed_at_its_start_is_no_fault_of_the_script(voices, tmp_path, monkeypatch):

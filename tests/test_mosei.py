@@ -218,7 +218,7 @@ def test_the_own_scheme_is_the_split_of_the_file(pickled):
         assert clips["actor"].iloc[rows].str.startswith(names[part]).all()
     with pytest.raises(InputError, match="fold is 1; it must be 0, the only one in fold_scheme 'own'"):
         split_rows(clips, 1, "own")
-    with pytest.raises(InputError, match=r"needs a dataset with its own split.*choose one of paper, .*groups$"):
+    with pytest.raises(InputError, match=r"needs a dataset with its own split.*choose one of paper, .*groups, clips$"):
         split_rows(clips.drop(columns="split"), 0, "own")
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
 
 import avlib
@@ -58,11 +59,19 @@ def grid(features, tmp_path):
     return write
 
 
+@pytest.fixture
+def in_this_process():
+    """Without kernels, for what does not depend on them."""
+    with without_kernels():
+        yield
+
+
 @pytest.fixture(scope="module")
 def quiet(features, tmp_path_factory) -> pd.DataFrame:
     """The table of the grid after a sweep that nothing has disturbed."""
     runs = plan(GRID | {"data_root": str(features), "device": "cpu", "outputs_root": str(tmp_path_factory.mktemp("q"))})
-    return table(outcome.folder for outcome in Sweep(runs).run())
+    with without_kernels():
+        return table(outcome.folder for outcome in Sweep(runs).run())
 
 
 def table(folders) -> pd.DataFrame:
@@ -168,7 +177,7 @@ def test_a_hang_and_a_full_disk_fail_alone_and_the_next_call_goes_on(grid, tmp_p
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, tmp_path):
+def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, tmp_path, in_this_process):
     runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
     with np.load(runs[0]["data_root"]) as arrays:
         np.savez(tmp_path / "odd.npz", **{name: arrays[name][:3] for name in arrays})  # too few people for folds
@@ -194,7 +203,7 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
     }  # fmt: skip
 
 
-def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path):
+def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):
     file = grid(fusion="audio", seed=1)
     (outcome,) = Sweep(plan(read_grids(file))).run()
     said = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
@@ -209,7 +218,7 @@ def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid,
     )
 
 
-def test_what_another_notebook_needs_is_done_and_nothing_else(grid):
+def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_process):
     runs = plan(read_grids(grid(fusion="audio", seed=1)))
     config = Parameters(**runs[0])
     assert notebooks_left(config) == ["train", "evaluate"]
@@ -275,7 +284,7 @@ def test_a_kernel_that_stays_starts_processes_in_its_second_notebook_too(tmp_pat
             assert nbformat.read(tmp_path / f"{name}.ipynb", 4).cells[-1].outputs[0].text == "3\n"
 
 
-def test_runs_are_found_by_a_condition_and_a_bad_one_is_a_sentence(grid, tmp_path):
+def test_runs_are_found_by_a_condition_and_a_bad_one_is_a_sentence(grid, tmp_path, in_this_process):
     Sweep(plan(read_grids(grid(fusion=["audio", "video"], seed=1)))).run()
     runs = all_runs(tmp_path / "runs")
     assert where(runs, "fusion == 'audio' and AV >= 0")["fusion"].tolist() == ["audio"]
@@ -298,5 +307,6 @@ def test_ctrl_c_ends_the_kernels_and_leaves_runs_that_go_on(grid, tmp_path):
     assert process.returncode == 130 and said.splitlines()[-1].endswith("goes on where it stopped")
     assert not Path(f"/proc/{kernel}").exists() and "failed" not in (folder / LOG).read_text()
     assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
-    (outcome,) = Sweep(plan(read_grids(file))).run()
+    with without_kernels():
+        (outcome,) = Sweep(plan(read_grids(file))).run()
     assert outcome.state == "done" and len(pd.read_csv(folder / "history.csv")) == 20

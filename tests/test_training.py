@@ -121,7 +121,7 @@ from avlib.data.store import Store
 store = Store.open(sys.argv[1])
 labels = store.clips.label.to_numpy()
 clips = Clips(store, np.arange(32), labels[:32], EMOTION), Clips(store, np.arange(32, 48), labels[32:], EMOTION)
-run(Path(sys.argv[2]), clips, epochs=40, fusion="audio", dropout="none")
+run(Path(sys.argv[2]), clips, epochs=20, fusion="audio", dropout="none")
 """
 
 
@@ -133,8 +133,8 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path, tiny_st
         time.sleep(0.05)
     process.kill()
     process.wait()
-    resumed = run(folder, clips, epochs=40, fusion="audio", dropout="none")
-    assert resumed == run(tmp_path / "whole", clips, epochs=40, fusion="audio", dropout="none")
+    resumed = run(folder, clips, epochs=20, fusion="audio", dropout="none")
+    assert resumed == run(tmp_path / "whole", clips, epochs=20, fusion="audio", dropout="none")
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
