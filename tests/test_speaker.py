@@ -15,6 +15,7 @@ from avlib.data.clips.window import WINDOW, cut_window
 from avlib.data.ravdess.trials import EMOTIONS, find_trials
 from avlib.data.toy import face
 from avlib.data.toy import speaker as toy
+from avlib.data.toy.files import write_clip
 
 FULL = toy.plan_corpus(0, 24, toy.MAX_TAKES)  # all clips that have names, which costs no drawing
 TRUTH = toy.truth_of(FULL)
@@ -148,3 +149,14 @@ def test_a_folder_of_the_other_toy_corpus_and_a_size_without_names_are_refused(c
         toy.make_corpus(tmp_path / "corpus", takes=9)
     with pytest.raises(InputError, match="no whole toy corpus"):
         toy.truth(tmp_path)
+
+
+def test_a_film_has_the_same_bytes_whatever_was_in_memory_before(tmp_path):
+    clip = next(clip for clip in FULL if clip.name == "01-07-01-01-01-01")
+    films, rng = set(), np.random.default_rng(0)
+    for _ in range(12):
+        used = [rng.bytes(int(rng.integers(1, 400_000))) for _ in range(20)]
+        del used
+        write_clip(tmp_path, clip, toy.draw_clip)
+        films.add(clip.path(tmp_path, "mp4").read_bytes())
+    assert len(films) == 1

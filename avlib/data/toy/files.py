@@ -28,6 +28,7 @@ from avlib.progress import progress_bar
 
 MAX_ACTORS = 24
 STREAMS = ("plan", "face", "voice")  # of random numbers
+LOOKAHEAD = 40  # frames; x264 looks that far ahead at most
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
     with av.open(path, "w", format="mp4") as container:
         # One thread: the pool uses all cores, and the bytes must not depend on their number.
         options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        if len(frames) < LOOKAHEAD:  # what x264 then looks ahead to depends on what was in memory before
+            options["x264-params"] = "mbtree=0"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
