@@ -108,17 +108,12 @@ def ablation(
     """
     start = _start(net, audio, video, target, baseline)
 
-    def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
-        return {name: of_one(name, clip, target) for name in start.clips}
-
-    def of_one(name: str, clip: int, target: int) -> torch.Tensor:
-        values, other = start.clips[name][clip : clip + 1], start.baseline[name]
+    def lost(name: str, outputs: Callable, values: torch.Tensor, other: torch.Tensor, target: int) -> torch.Tensor:
         groups = torch.arange(values.shape[TIME[name]], device=values.device)  # all values of a step go together
         groups = groups[None, None] if name == "audio" else groups[None, :, None]
-        lost = FeatureAblation(start.alone(name, clip)).attribute(values, other, target, None, groups, batch)
-        return _over_time(name, lost)[..., 0]
+        return FeatureAblation(outputs).attribute(values, other, target, None, groups, batch)
 
-    return start.attribution("ablation", scores)
+    return start.attribution_of_each("ablation", lost)
 
 
 def occlusion(
@@ -140,18 +135,13 @@ def occlusion(
         raise InputError(f"width is {width}: give the share of the clip that the window covers, above 0 and at most 1")
     start = _start(net, audio, video, target, baseline)
 
-    def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
-        return {name: of_one(name, clip, target) for name in start.clips}
-
-    def of_one(name: str, clip: int, target: int) -> torch.Tensor:
-        values, other = start.clips[name][clip : clip + 1], start.baseline[name]
+    def lost(name: str, outputs: Callable, values: torch.Tensor, other: torch.Tensor, target: int) -> torch.Tensor:
         window = list(values.shape[1:])
         window[TIME[name] - 1] = max(1, round(width * values.shape[TIME[name]]))
-        slide = Occlusion(start.alone(name, clip)).attribute
-        lost = slide(values, tuple(window), None, other, target, perturbations_per_eval=batch)
-        return _over_time(name, lost)[..., 0]
+        slide = Occlusion(outputs).attribute
+        return slide(values, tuple(window), None, other, target, perturbations_per_eval=batch)
 
-    return start.attribution("occlusion", scores)
+    return start.attribution_of_each("occlusion", lost)
 
 
 def branches(
@@ -279,6 +269,22 @@ class _Start:
             values |= {without: self.baseline[without]} if without else {}
             changes.append(self.rest(*values.values())[0, one] - nothing[one])
         return torch.stack(changes).cpu().numpy()
+
+    def attribution_of_each(self, method: str, lost: Callable[..., torch.Tensor]) -> Attribution:
+        """The scores of all clips where each modality is changed while the other stays.
+
+        lost : from a modality, the outputs as a function of it, its values, the baseline's (1, ...) and the target to
+            what each value loses; all values of a step lose the same
+        """
+
+        def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
+            found = {}
+            for name, values in self.clips.items():
+                of_one = lost(name, self.alone(name, clip), values[clip : clip + 1], self.baseline[name], target)
+                found[name] = _over_time(name, of_one)[..., 0]
+            return found
+
+        return self.attribution(method, scores)
 
     def attribution(self, method: str, scores: Callable[[int, int], dict[str, torch.Tensor]]) -> Attribution:
         """The scores of all clips; `scores` makes those of one, {modality: (1, T)}, from its number and its target."""
