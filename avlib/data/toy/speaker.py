@@ -1,4 +1,4 @@
-"""Who is speaking? A toy corpus that cannot be solved without attention: mp4 and wav files with RAVDESS's names.
+"""Who is speaking? A toy corpus that needs attention: mp4 and wav files with RAVDESS's names.
 
 A clip shows three people in turn, each with an expression of their own. One of them is heard all the time. The emotion
 of the clip is that of the speaker. Who it is must be heard (a deep, a high, a child's voice) and seen (a beard, long
