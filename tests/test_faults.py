@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from multiprocessing import active_children
 from pathlib import Path
 
 import fuzz
@@ -74,6 +75,14 @@ def test_what_passes_is_never_noted_and_a_worker_killed_once_costs_nothing(misha
     assert {*range(1, 10)} - {*noted} == {1, 4, 7} and not noted[8]
     assert message.startswith("3 of 9 clips could not be read this time, the first of them ")
     assert any(why in message for why in ("too little memory", "by signal 9", "Too many open files"))
+
+
+def test_all_processes_of_a_pool_are_there_before_one_can_crash():
+    """One that Python starts while another crashes would hang the pool: the traceback of a test that never ended."""
+    before = {*active_children()}
+    with workers._pool(3) as pool:
+        pool.submit(os.getpid).result()
+        assert len({*active_children()} - before) == 3
 
 
 @pytest.mark.parametrize(

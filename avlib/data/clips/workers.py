@@ -138,7 +138,11 @@ def _ended(code: int | None) -> Fault:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Fresh processes: a fork of one that runs PyTorch's threads can hang.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    # All processes start with the first job, as Python does for forks alone. A process that starts while another
+    # crashes is missed by the thread that ends them all, and then waited for without end.
+    pool._safe_to_dynamically_spawn_children = False
+    return pool
 
 
 def _start_worker() -> None:
