@@ -58,8 +58,8 @@ def test_two_values_of_a_parameter_are_two_folders(name, folder):
 
 
 def test_what_changes_no_number_is_not_in_the_name(folder, tmp_path):
-    assert set(UNNAMED) == {"device", "resume", "outputs_root", "run"}
-    assert folder() == folder(resume=False, device="cpu")
+    assert set(UNNAMED) == {"device", "resume", "tracker", "outputs_root", "run"}
+    assert folder() == folder(resume=False, device="cpu", tracker="mlflow")
     assert Parameters(outputs_root=str(tmp_path)).folder.relative_to(tmp_path) == Parameters().folder.relative_to(
         Parameters().outputs_root
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from avlib.run.params import usual_values
 
-UNNAMED = ("device", "resume", "outputs_root", "run")  # not in the name: they change no result
+UNNAMED = ("device", "resume", "tracker", "outputs_root", "run")  # not in the name: they change no result
 SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named with the system
 PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
 OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "protocol")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -56,6 +57,7 @@ def choices() -> dict[str, tuple]:
     from avlib.data.folds import FOLDS
     from avlib.dropout import DROPOUTS
     from avlib.fusion import FUSIONS
+    from avlib.run.tracker import TRACKERS
 
     return {
         "dataset": tuple(DATASETS),
@@ -65,6 +67,7 @@ def choices() -> dict[str, tuple]:
         "fold_scheme": tuple(FOLDS),
         "device": ("auto", "cpu", "cuda"),
         "protocol": ("paper", "authors", "mult"),
+        "tracker": TRACKERS,
     }
 
 
@@ -131,6 +134,7 @@ class Parameters(BaseModel):
     device: str = Field("auto", description="auto is cuda where there is one")
     protocol: str = Field("", description="whose settings for training and preprocessing")
     resume: bool = Field(True, description="true continues the run in the run folder; false starts over")
+    tracker: str = Field("none", description="where a copy of the run is kept for people who look there")
     outputs_root: Folder = Field("", description="folder of all runs; '' is outputs/")
     run: File = Field("", description="folder of a trained run; '' finds it by the other parameters")
 
@@ -145,7 +149,7 @@ class Parameters(BaseModel):
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0], values)) from None
 
-    @field_validator("dataset", "fusion", "audio_features", "dropout", "fold_scheme", "device", "protocol")
+    @field_validator("dataset", "fusion", "audio_features", "dropout", "fold_scheme", "device", "protocol", "tracker")
     @classmethod
     def _is_a_choice(cls, value, info):
         if value not in choices()[info.field_name]:
@@ -199,6 +203,8 @@ class Parameters(BaseModel):
             raise ValueError(f"{told} (a relative path starts at {ROOT})")
         if self.device == "cuda" != _device():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
+        if self.tracker != "none" and not self.run and not find_spec(self.tracker):
+            raise ValueError(f"tracker is '{self.tracker}', which is not installed: pip install -e '.[{self.tracker}]'")
         dataset = DATASETS[self.dataset]
         for name, fit in {"protocol": dataset.protocols, "fold_scheme": dataset.fold_schemes}.items():
             if getattr(self, name) not in fit:

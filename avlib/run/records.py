@@ -17,6 +17,7 @@ from avlib.run.claim import claim, is_claimed, refuse_claimed
 from avlib.run.names import run_name
 from avlib.run.params import usual_values
 from avlib.run.provenance import device_name, git_commit, versions
+from avlib.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,14 @@ RESULTS = ("predictions.parquet", "metrics.json", "faithfulness.parquet", "faith
 ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, first the record: without it the next run
 # removes the rest. Executed notebooks are overwritten when they run again.
 LOG = "run.log"  # what `avlib run` and the notebooks said
-MAY_CHANGE = ("device", "resume", "outputs_root", "data_root", "run")  # parameters that may change within a run
+MAY_CHANGE = (
+    "device",
+    "resume",
+    "tracker",
+    "outputs_root",
+    "data_root",
+    "run",
+)  # parameters that may change within a run
 ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained", "frame_epochs")  # that only training reads
 
 log = logging.getLogger(__name__)
@@ -69,6 +77,7 @@ class Run:
     folder: Path
     record: dict[str, Any] = field(repr=False)
     resumed: bool = False  # True = the folder held this run already
+    copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # in a tracker
 
     def figure(self, name: str) -> Path:
         """The path of a figure of this run; makes its folder."""
@@ -92,6 +101,7 @@ class Run:
         """Writes state and times of a block to run.json."""
         start, seconds = monotonic(), self.record["seconds"]
         self._write(state="running", stage=stage, ended=None, error=None)
+        self.track()
         try:
             yield
         except Exception as error:
@@ -103,6 +113,12 @@ class Run:
         finally:
             seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
             self._write()
+            self.track()
+
+    def track(self) -> None:
+        """Brings the copy of the run in a tracker up to date, where it has one; see `avlib.run.tracker`."""
+        if self.copy:
+            self.copy.update(self.record)
 
     def _write(self, **changes: Any) -> None:
         self.record.update(changes)
@@ -149,7 +165,7 @@ def _prepared(config: "Parameters", store: "Store") -> Run:
         record |= {"started": old["started"], "seconds": old["seconds"]}
         if config.epochs > old["parameters"]["epochs"]:
             _clear(folder, RESULTS)  # those of fewer epochs
-    return Run(folder, record, resumed=old is not None)
+    return Run(folder, record, resumed=old is not None, copy=copy_in(config.tracker, folder))
 
 
 def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:

@@ -18,6 +18,7 @@ from avlib.run.records import (
     parameters_of,
     read_record,
 )
+from avlib.run.tracker import copy_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +74,7 @@ def open_run(config: Parameters) -> Trained:
         folder=config.folder,
         record=record,
         resumed=True,
+        copy=copy_in(config.tracker, config.folder),
         parameters=config,
         network=load_run(config.folder).to(config.device),
         store=store,
