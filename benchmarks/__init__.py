@@ -18,8 +18,6 @@ from avlib import InputError
 from avlib.files import atomic_write
 from benchmarks.timing import machine
 
-NAMES = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
-
 
 @dataclass(frozen=True)
 class Options:

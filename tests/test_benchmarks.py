@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from click.testing import CliRunner
 
 import avlib
-from avlib.run.cli import main
+import benchmarks
+from avlib.run.cli import BENCHMARKS, main
 from benchmarks import Options, as_text, attribution, ceilings, evaluate, load, scale, sweep, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
@@ -24,6 +26,12 @@ def peer() -> Path:
     if "AVLIB_PEER" not in os.environ:
         pytest.skip("AVLIB_PEER names no checkout of the original code")
     return Path(os.environ["AVLIB_PEER"])
+
+
+def test_the_command_offers_every_benchmark_there_is():
+    files = [path.stem for path in Path(benchmarks.__file__).parent.glob("*.py") if path.stem != "__init__"]
+    measuring = {name for name in files if hasattr(import_module(f"benchmarks.{name}"), "measure")}
+    assert measuring == set(BENCHMARKS)
 
 
 def test_runs_take_turns_and_a_ratio_is_of_those_in_the_same_round():
