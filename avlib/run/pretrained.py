@@ -15,7 +15,7 @@ from avlib.files import checksum, folder_lock, write_json
 from avlib.run.names import OF_FRAMES, OF_IMAGES
 from avlib.run.params import Parameters
 from avlib.run.provenance import device_name, git_commit, versions
-from avlib.run.records import epochs_done
+from avlib.run.records import epochs_done, interruptible
 from avlib.run.trained import store_of
 
 if TYPE_CHECKING:
@@ -59,11 +59,9 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
         record = old or new
         try:
             write_json(folder / FILES[0], record)
-            yield folder
+            with interruptible(folder, config.frame_epochs):
+                yield folder
             record["sha256"] = checksum(folder / "model.safetensors")
-        except KeyboardInterrupt:
-            done = f"stopped after epoch {epochs_done(folder)} of {config.frame_epochs}"
-            raise InputError(f"{done}: run it again to go on") from None
         finally:
             record["seconds"] = round(record["seconds"] + monotonic() - start, 1)
             write_json(folder / FILES[0], record)

@@ -133,14 +133,19 @@ def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
     fewer epochs, if there is one. Otherwise the folder is cleared first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
+    with interruptible(config.folder, config.epochs), claim(config.folder):
+        run = _prepared(config, store)
+        with run._noted("train"):
+            yield run
+
+
+@contextmanager
+def interruptible(folder: Path, epochs: int) -> Iterator[None]:
+    """A block that trains; InputError says how far it came where it is interrupted."""
     try:
-        with claim(config.folder):
-            run = _prepared(config, store)
-            with run._noted("train"):
-                yield run
+        yield
     except KeyboardInterrupt:
-        done = f"stopped after epoch {epochs_done(config.folder)} of {config.epochs}"
-        raise InputError(f"{done}: run it again to go on") from None
+        raise InputError(f"stopped after epoch {epochs_done(folder)} of {epochs}: run it again to go on") from None
 
 
 def _prepared(config: "Parameters", store: "Store") -> Run:
