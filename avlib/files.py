@@ -57,6 +57,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         with suppress(OSError):  # where it could not be made, there is nothing to remove
+            os.truncate(temporary, 0)  # gives its room back even while the error of a library holds it open
             temporary.unlink()
 
 

@@ -30,7 +30,8 @@ from avlib.data.clips.faults import Fault
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import find_trials
 from avlib.data.store import Store
-from avlib.files import as_bytes, atomic_write, folder_lock, path_of, path_text
+from avlib.files import as_bytes, atomic_write, folder_lock, free_bytes, path_of, path_text
+from avlib.run.claim import claim
 
 MARKED = "01-01-01-01-01-03"  # the clip in which something happens
 SETTINGS = {"frames": 2, "image_size": 8, "workers": 1, "progress": False}
@@ -249,6 +250,21 @@ def test_every_library_says_the_same_of_a_full_disk_and_the_old_file_stays(small
     with pytest.raises(InputError, match=says), atomic_write(small_disk / "file.pt") as temporary:
         WRITERS[writer](temporary)
     assert [file.name for file in small_disk.iterdir()] == ["file.pt"] and (small_disk / "file.pt").read_text() == "old"
+
+
+def test_a_write_that_does_not_fit_gives_its_room_back_before_its_error_is_handled(small_disk):
+    with pytest.raises(InputError) as refused, atomic_write(small_disk / "file.pt") as temporary:
+        WRITERS["torch"](temporary)
+    assert refused.value.__cause__, "torch's error, which holds the file open"
+    with atomic_write(small_disk / "run.json") as temporary:
+        temporary.write_text("x" * 10**6)
+
+
+def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_wait_for(small_disk):
+    (small_disk / "other").write_bytes(bytes(free_bytes(small_disk)))
+    with pytest.raises(InputError, match=r"run cannot be written: its disk has 0 b"), claim(small_disk / "run"):
+        pass
+    assert not [*(small_disk / "run").iterdir()]
 
 
 def test_a_whole_store_on_a_read_only_disk_is_opened(voices, small_disk, monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from avlib import InputError
+from avlib.files import FULL, as_bytes, free_bytes
 
 FILE = ".claim"  # of the process that writes to the run folder
 PIPELINE = ".pipeline"  # of the `avlib run` that executes the run's notebooks, each of which claims the folder itself
@@ -102,6 +103,9 @@ def _take(path: Path, owner: dict[str, Any]) -> None:
         while not _create(path, owner):
             _remove_dead(path)
     except OSError as error:
+        if error.errno in FULL:
+            free = as_bytes(free_bytes(path))
+            raise InputError(f"{path.parent} cannot be written: its disk has {free} free") from None
         told = f"{path.parent} cannot be written ({error.strerror})"
         raise InputError(f"{told}: give another outputs_root, or a copy of the run") from None
 
@@ -110,7 +114,12 @@ def _create(path: Path, owner: dict[str, Any]) -> bool:
     """Writes the claim and returns True; False where there is one already."""
     try:
         with open(path, "x", encoding="utf-8") as file:
-            json.dump(owner, file)
+            try:
+                json.dump(owner, file)
+                file.flush()
+            except OSError:
+                path.unlink()  # others would wait for a claim without an owner
+                raise
     except FileExistsError:
         return False
     return True
