@@ -129,3 +129,41 @@ def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **paramet
 def smoke(small_toy, tmp_path_factory) -> Path:
     """The run folder of the smoke settings after all four notebooks; three folders above it is its outputs_root."""
     return run_smoke(small_toy, tmp_path_factory.mktemp("outputs"), ("preprocess", "train", "evaluate", "attention"))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    """A file of 60 clips of 12 people with three classes."""
+    path, rng = tmp_path_factory.mktemp("features") / "mine.npz", np.random.default_rng(0)
+    label = np.arange(60) % 3
+    audio, video = rng.standard_normal((60, 5, 31)) + label[:, None, None], rng.standard_normal((60, 7, 29))
+    np.savez(path, audio=audio, video=video, label=label, group=np.arange(60) // 5)
+    return path
+
+
+@pytest.fixture
+def grid(features, tmp_path):
+    """Writes a file with the grid, some of its values changed, and returns its path."""
+
+    from sweeps import GRID
+
+    def write(name="grid.yaml", **changes):
+        own = {"data_root": str(features), "outputs_root": str(tmp_path / "runs"), "device": "cpu"}
+        (tmp_path / name).write_text(yaml.safe_dump(GRID | own | changes))
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def quiet(features, tmp_path_factory) -> pd.DataFrame:
+    """The table of the grid after a sweep that nothing has disturbed."""
+    from in_process import without_kernels
+    from sweeps import GRID, table
+
+    from avlib.run.grid import plan
+    from avlib.run.sweep import Sweep
+
+    runs = plan(GRID | {"data_root": str(features), "device": "cpu", "outputs_root": str(tmp_path_factory.mktemp("q"))})
+    with without_kernels():
+        return table(outcome.folder for outcome in Sweep(runs).run())

@@ -1,14 +1,9 @@
 """Grids with real kernels and real kills: no run is lost, none is done twice, the table is that of a quiet sweep."""
 
-import json
 import os
 import re
-import resource
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import nbformat
@@ -19,10 +14,10 @@ import yaml
 from click.testing import CliRunner
 from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
+from sweeps import kernel_at_work, start, states, table, times_done, wait_for
 
-import avlib
 from avlib.data.datasets import ensure_store
-from avlib.run.claim import FILE, PIPELINE, claim, is_claimed
+from avlib.run.claim import FILE, PIPELINE, claim
 from avlib.run.cli import main
 from avlib.run.estimates import listing
 from avlib.run.grid import plan, read_grids
@@ -30,33 +25,8 @@ from avlib.run.kernels import Kernel
 from avlib.run.notebooks import notebooks_left, run_pipeline
 from avlib.run.params import Parameters
 from avlib.run.records import LOG, run_folders
-from avlib.run.results import all_runs, result_table, where
+from avlib.run.results import all_runs, where
 from avlib.run.sweep import Sweep, share
-
-GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
-RUN = [sys.executable, "-c", "from avlib.run.cli import main; main()", "run"]
-
-
-@pytest.fixture(scope="module")
-def features(tmp_path_factory) -> Path:
-    """A file of 60 clips of 12 people with three classes."""
-    path, rng = tmp_path_factory.mktemp("features") / "mine.npz", np.random.default_rng(0)
-    label = np.arange(60) % 3
-    audio, video = rng.standard_normal((60, 5, 31)) + label[:, None, None], rng.standard_normal((60, 7, 29))
-    np.savez(path, audio=audio, video=video, label=label, group=np.arange(60) // 5)
-    return path
-
-
-@pytest.fixture
-def grid(features, tmp_path):
-    """Writes a file with the grid, some of its values changed, and returns its path."""
-
-    def write(name="grid.yaml", **changes):
-        own = {"data_root": str(features), "outputs_root": str(tmp_path / "runs"), "device": "cpu"}
-        (tmp_path / name).write_text(yaml.safe_dump(GRID | own | changes))
-        return tmp_path / name
-
-    return write
 
 
 @pytest.fixture
@@ -64,62 +34,6 @@ def in_this_process():
     """Without kernels, for what does not depend on them."""
     with without_kernels():
         yield
-
-
-@pytest.fixture(scope="module")
-def quiet(features, tmp_path_factory) -> pd.DataFrame:
-    """The table of the grid after a sweep that nothing has disturbed."""
-    runs = plan(GRID | {"data_root": str(features), "device": "cpu", "outputs_root": str(tmp_path_factory.mktemp("q"))})
-    with without_kernels():
-        return table(outcome.folder for outcome in Sweep(runs).run())
-
-
-def table(folders) -> pd.DataFrame:
-    """The results of these runs, without the times."""
-    return result_table(sorted(folders)).drop(columns="minutes").sort_values(["system", "seed"], ignore_index=True)
-
-
-def start(file: Path, *options: str, limit: int | None = None) -> subprocess.Popen:
-    """Starts `avlib run`; limit : bytes that it and its kernels may write into one file"""
-    environment = os.environ | {"AVLIB_DATA": str(avlib.DATA), "OMP_NUM_THREADS": "1"}
-    limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*RUN, str(file), *options], env=environment, preexec_fn=limited, **pipes)
-
-
-def wait_for(found, seconds=90):
-    """What a function finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(0.02)
-    pytest.fail("waited in vain")
-
-
-def kernel_at_work(root: Path) -> tuple[int, Path]:
-    """The process that trains a run below a folder, and that run's folder."""
-
-    def look():
-        for path in root.rglob(FILE):
-            try:
-                if is_claimed(path.parent):  # not the claim of one that was killed
-                    return json.loads(path.read_text())["pid"], path.parent
-            except (OSError, ValueError):  # it was just removed, or is just being written
-                pass
-
-    return wait_for(look)
-
-
-def states(root: Path) -> dict[str, str]:
-    """The state of each run below a folder."""
-    return dict(all_runs(root)[["folder", "state"]].to_numpy().tolist())
-
-
-def times_done(root: Path) -> dict[str, int]:
-    """How often each run below a folder was done, by its log."""
-    logs = {path.parent: path.read_text() for path in root.rglob(LOG)}
-    return {str(folder.relative_to(root)): len(re.findall("^done in ", log, re.M)) for folder, log in logs.items()}
 
 
 def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, tmp_path):

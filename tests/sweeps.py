@@ -1,0 +1,70 @@
+"""A small grid for tests of many runs, the command that executes it, and what can be seen of it while it works."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import avlib
+from avlib.run.claim import FILE, is_claimed
+from avlib.run.records import LOG
+from avlib.run.results import all_runs, result_table
+
+GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
+RUN = [sys.executable, "-c", "from avlib.run.cli import main; main()", "run"]
+
+
+def table(folders) -> pd.DataFrame:
+    """The results of these runs, without the times."""
+    return result_table(sorted(folders)).drop(columns="minutes").sort_values(["system", "seed"], ignore_index=True)
+
+
+def start(file: Path, *options: str, limit: int | None = None) -> subprocess.Popen:
+    """Starts `avlib run`; limit : bytes that it and its kernels may write into one file"""
+    environment = os.environ | {"AVLIB_DATA": str(avlib.DATA), "OMP_NUM_THREADS": "1"}
+    limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*RUN, str(file), *options], env=environment, preexec_fn=limited, **pipes)
+
+
+def wait_for(found, seconds=90):
+    """What a function finds, as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+def kernel_at_work(root: Path, fits=lambda process: True) -> tuple[int, Path]:
+    """The process that trains a run below a folder, and that run's folder; the first process that fits."""
+
+    def look():
+        for path in root.rglob(FILE):
+            try:
+                process = json.loads(path.read_text())["pid"]
+                if is_claimed(path.parent) and fits(process):  # not the claim of one that was killed
+                    return process, path.parent
+            except (OSError, ValueError):  # it was just removed, or is just being written
+                pass
+
+    return wait_for(look)
+
+
+def states(root: Path) -> dict[str, str]:
+    """The state of each run below a folder."""
+    return dict(all_runs(root)[["folder", "state"]].to_numpy().tolist())
+
+
+def times_done(root: Path) -> dict[str, int]:
+    """How often each run below a folder was done, by its log."""
+    logs = {path.parent: path.read_text() for path in root.rglob(LOG)}
+    return {str(folder.relative_to(root)): len(re.findall("^done in ", log, re.M)) for folder, log in logs.items()}
