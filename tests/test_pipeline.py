@@ -2,6 +2,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -70,6 +71,7 @@ def test_lists_make_a_grid_whose_first_name_changes_slowest():
             "data_root is /nowhere, which is no file or folder",
         ),
         ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
+        ({"dataset": "ravdess", "data_root": str(Path(__file__).parent)}, "tests holds no speech clip"),
     ],
 )
 def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avlib import InputError
-from avlib.data.datasets import corpus_root
+from avlib.data.datasets import DATASETS, find_clips, store_path
 from avlib.run.params import Parameters
 from avlib.run.records import compare_folder
 
@@ -22,19 +22,31 @@ def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, 
 
 
 def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs of one or several grids; InputError where one of them cannot start. Writes nothing."""
+    """The runs of one or several grids; InputError where one of them cannot start. Writes nothing.
+
+    A store may be missing if its corpus is there, or can be made.
+    """
     grids = parameters if isinstance(parameters, list) else [parameters]
     if not grids or not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
     runs, planned = expand(grids), set()
-    for values in runs:
-        config = Parameters(**values)
+    configs = [Parameters(**values) for values in runs]
+    for config in configs:
         compare_folder(config)
-        corpus_root(config.dataset, config.data_root)
         if config.folder in planned:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
         planned.add(config.folder)
+    _check_corpora(configs)
     return runs
+
+
+def _check_corpora(configs: list[Parameters]) -> None:
+    """InputError where a store is missing, and the clips that it would be made of are, too."""
+    stores = {store_path(config.dataset, config.data_root, **config.of_store): config for config in configs}
+    missing = [config for store, config in stores.items() if not store.exists()]
+    for corpus in dict.fromkeys((config.dataset, config.data_root, config.of_store["protocol"]) for config in missing):
+        if DATASETS[corpus[0]].kind == "clips" and not DATASETS[corpus[0]].make:
+            find_clips(*corpus)
 
 
 def read_grids(file: Path) -> list[dict[str, Any]]:
