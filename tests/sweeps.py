@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -26,12 +25,11 @@ def table(folders) -> pd.DataFrame:
     return result_table(sorted(folders)).drop(columns="minutes").sort_values(["system", "seed"], ignore_index=True)
 
 
-def start(file: Path, *options: str, limit: int | None = None) -> subprocess.Popen:
-    """Starts `avlib run`; limit : bytes that it and its kernels may write into one file"""
+def start(file: Path, *options: str, where: list[str] | None = None) -> subprocess.Popen:
+    """Starts `avlib run`; where : the command that starts it, None = as it is"""
     environment = os.environ | {"AVLIB_DATA": str(avlib.DATA), "OMP_NUM_THREADS": "1"}
-    limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*RUN, str(file), *options], env=environment, preexec_fn=limited, **pipes)
+    return subprocess.Popen([*(where or []), *RUN, str(file), *options], env=environment, **pipes)
 
 
 def wait_for(found, seconds=90):
