@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from conftest import data
 
 from avlib import ROOT, InputError
-from avlib.lab.paper import SYSTEMS, beside_paper, paper_tables
+from avlib.lab.paper import SYSTEMS, beside_paper, contradictions, paper_tables
 from avlib.run.cli import main
 from avlib.run.grid import expand, plan
 from avlib.run.params import Parameters
@@ -79,6 +79,28 @@ def test_every_printed_mean_is_the_mean_or_has_a_note():
     rounding = wide.index.get_level_values("metric").map({"accuracy": 0.011, "mae": 0.0011}).to_numpy()
     odd = (wide["M"] - wide[["AV", "A", "V"]].mean(axis=1)).abs() > rounding
     pd.testing.assert_series_equal(odd, notes.str.contains("printed mean differs"), check_names=False)
+
+
+def test_the_contradictions_found_by_the_code_are_those_that_the_notes_tell():
+    numbers, found = paper_tables(), contradictions()
+    keys = ["table", "dataset", "metric", "dropout", "system", "condition"]
+    noted = numbers[numbers["note"] != ""]
+    assert found[keys].to_numpy().tolist() == noted[keys].to_numpy().tolist()
+    means = found[found["condition"] == "M"]
+    assert (len(means), len(found) - len(means)) == (7, 1)  # seven printed means and one misprint
+    assert means["note"].tolist() == [
+        "printed with three decimals" if "decimals" in what else "printed mean differs from the mean of AV, A and V"
+        for what in means["what"]
+    ]
+
+
+def test_the_one_wrong_decimal_point_is_put_where_the_printed_mean_comes_out_right():
+    (misprint,) = contradictions().query("condition != 'M'").itertuples()
+    row = paper_tables().query("table == 'II' and dataset == 'mosei' and metric == 'accuracy' and system == 'LT1'")
+    values = row[row["dropout"] == "softhard"].set_index("condition")["value"]
+    assert (misprint.printed, misprint.expected, misprint.note) == ("0.629", values["V"], "printed as 0.629")
+    assert values[["AV", "A", "V"]].mean() == pytest.approx(values["M"], abs=0.005)
+    assert (values["AV"] + values["A"] + float(misprint.printed)) / 3 != pytest.approx(values["M"], abs=1)
 
 
 @pytest.mark.parametrize("dataset", FOLDS)
@@ -183,6 +205,23 @@ def test_our_mean_over_folds_stands_beside_the_printed_number(tmp_path):
     others = beside.drop(beside.query("system == 'IA1' and dropout == 'softhard' and dataset == 'ravdess'").index)
     assert others["ours"].isna().all() and others["difference"].isna().all()
     assert (others["folds"] == 0).all()
+
+
+def test_runs_with_other_settings_are_not_averaged_but_stand_in_rows_of_their_own(tmp_path):
+    given = {"dataset": "ravdess", "dropout": "none"}
+    short = {"epochs": 8, "image_size": 64}
+    folders = [
+        finished_run(tmp_path, (80, 20, 30), fold=0, **given),
+        finished_run(tmp_path, (90, 20, 30), fold=1, **given),
+        finished_run(tmp_path, (10, 20, 30), fold=0, **given, **short),
+    ]
+    beside = beside_paper(result_table(folders))
+    rows = beside.query("dataset == 'ravdess' and system == 'IA1' and dropout == 'none' and condition == 'AV'")
+    found = rows.set_index("settings")[["ours", "folds"]].T.to_dict("list")
+    usual, other = sorted(found, key=len)
+    assert other.split()[1:] == ["epochs8", "size64"]
+    assert found == {usual: [85, 2], other: [10, 1]}
+    assert len(beside) == len(paper_tables()) + 4  # AV, A, V and M of the second settings
 
 
 def test_accuracies_and_errors_of_sentiment_each_find_their_place(tmp_path):
