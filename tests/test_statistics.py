@@ -359,6 +359,12 @@ def test_the_two_questions_about_power_are_each_others_reverse():
     assert actors_needed(-5, 8) == actors_needed(5, 8) < actors_needed(5, 8, pairs=36)
 
 
+def test_every_number_of_actors_and_pairs_has_a_smallest_difference_that_falls_with_more_actors():
+    for pairs in (4, 10, 36):
+        found = [smallest_difference(actors, 8, pairs=pairs) for actors in range(30, 61)]
+        assert found == sorted(found, reverse=True) and 0 < found[-1] < found[0] < 8
+
+
 def test_the_page_on_statistics_prints_the_numbers_that_come_out():
     code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S)
     lines = re.findall(r"^(\w+\(.*\))  # ([\d.]+)\b", "\n".join(code), re.M)
@@ -383,7 +389,9 @@ def test_the_first_example_of_the_page_runs_on_the_folders_of_runs(tmp_path, rng
 
 
 def test_fewer_actors_than_p_needs_show_nothing_however_large_the_difference():
-    assert actors_needed(99, 1) == 6 and 2 / 2**6 < 0.05 < 2 / 2**5
+    for times_the_deviation in (3, 5, 8, 15, 20, 40, 99):  # among them effects of which statsmodels knows no power
+        assert actors_needed(times_the_deviation, 1) == 6 and 2 / 2**6 < 0.05 < 2 / 2**5
+        assert actors_needed(times_the_deviation, 1, pairs=18) == 10 and 2 / 2**10 < 0.05 / 18 < 2 / 2**9
     assert smallest_difference(5, 1) == math.inf and smallest_difference(6, 1) < 3
     for call in (lambda: actors_needed(0, 8), lambda: actors_needed(3, 0), lambda: smallest_difference(9, 1, pairs=0)):
         with pytest.raises(InputError, match=r"^(difference|deviation|alpha)"):

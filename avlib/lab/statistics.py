@@ -212,11 +212,11 @@ def actors_needed(
     _check_power(deviation, alpha, power, pairs)
     if not difference:
         raise InputError("difference is 0: no number of actors shows that; give points other than 0")
-    test, effect = TTestPower(), abs(difference) / deviation
+    effect = abs(difference) / deviation
     fewest = math.ceil(1 + math.log2(pairs / alpha))  # 2 / 2^n is the smallest p
-    if test.power(effect, fewest, alpha / pairs) >= power:
+    if not TTestPower().power(effect, fewest, alpha / pairs) < power:  # NaN where it is too near to 1
         return fewest
-    return math.ceil(test.solve_power(effect, alpha=alpha / pairs, power=power))
+    return math.ceil(_solved(effect_size=effect, alpha=alpha / pairs, power=power))
 
 
 def smallest_difference(
@@ -229,7 +229,12 @@ def smallest_difference(
     _check_power(deviation, alpha, power, pairs)
     if 2 / 2**actors > alpha / pairs:
         return math.inf
-    return deviation * float(TTestPower().solve_power(nobs=actors, alpha=alpha / pairs, power=power))
+    return deviation * _solved(nobs=actors, alpha=alpha / pairs, power=power)
+
+
+def _solved(**known: float) -> float:
+    """The one of effect_size, nobs, alpha and power that is missing."""
+    return float(np.squeeze(TTestPower().solve_power(**known)))  # statsmodels returns a number or an array of one
 
 
 def _check_power(deviation: float, alpha: float, power: float, pairs: int) -> None:
