@@ -15,6 +15,7 @@ SYSTEMS = {
     | {name: f"{name}1" for name in ("TAV", "TVA", "MLT")},
     "III": {name: f"{name} dense" for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT": "MULT5"},
 }
+PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # the printed tables, and their datasets
 FILE = Path(__file__).with_name("paper_tables.csv")
 RUN = ["dataset", "run", "dropout"]  # what runs of other folds and seeds have in common
 PRINTED = ["table", "dataset", "metric", "dropout", "system"]  # a row of the print: AV, A, V and their mean

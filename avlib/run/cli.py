@@ -131,6 +131,15 @@ def runs(outputs_root: Path, condition: str | None) -> None:
 
 
 @main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+def report(outputs_root: Path) -> None:
+    """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
+    from avlib.run.report import execute_report
+
+    click.echo(execute_report(outputs_root))
+
+
+@main.command()
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
     import pandas as pd

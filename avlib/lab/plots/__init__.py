@@ -3,19 +3,20 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the
-numbers are.
+answer, `results` what comes out, `tables` the paper's tables, `faithfulness` whether the answer depends on what is
+marked, `certainty` how sure the numbers are.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
 from avlib.lab.plots.attribution import grad_cam, scores
-from avlib.lab.plots.certainty import difference_matrix, differences, ladder, system_intervals
+from avlib.lab.plots.certainty import difference_matrices, difference_matrix, differences, ladder, system_intervals
 from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from avlib.lab.plots.panels import (
     AUDIO,
     BOTH,
+    ORIGIN_COLOUR,
     PLACE,
     SECONDS,
     VIDEO,
@@ -33,10 +34,12 @@ from avlib.lab.plots.panels import (
     waveform,
 )
 from avlib.lab.plots.results import LiveHistory, conditions, confusions, history, per_emotion, score_table, sentiment
+from avlib.lab.plots.tables import slopes, system_heatmap
 
 __all__ = [
     "AUDIO",
     "BOTH",
+    "ORIGIN_COLOUR",
     "PLACE",
     "SECONDS",
     "VIDEO",
@@ -50,6 +53,7 @@ __all__ = [
     "conditions",
     "confusions",
     "deletion_curves",
+    "difference_matrices",
     "difference_matrix",
     "differences",
     "dropout_variants",
@@ -70,7 +74,9 @@ __all__ = [
     "scores",
     "sentiment",
     "shuffled_layers",
+    "slopes",
     "spectrogram",
+    "system_heatmap",
     "system_intervals",
     "waveform",
 ]

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from avlib import InputError
-from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, tidy_axes
+from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, WIDTH, new_figure, tidy_axes
 
 FEWEST = 8  # actors from which on 95 % intervals held the truth in 95 % of simulations, see avlib.lab.statistics
 ALPHA = 0.05
@@ -72,24 +73,48 @@ def difference_matrix(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if table["condition"].nunique() != 1:
         raise InputError("a matrix of differences shows one condition: give the rows of one")
     names = list(dict.fromkeys([*table["first"], *table["second"]]))
-    matrix = pd.DataFrame(np.nan, names, names)
-    sure = pd.DataFrame(False, names, names)
-    for row in table.itertuples():
-        matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = row.difference, -row.difference
-        sure.loc[row.first, row.second] = sure.loc[row.second, row.first] = row.p_holm < ALPHA
     ax = tidy_axes(ax, 1.5 + 0.62 * len(names), 1.0 + 0.36 * len(names))
-    end = max(1.0, np.nanmax(np.abs(matrix.to_numpy())))
+    end = max(1.0, table["difference"].abs().max())
+    _draw_matrix(ax, table, names, end, cbar_kws={"label": "points"}, annot_kws={"fontsize": 9})
+    ax.set_title(f"{table['condition'].iloc[0]}: row less column; bold: p < 0.05 after Holm", fontsize=10, loc="left")
+    return ax
+
+
+def difference_matrices(tables: dict[str, pd.DataFrame], title: str = "", colour: str = INK) -> Figure:
+    """Matrices as `difference_matrix` side by side on one scale, for families of pairs such as kinds of dropout.
+
+    tables : by the title of the panel      title, colour : of the whole figure
+    """
+    names = {key: list(dict.fromkeys([*table["first"], *table["second"]])) for key, table in tables.items()}
+    most = max(map(len, names.values()))
+    size = {"fontsize": 9 if most < 6 else 6.5}
+    figure = new_figure(height=1.1 + 0.33 * most, width=max(0.6 + len(tables) * (0.7 + 0.38 * most), 4.5))
+    figure.set_layout_engine("constrained")
+    end = max(1.0, *(table["difference"].abs().max() for table in tables.values()))
+    for ax, (key, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        _draw_matrix(tidy_axes(ax), table, names[key], end, cbar=False, annot_kws=size)
+        ax.set_title(key, fontsize=10, loc="left")
+    figure.suptitle(title, fontsize=10, color=colour, fontweight="bold")
+    figure.supxlabel("row less column in points; bold: p < 0.05 after Holm", fontsize=9)
+    return figure
+
+
+def _draw_matrix(ax: Axes, table: pd.DataFrame, names: list[str], end: float, **look) -> None:
+    """Row less column for all pairs, colours from -end to end; bold where Holm's p is below 0.05."""
+    matrix, sure = pd.DataFrame(np.nan, names, names), pd.DataFrame(False, names, names)
+    for row in table.itertuples():
+        points = round(row.difference, 1) + 0.0  # never -0.0
+        matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = points, 0.0 - points
+        sure.loc[row.first, row.second] = sure.loc[row.second, row.first] = row.p_holm < ALPHA
     paint = sns.diverging_palette(35, 250, s=80, l=60, as_cmap=True)
-    look = {"linewidths": 1, "linecolor": "white", "cbar_kws": {"label": "points"}, "annot_kws": {"fontsize": 9}}
+    look = {"linewidths": 1, "linecolor": "white"} | look
     sns.heatmap(matrix, vmin=-end, vmax=end, cmap=paint, annot=True, fmt="+.1f", ax=ax, **look)
     for text in ax.texts:
         column, row = (int(place) for place in text.get_position())
         bold = bool(sure.iloc[row, column])
         text.set(color=INK if bold else QUIET, fontweight="bold" if bold else "normal", path_effects=HALO)
-    ax.set_title(f"{table['condition'].iloc[0]}: row less column; bold: p < 0.05 after Holm", fontsize=10, loc="left")
     ax.tick_params(length=0, labelsize=9)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
-    return ax
 
 
 def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = None) -> Axes:

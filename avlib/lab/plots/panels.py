@@ -35,6 +35,7 @@ CONDITION_STYLE = {  # colour and meaning of each condition, and the order in wh
 }
 AROUND = {"audio": sns.blend_palette([INK, "white", AUDIO], as_cmap=True)}
 AROUND["video"] = sns.blend_palette([INK, "white", VIDEO], as_cmap=True)
+ORIGIN_COLOUR = {"real": "#2b4162", "toy": "#a0528c", "paper": "#8a8a8a"}  # of results: they never mix
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readable where a line crosses it
 WIDTH = 8.0  # inches of every full-width figure: at 150 dpi just over what GitHub shows, so text keeps its size
 
