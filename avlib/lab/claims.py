@@ -177,9 +177,11 @@ def in_words(table: pd.DataFrame, claim: Claim) -> str:
     rows = table[table["claim"] == claim.title]
     if rows.empty:
         return f"**{claim.title}**: nothing to compare" + (" with the print." if claim.as_printed else ".")
-    counts = rows["verdict"].value_counts()
+    counts, actors = rows["verdict"].value_counts(), f"{rows['actors'].max()} actors"
     overall = ", ".join(f"{verdict} in {n} of {len(rows)}" for verdict, n in counts.items())
-    return "\n".join([f"**{claim.title}**: {overall}.", "", *(f"- {_line(row)}" for row in rows.itertuples())])
+    return "\n".join(
+        [f"**{claim.title}**: {overall} ({actors}).", "", *(f"- {_line(row)}" for row in rows.itertuples())]
+    )
 
 
 def _line(row: NamedTuple) -> str:
@@ -203,5 +205,5 @@ def _what_it_takes(row: NamedTuple) -> str:
     said = f" {row.actors} actors {shown}"
     if row.needed_paper > row.actors:
         many = f"{row.needed_paper:.0f}" if row.needed_paper <= MOST else f"more than {MOST}"
-        said += f"; the printed difference takes {many}"
+        said += f"; the printed difference takes {many} actors"
     return f"{said}."

@@ -79,19 +79,19 @@ def _as_printed(scores: pd.DataFrame, table: str) -> pd.DataFrame:
 
 
 def gains(cells: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """What softhard adds to no dropout, in points: the mean over the systems that have both, by whose and condition.
+    """What softhard adds to no dropout, in points, by whose (ours | the paper's) and condition.
 
-    cells : as `beside` or `alone` makes them      whose : ours | the paper's
+    cells : as `beside` or `alone` makes them
+    It is the mean over the systems that ours have both of, the same for the paper's.
     """
-    found = {}
-    for column, whose in WHOSE.items():
-        wide = cells[cells["metric"] == "accuracy"].pivot(
-            index=["system", "condition"], columns="dropout", values=column
-        )
-        step = wide.get("softhard", float("nan")) - wide.get("none", pd.Series(float("nan"), wide.index))
-        means = step.dropna().groupby("condition").mean()
-        found[whose] = {name: float(means[name]) for name in CONDITIONS if name in means}
-    return {whose: points for whose, points in found.items() if points}
+    wide = cells[cells["metric"] == "accuracy"].pivot(index=["system", "condition"], columns="dropout")
+    if not {"none", "softhard"} <= set(cells["dropout"]):
+        return {}
+    steps = pd.DataFrame({whose: wide[column]["softhard"] - wide[column]["none"] for column, whose in WHOSE.items()})
+    means = steps.dropna(subset="ours").groupby("condition").mean().dropna(axis="columns", how="all")
+    return {
+        whose: {name: float(means.loc[name, whose]) for name in CONDITIONS if name in means.index} for whose in means
+    }
 
 
 def highest(cells: pd.DataFrame) -> list[str]:

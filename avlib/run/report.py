@@ -176,7 +176,7 @@ def write_report(
     """The files of a section, written into a folder of its own; figures are there already.
 
     cells : its tables, as `Section.tables` makes them: each as CSV, with all decimals, Markdown and LaTeX
-    tables : others by name, as CSV      answers : what the claims came to, in Markdown
+    tables : others by name, as CSV, unless they are empty      answers : what the claims came to, in Markdown
     """
     folder = out / section.name
     for table, rows in cells.items():
@@ -187,7 +187,8 @@ def write_report(
             _write_text(folder / f"{stem}.md", f"{caption}\n\n{as_markdown(wide)}")
             _write_text(folder / f"{stem}.tex", as_latex(wide, caption, f"tab:{section.dataset}-{table}-{metric}"))
     for name, table in tables.items():
-        write_table(folder / f"{name}.csv", table)
+        if len(table):
+            write_table(folder / f"{name}.csv", table)
     _write_text(folder / "claims.md", f"{section.heading}; {section.details}\n\n{answers}\n")
     return sorted(folder.iterdir())
 
