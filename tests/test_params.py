@@ -41,8 +41,10 @@ def test_the_files_of_parameters_are_all_there():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_of_parameters_is_accepted_with_the_very_types_it_has(file, tmp_path):
+    (tmp_path / "mine.npz").touch()
     for values in expand(yaml.safe_load(file.read_text())):
-        where = {} if values["dataset"] in ("toy", "toy_mosei") else {"data_root": str(tmp_path)}
+        root = tmp_path / "mine.npz" if values["dataset"] == "features" else tmp_path
+        where = {} if values["dataset"] in ("toy", "toy_mosei") else {"data_root": str(root)}
         config = Parameters(**values, **where).model_dump(mode="json")
         for name, value in values.items():
             assert config[name] == (str(ROOT / value) if name == "outputs_root" else value)

@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from conftest import data
 from in_process import without_kernels
+from scipy.io import wavfile
 
 from avlib import ROOT, InputError
+from avlib.data.features.npz import read_npz
 from avlib.data.ravdess.trials import EMOTIONS
 from avlib.lab.claims import AUDIO, CLAIMS, SAMPLED, answers, every_pair, in_words
 from avlib.lab.statistics import differences
@@ -259,6 +261,51 @@ def test_every_pair_of_a_dropout_is_compared_and_none_across():
     assert set(of_av["first"]) | set(of_av["second"]) == {"IA1", "LT1", "TAV"}
     assert (of_av["pairs"] == of_av["dropout"].map({"none": 3, "softhard": 1})).all()
     assert every_pair({("IA1", "none"): systems[("IA1", "none")]}, **QUICK).empty
+
+
+# ------------------------------------------------------------------------------------- docs/paper_tables.md and files
+
+
+def of_page():
+    """The pieces of Python of docs/paper_tables.md: the report's, and the script that makes features of RAVDESS."""
+    page = (ROOT / "docs" / "paper_tables.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+
+
+def test_the_report_from_python_runs_as_the_page_has_it(corpora, tmp_path, capsys):
+    evaluated(tmp_path / "outputs", predictions((1, 0.5, 0.5)), dropout="none", **corpora["units"])
+    evaluated(tmp_path / "outputs", predictions((1, 0.9, 0.5)), dropout="softhard", **corpora["units"])
+    exec(
+        of_page()[0].replace(
+            "from avlib import OUTPUTS", f"from pathlib import Path; OUTPUTS = Path('{tmp_path}/outputs')"
+        ),
+        {},
+    )
+    printed = capsys.readouterr().out
+    assert "REAL DATA: features in units.npz" in printed and "**softhard saves A and V**" in printed
+
+
+def test_the_script_of_the_page_makes_features_that_a_run_reads(tmp_path, monkeypatch):
+    (tmp_path / "openface").mkdir()
+    (tmp_path / "ravdess").mkdir()
+    names = [f" AU{unit:02d}_{kind}" for kind, many in (("r", 17), ("c", 18)) for unit in range(many)]
+    for actor in (5, 6, 7):
+        trial = f"01-03-01-01-01-{actor:02d}"
+        sound = np.random.default_rng(actor).integers(-9999, 9999, 4 * 22050, dtype=np.int16)
+        wavfile.write(tmp_path / f"ravdess/03-{trial}.wav", 22050, sound)
+        units = pd.DataFrame(np.arange(70.0).reshape(2, 35), columns=names)  # OpenFace has a space there
+        units.assign(success=[1, 0]).to_csv(tmp_path / f"openface/01-{trial}.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    script = (
+        of_page()[1]
+        .replace('"data/ravdess"', f'"{tmp_path}/ravdess"')
+        .replace("image_size=64", "image_size=64, workers=1")
+    )
+    exec(script, {"__name__": "__main__"})
+    features = read_npz(tmp_path / "ravdess_units.npz")
+    assert features.audio.shape[:2] == (3, 10) and features.video.shape == (3, 1, 35)
+    assert features.video[0, 0].tolist() == list(range(35))  # the frame without a face is left out
+    assert features.clips["actor"].tolist() == [5, 6, 7] and features.names == ["happy"]
 
 
 # -------------------------------------------------------------------------------------------------------- notebook
