@@ -101,3 +101,75 @@ def test_a_ladder_draws_every_rung_and_step():
     assert [path.get_linestyle()[0][1] is not None for path in ax.collections] == [False, True, False]
     assert [text.get_text() for text in ax.texts] == ["82.0", "75.0", "-7.0", "61.0", "-14.0"]
     assert ax.get_xticklabels()[1].get_text() == "split of actors\n240 clips, 4 actors"
+
+
+def test_matrices_side_by_side_share_one_scale_and_hold_row_less_column(of_pairs):
+    other = of_pairs.assign(difference=[-11.0, 0.02, -0.02])
+    figure = plots.difference_matrices({"none": of_pairs, "softhard": other}, "title")
+    first, second = figure.axes
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["none", "softhard"]
+    scales = {tuple(ax.collections[0].get_clim()) for ax in (first, second)}
+    assert scales == {(-11, 11)}
+    texts = [text.get_text() for text in first.texts]
+    assert texts == ["+5.0", "-2.0", "-5.0", "-7.0", "+2.0", "+7.0"]
+    bold = [text.get_text() for text in first.texts if text.get_fontweight() == "bold"]
+    assert bold == ["+5.0", "-5.0", "-7.0", "+7.0"]
+    assert [text.get_text() for text in second.texts].count("+0.0") == 4  # never -0.0
+
+
+@pytest.fixture
+def of_cells():
+    """Cells of two systems that have both dropouts, and of one that has softhard alone."""
+    systems = [("none", "IA1", 20), ("none", "LT1", 20), ("softhard", "IA1", 20), ("softhard", "LT1", 4)]
+    rows = [
+        (dropout, system, condition, value + 10 * (dropout == "softhard"), actors)
+        for dropout, system, actors in [*systems, ("softhard", "IT1", 20)]
+        for condition, value in (("AV", 70.0), ("A", 30.0), ("V", 28.0), ("M", 42.0))
+    ]
+    cells = pd.DataFrame(rows, columns=["dropout", "system", "condition", "value", "actors"]).assign(metric="accuracy")
+    return cells.assign(low=cells["value"] - 5, high=cells["value"] + 5, paper=cells["value"] + 3)
+
+
+def lines(ax):
+    return [line.get_ydata().tolist() for line in ax.lines]
+
+
+def test_a_slope_goes_from_none_to_softhard_and_the_papers_stand_in_a_row_of_their_own(of_cells):
+    figure = plots.slopes(of_cells, "real", "REAL DATA")
+    ours, others, papers, _ = figure.axes
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["IA1", "LT1"]  # IT1 has no run without dropout
+    assert lines(ours) == [[70, 80], [30, 40], [28, 38]] and lines(papers) == [[73, 83], [33, 43], [31, 41]]
+    assert "ours (real)" in ours.get_ylabel() and "the paper" in papers.get_ylabel()
+    ends = [path.get_segments()[0][:, 1].tolist() for path in others.collections]
+    assert ends == [[65, 75], [75, 85], [25, 35], [35, 45], [23, 33], [33, 43]]
+    dotted = [path.get_linestyle()[0][1] is not None for path in others.collections]
+    assert dotted == [False, True] * 3  # four actors
+    assert not papers.collections
+
+
+def test_toys_have_no_row_of_the_paper_and_another_colour(of_cells):
+    figure = plots.slopes(of_cells.assign(paper=float("nan")), "toy")
+    assert len(figure.axes) == 2 and "ours (toy)" in figure.axes[0].get_ylabel()
+    assert figure.axes[0].yaxis.label.get_color() == plots.ORIGIN_COLOUR["toy"] != plots.ORIGIN_COLOUR["real"]
+
+
+def test_numbers_beside_a_slope_do_not_lie_on_each_other(of_cells):
+    ax = plots.slopes(of_cells, "real").axes[0]
+    heights = sorted(text.get_position()[1] for text in ax.texts if text.get_ha() == "right")
+    assert len(heights) == 3 and np.diff(heights).min() >= 9
+
+
+def test_without_a_pair_of_dropouts_there_is_no_slope(of_cells):
+    with pytest.raises(InputError, match="there is no slope to draw"):
+        plots.slopes(of_cells.query("dropout == 'softhard'"), "real")
+
+
+def test_a_heatmap_has_ours_beside_the_papers_and_an_empty_cell_where_nothing_was_run(of_cells):
+    of_cells.loc[of_cells["system"] == "IT1", "value"] = float("nan")
+    figure = plots.system_heatmap(of_cells, "real", "title")
+    ours, papers = figure.axes
+    assert [ax.get_title() for ax in (ours, papers)] == ["ours (real)", "the paper"]
+    assert len(ours.texts) == 4 * 4 and len(papers.texts) == 5 * 4 and ours.texts[0].get_text() == "70.0"
+    names = [label.get_text() for label in ours.get_yticklabels()]
+    assert names == ["none   IA1", "LT1", "softhard   IA1", "LT1", "IT1"]
+    assert {tuple(ax.collections[0].get_clim()) for ax in (ours, papers)} == {(0, 100)}

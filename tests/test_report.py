@@ -290,7 +290,7 @@ def test_the_script_of_the_page_makes_features_that_a_run_reads(tmp_path, monkey
     (tmp_path / "ravdess").mkdir()
     names = [f" AU{unit:02d}_{kind}" for kind, many in (("r", 17), ("c", 18)) for unit in range(many)]
     for actor in (5, 6, 7):
-        trial = f"01-03-01-01-01-{actor:02d}"
+        trial = f"01-{actor - 2:02d}-01-01-01-{actor:02d}"
         sound = np.random.default_rng(actor).integers(-9999, 9999, 4 * 22050, dtype=np.int16)
         wavfile.write(tmp_path / f"ravdess/03-{trial}.wav", 22050, sound)
         units = pd.DataFrame(np.arange(70.0).reshape(2, 35), columns=names)  # OpenFace has a space there
@@ -305,7 +305,7 @@ def test_the_script_of_the_page_makes_features_that_a_run_reads(tmp_path, monkey
     features = read_npz(tmp_path / "ravdess_units.npz")
     assert features.audio.shape[:2] == (3, 10) and features.video.shape == (3, 1, 35)
     assert features.video[0, 0].tolist() == list(range(35))  # the frame without a face is left out
-    assert features.clips["actor"].tolist() == [5, 6, 7] and features.names == ["happy"]
+    assert features.clips["actor"].tolist() == [5, 6, 7] and features.names == ["angry", "happy", "sad"]
 
 
 # -------------------------------------------------------------------------------------------------------- notebook
