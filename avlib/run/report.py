@@ -113,7 +113,15 @@ def overview(found: Iterable[Section]) -> pd.DataFrame:
         done = section.runs[["system", "dropout", "fold"]].drop_duplicates()
         complete = f"{len(done)} of {len(section.systems) * section.folds}"
         row = {"data": section.heading, "settings": section.details, "systems and dropouts": len(section.systems)}
-        rows.append(row | {"folds of these": complete, "runs": len(section.runs), "actors": actors})
+        rows.append(
+            row
+            | {
+                "folds of these": complete,
+                "runs": len(section.runs),
+                "actors": actors,
+                "fingerprint": section.fingerprint[:4],
+            }
+        )
     return pd.DataFrame(rows)
 
 
