@@ -260,11 +260,18 @@ def ensure_store(dataset: str, data_root: Path | str | None = None, **settings) 
 
 
 def preprocess(
-    dataset: str, data_root: Path | str | None = None, *, workers: int | None = None, progress: bool = True, **settings
+    dataset: str,
+    data_root: Path | str | None = None,
+    *,
+    workers: int | None = None,
+    prepare: Callable | None = None,
+    progress: bool = True,
+    **settings,
 ) -> Store:
     """The store of a dataset: made, continued after an interruption, or only opened where its files have not changed.
 
-    workers : processes that prepare clips, by default one per core        settings : as in `store_path`
+    workers : processes that prepare clips, by default one per core        prepare : as in `build_store`
+    settings : as in `store_path`
     Raises InputError where the corpus is missing and cannot be made.
     """
     path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
@@ -273,7 +280,8 @@ def preprocess(
         if source.kind == "clips":
             trials, problems = source.read(root, protocol=settings.get("protocol", "paper"))
             names = list(source.names or trials.sort_values("label")["emotion"].unique())
-            return build_store(path, trials, problems, names=names, workers=workers, progress=progress, **settings)
+            making = {"workers": workers, "prepare": prepare, "progress": progress}
+            return build_store(path, trials, problems, names=names, **making, **settings)
         if is_current(path, root):
             return Store.open(path)
         log.info("making the store %s of the features in %s", path, root)

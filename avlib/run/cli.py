@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,23 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
 @click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Another value for a parameter.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: 1, with Ray as many as fit.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster, host:port; default: $RAY_ADDRESS, or one on this machine.")
+@click.option("--cpus-per-run", "cpus", type=click.FloatRange(0, min_open=True), help="With Ray; default: 1.")
+@click.option("--gpus-per-run", "gpus", type=click.FloatRange(0), help="With Ray, such as 0.25; default: none.")
 @click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="A run that takes longer is ended.")
 @click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
 @click.option("--dry-run", is_flag=True, help="List the runs, and about how long they take; execute none.")
 def run(
     file: Path,
     extra: tuple[tuple[str, str], ...],
-    jobs: int,
+    jobs: int | None,
+    engine: str,
     limit_minutes: float | None,
     fail_fast: bool,
     dry_run: bool,
+    **of_ray: Any,
 ) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
@@ -68,13 +75,15 @@ def run(
     given = {name: read_value(text) for name, text in extra}
     runs = plan([grid | given for grid in read_grids(file)])
     if dry_run:
-        click.echo(listing(runs, jobs))
+        click.echo(listing(runs, jobs or 1))
         return
     for name in ("SIGTERM", "SIGHUP"):  # as from a cluster's scheduler, and from a closed terminal
         if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        outcomes = Sweep(runs, jobs=jobs, minutes=limit_minutes or 0, fail_fast=fail_fast, echo=click.echo).run()
+        with _engine(engine, **of_ray) as where:
+            settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
+            outcomes = Sweep(runs, jobs=jobs, engine=where, **settings).run()
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
     _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
@@ -83,6 +92,20 @@ def run(
         again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
         listed = "\n".join(failed)
         raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
+
+
+def _engine(name: str, **of_ray: Any) -> AbstractContextManager:
+    """A block with the engine of this name; the options of Ray are None where the user has not given them."""
+    given = {option: value for option, value in of_ray.items() if value is not None}
+    if name == "local":
+        from avlib.run.sweep import Local
+
+        if given:
+            raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
+        return nullcontext(Local())
+    from avlib.run.ray_engine import connected
+
+    return connected(**given)
 
 
 def _show_results(folders: list[Path]) -> None:

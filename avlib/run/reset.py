@@ -6,6 +6,7 @@ A kernel imports this module before its first notebook and calls `reset` before 
 import gc
 import logging
 import os
+import signal
 import sys
 import warnings
 
@@ -16,6 +17,8 @@ LOGGING = tuple(logging.root.handlers), logging.root.level
 FOLDER, VARIABLES = os.getcwd(), dict(os.environ)
 RANDOM, THREADS = torch.get_rng_state(), torch.get_num_threads()
 MAIN = {name: value for name, value in vars(sys.modules["__main__"]).items() if name.startswith("__")}  # __spec__, ...
+
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's processes block it; a lost claim interrupts by it
 
 
 def reset() -> None:

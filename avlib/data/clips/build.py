@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def build_store(
     audio_features: str = "mfcc",
     names: list[str] | None = None,
     workers: int | None = None,
+    prepare: Callable | None = None,
     progress: bool = True,
 ) -> Store:
     """The store of a corpus at `path`: opened where it is there and unchanged, else made or brought to its end.
@@ -64,6 +66,7 @@ def build_store(
     trials, problems : as `avlib.data.ravdess.trials.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
     audio_features : mfcc | logmel | chroma | spectrogram        names : of the labels, for the manifest
+    prepare : (trials by row, settings) -> what `prepare_all` yields, where the clips are prepared elsewhere
     """
     refuse_unguarded()
     path = Path(path)
@@ -79,7 +82,7 @@ def build_store(
         return Store.open(path)
     with writing(path):
         draft = _Draft(partial, plan, len(trials))
-        _fill(draft, trials, plan["settings"], workers or os.cpu_count() or 1, progress)
+        _fill(draft, trials, plan["settings"], prepare or _in_processes(workers or os.cpu_count() or 1), progress)
         draft.finish(path, trials, problems, names)
     return Store.open(path)
 
@@ -134,13 +137,19 @@ def _is_current(path: Path, plan: dict) -> bool:
     return False
 
 
-def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, progress: bool) -> None:
+def _in_processes(workers: int) -> Callable:
+    """The function that prepares clips in so many processes of this machine."""
+    from avlib.data.clips import workers as pool  # brings the libraries that read media: a finished store needs none
+
+    return lambda trials, settings: pool.prepare_all(trials, settings, min(workers, len(trials)))
+
+
+def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, prepare: Callable, progress: bool) -> None:
     """Prepares the clips that the draft does not have yet.
 
     Raises InputError where the machine fails for some, and where it is interrupted.
     """
-    from avlib.data.clips import workers as pool  # brings the libraries that read media: a finished store needs none
-    from avlib.data.clips.faults import Fault, fault
+    from avlib.data.clips.faults import Fault, fault  # brings libraries that read media
 
     rows = trials.to_dict("records")
     missing = {row: trial for row, trial in enumerate(rows) if row not in draft.entries}
@@ -149,7 +158,7 @@ def _fill(draft: "_Draft", trials: pd.DataFrame, settings: dict, workers: int, p
     left: dict[int, str] = {}  # row -> why the machine could not read it
     try:
         with bar:
-            for row, outcome in pool.prepare_all(missing, settings, min(workers, len(missing))):
+            for row, outcome in prepare(missing, settings):
                 if isinstance(outcome, Fault):
                     left[row] = str(outcome)
                 else:

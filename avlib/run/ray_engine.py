@@ -1,0 +1,157 @@
+"""Runs and clips as tasks of a Ray cluster. The only file that imports Ray.
+
+Each job of a sweep is a `Job` in a process of the cluster, an actor with CPUs and a share of a GPU. When its process or
+its node dies, Ray starts another one and repeats the call. The claim of the run folder keeps a run from being done
+twice. All nodes need the same folders under the same paths.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import avlib
+from avlib import InputError
+from avlib.run.job import Job, Outcome
+from avlib.run.notebooks import Echo
+from avlib.run.params import Parameters
+from avlib.run.sweep import MEMORY_LEAST
+
+try:
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+except ModuleNotFoundError:
+    raise InputError("--engine ray needs Ray, which is not installed here: pip install 'avlib[ray]'") from None
+
+ANSWER = 10  # seconds in which a cluster must answer
+GRACE = 5  # seconds in which a job must end its kernel
+RETRIES = 3  # times that a run or a shard is repeated because its process has died
+SHARD_LEAST, SHARD_MOST = 8, 64  # clips: a shard pays for importing libraries, and is held in memory as a whole
+
+
+@contextmanager
+def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> Iterator["RayEngine"]:
+    """A block with the engine of a cluster, which gives each run so many CPUs and GPUs.
+
+    address : host:port of the head; None = $RAY_ADDRESS, or the cluster of this machine, or a new one for this block
+    Raises InputError where no cluster answers.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of a new one: it sends nothing to Ray's authors
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        address = "auto" if _answers("auto") else "local"
+    elif address != "local" and not _answers(address):
+        raise InputError(f"no Ray cluster answers at {address}: give host:port as `ray start --head` has printed it")
+    of_command = signal.getsignal(signal.SIGTERM)
+    environment = {"env_vars": {"AVLIB_DATA": str(avlib.DATA)}}
+    try:
+        ray.init(address, runtime_env=environment, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}") from None
+    signal.signal(signal.SIGTERM, of_command)  # Ray has set its own
+    try:
+        yield RayEngine(cpus, gpus)
+    finally:
+        ray.shutdown()
+
+
+def _answers(address: str) -> bool:
+    """Whether a cluster answers in time. It is asked in another process: in this one Ray would try for two minutes."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
+    try:
+        return subprocess.run([*command, "--address", address], capture_output=True, timeout=ANSWER).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+class RayEngine:
+    """The engine of a cluster, as `Sweep` needs it: jobs with so many CPUs and GPUs each, and who prepares clips."""
+
+    def __init__(self, cpus: float, gpus: float):
+        self.needs = {"CPU": cpus, "GPU": gpus}
+        self.variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, int(cpus))))}
+        if not gpus:
+            self.variables["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides GPUs only from who has some
+
+    def room(self) -> int:
+        """The runs that the cluster has room for at the same time; InputError where there is none for a single one."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        needs = {kind: share for kind, share in self.needs.items() if share}
+        room = sum(int(min(node.get(kind, 0) / share for kind, share in needs.items())) for node in nodes)
+        if not room:
+            asked = " and ".join(f"{share:g} {kind}s" for kind, share in needs.items())
+            raise InputError(f"no node of the cluster has {asked}: ask for less, or give --jobs where it starts nodes")
+        return room
+
+    def jobs(self, count: int, echo: Echo) -> list["RayJob"]:
+        return [RayJob(self.variables, self.needs) for _ in range(count)]
+
+    def prepare(self, trials: dict[int, dict], settings: dict) -> Iterator[tuple[int, Any]]:
+        """Each row of `trials` with what became of it, as `prepare_all` yields it. Shards of clips are tasks."""
+        from avlib.data.clips.faults import Fault
+
+        shards = _shards(trials, round(ray.cluster_resources().get("CPU", 1)))
+        waiting = {_prepare_shard.remote(shard, settings): shard for shard in shards}
+        try:
+            while waiting:
+                (done,), _ = ray.wait([*waiting])
+                shard = waiting.pop(done)
+                try:
+                    yield from ray.get(done)
+                except RayError as error:
+                    yield from ((row, Fault(_sentence(error))) for row in shard)
+        finally:
+            for task in waiting:
+                ray.cancel(task, force=True)
+
+
+def _shards(trials: dict[int, dict], cpus: int) -> list[dict[int, dict]]:
+    """The trials in shards, a few for each CPU."""
+    size, rows = min(SHARD_MOST, max(SHARD_LEAST, len(trials) // (4 * cpus))), [*trials]
+    return [{row: trials[row] for row in rows[start : start + size]} for start in range(0, len(rows), size)]
+
+
+@ray.remote(num_cpus=1, max_retries=RETRIES)
+def _prepare_shard(trials: dict[int, dict], settings: dict) -> list[tuple[int, Any]]:
+    from avlib.data.clips.workers import prepare_all
+
+    return [*prepare_all(trials, settings, 1)]
+
+
+class RayJob:
+    """A `Job` in a process of the cluster, with its methods."""
+
+    def __init__(self, variables: dict[str, str], needs: dict[str, float]):
+        """variables : of the kernel's environment      needs : how much of a CPU and of a GPU"""
+        lasting = {"max_restarts": -1, "max_task_retries": RETRIES, "max_concurrency": 2}  # one more call: stop
+        needs = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
+        self.actor = ray.remote(Job).options(**needs, **lasting).remote(variables, MEMORY_LEAST)
+        self.last_moment: float | None = None  # after stop
+
+    def attempt(self, values: dict[str, Any], *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
+        try:
+            return ray.get(self.actor.attempt.remote(values, minutes=minutes, prepared=prepared))
+        except RayError as error:
+            return Outcome(Parameters(**values).folder, "failed", _sentence(error))
+
+    def stop(self) -> None:
+        """Ends the run. A job that has not even started, or does not answer in time, is ended from outside."""
+        self.last_moment = self.last_moment or monotonic() + GRACE
+        if monotonic() < self.last_moment:
+            self.actor.stop.remote()
+        else:
+            ray.kill(self.actor)
+
+    def close(self) -> None:
+        with suppress(RayError, GetTimeoutError):
+            ray.get(self.actor.close.remote(), timeout=GRACE)
+        ray.kill(self.actor)
+
+
+def _sentence(error: RayError) -> str:
+    return f"its process of the cluster died: {' '.join(str(error).split())}"
