@@ -34,6 +34,7 @@ class Options:
     workers: int = os.cpu_count() or 1  # preprocess
     runs: int = 200  # sweep
     jobs: int = 2  # sweep
+    engine: str = "local"  # sweep: local | ray
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:

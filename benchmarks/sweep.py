@@ -14,17 +14,17 @@ import numpy as np
 
 from avlib import InputError
 from avlib.run.grid import plan
-from avlib.run.sweep import Sweep
+from avlib.run.sweep import Sweep, engine_of
 
 CLIPS, PEOPLE, CLASSES = 60, 12, 3
 
 
 def measure(options) -> dict:
     """Seconds of a sweep over seeds, those of its computing, and the second as a share of the first."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, engine_of(options.engine) as engine:
         runs = plan(_grid(Path(folder), options.runs))
         start = perf_counter()
-        outcomes = Sweep(runs, jobs=options.jobs).run()
+        outcomes = Sweep(runs, jobs=options.jobs, engine=engine).run()
         seconds = perf_counter() - start
         failed = [outcome.reason for outcome in outcomes if outcome.state != "done"]
         if failed:
@@ -32,6 +32,7 @@ def measure(options) -> dict:
         computing = [_computing(outcome.folder) for outcome in outcomes]
     return {
         "runs of the sweep": len(runs),
+        "engine": options.engine,
         "jobs": options.jobs,
         "seconds": round(seconds, 1),
         "computing, seconds of a run": round(float(np.mean(computing)), 2),

@@ -63,13 +63,8 @@ def test_after_a_killed_node_the_table_is_as_if_nothing_had_been(cluster, grid, 
     root, node = tmp_path / "runs", cluster.add_node(num_cpus=2)
     (raylet,) = (process.process.pid for process in node.all_processes["raylet"])
     options = ("--engine", "ray", "--address", cluster.address, "--cpus-per-run", "2")  # one run on each node
-
-    def on_the_node():
-        kernel, folder = kernel_at_work(root)
-        return raylet in parents(kernel) and (kernel, folder)
-
     with start(grid(), *options) as command:
-        kernel, hit = wait_for(on_the_node)
+        kernel, hit = kernel_at_work(root, lambda process: raylet in parents(process))
         cluster.remove_node(node, allow_graceful=False)
         wait_for(lambda: not parents(kernel))
         said = command.communicate()[0]

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def run(
     """
     from avlib.run.estimates import listing
     from avlib.run.grid import plan, read_grids, read_value
-    from avlib.run.sweep import Sweep
+    from avlib.run.sweep import Sweep, engine_of
 
     given = {name: read_value(text) for name, text in extra}
     runs = plan([grid | given for grid in read_grids(file)])
@@ -81,7 +80,7 @@ def run(
         if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        with _engine(engine, **of_ray) as where:
+        with engine_of(engine, **of_ray) as where:
             settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
             outcomes = Sweep(runs, jobs=jobs, engine=where, **settings).run()
     except KeyboardInterrupt:
@@ -92,20 +91,6 @@ def run(
         again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
         listed = "\n".join(failed)
         raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
-
-
-def _engine(name: str, **of_ray: Any) -> AbstractContextManager:
-    """A block with the engine of this name; the options of Ray are None where the user has not given them."""
-    given = {option: value for option, value in of_ray.items() if value is not None}
-    if name == "local":
-        from avlib.run.sweep import Local
-
-        if given:
-            raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
-        return nullcontext(Local())
-    from avlib.run.ray_engine import connected
-
-    return connected(**given)
 
 
 def _show_results(folders: list[Path]) -> None:
@@ -222,6 +207,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
 @click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep at the same time.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")
 def bench(name: str, out: Path | None, **options) -> None:
     """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
     if not (ROOT / "benchmarks").is_dir():

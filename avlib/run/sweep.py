@@ -10,10 +10,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import psutil
 
@@ -53,6 +53,21 @@ class Local:
         if count == 1:
             return [Job(*share(0, 1), echo, sys.stderr if sys.stderr.isatty() else None)]
         return [Job(*share(job, count)) for job in range(count)]
+
+
+def engine_of(name: Literal["local", "ray"], **of_ray: Any) -> AbstractContextManager[Engine]:
+    """A block with the engine of this name.
+
+    of_ray : address, cpus and gpus, as in `avlib.run.ray_engine.connected`; None = not given
+    """
+    given = {option: value for option, value in of_ray.items() if value is not None}
+    if name == "ray":
+        from avlib.run.ray_engine import connected
+
+        return connected(**given)
+    if given:
+        raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
+    return nullcontext(Local())
 
 
 class Sweep:
