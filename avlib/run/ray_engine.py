@@ -24,7 +24,7 @@ from avlib.run.sweep import MEMORY_LEAST
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
+    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 except ModuleNotFoundError:
     raise InputError("--engine ray needs Ray, which is not installed here: pip install 'avlib[ray]'") from None
 
@@ -41,6 +41,8 @@ def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> I
     address : host:port of the head; None = $RAY_ADDRESS, or the cluster of this machine, or a new one for this block
     Raises InputError where no cluster answers.
     """
+    if gpus > 1 and gpus % 1:
+        raise InputError(f"--gpus-per-run is {gpus:g}: give a whole number, or a part of 1")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # of a new one: it sends nothing to Ray's authors
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
@@ -154,4 +156,7 @@ class RayJob:
 
 
 def _sentence(error: RayError) -> str:
-    return f"its process of the cluster died: {' '.join(str(error).split())}"
+    """Why a call has failed for good."""
+    if isinstance(error, RayTaskError):
+        return f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"
+    return f"its process on the cluster died {RETRIES + 1} times ({str(error).splitlines()[0].rstrip('.')})"
