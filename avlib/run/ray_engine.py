@@ -1,8 +1,8 @@
 """Runs and clips as tasks of a Ray cluster. The only file that imports Ray.
 
 Each job of a sweep is a `Job` in a process of the cluster, an actor with CPUs and a share of a GPU. When its process or
-its node dies, Ray starts another one and repeats the call. The claim of the run folder keeps a run from being done
-twice. All nodes need the same folders under the same paths.
+its node dies, the run is tried again in another one. The claim of the run folder keeps it from being done twice. All
+nodes need the same folders under the same paths.
 """
 
 import os
@@ -24,7 +24,7 @@ from avlib.run.sweep import MEMORY_LEAST
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+    from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 except ModuleNotFoundError:
     raise InputError("--engine ray needs Ray, which is not installed here: pip install 'avlib[ray]'") from None
 
@@ -53,7 +53,7 @@ def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> I
     environment = {"env_vars": {"AVLIB_DATA": str(avlib.DATA)}}
     try:
         ray.init(address, runtime_env=environment, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise InputError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}") from None
     signal.signal(signal.SIGTERM, of_command)  # Ray has set its own
     try:
@@ -66,9 +66,10 @@ def _answers(address: str) -> bool:
     """Whether a cluster answers in time. It is asked in another process: in this one Ray would try for two minutes."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
     try:
-        return subprocess.run([*command, "--address", address], capture_output=True, timeout=ANSWER).returncode == 0
+        done = subprocess.run([*command, "--address", address], capture_output=True, timeout=ANSWER)
     except subprocess.TimeoutExpired:
         return False
+    return done.returncode == 0 or b"AuthenticationError" in done.stderr  # this command sends no token
 
 
 class RayEngine:
@@ -126,20 +127,32 @@ def _prepare_shard(trials: dict[int, dict], settings: dict) -> list[tuple[int, A
 
 
 class RayJob:
-    """A `Job` in a process of the cluster, with its methods."""
+    """A `Job` in a process of the cluster, with its methods. When the process dies, it gets another one.
+
+    Ray's own way to repeat a call would give up within a second where a node has died and nobody knows it yet.
+    """
 
     def __init__(self, variables: dict[str, str], needs: dict[str, float]):
         """variables : of the kernel's environment      needs : how much of a CPU and of a GPU"""
-        lasting = {"max_restarts": -1, "max_task_retries": RETRIES, "max_concurrency": 2}  # one more call: stop
-        needs = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
-        self.actor = ray.remote(Job).options(**needs, **lasting).remote(variables, MEMORY_LEAST)
-        self.last_moment: float | None = None  # after stop
+        self.variables, self.needs = variables, {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
+        self.actor, self.last_moment = self._start(), None  # last_moment : after stop
+
+    def _start(self):
+        actor = ray.remote(Job).options(**self.needs, max_concurrency=2)  # two calls at once: attempt and stop
+        return actor.remote(self.variables, MEMORY_LEAST)
 
     def attempt(self, values: dict[str, Any], *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
-        try:
-            return ray.get(self.actor.attempt.remote(values, minutes=minutes, prepared=prepared))
-        except RayError as error:
-            return Outcome(Parameters(**values).folder, "failed", _sentence(error))
+        reason = ""
+        for _ in range(1 + RETRIES):
+            try:
+                return ray.get(self.actor.attempt.remote(values, minutes=minutes, prepared=prepared))
+            except RayError as error:
+                reason = _sentence(error)
+                if self.last_moment or not isinstance(error, RayActorError):
+                    break
+                ray.kill(self.actor)
+                self.actor = self._start()
+        return Outcome(Parameters(**values).folder, "failed", reason)
 
     def stop(self) -> None:
         """Ends the run. A job that has not even started, or does not answer in time, is ended from outside."""
