@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,12 @@ def test_shards_of_clips_on_a_cluster_make_the_store_that_one_process_makes(clus
     pd.testing.assert_frame_equal(there.problems, here.problems)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "ray://127.0.0.1:9", "something else"])
 def test_an_address_where_no_cluster_answers_is_a_sentence(address, grid, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_engine, "ANSWER", 4)  # seconds
-    ended = CliRunner().invoke(main, ["run", str(grid()), "--engine", "ray", "--address", address])
+    monkeypatch.setattr(ray_engine, "ANSWER", 3)  # seconds
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = address.replace("something else", f"127.0.0.1:{server.getsockname()[1]}")
+        ended = CliRunner().invoke(main, ["run", str(grid()), "--engine", "ray", "--address", address])
     assert ended.exit_code == 2 and ended.output.startswith(
         f"Error: no Ray cluster answers at {address}: give host:port"
     )

@@ -7,6 +7,7 @@ nodes need the same folders under the same paths.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ try:
 except ModuleNotFoundError:
     raise InputError("--engine ray needs Ray, which is not installed here: pip install 'avlib[ray]'") from None
 
-ANSWER = 10  # seconds in which a cluster must answer
+CONNECT = 5  # seconds in which the address of a cluster must take a connection
+ANSWER = 20  # seconds in which it must answer as Ray, most of them for importing Ray on a busy machine
 GRACE = 5  # seconds in which a job must end its kernel
 RETRIES = 3  # times that a run or a shard is repeated because its process has died
 SHARD_LEAST, SHARD_MOST = 8, 64  # clips: a shard pays for importing libraries, and is held in memory as a whole
@@ -64,6 +66,12 @@ def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> I
 
 def _answers(address: str) -> bool:
     """Whether a cluster answers in time. It is asked in another process: in this one Ray would try for two minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        except (OSError, OverflowError, ValueError):
+            return False
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check"]
     try:
         done = subprocess.run([*command, "--address", address], capture_output=True, timeout=ANSWER)
