@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
 from sweeps import start, table, times_done, wait_for
 
+from avlib.data.clips.workers import prepare_all
 from avlib.data.datasets import ensure_store
 from avlib.run.claim import PIPELINE, claim
 from avlib.run.cli import main
@@ -24,7 +26,7 @@ from avlib.run.notebooks import notebooks_left, run_pipeline
 from avlib.run.params import Parameters
 from avlib.run.records import run_folders
 from avlib.run.results import all_runs, where
-from avlib.run.sweep import Sweep, share
+from avlib.run.sweep import Local, Sweep, share
 
 
 @pytest.fixture
@@ -58,6 +60,33 @@ def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, t
     assert [outcome.state for outcome in outcomes] == (["failed"] if fast else ["failed", "done"])
     (odd,) = (run for run in all_runs(tmp_path / "runs").to_dict("records") if "odd" in run["folder"])
     assert odd["state"] == f"failed: {outcomes[0].reason}", "it has no record, but a log"
+
+
+class StoresAlone(Local):
+    """An engine that prepares clips itself, here in one process, and executes no run."""
+
+    def prepare(self, trials, settings):
+        return prepare_all(trials, settings, 1)
+
+    def jobs(self, count, echo):
+        return []
+
+
+def test_an_engine_makes_missing_stores_first_and_where_that_fails_only_their_runs_have_failed(small_toy, tmp_path):
+    for folder in ("whole", "torn"):
+        (tmp_path / folder).mkdir()
+        for wav in sorted(small_toy.rglob("03-*.wav"))[:2]:
+            shutil.copy(wav, tmp_path / folder)
+    for wav in (tmp_path / "torn").iterdir():
+        wav.write_bytes(b"")
+    grid = {"dataset": "ravdess", "image_size": 64, "frames": 2, "outputs_root": str(tmp_path / "runs")}
+    sweep = Sweep(plan(grid | {"data_root": [str(tmp_path / "whole"), str(tmp_path / "torn")]}), engine=StoresAlone())
+    (outcome,) = sweep.run()
+    whole, torn = sweep.configs.values()
+    assert len(ensure_store("ravdess", whole.data_root, **whole.of_store)) == 2
+    assert (outcome.folder, outcome.state) == (torn.folder, "failed")
+    assert outcome.reason.startswith("no clip of the corpus can be used")
+    assert [*sweep.todo] == [whole.folder]
 
 
 def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, tmp_path):

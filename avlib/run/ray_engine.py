@@ -55,7 +55,7 @@ def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> I
     environment = {"env_vars": {"AVLIB_DATA": str(avlib.DATA)}}
     try:
         ray.init(address, runtime_env=environment, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises all kinds, also plain ones
         raise InputError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}") from None
     signal.signal(signal.SIGTERM, of_command)  # Ray has set its own
     try:
