@@ -25,7 +25,7 @@ from avlib.run.sweep import MEMORY_LEAST
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+    from ray.exceptions import RayActorError, RayError, RayTaskError
 except ModuleNotFoundError:
     raise InputError("--engine ray needs Ray, which is not installed here: pip install 'avlib[ray]'") from None
 
@@ -52,9 +52,10 @@ def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> I
     elif address != "local" and not _answers(address):
         raise InputError(f"no Ray cluster answers at {address}: give host:port as `ray start --head` has printed it")
     of_command = signal.getsignal(signal.SIGTERM)
-    environment = {"env_vars": {"AVLIB_DATA": str(avlib.DATA)}}
+    variables = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    variables["AVLIB_DATA"] = str(avlib.DATA)
     try:
-        ray.init(address, runtime_env=environment, logging_level="ERROR", log_to_driver=False)
+        ray.init(address, runtime_env={"env_vars": variables}, logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # Ray raises all kinds, also plain ones
         raise InputError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}") from None
     signal.signal(signal.SIGTERM, of_command)  # Ray has set its own
@@ -171,7 +172,7 @@ class RayJob:
             ray.kill(self.actor)
 
     def close(self) -> None:
-        with suppress(RayError, GetTimeoutError):
+        with suppress(RayError):  # or no answer in time
             ray.get(self.actor.close.remote(), timeout=GRACE)
         ray.kill(self.actor)
 
