@@ -211,11 +211,11 @@ def write_changing(path, sizes):
 
 
 def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
-    from avlib.data.clips.prepare import _groups
+    from avlib.data.clips.prepare import groups
 
     path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
     with open_video(path) as video:
-        groups = list(_groups(video.frames(np.arange(10) / FPS + 0.01)))
+        groups = list(groups(video.frames(np.arange(10) / FPS + 0.01)))
     assert [(len(group), group[0].shape) for group in groups] == [
         *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
     ]
@@ -300,7 +300,7 @@ def test_a_sound_of_a_phone_is_read_and_the_cover_of_a_sound_is_no_picture(tmp_p
         container.mux(audio.encode(sound))
         container.mux(audio.encode())
     assert read_audio(path).max() > 0.3
-    with pytest.raises(InputError, match="a.m4a has no picture track"):
+    with pytest.raises(InputError, match=r"a\.m4a has no picture track"):
         open_video(path)
 
 
