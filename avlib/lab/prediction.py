@@ -38,7 +38,7 @@ class Learnt:
         made = ["It has seen only drawn faces and heard only synthesised voices."] if self.drawn else []
         warning = ["What it says of a real face or a real voice means nothing."] if self.drawn else []
         return [
-            f"This network has learnt from {self.corpus} alone.",
+            f"This network has learnt from one corpus: {self.corpus}.",
             *made,
             *warning,
             self._skill(),
@@ -49,11 +49,12 @@ class Learnt:
     def _skill(self) -> str:
         if not self.accuracy:
             return "It has not been evaluated: nobody knows how well it does."
-        who = "people whom it had met in training" if self.people_met else "people whom it had never met"
+        who = "whom it had met in training" if self.people_met else "whom it had never met"
         said = [
-            f"{value:.1f} % from {MEANING[name]} ({self.clips[name]} clips)" for name, value in self.accuracy.items()
+            f"{self.accuracy[name]:.1f} % from {MEANING[name]} ({count} clips)" for name, count in self.clips.items()
         ]
-        return f"There, of {who}, it is right in {', '.join(said)}; guessing gives {100 / len(self.labels):.1f} %."
+        guess = f"guessing gives {100 / len(self.labels):.1f} %"
+        return f"Its right answers on test clips of people {who}: {', '.join(said)}; {guess}."
 
 
 def answers(net: AudiovisualNet, windows: Windows, learnt: Learnt, device: str | torch.device = "cpu") -> pd.DataFrame:
@@ -108,6 +109,17 @@ def middle_answers(table: pd.DataFrame, labels: Sequence[str], windows: Windows)
     return table[table["window"] == windows.middle].set_index("condition")[list(labels)]
 
 
+def top_answers(table: pd.DataFrame, labels: Sequence[str], windows: Windows) -> pd.DataFrame:
+    """The likeliest label of each window with its probability, a column per condition; "" where there is no answer."""
+    values = table[list(labels)]
+    best = zip(values.idxmax(axis=1), values.max(axis=1), strict=True)
+    said = [f"{label} {100 * value:.0f} %" for label, value in best]
+    wide = table.assign(said=said).pivot(index="window", columns="condition", values="said")
+    wide = wide[list(dict.fromkeys(table["condition"]))].reindex(range(len(windows.starts))).fillna("")
+    seconds = [f"{start:.1f} to {start + WINDOW:.1f} s" for start in windows.starts]
+    return wide.set_axis(seconds).rename_axis(columns=None)
+
+
 def summary(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     """One sentence per condition with the answer: of one window, or the mean of several."""
     several = table["window"].nunique() > 1
@@ -122,21 +134,20 @@ def summary(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def remarks(windows: Windows) -> list[str]:
     """What was seen and heard, and what could not be used, in sentences."""
-    said = [f"{reason[0].upper()}{reason[1:]}." for reason in windows.notes]
+    said = [f"{reason}." for reason in windows.notes]
     if not windows.has_video.any():
-        return [*said, "There is no face to go by: the answer comes from the sound alone."]
+        return [*said, "There is no face to go by, so the answer comes from the sound alone."]
     if not windows.has_audio.any():
-        said.append("There is no sound to go by: the answer comes from the picture alone.")
+        said.append("There is no sound to go by, so the answer comes from the picture alone.")
     seen = int(windows.seen.sum())
     said.append(f"A face was seen in {seen} of {windows.shown} frames{_number(windows.faces)}.")
-    if seen < windows.shown / 2:
-        said.append("That is less than half of them: is the film upright, and the face in full view?")
     if windows.others:
         times = ", ".join(f"{time:.1f}" for time in windows.others)
         said.append(f"At {times} s the followed face was out of sight, and the largest one there was followed instead.")
     gaps = int((~windows.has_video).sum())
     if gaps:
-        said.append(f"{gaps} of {len(windows.starts)} windows show no face, and have no answer from the picture.")
+        without = f"{gaps} of {len(windows.starts)} windows have no answer from the picture"
+        said.append(f"{without}: too few of their frames show a face.")
     return said
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avlib import InputError
+from avlib.data.clips.audio import channels
 from avlib.data.clips.faces import crop_face, fill_boxes, follow
 from avlib.data.clips.faults import Fault
 from avlib.data.clips.media import CroppedFaces, Video, open_video, read_audio
@@ -31,7 +32,7 @@ class Windows:
     audio: np.ndarray  # features (N, C, 156) float32, zeros where a window has no sound
     video: np.ndarray  # faces (N, F, S, S, 3) uint8, zeros where a window has no face
     has_audio: np.ndarray  # (N,) True = the window has sound
-    has_video: np.ndarray  # (N,) True = a face was seen in the window
+    has_video: np.ndarray  # (N,) True = a face was seen in at least half of the window's frames
     seen: np.ndarray  # (N, F) True = the followed face was seen in this frame; elsewhere its nearest box was cut out
     shown: int  # the number of frames that the film has in all windows
     faces: int  # the most faces in one frame
@@ -52,7 +53,8 @@ def slide(
 ) -> Windows:
     """The windows of a film or a sound. The middle one is what `prepare_clip` makes of the same file.
 
-    In a picture with several faces, it is so only where the followed face is the largest of each frame.
+    There are two exceptions: where the followed face is not the largest of each frame, and where a face is seen in less
+    than half of the frames. `prepare_clip` takes the largest, however seldom it is seen.
 
     hop : seconds between two windows, at most: they are spread evenly, from the beginning of the clip to its end.
         Protocol authors shifts sound and picture of a clip, so it has the middle one alone.
@@ -80,14 +82,14 @@ def slide(
     notes = list(dict.fromkeys(told))
     if len(missing) == 2:
         raise InputError("; ".join(notes))
-    channels = next((part.shape[0] for part in audio if part is not None), 1)
+    silence = np.zeros((channels(audio_features), MFCC_STEPS), np.float32)
     return Windows(
         name=path.name,
         seconds=duration(length, picture),
         starts=np.array([window.audio_start for window in windows]),
         frame_times=np.stack([window.frame_times for window in windows]),
         middle=len(windows) // 2,
-        audio=np.stack([np.zeros((channels, MFCC_STEPS), np.float32) if part is None else part for part in audio]),
+        audio=np.stack([silence if part is None else part for part in audio]),
         has_audio=has_audio,
         **(found or _no_picture(len(windows), frames, image_size)),
         notes=notes,
@@ -154,17 +156,21 @@ def _look(
     for place, box in zip(order, followed, strict=True):
         boxes[place] = box
     seen = ~np.isnan(boxes[..., 0])
-    if not seen.any():
-        raise InputError(f"no face found in any of the {len(found)} frames of {Path(path).name}")
+    shown = np.bincount([window for window, _ in found], minlength=len(times))  # frames of each window
+    has_video = seen.sum(axis=1) >= np.maximum(1, shown / 2)
+    if not has_video.any():
+        found_in = f"only {seen.sum()}" if seen.any() else "none"
+        frames = f"{found_in} of the {len(found)} frames of {Path(path).name}"
+        raise InputError(f"{frames} show a face: turn the film upright if it lies on its side")
     faces = np.zeros((*times.shape, size, size, 3), np.uint8)
-    there = {window: fill_boxes(boxes[window]) for window in np.flatnonzero(seen.any(axis=1))}
+    there = {window: fill_boxes(boxes[window]) for window in np.flatnonzero(has_video)}
     for places, pictures in _pictures(video, times, protocol):
         for (window, frame), picture in zip(places, pictures, strict=True):
             if window in there:
                 faces[window, frame] = crop_face(picture, there[window][frame], size)
     return {
         "video": faces[..., ::-1] if protocol == "authors" else faces,
-        "has_video": seen.any(axis=1),
+        "has_video": has_video,
         "seen": seen,
         "shown": len(found),
         "faces": max(map(len, found.values())),
