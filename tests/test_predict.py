@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import soundfile
 from click.testing import CliRunner
 from conftest import SMOKE
+from in_process import without_kernels
 from test_media import write_video
 
-from avlib import InputError, build_model
+from avlib import ROOT, InputError, build_model
 from avlib.data.clips.faces import follow, overlaps
 from avlib.data.clips.media import read_audio, read_frames
 from avlib.data.clips.prepare import prepare_clip
@@ -320,3 +322,12 @@ def test_the_button_shows_the_answer_to_a_file_or_why_there_is_none(film, predic
     assert not seen[0].exists(), "nothing is left of the file"
     upload._take({"new": ({**given, "content": memoryview(b"")},)})
     assert upload.message.value == "&lt;me&gt;.mp4 is empty (0 bytes)" and upload.picture.layout.display == "none"
+
+
+def test_the_notebook_goes_through_with_a_test_clip_and_with_a_clip_of_ones_own(smoke, film, tmp_path):
+    for clip in ("", str(film)):
+        given = {"run": str(smoke), "clip": clip, "out": str(tmp_path)}
+        with without_kernels():
+            papermill.execute_notebook(ROOT / "notebooks" / "predict.ipynb", None, parameters=given, progress_bar=False)
+    pages = {path.stem: json.loads(path.read_text())["clip"] for path in tmp_path.glob("*.json")}
+    assert len(pages) == 2 and pages["own"] == "own.mp4"
