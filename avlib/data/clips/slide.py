@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from avlib import InputError
 from avlib.data.clips.audio import channels
@@ -40,6 +41,21 @@ class Windows:
     notes: list[str] = field(default_factory=list)  # why it has no sound, or no picture
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A block, or a call, with one thread, as where a corpus is prepared: several threads would round otherwise."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def slide(
     path: Path | str,
     *,
@@ -72,7 +88,7 @@ def slide(
         audio = _sound(report, sound, samples, windows, audio_features)
         found = None
         if video:
-            with video, _one_thread():
+            with video:
                 found = report.attempt("video", path_text(path), _look, video, windows, image_size, protocol, progress)
     except Fault as fault:
         raise InputError(f"{path.name} could not be read this time: {fault}") from fault
@@ -94,19 +110,6 @@ def slide(
         **(found or _no_picture(len(windows), frames, image_size)),
         notes=notes,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A block in which PyTorch has one thread, as where a corpus is prepared: others would round otherwise."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _spread(window: Window, hop: float) -> list[Window]:
