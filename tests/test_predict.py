@@ -19,7 +19,6 @@ from test_media import write_video
 
 from avlib import ROOT, InputError, build_model
 from avlib.data.clips.faces import follow, overlaps
-from avlib.data.clips.media import read_audio, read_frames
 from avlib.data.clips.prepare import prepare_clip
 from avlib.data.clips.slide import MOST, slide
 from avlib.data.clips.window import SAMPLE_RATE, WINDOW
@@ -131,15 +130,6 @@ def test_a_face_in_too_few_frames_is_no_picture_and_said(tmp_path, person, voice
     assert not windows.has_video.any() and windows.has_audio.all()
     said = "frames of rare.mp4 show a face: turn the film upright if it lies on its side."
     assert said in remarks(windows)[0] and "from the sound alone" in remarks(windows)[1]
-
-
-@pytest.mark.shared
-def test_a_real_film_that_lies_on_its_side_is_answered_from_its_sound(tmp_path, shared):
-    film = min((shared / "ravdess" / "Actor_05").glob("01-*.mp4"))
-    frames = read_frames(film, np.arange(16) / FPS)[:, ::2, ::2]
-    path = write_video(tmp_path / "side.mp4", np.rot90(frames, axes=(1, 2)), read_audio(film), fps=FPS)
-    windows = slide(path, frames=15, image_size=64)
-    assert not windows.has_video.any() and windows.has_audio.all()
 
 
 def test_of_two_faces_the_larger_is_taken_and_both_are_counted(tmp_path, person):
