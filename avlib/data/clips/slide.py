@@ -12,7 +12,7 @@ from avlib import InputError
 from avlib.data.clips.audio import channels
 from avlib.data.clips.faces import crop_face, fill_boxes, follow
 from avlib.data.clips.faults import Fault
-from avlib.data.clips.media import CroppedFaces, Video, open_video, read_audio
+from avlib.data.clips.media import CroppedFaces, Video, check_file, open_video, read_audio
 from avlib.data.clips.prepare import Report, detector, groups, window_features
 from avlib.data.clips.window import MFCC_STEPS, WINDOW, Window, duration, place_window
 from avlib.files import path_text
@@ -78,6 +78,8 @@ def slide(
     Raises InputError where neither sound nor picture can be used, or where there are more than MOST windows.
     """
     path, sound = Path(path), Path(sound or path)
+    for file in (path, sound):
+        check_file(file)
     report = Report(path.name)
     try:
         samples = report.attempt("audio", path_text(sound), read_audio)
