@@ -13,6 +13,8 @@ from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, precision
 from avlib.speed.memory import channels_last, memory_kept
 
+TILE = 8  # clips: a product of matrices rounds rows in groups of so many, or fewer, and otherwise those that are left
+
 
 @memory_kept()
 @torch.inference_mode()
@@ -23,6 +25,7 @@ def logits(
 
     seed : of each condition's random numbers
     Frames that a condition does not change are described once for all conditions, and a black frame once in all.
+    On a CPU the logits of a clip are the same to the last digit whatever other clips there are, except with noise.
     """
     net.eval()
     generators = [torch.Generator(clips.device).manual_seed(seed) for _ in conditions]
@@ -34,13 +37,18 @@ def logits(
             for condition, generator in zip(conditions, generators, strict=True):
                 changed_audio, changed_video = condition(audio, video, Context(clips, chosen, generator))
                 changed_audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
-                output = net.fuse(*net.encode(changed_audio, described(changed_video, like=video)))
-                found[condition.name].append(output.logits.float().cpu())
+                output = net.fuse(*net.encode(_tiled(changed_audio), described(changed_video, like=video)))
+                found[condition.name].append(output.logits[: len(chosen)].float().cpu())
     return {name: torch.cat(batches) for name, batches in found.items()}
 
 
+def _tiled(values: torch.Tensor) -> torch.Tensor:
+    """A batch (B, …) with its first clip repeated at its end, so that TILE divides the number of its clips."""
+    return torch.cat([values, values[:1].expand(-len(values) % TILE, *values.shape[1:])])
+
+
 class _Described:
-    """Descriptors of video; the unchanged video of a batch is described once."""
+    """Descriptors of video, of as many clips as TILE wants; the unchanged video of a batch is described once."""
 
     def __init__(self, net: AudiovisualNet, has_frames: bool):
         self.net, self.has_frames = net, has_frames
@@ -51,11 +59,11 @@ class _Described:
         if video is None:
             if self.black is None:
                 self.black = self._describe(torch.zeros_like(like[:1, :1]))
-            return self.black.expand(*like.shape[:2], *self.black.shape[2:])
+            return self.black.expand(len(like) + -len(like) % TILE, like.shape[1], *self.black.shape[2:])
         if video is not like:
-            return self._describe(video)
+            return self._describe(_tiled(video))
         if video is not self.video:
-            self.video, self.descriptors = video, self._describe(video)
+            self.video, self.descriptors = video, self._describe(_tiled(video))
         return self.descriptors
 
     def _describe(self, video: torch.Tensor) -> torch.Tensor:

@@ -107,8 +107,20 @@ def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
     described = []
     net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
     predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=5)
-    frames, noisy = 10 * 3, 10 * 3
+    frames, noisy = 2 * 8 * 3, 2 * 8 * 3  # two batches of 5 clips, each in the time of 8
     assert sum(described) == frames + noisy + 1
+
+
+@pytest.mark.parametrize("fusion", ["ia", "lt", "audio"])
+def test_a_clip_is_answered_to_the_last_digit_as_among_all(fusion, clips):
+    torch.manual_seed(0)
+    net = build_model(fusion, image_size=64).eval()
+    asked, how = paper_conditions("none")[:3], {"fold": 0, "seed": 1}
+    every = predict(net, clips, asked, **how).set_index("clip")
+    for some in ([0], [3, 7], [1, 4, 5, 6, 9]):
+        kept = clips.table.index.isin(some)
+        alone = predict(net, clips.where(kept), asked, **how).set_index("clip")
+        pd.testing.assert_frame_equal(alone, every[every.index.isin(alone.index)], check_exact=True)
 
 
 def test_noise_is_drawn_from_the_seed(clips):

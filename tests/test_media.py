@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from scipy.signal import correlate
 
 from avlib import InputError
@@ -210,11 +211,11 @@ def write_changing(path, sizes):
 
 
 def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
-    from avlib.data.clips.prepare import _groups
+    from avlib.data.clips.prepare import groups
 
     path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
     with open_video(path) as video:
-        groups = list(_groups(video.frames(np.arange(10) / FPS + 0.01)))
+        groups = list(groups(video.frames(np.arange(10) / FPS + 0.01)))
     assert [(len(group), group[0].shape) for group in groups] == [
         *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
     ]
@@ -273,6 +274,45 @@ def test_the_sound_track_of_a_video_is_the_sound_that_went_in_but_for_the_encode
     delay = correlate(heard, sound).argmax() - (len(sound) - 1)
     assert 0 <= delay <= 1024
     assert np.corrcoef(sound, heard[delay : delay + len(sound)])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mkv", "avi", "m4v"])
+def test_the_sound_track_of_a_film_is_read_whatever_contains_it(tmp_path, suffix):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
+    heard = read_audio(write_video(tmp_path / f"a.{suffix}", grey_levels(15), sound))
+    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
+    assert 0 <= delay <= 2048
+    kept = min(len(sound), len(heard) - delay)
+    assert np.corrcoef(sound[:kept], heard[delay : delay + kept])[0, 1] > 0.98
+
+
+def test_a_sound_of_a_phone_is_read_and_the_cover_of_a_sound_is_no_picture(tmp_path):
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 48, 32, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey_levels(1)[0], format="rgb24")))
+        container.mux(cover.encode())
+        sound = av.AudioFrame.from_ndarray(tone(440, 1.0)[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLE_RATE
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+    assert read_audio(path).max() > 0.3
+    with pytest.raises(InputError, match=r"a\.m4a has no picture track"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("name, what", [("a.txt", "text"), ("a.png", "a still picture"), ("a.mp4", "a still picture")])
+def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name, what):
+    path = tmp_path / name
+    path.write_text("Dear all,\n" * 99)
+    if what == "a still picture":
+        Image.fromarray(grey_levels(1)[0]).save(path, format="png")
+    for read in (read_audio, open_video):
+        with pytest.raises(InputError, match=f"{name} is {what}, where a film or a sound is expected"):
+            read(path)
 
 
 def test_sound_that_is_not_numbers_is_refused(tmp_path):

@@ -148,6 +148,27 @@ def report(outputs_root: Path) -> None:
 
 
 @main.command()
+@click.argument("clip", type=click.Path(path_type=Path), metavar="CLIP")
+@click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of a trained run.")
+@click.option("--sound", type=click.Path(path_type=Path), help="The sound, where it is in a file of its own.")
+@click.option("--hop", type=float, default=1.8, show_default=True, help="Seconds between two windows, at most.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a page to keep.")
+@click.option("--json", type=click.Path(path_type=Path), metavar="OUT", help="Write all probabilities.")
+def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None) -> None:
+    """Say what a trained network hears and sees in CLIP: a film or a sound of any length.
+
+    The network gets windows of 3.6 s that slide over the clip; of a film, the largest face. It answers from sound and
+    picture (AV), from the sound alone (A) and from the picture alone (V).
+    """
+    from avlib.run.predict import open_predictor, write_answer
+
+    predictor = open_predictor(folder.absolute() if folder.exists() else folder)
+    windows, table = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
+    click.echo("\n".join(predictor.learnt.sentences()) + "\n")
+    click.echo(write_answer(windows, table, predictor.learnt, html, json))
+
+
+@main.command()
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
     import pandas as pd

@@ -218,7 +218,8 @@ class Parameters(BaseModel):
                 raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
             if self.teaches_frames:
                 raise ValueError(f"pretrained is {self.pretrained}, but this run has no frame network: leave it out")
-        dataset.check_root(self.data_root)
+        if not self.run:  # a trained run may be of use without its corpus
+            dataset.check_root(self.data_root)
         return self
 
     @property

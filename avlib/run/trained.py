@@ -84,8 +84,10 @@ def open_run(config: Parameters) -> Trained:
 
 def store_of(config: Parameters) -> "Store":
     """The store of a run; a missing one is made if possible."""
-    from avlib.data.datasets import ensure_store
+    from avlib.data.datasets import DATASETS, ensure_store, store_path
 
+    if not store_path(config.dataset, config.data_root, **config.of_store).exists():
+        DATASETS[config.dataset].check_root(config.data_root)
     return ensure_store(config.dataset, config.data_root, **config.of_store)
 
 

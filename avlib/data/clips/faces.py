@@ -12,12 +12,18 @@ from avlib.data.clips.mtcnn import FACTOR, Cascade, Sums
 # all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
 LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
+BESIDE = 1 / 8  # of it: the smallest face that is looked for beside a large one, where all faces are wanted
+SAME = 0.3  # overlap of two boxes, as intersection over union, from which on they show the same face
+LOST = 1.0  # seconds without a face after which it is lost, and another one is followed
 SURE = 0.95  # of a large face, so that nothing smaller is looked for
 
 
-def large_face(side: int) -> float:
-    """The size of face to begin with in frames with this shorter side: one of MTCNN's own, in pixels."""
-    steps = np.log(max(side * LARGE / SMALLEST, 1.0)) / -np.log(FACTOR)
+def large_face(side: int, share: float = LARGE) -> float:
+    """The size of face to begin with in frames with this shorter side: one of MTCNN's own, in pixels.
+
+    share : of the shorter side; the size is that much or the next smaller one
+    """
+    steps = np.log(max(side * share / SMALLEST, 1.0)) / -np.log(FACTOR)
     return float(SMALLEST / FACTOR ** np.floor(steps))
 
 
@@ -39,6 +45,22 @@ class FaceDetector:
                 boxes[i], confidence[i] = found[0], scores[0]
         return boxes, confidence
 
+    def detect_all(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The faces of each frame: boxes (k, 4) as in `detect`, first the one that `detect` returns.
+
+        Beside a large face, others are looked for down to BESIDE of the frame's shorter side.
+        """
+        if not len(frames):
+            return []
+        sums = [Sums(frame) for frame in frames]
+        smaller = self.cascade.find(sums, large_face(min(sums[0].height, sums[0].width), BESIDE))
+        found = []
+        for (boxes, _), (others, _), frame in zip(self._find(sums), smaller, frames, strict=True):
+            more = [box for box in others if not (overlaps(box, boxes) > SAME).any()]
+            inside = [box for box in (*boxes, *more) if _area(_clip_box(box, *frame.shape[:2]))]
+            found.append(np.array(inside, np.float32).reshape(-1, 4))
+        return found
+
     def _find(self, frames: list[Sums]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The faces of each frame, the largest first: of all sizes, unless a look at large ones shows one.
 
@@ -50,6 +72,45 @@ class FaceDetector:
         for frame, (found, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
             large = len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR
             yield (found, scores) if large or smallest == SMALLEST else self.cascade.find([frame], SMALLEST)[0]
+
+
+def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The intersection over union of a box with each of boxes (k, 4): (k,) in [0, 1]."""
+    corner = np.maximum(boxes[:, :2], box[:2])
+    shared = (np.minimum(boxes[:, 2:], box[2:]) - corner).clip(min=0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return shared / (areas + (box[2:] - box[:2]).prod() - shared)
+
+
+def follow(found: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """One face through time: its boxes (n, 4), NaN where it is not seen, and the times at which another one follows.
+
+    It begins with the largest face. In each frame it is the face that overlaps most with its last box. Where none does,
+    within LOST seconds, the largest face takes its place.
+
+    found : the faces (k, 4) of each frame, the largest first        times : (n,) ascending, in seconds
+    """
+    boxes, others = np.full((len(found), 4), np.nan, np.float32), []
+    last, last_time = None, -np.inf
+    for i, faces in enumerate(found):
+        if not len(faces):
+            continue
+        box = _same(faces, last) if times[i] - last_time <= LOST else None
+        if box is None:
+            soon = range(i + 1, int(np.searchsorted(times, last_time + LOST, "right")))
+            if any(_same(found[later], last) is not None for later in soon):
+                continue
+            box = faces[0]
+            others += [] if last is None else [float(times[i])]
+        boxes[i] = last = box
+        last_time = times[i]
+    return boxes, others
+
+
+def _same(faces: np.ndarray, last: np.ndarray) -> np.ndarray | None:
+    """The face that overlaps most with the last box; None where none does enough."""
+    shares = overlaps(last, faces)
+    return faces[shares.argmax()] if len(faces) and shares.max() > SAME else None
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:

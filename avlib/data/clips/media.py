@@ -14,7 +14,9 @@ from avlib import InputError
 from avlib.data.clips.window import AUTHORS_FPS, SAMPLE_RATE, WINDOW, Picture
 from avlib.files import path_of
 
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
+COVER = av.stream.Disposition.attached_pic  # of a picture that a sound brings with it
 LIMITS = {  # what a header may say, least and most: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
     "number of samples": (
@@ -30,12 +32,12 @@ LIMITS = {  # what a header may say, least and most: beyond, a few bytes would a
 def read_audio(path: Path | str) -> np.ndarray:
     """A file's sound as mono float32 in [-1, 1] at 22.05 kHz, (samples,): what `librosa.load(path, sr=22050)` gives.
 
-    Reads wav, flac and the sound track of a video. Channels are averaged. A sound track keeps the delay of its encoder
-    where the file does not declare it: in RAVDESS it is 33 ms late. Raises InputError where there is no sound to be
-    read.
+    Reads wav, flac and the like, and the sound track of any film or sound that FFmpeg knows. Channels are averaged. A
+    sound track keeps the delay of its encoder where the file does not declare it: in RAVDESS it is 33 ms late. Raises
+    InputError where there is no sound to be read.
     """
     path = check_file(path)
-    samples, rate = _read_track(path) if path.suffix.lower() == ".mp4" else _read_soundfile(path)
+    samples, rate = _read_soundfile(path) if path.suffix.lower() in SOUNDS else _read_track(path)
     if not samples.size:
         raise InputError(f"{path.name} holds no sound: its sound track has no samples")
     if not np.isfinite(samples).all():
@@ -150,9 +152,10 @@ class Video:
                 yield _to_rgb(frame, bt601)
 
     def _picture_stream(self):
-        if not self._container.streams.video:
+        moving = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
+        if not moving:
             raise InputError(f"{self.path.name} has no picture track")
-        stream = self._container.streams.video[0]
+        stream = moving[0]
         stream.thread_type = "NONE"
         _refuse_absurd(self.path, {"number of pixels": stream.codec_context.width * stream.codec_context.height})
         return stream
@@ -290,11 +293,20 @@ def _read_cropped(path: Path) -> np.ndarray:
 
 
 def _open(path: Path):
-    """The opened container of a video file; InputError instead of FFmpeg's errors."""
+    """The opened container of a film or a sound. Raises InputError instead of FFmpeg's errors, and for text and stills.
+
+    FFmpeg shows a text as a film of its letters, and a photograph as one of a single frame.
+    """
     try:
-        return av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
+        container = av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path.name} cannot be opened as video, it may be cut short: {_cause(error)}") from error
+    kind = container.format.name
+    if kind in ("tty", "image2") or kind.endswith("_pipe"):
+        container.close()
+        what = "text" if kind == "tty" else "a still picture"
+        raise InputError(f"{path.name} is {what}, where a film or a sound is expected")
+    return container
 
 
 def check_file(path: Path | str) -> Path:

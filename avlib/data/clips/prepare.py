@@ -36,7 +36,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     audio_features : a name of `avlib.data.clips.audio.AUDIO_FEATURES`
     Raises Fault where the machine, not a file, is to blame.
     """
-    report = _Report(trial["clip"])
+    report = Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
     samples = report.attempt("audio", audio_path, read_audio)
     video_file = report.attempt("video", video_path, open_video)
@@ -46,7 +46,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
 
     audio, video, confidence = None, None, float("nan")
     if samples is not None:
-        audio = report.attempt("audio", audio_path, _features, samples, window, audio_features)
+        audio = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
     if video_file:
         with video_file:
             found = report.attempt("video", video_path, _faces, video_file, window, image_size, protocol)
@@ -63,7 +63,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     return Prepared(record, report.problems(), video, audio)
 
 
-class _Report:
+class Report:
     """The problems of one clip as they come up; one row for a file whose sound and picture fail for the same reason."""
 
     def __init__(self, clip: str):
@@ -92,7 +92,7 @@ class _Report:
         ]
 
 
-def _features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
+def window_features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
     """The audio features of a clip's window, (channels, 156)."""
     from avlib.data.clips.audio import extractor  # librosa takes a second, and a clip may have no sound
 
@@ -120,7 +120,7 @@ def _faces(
     boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
     waiting: dict[int, np.ndarray] = {}
     times = window.frame_times[window.frame_times < window.span[1]]
-    for pictures in _groups(video.frames(times, bt601=protocol == "authors")):
+    for pictures in groups(video.frames(times, bt601=protocol == "authors")):
         rows = slice(count, count + len(pictures))
         boxes[rows], confidence[rows] = _boxes(pictures, video.cropped)
         for i, picture in enumerate(pictures, count):
@@ -140,7 +140,7 @@ def _faces(
     return faces[..., ::-1] if protocol == "authors" else faces, float(sure.mean())
 
 
-def _groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """The frames, as many of one size at a time as PIXELS has room for, and at least one."""
     for (height, width, _), equal in groupby(frames, np.shape):
         while group := list(islice(equal, max(1, PIXELS // (height * width)))):
@@ -155,11 +155,11 @@ def _boxes(pictures: list[np.ndarray], cropped: bool) -> tuple[np.ndarray, np.nd
     if cropped:
         height, width = pictures[0].shape[:2]
         return np.tile([0, 0, width, height], (len(pictures), 1)), np.full(len(pictures), np.nan)
-    return _detector().detect(pictures)
+    return detector().detect(pictures)
 
 
 @cache
-def _detector() -> FaceDetector:
+def detector() -> FaceDetector:
     """This process's detector. It works on one thread: the clips run side by side already."""
     import torch
 

@@ -3,8 +3,8 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out, `tables` the paper's tables, `faithfulness` whether the answer depends on what is
-marked, `certainty` how sure the numbers are.
+answer, `results` what comes out, `tables` the paper's tables, `prediction` what is said of a clip of your own,
+`faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
@@ -33,6 +33,7 @@ from avlib.lab.plots.panels import (
     spectrogram,
     waveform,
 )
+from avlib.lab.plots.prediction import probabilities
 from avlib.lab.plots.results import LiveHistory, conditions, confusions, history, per_emotion, score_table, sentiment
 from avlib.lab.plots.tables import slopes, system_heatmap
 
@@ -69,6 +70,7 @@ __all__ = [
     "mfcc",
     "named_frames",
     "per_emotion",
+    "probabilities",
     "save",
     "score_table",
     "scores",
