@@ -73,10 +73,10 @@ def test_the_attention_is_that_of_evaluation_and_has_its_times(net, clips, probe
     expected = attention(net, few)
     answer = probe.answer(few.table["clip"][1], Change())
     for name in ("video", "audio"):
-        assert answer.vectors[name] == pytest.approx(expected[name][1], abs=1e-5)
+        assert answer.vectors[name] == pytest.approx(expected[name][1], rel=1e-3)
         assert answer.times[name].shape == answer.vectors[name].shape
     for direction in ("video_to_audio", "audio_to_video"):
-        assert answer.maps[direction] == pytest.approx(expected[direction][1], abs=1e-5)
+        assert answer.maps[direction] == pytest.approx(expected[direction][1], abs=1e-4)
 
 
 @pytest.mark.parametrize("modality, alone", [("audio", "V"), ("video", "A")])
@@ -187,7 +187,8 @@ def test_gradients_have_a_score_for_each_input_step_and_add_up(probe, name):
     audio, video, _ = clips[probe.inputs.chosen(name)]
     target = probe.answer(name, Change()).best()
     expected = integrated_gradients(probe.net, audio, video, target, baselines(clips, "zeros"), steps=16)
-    assert found["audio"] == pytest.approx(expected.audio[0], abs=1e-5)
+    for mine, theirs in ((found["audio"], expected.audio[0]), (found["video"], expected.video[0])):
+        assert mine == pytest.approx(theirs, abs=1e-2 * np.abs(theirs).max())
 
 
 def test_features_have_no_sound_but_the_same_controls(tiny_store):

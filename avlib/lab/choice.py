@@ -54,14 +54,14 @@ class ClipChoice(widgets.HBox):
         if first not in (None, *clips["clip"]):
             raise InputError(f"there is no clip {first} in the table: give one of its names as first.")
         actors = sorted(set(clips["actor"]))
-        super().__init__(layout={"flex_flow": "row wrap"})
-        self.emotion = _dropdown("emotion", [ALL, *dict.fromkeys(clips["emotion"])])
-        self.actor = _dropdown("actor", [ALL, *actors])
-        self.answer = _dropdown("answer", [ALL, "right", "wrong"])
-        self.order = _dropdown("order", list(ORDERS), width="225px")
-        self.clip = _dropdown("clip", list(clips["clip"]), width="215px")
+        super().__init__()
+        self.emotion = dropdown("emotion", [ALL, *dict.fromkeys(clips["emotion"])])
+        self.actor = dropdown("actor", [ALL, *actors])
+        self.answer = dropdown("answer", [ALL, "right", "wrong"])
+        self.order = dropdown("order", list(ORDERS), share=2)
+        self.clip = dropdown("clip", list(clips["clip"]), share=2)
         self.clip.value = first or self.clip.options[0]
-        self.earlier, self.later = (_button(sign, words) for sign, words in (("◀", "clip before"), ("▶", "next clip")))
+        self.earlier, self.later = (button(*given, "34px") for given in (("◀", "clip before"), ("▶", "next clip")))
         self.actor.layout.display = None if len(actors) <= MOST_ACTORS else "none"
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
@@ -114,10 +114,12 @@ class ClipChoice(widgets.HBox):
             self.clip.value = options[min(max(place, 0), len(options) - 1)]
 
 
-def _dropdown(name: str, options: list, width: str = "150px") -> widgets.Dropdown:
-    style = {"description_width": "initial"}
-    return widgets.Dropdown(description=name, options=options, style=style, layout={"width": width})
+def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
+    """A dropdown that takes its share of the width that a row has."""
+    layout = {"width": "auto", "min_width": "0", "flex": f"{share} 1 0"}
+    return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
 
 
-def _button(sign: str, words: str) -> widgets.Button:
-    return widgets.Button(description=sign, tooltip=words, layout={"width": "34px"})
+def button(words: str, help_: str, width: str) -> widgets.Button:
+    """A button of a fixed width."""
+    return widgets.Button(description=words, tooltip=help_, layout={"width": width, "flex": "none"})

@@ -19,7 +19,7 @@ from avlib import InputError
 from avlib.batches import Clips
 from avlib.data.clips.window import HOP, SAMPLE_RATE
 from avlib.lab import live, plots
-from avlib.lab.choice import ClipChoice, answered
+from avlib.lab.choice import ClipChoice, answered, button, dropdown
 from avlib.lab.probe import Answer, Change, Inputs, Probe, Subject, changes_of_picture
 from avlib.lab.truth import CUE
 from avlib.task import Sentiment
@@ -56,7 +56,7 @@ class Explorer(widgets.VBox):
         self._seen = lru_cache(KEPT)(lambda clip, change: live.strip_png(self._video(clip, change)))
         self._sounds = lru_cache(KEPT)(self._heard_and_sound)
         self.panels = live.LivePanels()
-        self.message = widgets.HTML().add_class("message")
+        self.message = widgets.HTML(layout={"display": "none"}).add_class("message")
         self._make_controls(first)
         tops = [self.network, self.beside, self.map, self.gradients, self.reset, self.save]
         rows = [["audio_gain", "audio_noise", "shift"], ["video_gain", "video_noise", "voice"]]
@@ -69,12 +69,14 @@ class Explorer(widgets.VBox):
 
     def _make_controls(self, first: str | None) -> None:
         names = list(self._networks)
-        self.network = _dropdown("network", names, "290px")
-        self.beside = _dropdown("beside", [("—", ""), *((name, name) for name in names)], "290px")
-        self.map = _dropdown("map", [], "245px")
-        self.gradients = widgets.Checkbox(description="gradients", indent=False, layout={"width": "90px"})
-        self.reset = widgets.Button(description="as it was", tooltip="undo all changes", layout={"width": "80px"})
-        self.save = widgets.Button(description="save PNG", tooltip="save this view", layout={"width": "80px"})
+        self.network = dropdown("network", names, share=3)
+        self.beside = dropdown("beside", [("—", ""), *((name, name) for name in names)], share=3)
+        self.map = dropdown("map", [], share=2)
+        self.gradients = widgets.Checkbox(
+            description="gradients", indent=False, layout={"width": "88px", "flex": "none"}
+        )
+        self.reset = button("as it was", "undo all changes of the clip", "72px")
+        self.save = button("save PNG", "save this view as a picture", "76px")
         self.clips = ClipChoice(self._table(self._subject(names[0])), first)
         span = 1.5 if self.clock is plots.SECONDS else 0.5
         noises = [("none" if noise == inf else f"{noise:g} dB", noise) for noise in NOISES]
@@ -86,11 +88,12 @@ class Explorer(widgets.VBox):
             "audio_noise": _slider("noise in sound", options=noises, value=inf),
             "video_noise": _slider("noise in picture", options=noises, value=inf),
             "shift": widgets.FloatSlider(description=f"sound later ({unit})", **shift, **_LOOK),
-            "voice": _dropdown("voice of", [("itself", "")], "335px"),
+            "voice": dropdown("voice of", [("itself", "")]),
         }
         self.line = widgets.Text(description="this view", continuous_update=False, layout={"width": "auto"})
 
     def _watch(self) -> None:
+        self.message.observe(lambda change: self._tell(change["new"]), names="value")
         for widget in (self.network, self.beside):
             widget.observe(lambda _: self._busy or self._change_clip(), names="value")
         self.clips.observe(lambda _: self._busy or self._change_clip(), names="chosen")
@@ -112,7 +115,8 @@ class Explorer(widgets.VBox):
     def change(self) -> Change:
         """What the controls do to the clip."""
         masked = {f"{name}_masked": tuple(map(tuple, self.panels.masked[name])) for name in ("audio", "video")}
-        return Change(**{name: widget.value for name, widget in self.controls.items()}, **masked)
+        chosen = {name: widget.value for name, widget in self.controls.items()}
+        return Change(**chosen | {"shift": round(chosen["shift"], 3)}, **masked)
 
     @property
     def view(self) -> dict[str, Any]:
@@ -214,6 +218,9 @@ class Explorer(widgets.VBox):
         self._busy = True
         self.line.value = f"explorer.show({', '.join(f'{name}={value!r}' for name, value in self.view.items())})"
         self._busy = False
+
+    def _tell(self, words: str) -> None:
+        self.message.layout.display = None if words else "none"  # an empty line takes no room
 
     def _restore(self, line: str) -> None:
         """Shows the view of a line of code that was saved; anything else is refused in a sentence."""
@@ -363,16 +370,14 @@ def explore(
     return Explorer(networks, clips, first, cues)
 
 
-_LOOK = {"style": {"description_width": "110px"}, "layout": {"width": "335px"}}
+_LOOK = {
+    "style": {"description_width": "96px"},
+    "layout": {"width": "auto", "min_width": "0", "flex": "1 1 0"},
+}
 
 
 def _slider(name: str, options: list, value) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(description=name, options=options, value=value, **_LOOK)
-
-
-def _dropdown(name: str, options: list, width: str) -> widgets.Dropdown:
-    style = {"description_width": "initial"}
-    return widgets.Dropdown(description=name, options=options, style=style, layout={"width": width})
 
 
 def _choose(widget: widgets.Widget, value, name: str) -> None:

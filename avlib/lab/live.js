@@ -3,7 +3,7 @@
 
 const COLOUR = { audio: "#0173b2", video: "#de8f05", AV: "#029e73", A: "#0173b2", V: "#de8f05" };
 const INK = "#333333", QUIET = "#757575", LEFT = 38, RIGHT = 6;
-const SAID = { AV: "both", A: "sound alone", V: "picture alone" };
+const SAID = { AV: "both", A: "sound", V: "picture" };
 
 const escape = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const tag = (name, attributes, inside = "") =>
@@ -104,9 +104,9 @@ function overTime(state, layout) {
 
 function bars(state, width) {
   const { about, shown } = state, marks = [], [low, high] = about.range, many = shown.networks.length;
-  const tall = Math.min(19, 152 / about.names.length), left = about.sentiment ? 4 : 70, head = 30 + 13 * many;
+  const tall = Math.min(19, 152 / about.names.length), left = about.sentiment ? 4 : 64, head = 30 + 13 * many;
   const conditions = Object.keys(SAID).filter((name) => shown.networks.some(({ outputs }) => name in outputs));
-  const column = (width - left) / conditions.length, wide = column - 12;
+  const column = (width - left) / conditions.length, wide = column - 10;
   const x = (value) => ((value - low) / (high - low)) * wide, zero = x(Math.max(0, low));
   about.names.forEach((name, k) => {
     if (about.sentiment) return;
@@ -120,7 +120,7 @@ function bars(state, width) {
       const now = outputs[condition];
       if (!now) return;
       const best = now.indexOf(Math.max(...now)), y = 26 + 13 * order;
-      const said = about.sentiment ? now[0].toFixed(2) : `${about.names[best]} ${(100 * now[best]).toFixed(0)} %`;
+      const said = about.sentiment ? now[0].toFixed(2) : `${about.names[best]} ${(100 * now[best]).toFixed(0)}%`;
       const judged = about.sentiment ? "" : about.names[best] === about.truth ? " ✓" : " ✗";
       marks.push(text(from, y, said + judged, { class: "said", "data-said": `${order}-${condition}` }));
       now.forEach((value, k) => {
@@ -142,8 +142,8 @@ function bars(state, width) {
 function mapFrame(network, box, about, order, many) {
   const { left, top, width, height } = box, marks = [];
   marks.push(rect(left, top, width, height, { fill: "none", stroke: "#bbbbbb" }));
-  const name = many > 1 ? (order ? "beside" : "first") + ": " : "";
-  marks.push(text(left, top - 5, `${name}attention, ${network.map_name}`, { class: "small title" }));
+  const name = many > 1 ? `attention, ${order ? "beside" : "first"}` : `attention, ${network.map_name}`;
+  marks.push(text(left, top - 5, name, { class: "small title" }));
   marks.push(text(left + width / 2, top + height + 12, `key: ${network.map_key} (${about.unit})`, { "text-anchor": "middle", class: "small" }));
   const [x, y] = [left - 6, top + height / 2];
   if (!order) marks.push(text(x, y, `query: ${network.map_query}`, { "text-anchor": "middle", class: "small", transform: `rotate(-90 ${x} ${y})` }));
