@@ -25,7 +25,7 @@ class Options:
 
     peer: Path | None = None  # a checkout of the original code
     device: str = "cpu"  # cpu | cuda
-    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone
+    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone, explore
     rounds: int = 5  # how often each side is measured
     batch: int = 8
     frames: int = 15

@@ -172,8 +172,9 @@ def test_frames_described_ahead_need_no_frame_network_later(net, inputs, name):
     probe = Probe(net, inputs)
     changes = changes_of_picture((0.0, 0.5), (10.0,))
     assert [(change.video_gain, change.video_noise) for change in changes] == [(0.5, inf), (1.0, 10.0)]
-    probe._fill(name, changes, probe._latest)
-    assert probe._described.cache_info().misses == 2
+    probe.describe_ahead(name, changes)
+    probe._ahead.join(60)
+    assert not probe.describing and probe._described.cache_info().misses == 2
     probe.answer(name, Change(video_gain=0.5))
     assert probe._described.cache_info().misses == 2
 

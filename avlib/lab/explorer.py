@@ -76,7 +76,7 @@ class Explorer(widgets.VBox):
             description="gradients", indent=False, layout={"width": "88px", "flex": "none"}
         )
         self.reset = button("as it was", "undo all changes of the clip", "72px")
-        self.save = button("save PNG", "save this view as a picture", "76px")
+        self.save = button("save PNG", "save this view as a picture", "88px")
         self.clips = ClipChoice(self._table(self._subject(names[0])), first)
         span = 1.5 if self.clock is plots.SECONDS else 0.5
         noises = [("none" if noise == inf else f"{noise:g} dB", noise) for noise in NOISES]
@@ -156,7 +156,7 @@ class Explorer(widgets.VBox):
     def figure(self) -> Figure:
         """The view as a figure that needs no kernel and no browser."""
         clip, change = self.clips.chosen, self.change
-        about, probes = self.inputs.table.loc[clip], self._shown_probes()
+        about, probes = self.inputs.table.loc[clip], self.probes
         answers = {name: probe.answer(clip, change) for name, probe in probes.items()}
         before = {name: probe.answer(clip, Change()) for name, probe in probes.items()}
         scores = next(iter(probes.values())).attribution(clip, change) if self.gradients.value else {}
@@ -194,7 +194,7 @@ class Explorer(widgets.VBox):
             self._busy = False
         self._show()
         if self.clips.chosen is not None and not self.message.value:
-            for probe in self._shown_probes().values():
+            for probe in self.probes.values():
                 probe.describe_ahead(self.clips.chosen, changes_of_picture(GAINS[::-1], NOISES[1:]))
 
     def _show(self) -> None:
@@ -205,9 +205,7 @@ class Explorer(widgets.VBox):
             return
         try:
             change = self.change
-            shown = {
-                "networks": [self._network(name, probe, clip, change) for name, probe in self._shown_probes().items()]
-            }
+            shown = {"networks": [self._network(name, probe, clip, change) for name, probe in self.probes.items()]}
             seen, (heard, sound) = self._seen(clip, change.of("video")), self._sounds(clip, change.of("audio"))
         except InputError as error:
             self.message.value = str(error)
@@ -282,7 +280,9 @@ class Explorer(widgets.VBox):
             self._probes[name] = Probe(subject.net, self.inputs, subject.conditions)
         return self._probes[name]
 
-    def _shown_probes(self) -> dict[str, Probe]:
+    @property
+    def probes(self) -> dict[str, Probe]:
+        """The one or two networks that are shown, by name."""
         return {name: self._probe(name) for name in (self.network.value, self.beside.value) if name}
 
     def _table(self, subject: Subject) -> pd.DataFrame:
@@ -371,7 +371,7 @@ def explore(
 
 
 _LOOK = {
-    "style": {"description_width": "96px"},
+    "style": {"description_width": "108px"},
     "layout": {"width": "auto", "min_width": "0", "flex": "1 1 0"},
 }
 

@@ -2,7 +2,7 @@
 // Python sends numbers and small pictures (live.py); a new picture takes the place of the old one when it is ready.
 
 const COLOUR = { audio: "#0173b2", video: "#de8f05", AV: "#029e73", A: "#0173b2", V: "#de8f05" };
-const INK = "#333333", QUIET = "#757575", LEFT = 38, RIGHT = 6;
+const INK = "#333333", QUIET = "#757575", LEFT = 38, RIGHT = 12;
 const SAID = { AV: "both", A: "sound", V: "picture" };
 
 const escape = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
@@ -19,13 +19,13 @@ const path = (points, more) =>
 
 function rowsOf(about, shown, width) {
   const rows = [], scored = shown.networks[0].scores;
-  const strip = about.pictures ? Math.min(62, (width - LEFT - RIGHT) / about.pictures) : 46;
+  const strip = about.pictures ? Math.min(76, (width - LEFT - RIGHT) / about.pictures) : 46;
   let top = 0;
   for (const modality of ["video", "audio"]) {
     const add = (kind, gap, height) => rows.push({ kind, modality, top: (top += gap), height }) && (top += height);
-    if (modality in shown.networks[0].vectors) add("received", 17, scored ? 44 : 56);
-    if (scored?.[modality]) add("scores", 15, 34);
-    add("input", rows.at(-1)?.modality === modality ? 3 : 17, modality === "video" ? strip : 70);
+    if (modality in shown.networks[0].vectors) add("received", 17, scored ? 46 : 66);
+    if (scored?.[modality]) add("scores", 15, 36);
+    add("input", rows.at(-1)?.modality === modality ? 3 : 17, modality === "video" ? strip : scored ? 66 : 104);
     top += 4;
   }
   return { rows, height: top + 30 };

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import inf
-from threading import Thread
+from threading import Thread, current_thread
 
 import numpy as np
 import pandas as pd
@@ -159,7 +159,7 @@ class Probe:
         self.answer = lru_cache(KEPT)(self._answer)
         self._described = lru_cache(KEPT)(self._describe)
         self._replaced = lru_cache(None)(self._replace)
-        self._latest = object()  # of the calls of `describe_ahead`
+        self._ahead: Thread | None = None  # which describes frames in the background
 
     def _answer(self, clip: str, change: Change) -> Answer:
         """What the network says about a changed clip. Conditions that the clip cannot be asked in are left out."""
@@ -190,13 +190,18 @@ class Probe:
     def describe_ahead(self, clip: str, changes: Iterable[Change]) -> None:
         """Describes the frames of a clip under these changes, in the background; the next call ends this one."""
         if self.inputs.clips.store.video.ndim == 5 and "video" in self.net.fusion.modalities:
-            self._latest = mine = object()
-            Thread(target=self._fill, args=(clip, list(changes), mine), daemon=True).start()
+            self._ahead = Thread(target=self._fill, args=(clip, list(changes)), daemon=True)
+            self._ahead.start()
 
-    def _fill(self, clip: str, changes: list[Change], mine: object) -> None:
+    @property
+    def describing(self) -> bool:
+        """Whether frames are being described in the background."""
+        return self._ahead is not None and self._ahead.is_alive()
+
+    def _fill(self, clip: str, changes: list[Change]) -> None:
         torch.set_num_threads(1)  # of this thread alone: a step in the foreground goes first
         for change in changes:
-            if self._latest is not mine:
+            if self._ahead is not current_thread():
                 return
             self._described(clip, change.video_gain, change.video_noise)
 

@@ -10,7 +10,9 @@ import nbformat
 from avlib import ROOT, InputError
 
 PAGE = "page"  # the tag of the cell that makes a page; those before it prepare it
-TITLE = "### {}"
+TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
+{% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
+"""  # Voila's own, without the icons that it would fetch from the internet
 
 
 def write_page(folder: Path, run: str = "", notebook: str = "explorer") -> Path:
@@ -25,13 +27,21 @@ def write_page(folder: Path, run: str = "", notebook: str = "explorer") -> Path:
     before.insert(1, f"# Parameters\nrun = {run!r}")  # behind the cell of the defaults, as papermill does
     title = book.cells[0].source.splitlines()[0].removeprefix("# ")
     cells = [
-        nbformat.v4.new_markdown_cell(TITLE.format(title)),
+        nbformat.v4.new_markdown_cell(f"### {title}"),
         nbformat.v4.new_code_cell("%%capture\n" + "\n\n".join(before)),
         nbformat.v4.new_code_cell(sources[place][0]),
     ]
     path = folder / f"{notebook}.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=book.metadata), path)
     return path
+
+
+def write_template(folder: Path) -> None:
+    """Voila's template `avlib`, below a folder for $JUPYTER_PATH."""
+    template = folder / "voila" / "templates" / "avlib"
+    template.mkdir(parents=True)
+    (template / "index.html.j2").write_text(TEMPLATE)
+    (template / "conf.json").write_text('{"base_template": "lab"}')
 
 
 def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path) -> int:
@@ -50,9 +60,12 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
 
     check_trained(Parameters(run=run))
     page = write_page(folder, run)
+    write_template(folder)
     command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]
-    command += ["--show_tracebacks=False", "--MappingKernelManager.cull_idle_timeout=1800"]
+    command += ["--template=avlib", "--show_tracebacks=False", "--MappingKernelManager.cull_idle_timeout=1800"]
     command += ["--MappingKernelManager.cull_interval=60"]  # a viewer who has left for half an hour costs nothing
     command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
     command += [] if browser else ["--no-browser"]
-    return subprocess.call(command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")})
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    threads = os.environ.get("OMP_NUM_THREADS", "2")  # more would make one viewer's step wait for another's
+    return subprocess.call(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})

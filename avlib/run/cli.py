@@ -9,7 +9,7 @@ import click
 
 from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
-BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
+BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep", "explore")
 
 
 class Refused(click.ClickException):
