@@ -64,7 +64,7 @@ class Explorer(widgets.VBox):
         super().__init__([widgets.HBox(tops), self.clips, self.panels, *lines, self.line, self.message])
         self.add_class("avlib-explorer")
         self._watch()
-        self._busy = False
+        self._busy = self._watched = False
         self._change_clip()
 
     def _make_controls(self, first: str | None) -> None:
@@ -101,6 +101,7 @@ class Explorer(widgets.VBox):
             widget.observe(lambda _: self._busy or self._show(), names="value")
         self.panels.observe(lambda _: self._busy or self._show(), names="masked")
         self.line.observe(lambda change: self._busy or self._restore(change["new"]), names="value")
+        self.panels.on_msg(lambda _, message, buffers: self._notice(message))
         self.reset.on_click(lambda _: self.show(**self._kept()))
         self.save.on_click(lambda _: self._download())
 
@@ -193,9 +194,19 @@ class Explorer(widgets.VBox):
         finally:
             self._busy = False
         self._show()
-        if self.clips.chosen is not None and not self.message.value:
+        self._describe_ahead()
+
+    def _describe_ahead(self) -> None:
+        """In the background, what the sliders of the picture will need; not where nobody looks."""
+        if self._watched and self.clips.chosen is not None and not self.message.value:
             for probe in self.probes.values():
                 probe.describe_ahead(self.clips.chosen, changes_of_picture(GAINS[::-1], NOISES[1:]))
+
+    def _notice(self, message: dict) -> None:
+        """A browser shows the figures: from now on it is worth to work ahead."""
+        if message.get("shown") and not self._watched:
+            self._watched = True
+            self._describe_ahead()
 
     def _show(self) -> None:
         """One step: asks the networks about the clip as it is now, and sends what has changed to the browser."""
@@ -224,6 +235,8 @@ class Explorer(widgets.VBox):
         """Shows the view of a line of code that was saved; anything else is refused in a sentence."""
         try:
             call = ast.parse(line.strip(), mode="eval").body
+            if call.args or ast.unparse(call.func) != "explorer.show":
+                raise ValueError
             view = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
             self.show(**view)
         except InputError as error:

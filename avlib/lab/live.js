@@ -352,7 +352,7 @@ export default {
     const watch = new ResizeObserver(() => draw());
     watch.observe(time);
     load();
-    draw();
+    draw().then(() => model.send({ shown: true }));
     return () => (audio.pause(), watch.disconnect());
   },
 };
