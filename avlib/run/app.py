@@ -1,6 +1,7 @@
 """The explorer as a page: Voila shows it, without code, to whoever opens the address."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,4 +69,10 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
     command += [] if browser else ["--no-browser"]
     paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     threads = os.environ.get("OMP_NUM_THREADS", "2")  # more would make one viewer's step wait for another's
-    return subprocess.call(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})
+    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # Voila has got it, too, and ends its kernels
+            process.terminate()
