@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import papermill
+import psutil
 import pytest
 from conftest import JUPYTER_FOLDERS
 
@@ -113,7 +114,7 @@ def run_all(page) -> None:
     assert not ended["errors"], json.dumps(ended, indent=2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page():
     """A window of a projector's size; the test fails if anything is wrong in its console."""
     from playwright.sync_api import sync_playwright
@@ -126,6 +127,7 @@ def page():
         elsewhere = ("http://127.0.0.1", "blob:", "data:")
         page.on("request", lambda request: request.url.startswith(elsewhere) or wrong.append(request.url))
         page.wrong = wrong
+        page.set_default_navigation_timeout(120_000)
         yield page
         browser.close()
 
@@ -146,10 +148,14 @@ def voila(smoke, tmp_path_factory):
     )
     try:
         _address(log, process)
+        (voila,) = psutil.Process(process.pid).children()
+        listening = {found.laddr for found in voila.net_connections() if found.status == psutil.CONN_LISTEN}
+        assert listening == {("127.0.0.1", port)}  # nobody else can look
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(20)
+    assert not voila.is_running()
 
 
 # Looks at the figures in every picture that the browser shows: is there ever one without bars, faces or spectrogram?
@@ -261,7 +267,6 @@ def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, n
 
 
 def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebook):
-    page.wrong.clear()
     page.goto(voila)
     explored(page)
     assert lies_within(page, 640) and page.evaluate("document.documentElement.scrollHeight") <= 720
@@ -271,8 +276,7 @@ def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebo
 
 
 def test_run_all_shows_the_explorer_in_the_attention_notebook(server, page, notebook):
-    page.wrong.clear()
-    page.goto(f"{server}/lab/tree/{notebook.name}?token=toy")
+    page.goto(f"{server}/lab/workspaces/other/tree/{notebook.name}?token=toy")
     run_all(page)
     page.wait_for_selector(".avlib-live[data-drawn]", timeout=60_000)
     before = page.evaluate(SHOWN)

@@ -132,7 +132,7 @@ def load_run(folder: str | Path) -> "nn.Module":
 
 
 def subjects(run: Trained) -> "dict[str, Callable[[], Subject]]":
-    """The trained runs beside this one, in its outputs_root, that read the same clips of the same fold; its own first.
+    """The trained runs beside this one that read the same clips of the same fold; its own first.
 
     By name, which leaves out what all of them share. Each is opened when it is called, without its data.
     """
@@ -149,7 +149,7 @@ def subjects(run: Trained) -> "dict[str, Callable[[], Subject]]":
     own, found = run.folder, {run.folder: partial(opened, run.folder, run.parameters.dropout, run.network)}
     same = (*OF_STORE, "fold_scheme", "fold", "classes")
     wanted = run.parameters.model_dump(mode="json", include=set(same) - {"data_root"})
-    for path in sorted(run.parameters.outputs_root.glob(f"{run.parameters.dataset}/*/*/run.json")):
+    for path in sorted(run.folder.parents[1].glob("*/*/run.json")):
         with suppress(InputError):  # somebody else's record, or one of another version
             folder, record = path.parent, read_record(path.parent)
             values = parameters_of(record) if record and (folder / "model.safetensors").exists() else {}
