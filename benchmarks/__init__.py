@@ -33,7 +33,8 @@ class Options:
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
     runs: int = 200  # sweep
-    jobs: int = 2  # sweep
+    jobs: int = 2  # sweep; viewers
+    run: str = ""  # viewers: the folder of a trained run
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:

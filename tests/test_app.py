@@ -2,7 +2,6 @@
 
 import nbformat
 from click.testing import CliRunner
-from in_process import without_kernels
 from papermill import execute_notebook
 
 from avlib.run import app
@@ -11,8 +10,7 @@ from avlib.run.cli import main
 
 def test_the_page_shows_the_explorer_alone_and_opens_the_run_it_is_told(smoke, tmp_path):
     path = app.write_page(tmp_path, str(smoke))
-    with without_kernels():
-        title, before, page = execute_notebook(path, None, progress_bar=False).cells
+    title, before, page = execute_notebook(path, None, progress_bar=False).cells
     assert title.source == "### The explorer: change it and see"
     assert not before.outputs
     ((shown,),) = [[output.data for output in page.outputs]]

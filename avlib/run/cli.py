@@ -9,7 +9,19 @@ import click
 
 from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
-BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep", "explore")
+BENCHMARKS = (
+    "preprocess",
+    "phone",
+    "train",
+    "evaluate",
+    "load",
+    "scale",
+    "busy",
+    "attribution",
+    "sweep",
+    "explore",
+    "viewers",
+)
 
 
 class Refused(click.ClickException):
@@ -214,7 +226,8 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
 @click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep at the same time.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
+@click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
 def bench(name: str, out: Path | None, **options) -> None:
     """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
     if not (ROOT / "benchmarks").is_dir():
