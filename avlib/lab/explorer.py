@@ -20,6 +20,7 @@ from avlib.batches import Clips
 from avlib.data.clips.window import HOP, SAMPLE_RATE
 from avlib.lab import live, plots
 from avlib.lab.choice import ClipChoice, answered, button, dropdown
+from avlib.lab.plots.panels import as_png
 from avlib.lab.probe import Answer, Change, Inputs, Probe, Subject, changes_of_picture
 from avlib.lab.truth import CUE
 from avlib.task import Sentiment
@@ -138,21 +139,28 @@ class Explorer(widgets.VBox):
         unknown = set(view) - known
         if unknown:
             raise InputError(f"a view has no '{min(unknown)}': give some of {', '.join(sorted(known))}")
-        self._busy = True
+        before, self._busy = self.view, True
         try:
-            _choose(self.network, view.get("network", self.network.value), "network")
-            _choose(self.beside, view.get("beside", ""), "beside")
-            self.clips.reach(view.get("clip", self.clips.chosen))
-            self._offer_voices()
-            for name, widget in self.controls.items():
-                _choose(widget, view.get(name, getattr(Change(), name)), name)
-            self.gradients.value = bool(view.get("gradients", False))
-            self.panels.masked = {name: list(map(list, view.get(f"{name}_masked", ()))) for name in ("audio", "video")}
-            self._offer_maps()
-            _choose(self.map, view.get("map", next(iter(self.map.options), None)), "map")
+            self._set(view)
+        except InputError:
+            self._set(before)
+            raise
         finally:
             self._busy = False
         self._change_clip()
+
+    def _set(self, view: dict[str, Any]) -> None:
+        _choose(self.network, view.get("network", self.network.value), "network")
+        _choose(self.beside, view.get("beside", ""), "beside")
+        if view.get("clip", self.clips.chosen) is not None:
+            self.clips.reach(view.get("clip", self.clips.chosen))
+        self._offer_voices()
+        for name, widget in self.controls.items():
+            _choose(widget, view.get(name, getattr(Change(), name)), name)
+        self.gradients.value = bool(view.get("gradients", False))
+        self.panels.masked = {name: list(map(list, view.get(f"{name}_masked", ()))) for name in ("audio", "video")}
+        self._offer_maps()
+        _choose(self.map, view.get("map", next(iter(self.map.options), None)), "map")
 
     def figure(self) -> Figure:
         """The view as a figure that needs no kernel and no browser."""
@@ -245,8 +253,8 @@ class Explorer(widgets.VBox):
             self.message.value = "this is no saved view: paste a line such as explorer.show(clip='…', shift=0.5)"
 
     def _download(self) -> None:
-        from avlib.lab.plots.panels import as_png
-
+        if self.clips.chosen is None or self.message.value:  # there is nothing to save
+            return
         png = as_png(self.figure(), description=self.line.value)
         self.panels.download(f"{self.clips.chosen}.png", png)
 
