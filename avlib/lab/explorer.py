@@ -21,7 +21,7 @@ from avlib.data.clips.window import HOP, SAMPLE_RATE
 from avlib.lab import live, plots
 from avlib.lab.choice import ClipChoice, answered, button, dropdown
 from avlib.lab.plots.panels import as_png
-from avlib.lab.probe import Answer, Change, Inputs, Probe, Subject, changes_of_picture
+from avlib.lab.probe import Change, Inputs, Probe, Subject, changes_of_picture
 from avlib.lab.truth import CUE
 from avlib.task import Sentiment
 
@@ -276,7 +276,7 @@ class Explorer(widgets.VBox):
         if self.clips.chosen is None:
             return
         maps = self._probe(self.network.value).answer(self.clips.chosen, Change()).maps
-        names = [_map_name(direction, head) for direction, found in maps.items() for head in range(len(found))]
+        names = [live.map_name(direction, head) for direction, found in maps.items() for head in range(len(found))]
         self._replace_options(self.map, names)
         self.map.layout.display = None if names else "none"
 
@@ -311,17 +311,10 @@ class Explorer(widgets.VBox):
         return table if subject.predictions is None else answered(table, subject.predictions)
 
     def _network(self, name: str, probe: Probe, clip: str, change: Change) -> dict[str, Any]:
-        """What panels.js draws of one network."""
+        """What live.js draws of one network."""
+        scores = probe.attribution(clip, change) if self.gradients.value else None
         answer, before = probe.answer(clip, change), probe.answer(clip, Change())
-        shown = _as_lists(answer) | {"label": name, "before": _as_lists(before)}
-        if self.gradients.value:
-            shown["scores"] = {modality: found.tolist() for modality, found in probe.attribution(clip, change).items()}
-        which = self._which()
-        if which and which[0] in answer.maps and which[1] < len(answer.maps[which[0]]):
-            key, query = which[0].split("_to_")
-            found = {"map": live.map_png(answer.maps[which[0]][which[1]], key), "map_name": self.map.value}
-            shown |= found | {"map_key": key, "map_query": query}
-        return shown
+        return live.as_drawn(name, answer, before, self._which(), scores)
 
     def _which(self) -> tuple[str, int] | None:
         """Direction and head of the map that is shown."""
@@ -406,14 +399,3 @@ def _choose(widget: widgets.Widget, value, name: str) -> None:
         widget.value = value
     except Exception:  # traitlets' own kinds
         raise InputError(f"{name} cannot be {value!r} here") from None
-
-
-def _map_name(direction: str, head: int) -> str:
-    return f"{direction.replace('_', ' ')}, head {head + 1}"
-
-
-def _as_lists(answer: Answer) -> dict[str, dict[str, list[float]]]:
-    parts = {"outputs": answer.outputs, "vectors": answer.vectors, "times": answer.times}
-    relative = {name: vector / vector.mean() for name, vector in answer.vectors.items()}
-    parts["vectors"] = relative
-    return {part: {name: values.tolist() for name, values in found.items()} for part, found in parts.items()}

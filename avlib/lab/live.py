@@ -7,6 +7,7 @@ a kernel.
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from avlib.lab.plots.attention import multiples_of_even
 from avlib.lab.plots.panels import AROUND, SHADE, reach_of, standardised
+from avlib.lab.probe import Answer
 
 HERE = Path(__file__).parent
 HEIGHT = 72  # pixels of a face in the strip
@@ -37,6 +39,41 @@ class LivePanels(anywidget.AnyWidget):
     def download(self, name: str, png: bytes) -> None:
         """Gives a file to the browser, which saves it as it saves downloads."""
         self.send({"download": name}, [png])
+
+
+def as_drawn(
+    name: str,
+    answer: Answer,
+    before: Answer,
+    which: tuple[str, int] | None,
+    scores: dict[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """What live.js draws of one network: what it says, its attention, and both before the clip was changed.
+
+    which : direction and head (from 0) of the map; None, or one that it has not = no map
+    scores : by modality, as `Probe.attribution`
+    """
+    drawn = _as_lists(answer) | {"label": name, "before": _as_lists(before)}
+    if scores is not None:
+        drawn["scores"] = {modality: found.tolist() for modality, found in scores.items()}
+    if which and which[0] in answer.maps and which[1] < len(answer.maps[which[0]]):
+        direction, head = which
+        key, query = direction.split("_to_")
+        words = {"map_name": map_name(direction, head), "map_key": key, "map_query": query}
+        drawn |= words | {"map": map_png(answer.maps[direction][head], key)}
+    return drawn
+
+
+def map_name(direction: str, head: int) -> str:
+    """A map in words, such as `video to audio, head 1`; head counts from 0."""
+    return f"{direction.replace('_', ' ')}, head {head + 1}"
+
+
+def _as_lists(answer: Answer) -> dict[str, dict[str, list[float]]]:
+    """The numbers of an answer, its vectors in multiples of even attention."""
+    relative = {name: vector / vector.mean() for name, vector in answer.vectors.items()}
+    parts = {"outputs": answer.outputs, "vectors": relative, "times": answer.times}
+    return {part: {name: values.tolist() for name, values in found.items()} for part, found in parts.items()}
 
 
 def strip_png(video: np.ndarray) -> bytes:
