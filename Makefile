@@ -9,7 +9,7 @@ ROOT_USER := $(filter 0,$(shell id -u))
 STAMP := $(ENVIRONMENT)/.avlib-set-up
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: demo test fuzz lab lock
+.PHONY: demo test fuzz lab app lock
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)  ## two toy corpora: with and without attention, without and with modality dropout
@@ -26,6 +26,10 @@ fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to en
 lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
 	$(if $(ROOT_USER),@echo "You are root: JupyterLab is told to start all the same (--allow-root)")
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(ROOT_USER),--allow-root)
+
+RUN ?= outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1
+app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...
+	avlib app --run "$(RUN)"
 
 lock:  ## resolve pyproject.toml anew for Python 3.11 to 3.13 (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-annotate --no-header \

@@ -25,7 +25,7 @@ class Options:
 
     peer: Path | None = None  # a checkout of the original code
     device: str = "cpu"  # cpu | cuda
-    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone
+    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone, explore
     rounds: int = 5  # how often each side is measured
     batch: int = 8
     frames: int = 15
@@ -33,8 +33,9 @@ class Options:
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
     runs: int = 200  # sweep
-    jobs: int = 2  # sweep
+    jobs: int = 2  # sweep; viewers
     engine: str = "local"  # sweep: local | ray
+    run: str = ""  # viewers: the folder of a trained run
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import avlib
 import benchmarks
 from avlib.run.cli import BENCHMARKS, main
-from benchmarks import Options, as_text, attribution, ceilings, evaluate, load, scale, sweep, train
+from benchmarks import Options, as_text, attribution, ceilings, evaluate, explore, load, scale, sweep, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
 
@@ -78,6 +78,13 @@ def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
     fold = result["seconds for the fold"]
     assert list(fold) == ["describing the frames", *attribution.OF_DESCRIPTORS] and all(fold.values())
     assert "integrated gradients among pixels" in as_text({"benchmark": "attribution"} | result)
+
+
+def test_the_explorer_is_timed_by_control(small_toy):
+    result = explore.measure(Options(**SMALL | {"clips": 3, "rounds": 1}, data_root=small_toy))
+    found = result["milliseconds of a step"]
+    assert len(found) == 5 and all(found[name]["all"]["median"] > 0 for name in ("later", "two networks"))
+    assert set(found["later"]) <= {"all", *explore.CONTROLS}
 
 
 def test_growth_becomes_a_figure(tmp_path, monkeypatch):

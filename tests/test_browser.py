@@ -1,15 +1,17 @@
-"""The attention notebook in JupyterLab, in a real browser: Run All, choose another clip, see another figure."""
+"""The explorer in a real browser, in JupyterLab and as a page: Run All, move, mask, play, save, restore."""
 
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import papermill
+import psutil
 import pytest
 from conftest import JUPYTER_FOLDERS
 
@@ -37,9 +39,6 @@ STATE = """() => {
         ],
         dialogs: texts('.jp-Dialog'),
         widgets: texts('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.widget-view+json"]'),
-        pictures: [...document.querySelectorAll('.widget-image')].map(
-            image => ({src: image.src, width: image.naturalWidth})
-        ),
     };
 }"""
 
@@ -51,9 +50,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def notebook(smoke, tmp_path_factory) -> Path:
-    """A copy of the attention notebook of a run that exists."""
-    source, copy = ROOT / "notebooks" / "attention.ipynb", tmp_path_factory.mktemp("lab") / "attention.ipynb"
-    papermill.execute_notebook(source, copy, parameters={"run": str(smoke)}, prepare_only=True, progress_bar=False)
+    """A copy of the attention notebook of a run that exists; beside it one of the explorer."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name in ("explorer", "attention"):
+        source, copy = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
+        papermill.execute_notebook(source, copy, parameters={"run": str(smoke)}, prepare_only=True, progress_bar=False)
     return copy
 
 
@@ -83,7 +84,7 @@ def _address(log: Path, process: subprocess.Popen) -> str:
             return f"http://127.0.0.1:{found[2]}"
         assert process.poll() is None, log.read_text()[-2000:]
         time.sleep(0.5)
-    raise AssertionError(f"JupyterLab did not say where it is: {log.read_text()[-2000:]}")
+    raise AssertionError(f"the server did not say where it is: {log.read_text()[-2000:]}")
 
 
 def wait(page, seconds: int, what: str, done) -> dict:
@@ -113,28 +114,172 @@ def run_all(page) -> None:
     assert not ended["errors"], json.dumps(ended, indent=2)
 
 
-def test_run_all_shows_the_explorer_and_another_clip_redraws_its_figure(server, notebook):
+@pytest.fixture
+def page():
+    """A window of a projector's size; the test fails if anything is wrong in its console."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(f"{server}/lab/tree/{notebook.name}?token=toy")
-        run_all(page)
-        before = wait(page, 60, "the explorer shows a figure", lambda state: drawn(state["pictures"]))["pictures"]
-        page.locator(".widget-dropdown", has_text="emotion").locator("select").select_option("angry")
-        after = wait(
-            page,
-            60,
-            "the explorer shows another figure",
-            lambda state: drawn(state["pictures"]) and state["pictures"] != before,
-        )
-        assert not after["errors"], json.dumps(after, indent=2)
-        page.locator(".widget-image").scroll_into_view_if_needed()
-        page.screenshot(path=notebook.parent / "explorer.png")
+        page, wrong = browser.new_page(viewport={"width": 1280, "height": 720}), []
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        elsewhere = ("http://127.0.0.1", "blob:", "data:")
+        page.on("request", lambda request: request.url.startswith(elsewhere) or wrong.append(request.url))
+        page.wrong = wrong
+        page.set_default_navigation_timeout(120_000)
+        yield page
         browser.close()
 
 
-def drawn(pictures: list[dict]) -> bool:
-    """Whether there is one picture, and it is a whole one."""
-    return len(pictures) == 1 and pictures[0]["width"] > 500
+@pytest.fixture(scope="module")
+def voila(smoke, tmp_path_factory):
+    """The address of `avlib app`."""
+    pytest.importorskip("voila", reason="the extra `app` is not installed")
+    folder = tmp_path_factory.mktemp("voila")
+    own = {name: str(folder / value) for name, value in JUPYTER_FOLDERS.items()} | {"AVLIB_DATA": str(DATA)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from avlib.run.cli import main; main()", "app", "--run", str(smoke)]
+    log = folder / "log"
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--no-browser"], stderr=log.open("w"), env=os.environ | own, cwd=folder
+    )
+    try:
+        _address(log, process)
+        (voila,) = psutil.Process(process.pid).children()
+        listening = {found.laddr for found in voila.net_connections() if found.status == psutil.CONN_LISTEN}
+        assert listening == {("127.0.0.1", port)}  # nobody else can look
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert not voila.is_running()
+
+
+# Looks at the figures in every picture that the browser shows: is there ever one without bars, faces or spectrogram?
+WATCH = """() => {
+    window.watched = {pictures: 0, empty: 0};
+    const look = () => {
+        const canvas = document.querySelector('.avlib-live .time canvas');
+        const column = canvas.getContext('2d').getImageData(Math.round(canvas.width / 2), 0, 1, canvas.height).data;
+        const painted = column.filter((value, place) => place % 4 === 3 && value > 0).length;
+        window.watched.pictures += 1;
+        window.watched.empty += painted < 60 || !document.querySelector('.avlib-live .bar');
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+SHOWN = """() => {
+    const canvas = document.querySelector('.avlib-live .time canvas');
+    return {
+        bars: [...document.querySelectorAll('.avlib-live .bar')].map(bar => bar.getAttribute('width')),
+        marks: document.querySelector('.avlib-live .time .marks').innerHTML,
+        picture: canvas.toDataURL(),
+        cursor: Number(document.querySelector('.avlib-live').dataset.cursor),
+    };
+}"""
+
+
+def until(page, what: str, done, seconds: int = 60) -> dict:
+    """The figures as soon as `done(figures)`."""
+    end = time.monotonic() + seconds
+    while not done(shown := page.evaluate(SHOWN)):
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        page.wait_for_timeout(50)
+    return shown
+
+
+def settled(page, line) -> tuple[str, dict]:
+    """The line of the view and the figures, once nothing has changed for a second."""
+    while True:
+        found = line.input_value(), page.evaluate(SHOWN)
+        page.wait_for_timeout(1000)
+        if found == (line.input_value(), page.evaluate(SHOWN)):
+            return found
+
+
+def drag(page, box: dict, start: float, stop: float, height: float) -> None:
+    """Drags the mouse over a part of a box; places are shares of its width and height."""
+    across = [box["x"] + box["width"] * (start + (stop - start) * step / 8) for step in range(9)]
+    page.mouse.move(across[0], box["y"] + box["height"] * height)
+    page.mouse.down()
+    for x in across[1:]:
+        page.mouse.move(x, box["y"] + box["height"] * height)
+        page.wait_for_timeout(30)
+    page.mouse.up()
+
+
+def explored(page) -> None:
+    """A reader moves a slider, masks, plays, and restores a view; the figures follow and are never empty."""
+    page.wait_for_selector(".avlib-live[data-drawn]", timeout=120_000)
+    page.evaluate("document.querySelector('.avlib-explorer').scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(500)
+    page.evaluate(WATCH)
+    before, line = page.evaluate(SHOWN), page.locator(".avlib-explorer .widget-text input").last
+    plain = line.input_value()
+
+    drag(
+        page, page.locator(".widget-hslider", has_text="picture ×").locator(".noUi-target").bounding_box(), 1, 0.3, 0.5
+    )
+    darker = until(page, "a slider changes bars, attention and faces", lambda now: "video_gain" in line.input_value())
+    assert all(darker[part] != before[part] for part in ("bars", "marks", "picture"))
+
+    drag(page, page.locator(".avlib-live .time").bounding_box(), 0.3, 0.6, 0.8)
+    masked = until(page, "dragging masks the sound", lambda now: "audio_masked" in line.input_value())
+    assert "masked" in masked["marks"]
+    settled(page, line)
+
+    page.locator(".avlib-live .play").click()
+    first = until(page, "the cursor moves as it plays", lambda now: now["cursor"] > 0.1)["cursor"]
+    until(page, "and goes on", lambda now: now["cursor"] > first + 0.3)
+    page.locator(".avlib-live .play").click()
+
+    saved, masked = settled(page, line)
+    page.get_by_role("button", name="as it was").click()
+    until(page, "all changes are undone", lambda now: line.input_value() == plain and now["bars"] == before["bars"])
+    line.fill(saved)
+    line.press("Enter")
+    again = until(page, "the saved view is back", lambda now: now["bars"] == masked["bars"])
+    assert again["marks"] == masked["marks"] and again["picture"] == masked["picture"]
+
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="save PNG").click()
+    assert Path(download.value.path()).read_bytes()[:4] == b"\x89PNG"
+    watched = page.evaluate("window.watched")
+    assert watched["pictures"] > 20 and watched["empty"] == 0, watched
+
+
+def lies_within(page, height: int) -> bool:
+    """Whether the explorer is no higher than this, and no wider than the page."""
+    box = page.locator(".avlib-explorer").first.bounding_box()
+    return box["height"] <= height and box["x"] + box["width"] <= 1280
+
+
+def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, notebook):
+    page.goto(f"{server}/lab/tree/explorer.ipynb?token=toy")
+    run_all(page)
+    explored(page)
+    assert lies_within(page, 600)  # what JupyterLab leaves of 720
+    assert not page.wrong
+    page.screenshot(path=notebook.parent / "explorer.png")
+
+
+def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebook):
+    page.goto(voila)
+    explored(page)
+    assert lies_within(page, 640) and page.evaluate("document.documentElement.scrollHeight") <= 720
+    assert not page.wrong
+    assert page.locator(".jp-InputArea-editor").count() == 0  # no code
+    page.screenshot(path=notebook.parent / "page.png")
+
+
+def test_run_all_shows_the_explorer_in_the_attention_notebook(server, page, notebook):
+    page.goto(f"{server}/lab/workspaces/other/tree/{notebook.name}?token=toy")
+    run_all(page)
+    page.wait_for_selector(".avlib-live[data-drawn]", timeout=60_000)
+    before = page.evaluate(SHOWN)
+    page.locator(".widget-dropdown", has_text="emotion").locator("select").select_option("angry")
+    after = until(page, "the explorer shows another clip", lambda now: now["picture"] != before["picture"])
+    assert after["bars"] != before["bars"] and not page.wrong

@@ -1,164 +1,230 @@
-"""The explorer without a browser: what its widgets hold after a choice."""
+"""The explorer without a browser: what its widgets hold, and what is sent to the figures."""
 
+import dataclasses
 import io
 import wave
 
-import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from avlib import InputError
+from avlib import InputError, build_model
+from avlib.batches import splits
+from avlib.data.datasets import ensure_store
+from avlib.evaluation import predict
+from avlib.lab import live
 from avlib.lab.explorer import explore
+from avlib.lab.probe import THREE, Change, Subject
 
-CLIPS = pd.DataFrame(
-    {
-        "clip": ["a", "b", "c", "d", "e"],
-        "emotion": ["happy", "happy", "sad", "sad", "angry"],
-        "actor": [2, 11, 2, 11, 2],
-        "correct": [True, False, True, True, False],
+
+@pytest.fixture(scope="module")
+def clips(small_toy):
+    """Eight test clips of a toy corpus."""
+    test = splits(ensure_store("toy", small_toy, frames=3, image_size=64), 0, 8, ("audio", "video"))["test"]
+    return test.where(np.arange(len(test)) < 8)
+
+
+@pytest.fixture(scope="module")
+def networks(clips):
+    torch.manual_seed(3)
+    nets = {name: build_model("ia", heads, 8, 64) for name, heads in {"one": 1, "two": 2}.items()}
+    found = {name: predict(net, clips, THREE, fold=0, seed=1) for name, net in nets.items()}
+    return {"one": Subject(nets["one"], found["one"]), "two": lambda: Subject(nets["two"], found["two"])}
+
+
+@pytest.fixture
+def explorer(networks, clips):
+    return explore(networks, clips)
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def said(explorer, network=0, condition="AV", when=None):
+    shown = explorer.panels.shown["networks"][network]
+    return (shown if when is None else shown[when])["outputs"][condition]
+
+
+def test_the_first_clip_is_shown_at_once(explorer, clips):
+    first = clips.table["clip"][0]
+    assert explorer.clips.chosen == first and explorer.message.value == ""
+    expected = explorer.probe.answer(first, Change()).outputs
+    assert said(explorer) == pytest.approx(expected["AV"]) and said(explorer, when="before") == said(explorer)
+    assert pixels(explorer.panels.seen).shape == (64, 3 * 64, 3)
+    assert pixels(explorer.panels.heard).shape[1] == 156
+    assert explorer.panels.about["truth"] == clips.table["emotion"][0]
+
+
+def test_a_control_changes_the_answer_and_keeps_what_it_was(explorer):
+    before = said(explorer)
+    explorer.controls["audio_gain"].value = 0.2
+    assert said(explorer) != before and said(explorer, when="before") == before
+    assert explorer.panels.volume == 0.2
+    explorer.reset.click()
+    assert said(explorer) == before and explorer.controls["audio_gain"].value == 1
+
+
+def test_a_mask_drawn_in_the_browser_reaches_the_network_and_the_ear(explorer):
+    whole = explorer.panels.sound
+    explorer.panels.masked = {"audio": [[0.5, 1.5]], "video": []}
+    assert explorer.change.audio_masked == ((0.5, 1.5),)
+    with wave.open(io.BytesIO(explorer.panels.sound)) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+        assert sound.getframerate() == 22050 and len(samples) == 79380
+    assert not samples[11100:33000].any() and explorer.panels.sound != whole
+
+
+def test_noise_in_the_picture_is_seen(explorer):
+    clean = pixels(explorer.panels.seen).astype(int)
+    explorer.controls["video_noise"].value = 5.0
+    assert np.abs(pixels(explorer.panels.seen) - clean).mean() > 10
+    explorer.controls["video_noise"].value = float("inf")
+    explorer.controls["video_gain"].value = 0.5
+    assert pixels(explorer.panels.seen).mean() == pytest.approx(clean.mean() / 2, abs=1)
+
+
+def test_two_networks_answer_side_by_side(explorer):
+    assert len(explorer.panels.shown["networks"]) == 1
+    explorer.beside.value = "two"
+    first, second = explorer.panels.shown["networks"]
+    assert (first["label"], second["label"]) == ("one", "two") and first["outputs"] != second["outputs"]
+    assert first["map"] != second["map"]
+
+
+def test_a_network_is_opened_when_it_is_chosen(networks, clips):
+    opened = []
+    lazy = {"one": networks["one"], "two": lambda: opened.append("two") or networks["two"]()}
+    explorer = explore(lazy, clips)
+    assert opened == []
+    explorer.network.value = "two"
+    explorer.network.value = "one"
+    explorer.network.value = "two"
+    assert opened == ["two"] and len(explorer.map.options) == 4  # two directions, two heads
+
+
+def test_another_head_shows_another_map(explorer):
+    explorer.network.value = "two"
+    before = explorer.panels.shown["networks"][0]["map"]
+    explorer.map.value = "video to audio, head 2"
+    assert explorer.panels.shown["networks"][0]["map"] != before
+    assert pixels(before).shape == (150, 3, 3)
+
+
+def test_gradients_are_computed_when_they_are_wanted(explorer):
+    assert "scores" not in explorer.panels.shown["networks"][0]
+    explorer.gradients.value = True
+    assert {name: len(found) for name, found in explorer.panels.shown["networks"][0]["scores"].items()} == {
+        "video": 3,
+        "audio": 156,
     }
+
+
+def test_a_line_of_code_restores_a_view(explorer, networks, clips):
+    explorer.clips.later.click()
+    explorer.beside.value = "two"
+    explorer.controls["shift"].value = 0.3
+    explorer.controls["voice"].value = clips.table["clip"][4]
+    explorer.panels.masked = {"audio": [], "video": [[1.0, 2.0]]}
+    line, shown = explorer.line.value, said(explorer)
+    assert line.startswith("explorer.show(clip=") and "shift=0.3" in line and "audio_gain" not in line
+    other = explore(networks, clips)
+    eval(line, {"explorer": other})
+    assert (other.view, said(other)) == (explorer.view, shown)
+    third = explore(networks, clips)
+    third.line.value = line
+    assert (third.view, third.line.value) == (explorer.view, line)
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("explorer.show(clip='nobody')", "no clip nobody among these 8"),
+        ("explorer.show(shift='far')", "shift cannot be 'far' here"),
+        ("explorer.show(colour='red')", "a view has no 'colour'"),
+        ("__import__('os').remove('x')", "this is no saved view"),
+        ("explorer.show(clip=open('x'))", "this is no saved view"),
+        ("hello", "this is no saved view"),
+    ],
 )
-
-
-@pytest.fixture
-def drawn():
-    """The names that `draw` was called with, in order."""
-    return []
-
-
-@pytest.fixture
-def draw(drawn):
-    def draw_one(clip):
-        drawn.append(clip)
-        figure, ax = plt.subplots(figsize=(1, 1))
-        ax.set_title(clip)
-        return figure
-
-    return draw_one
-
-
-def test_the_first_clip_is_shown_at_once(draw, drawn):
-    explorer = explore(CLIPS, draw)
-    assert drawn == ["a"]
-    assert bytes(explorer.picture.value[:4]) == b"\x89PNG"
-
-
-def test_it_opens_on_the_clip_that_it_is_told_to(draw, drawn):
-    explorer = explore(CLIPS, draw, first="d")
-    assert (drawn, explorer.clip.value) == (["d"], "d")
-    assert bytes(explorer.picture.value[:4]) == b"\x89PNG"
-    with pytest.raises(InputError, match="no clip f in the table"):
-        explore(CLIPS, draw, first="f")
-
-
-def test_choosing_a_clip_draws_that_clip(draw, drawn):
-    explorer = explore(CLIPS, draw)
-    before = bytes(explorer.picture.value)
-    explorer.clip.value = "d"
-    assert drawn == ["a", "d"]
-    assert bytes(explorer.picture.value[:4]) == b"\x89PNG"
-    assert bytes(explorer.picture.value) != before
-
-
-def test_filters_narrow_the_clips_and_draw_once(draw, drawn):
-    explorer = explore(CLIPS, draw)
-    explorer.actor.value = 11
-    assert explorer.clip.options == ("b", "d")
-    explorer.emotion.value = "sad"
-    assert explorer.clip.options == ("d",)
-    explorer.answer.value = "correct"  # d passes and stays, undrawn
-    assert drawn == ["a", "b", "d"]
-
-
-def test_the_chosen_clip_stays_when_a_filter_is_lifted(draw, drawn):
-    explorer = explore(CLIPS, draw)
-    explorer.emotion.value = "sad"
-    explorer.emotion.value = "all"
-    assert explorer.clip.options == ("a", "b", "c", "d", "e")
-    assert explorer.clip.value == "c"
-    assert drawn == ["a", "c"]
-
-
-def test_no_clip_left_is_said_and_can_be_undone(draw, drawn):
-    explorer = explore(CLIPS, draw)
-    explorer.emotion.value = "angry"
-    explorer.answer.value = "correct"
-    assert explorer.clip.options == ()
-    assert explorer.picture.value == b""
-    assert "No clip" in explorer.message.value
-    explorer.answer.value = "wrong"
-    assert drawn == ["a", "e", "e"]
+def test_a_line_that_is_no_view_is_refused_in_a_sentence(explorer, line, says):
+    explorer.controls["audio_gain"].value = 0.4
+    before = explorer.view
+    explorer.line.value = line
+    assert says in explorer.message.value and explorer.message.layout.display is None
+    assert explorer.view == before
+    explorer.reset.click()
     assert explorer.message.value == ""
 
 
-def test_without_answers_there_is_no_answer_filter(draw):
-    assert explore(CLIPS.drop(columns="correct"), draw).answer is None
+def test_a_clip_whose_sound_has_gone_says_so_and_keeps_its_figures(networks, clips, tmp_path):
+    gone = splits(clips.store, 0, 8, ("audio", "video"))["test"].where(np.arange(32) < 8)
+    gone.table.loc[1, "audio_path"] = str(tmp_path / "gone.wav")
+    explorer = explore(networks, gone)
+    before = explorer.panels.seen
+    explorer.clips.later.click()
+    assert "gone.wav" in explorer.message.value and explorer.panels.seen == before
 
 
-def test_the_sound_of_the_chosen_clip_is_a_wav(draw):
-    tones = {name: np.sin(np.arange(700 + 100 * place)) for place, name in enumerate(CLIPS["clip"])}
-    explorer = explore(CLIPS, draw, sound=lambda clip: (tones[clip], 8000))
-    explorer.clip.value = "c"
-    with wave.open(io.BytesIO(explorer.player.value)) as sound:
-        assert (sound.getframerate(), sound.getnframes()) == (8000, 900)
+def test_no_clip_left_is_said_and_the_figures_stay(networks, clips):
+    never = networks["one"].predictions.assign(label=-1)
+    explorer = explore({"one": Subject(networks["one"].net, never)}, clips)
+    before = explorer.panels.seen
+    explorer.clips.answer.value = "right"
+    assert explorer.message.value == "No clip passes these filters." and explorer.panels.seen == before
+    explorer.clips.answer.value = "wrong"
+    assert explorer.message.value == "" and explorer.clips.chosen == clips.table["clip"][0]
 
 
-def test_a_silent_clip_has_no_sound(draw):
-    assert explore(CLIPS, draw, sound=lambda clip: (np.zeros(100), 8000)).player.value == b""
+def test_a_picture_of_the_view_is_given_to_the_browser(explorer, monkeypatch):
+    given = []
+    monkeypatch.setattr(live.LivePanels, "send", lambda self, message, buffers=None: given.append((message, buffers)))
+    explorer.save.click()
+    ((message, (png,)),) = given
+    assert message == {"download": f"{explorer.clips.chosen}.png"}
+    picture = Image.open(io.BytesIO(png))
+    assert picture.size[0] > 1500 and picture.text["Description"] == explorer.line.value
 
 
-def test_a_clip_that_cannot_be_drawn_says_why(draw):
-    def refuse(clip):
-        raise InputError(f"clip {clip} has no video.")
-
-    explorer = explore(CLIPS, refuse)
-    assert explorer.message.value == "clip a has no video."
-    assert explorer.picture.value == b""
-
-
-def test_no_figure_stays_open(draw):
-    plt.close("all")
-    explorer = explore(CLIPS, draw)
-    for name in CLIPS["clip"]:
-        explorer.clip.value = name
-    assert plt.get_fignums() == []
+def test_frames_are_described_ahead_only_where_somebody_looks(networks, clips):
+    explorer = explore(networks, clips)
+    assert explorer.probe._ahead is None
+    explorer._notice({"shown": True})
+    explorer.probe._ahead.join(60)
+    misses = explorer.probe._described.cache_info().misses
+    for gain in (0.3, 0.8):
+        explorer.controls["video_gain"].value = gain
+    assert explorer.probe._described.cache_info().misses == misses
 
 
-def test_an_empty_table_is_refused(draw):
-    with pytest.raises(InputError, match="no clip to explore"):
-        explore(CLIPS[:0], draw)
+def test_features_are_heat_maps_without_a_sound(tiny_store):
+    test = splits(tiny_store, 0, 8, ("audio", "video"), fold_scheme="groups")["test"]
+    features = np.random.default_rng(0).standard_normal((48, 5, 35)).astype(np.float32)
+    test.store = dataclasses.replace(tiny_store, video=features)
+    test.table["emotion"] = "happy"
+    explorer = explore({"lt": Subject(build_model("lt", 1, 8, audio_channels=10, video_channels=35))}, test)
+    assert explorer.panels.sound == b"" and explorer.panels.about["pictures"] == 0
+    assert pixels(explorer.panels.seen).shape == (35, 5, 3) and pixels(explorer.panels.heard).shape == (10, 156, 3)
+    assert explorer.figure().axes
 
 
-def many_videos(count):
-    """Three clips of each of so many videos, named as MOSEI names them."""
-    videos = [f"-{number:04x}_Q" for number in range(count)]
-    clips = [f"{video}[{part}]" for video in videos for part in range(3)]
-    emotions = ["negative", "neutral", "positive"] * count
-    return pd.DataFrame({"clip": clips, "emotion": emotions, "actor": np.repeat(videos, 3)})
+@pytest.mark.parametrize("fusion", ["audio", "concat"])
+def test_a_network_without_attention_is_explored_without_it(clips, fusion):
+    explorer = explore({fusion: Subject(build_model(fusion, 1, 8, 64))}, clips)
+    assert explorer.panels.shown["networks"][0]["vectors"] == {} and explorer.map.layout.display == "none"
+    assert explorer.figure().axes
 
 
-def test_thousands_of_actors_are_no_dropdown_and_their_clips_are_all_there(draw, drawn):
-    explorer = explore(many_videos(2003), draw)
-    assert explorer.actor is None
-    assert len(explorer.clip.options) == 3 * 2003
-    explorer.emotion.value = "positive"
-    assert len(explorer.clip.options) == 2003
-    explorer.clip.value = "-07d2_Q[2]"
-    assert drawn == ["-0000_Q[0]", "-0000_Q[2]", "-07d2_Q[2]"]
-    descriptions = [choice.description for choice in explorer.children[0].children]
-    assert descriptions == ["emotion", "clip"]
+def test_the_static_figure_shows_both_networks_and_what_was_masked(explorer):
+    explorer.beside.value, explorer.gradients.value = "two", True
+    explorer.panels.masked = {"audio": [[1, 2]], "video": []}
+    figure = explorer.figure()
+    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
+    assert any(title.startswith("both\n") and title.count("\n") == 2 for title in titles)
+    assert sum("integrated gradients" in title for title in titles) == 2
 
 
-@pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
-def test_actors_are_offered_up_to_fifty(draw, count, offered):
-    assert (explore(many_videos(count), draw).actor is not None) == offered
-
-
-def test_actors_with_names_of_text_filter_as_numbers_do(draw):
-    explorer = explore(many_videos(7), draw)
-    explorer.actor.value = "-0003_Q"
-    assert explorer.clip.options == ("-0003_Q[0]", "-0003_Q[1]", "-0003_Q[2]")
+def test_no_network_is_refused(clips):
+    with pytest.raises(InputError, match="no network to explore"):
+        explore({}, clips)

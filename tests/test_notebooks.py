@@ -99,6 +99,20 @@ def test_one_branch_alone_and_another_fold_scheme_run(small_toy, tmp_path):
     assert not (folder / "attention.ipynb").exists()
 
 
+@pytest.mark.parametrize("fusion", ["ia", "concat"])
+def test_the_explorer_runs_without_a_browser_and_writes_nothing(fusion, smoke, small_toy, tmp_path):
+    run = smoke
+    if fusion != "ia":
+        with without_kernels():
+            run = run_smoke(small_toy, tmp_path, ("train",), fusion=fusion, dropout="none")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with without_kernels():
+        pm.execute_notebook(
+            ROOT / "notebooks" / "explorer.ipynb", None, parameters={"run": str(run)}, progress_bar=False
+        )
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 OWN_FUSION = """
 import torch
 from torch import nn

@@ -17,7 +17,7 @@ import avlib
 from avlib import InputError, open_trained
 from avlib.run.params import Parameters, configure
 from avlib.run.records import check_same_run, run_state, start_run
-from avlib.run.trained import build_network, clips_of, open_run, store_of
+from avlib.run.trained import build_network, clips_of, open_run, store_of, subjects
 from avlib.training import fit
 
 
@@ -226,3 +226,24 @@ def test_a_second_training_is_refused_at_once_and_a_killed_one_is_interrupted(co
             first.kill()
     assert run_state(config().folder) == "interrupted"
     assert run_state(train(config()).folder) == "done"
+
+
+def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(smoke, tmp_path):
+    outputs = tmp_path / "outputs"
+    own = outputs / smoke.relative_to(smoke.parents[2])
+    shutil.copytree(smoke, own)
+    other, elsewhere = own.with_name("fold0-seed2"), own.with_name("fold1-seed1")
+    shutil.copytree(own, other)
+    shutil.copytree(own, elsewhere)
+    for folder, changed in ((other, {"seed": 2}), (elsewhere, {"fold": 1})):
+        record = json.loads((folder / "run.json").read_text())
+        record["parameters"] |= {"outputs_root": str(outputs)} | changed
+        (folder / "run.json").write_text(json.dumps(record))
+    (other / "predictions.parquet").unlink()
+    run = open_trained(own)
+    found = subjects(run)
+    assert [name.rpartition("/")[2] for name in found] == ["fold0-seed1", "fold0-seed2"]
+    first, second = (opened() for opened in found.values())
+    assert first.net is run.network and set(first.predictions.condition) >= {"AV", "A", "V"}
+    assert second.net is not run.network and second.predictions is None
+    assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]

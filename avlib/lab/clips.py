@@ -1,7 +1,5 @@
 """A clip as the figures show it, whatever its corpus is made of: what was seen, what was heard, and when."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from scipy.special import entr
@@ -73,13 +71,3 @@ def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
 
     about = store.clips.iloc[row]
     return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start, span_of(about)))
-
-
-def sound_of(store: Store) -> Callable[[str], tuple[np.ndarray, int]] | None:
-    """A function from the name of a clip to its sound and its rate in hertz; None in a corpus of features."""
-    if "audio_path" not in store.clips:
-        return None
-    from avlib.data.clips.media import read_audio
-
-    paths = store.clips.set_index("clip").audio_path
-    return lambda clip: (read_audio(paths[clip]), SAMPLE_RATE)

@@ -76,6 +76,25 @@ def cues_in_window(truth: pd.Series, window_start: float, length: float = WINDOW
     return spans
 
 
+def cues_by_clip(
+    clips: pd.DataFrame, truth: pd.DataFrame | None, seconds: bool = True
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The cues of each clip in its window, as `cues_in_window`, by its name; {} where nobody knows them.
+
+    clips : columns clip and, in clips with seconds, window_start
+    truth : a toy corpus's, indexed by clip or with a column of it; None on real data
+    seconds : False = cues are places from 0 to 1, as in features
+    """
+    if truth is None:
+        return {}
+    known = truth if truth.index.name == "clip" else truth.set_index("clip")
+    starts = clips["window_start"] if "window_start" in clips else np.zeros(len(clips))
+    length = WINDOW if seconds else 1.0
+    return {
+        clip: cues_in_window(known.loc[clip], start, length) for clip, start in zip(clips["clip"], starts, strict=True)
+    }
+
+
 def in_words(
     vectors: dict[str, np.ndarray],
     times: dict[str, np.ndarray],

@@ -9,7 +9,19 @@ import click
 
 from avlib import DATA, OUTPUTS, ROOT, InputError, __version__
 
-BENCHMARKS = ("preprocess", "phone", "train", "evaluate", "load", "scale", "busy", "attribution", "sweep")
+BENCHMARKS = (
+    "preprocess",
+    "phone",
+    "train",
+    "evaluate",
+    "load",
+    "scale",
+    "busy",
+    "attribution",
+    "sweep",
+    "explore",
+    "viewers",
+)
 
 
 class Refused(click.ClickException):
@@ -189,6 +201,22 @@ def parameters() -> None:
 
 
 @main.command()
+@click.option("--run", default="", metavar="FOLDER", help="A trained run; that of the defaults unless given.")
+@click.option("--ip", default="127.0.0.1", show_default=True, help="Who may look: 127.0.0.1 this machine alone.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
+@click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels kept for new viewers.")
+@click.option("--browser/--no-browser", default=True, help="Open a browser here.")
+def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
+    """Show the explorer as a page, without code, through Voila. Viewers change no file."""
+    from tempfile import TemporaryDirectory
+
+    from avlib.run.app import serve
+
+    with TemporaryDirectory(prefix="avlib-app-") as folder:
+        sys.exit(serve(run, ip, port, ready, browser, Path(folder)))
+
+
+@main.command()
 @click.argument("dataset", type=click.Choice(["ravdess"]))
 @click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Whose clips, such as 1-3,7.")
 @click.option(
@@ -227,8 +255,9 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
 @click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep at the same time.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")
+@click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
 def bench(name: str, out: Path | None, **options) -> None:
     """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
     if not (ROOT / "benchmarks").is_dir():

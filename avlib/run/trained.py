@@ -1,12 +1,14 @@
 """Opens a trained run: its parameters, network, store and clips."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avlib import ROOT, InputError
-from avlib.run.names import run_name
+from avlib.run.names import OF_STORE, run_name
 from avlib.run.params import NAMES, Parameters
 from avlib.run.records import (
     MAY_CHANGE,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from avlib.batches import Clips
     from avlib.data.store import Store
+    from avlib.lab.probe import Subject
     from avlib.task import Task
 
 
@@ -128,6 +131,37 @@ def load_run(folder: str | Path) -> "nn.Module":
         told = f"{folder / 'model.safetensors'} does not hold the model of run.json ({str(error).splitlines()[0]})"
         raise InputError(f"{told}: train it anew, or open it with the version of avlib that trained it") from None
     return net.eval()
+
+
+def subjects(run: Trained) -> "dict[str, Callable[[], Subject]]":
+    """The trained runs beside this one that read the same clips of the same fold; its own first.
+
+    By name, which leaves out what all of them share. Each is opened when it is called, without its data.
+    """
+    from avlib.lab.probe import Subject
+
+    def opened(folder: Path, dropout: str, net: "nn.Module | None" = None) -> Subject:
+        import pandas as pd
+
+        from avlib.conditions import paper_conditions
+
+        net, table = net or load_run(folder).to(run.parameters.device), folder / "predictions.parquet"
+        return Subject(net, pd.read_parquet(table) if table.exists() else None, paper_conditions(dropout)[:3])
+
+    own, found = run.folder, {run.folder: partial(opened, run.folder, run.parameters.dropout, run.network)}
+    same = (*OF_STORE, "fold_scheme", "fold", "classes")
+    wanted = run.parameters.model_dump(mode="json", include=set(same) - {"data_root"})
+    for path in sorted(run.folder.parents[1].glob("*/*/run.json")):
+        with suppress(InputError):  # somebody else's record, or one of another version
+            folder, record = path.parent, read_record(path.parent)
+            values = parameters_of(record) if record and (folder / "model.safetensors").exists() else {}
+            fits = values and {name: values.get(name) for name in wanted} == wanted
+            if fits and record.get("fingerprint") == run.record.get("fingerprint") and folder not in found:
+                found[folder] = partial(opened, folder, values["dropout"])
+    alike = all(folder.name == own.name for folder in found)
+    return {
+        folder.parent.name if alike else f"{folder.parent.name}/{folder.name}": one for folder, one in found.items()
+    }
 
 
 def _todays_name(name: str) -> str:

@@ -3,8 +3,8 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `results` what comes out, `tables` the paper's tables, `prediction` what is said of a clip of your own,
-`faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are.
+answer, `explored` one changed clip, `results` what comes out, `tables` the paper's tables, `prediction` what is said of
+a clip of your own, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
@@ -12,6 +12,7 @@ Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
 from avlib.lab.plots.attribution import grad_cam, scores
 from avlib.lab.plots.certainty import difference_matrices, difference_matrix, differences, ladder, system_intervals
+from avlib.lab.plots.explored import explored
 from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from avlib.lab.plots.panels import (
     AUDIO,
@@ -59,6 +60,7 @@ __all__ = [
     "differences",
     "dropout_variants",
     "even_times",
+    "explored",
     "faces",
     "features",
     "frame",

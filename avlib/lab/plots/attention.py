@@ -64,14 +64,16 @@ def attention_over_clip(
     figure, panels = _stacked(_rows(vectors, heights, scored), bottom=0.45, left=left, right=right)
     for modality in vectors:
         vector, place = _matched(vectors[modality], times[modality], modality)
-        _received(panels[modality, "attention"], vector, place, modality, "frame" if pictures else "video step", clock)
+        received_over_time(
+            panels[modality, "attention"], vector, place, modality, "frame" if pictures else "video step", clock
+        )
     for (modality, method), values in scored.items():
         scores(values, modality, method, panels[modality, method], clock)
     for modality in {modality: None for modality, kind in panels if kind != "input"}:
         first, *others = (ax for (name, kind), ax in panels.items() if name == modality and kind != "input")
-        _mark_cue(first, others, (cues or {}).get(CUE[modality]))
-    _draw_seen(panels["video", "input"], seen, clock, filled)
-    _draw_heard(panels["audio", "input"], heard, clock)
+        mark_cue(first, others, (cues or {}).get(CUE[modality]))
+    draw_seen(panels["video", "input"], seen, clock, filled)
+    draw_heard(panels["audio", "input"], heard, clock)
     for (modality, kind), ax in panels.items():
         last = (modality, kind) == ("audio", "input")
         ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
@@ -83,14 +85,14 @@ def attention_over_clip(
     return figure
 
 
-def _draw_seen(ax: Axes, seen: np.ndarray, clock: Clock, filled: float) -> None:
+def draw_seen(ax: Axes, seen: np.ndarray, clock: Clock, filled: float) -> None:
     if seen.ndim == 4:
         faces(seen, even_times(len(seen), clock), ax, clock, filled).set(aspect="auto")
     else:
         features(seen, "video", ax, clock)
 
 
-def _draw_heard(ax: Axes, heard: np.ndarray, clock: Clock) -> None:
+def draw_heard(ax: Axes, heard: np.ndarray, clock: Clock) -> None:
     if clock == SECONDS:
         spectrogram(heard, ax=ax)
     else:
@@ -125,7 +127,9 @@ def _stacked(
     return figure, panels
 
 
-def _received(ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock) -> None:
+def received_over_time(
+    ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock
+) -> None:
     """Attention received, drawn from 1 = even up or down: bars for few steps such as frames, a line for many."""
     relative, colour = vector / vector.mean(), COLOUR[modality]
     tidy_axes(ax)
@@ -146,7 +150,7 @@ def _name(ax: Axes, modality: str, more: str = "") -> None:
     ax.set_title(modality + more, loc="left", fontsize=10, color=COLOUR[modality], fontweight="bold")
 
 
-def _mark_cue(ax: Axes, others: list[Axes], span: tuple[float, float] | None) -> None:
+def mark_cue(ax: Axes, others: list[Axes], span: tuple[float, float] | None) -> None:
     """The true span of a cue: shaded behind all panels, and a bar and a label where the first one ends and begins."""
     if span is None or not np.all(np.isfinite(span)):
         return

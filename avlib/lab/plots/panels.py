@@ -5,6 +5,7 @@ audio, orange is video, green is both, in every figure.
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -63,6 +64,13 @@ def save(figure: Figure | Axes, path: str | Path) -> Path:
     with atomic_write(path) as unfinished:
         figure.figure.savefig(unfinished, dpi=150, bbox_inches="tight", facecolor="white")
     return path
+
+
+def as_png(figure: Figure, description: str, dpi: int = 150) -> bytes:
+    """The figure as a PNG file; the description is among its metadata."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Description": description})
+    return file.getvalue()
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -124,7 +132,7 @@ def features(values: np.ndarray, modality: str, ax: Axes | None = None, clock: C
 
     values : (C, T), any scales        modality : audio | video, for the colour
     """
-    shown = _standardised(np.asarray(values, dtype=float))
+    shown = standardised(np.asarray(values, dtype=float))
     ax = heat_map(shown, modality, reach_of(shown), ax, clock)
     ax.set_ylabel(f"{len(values)} channel{'s' * (len(values) > 1)},\nstandardised", fontsize=9)
     return ax
@@ -140,7 +148,7 @@ def heat_map(values: np.ndarray, modality: str, reach: float, ax: Axes | None = 
     return ax
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def standardised(values: np.ndarray) -> np.ndarray:
     """The rows of (C, T) with mean 0 and deviation 1; rows that are constant become 0."""
     axis = _axis_of_scale(values)
     deviation, size = values.std(axis=axis, keepdims=True), np.abs(values).max(axis=axis, keepdims=True)

@@ -1,0 +1,107 @@
+"""The explorer on real clips: how long a step takes from the move of a control to what the browser is sent.
+
+`--data-root` names a folder with clips of RAVDESS. The network has its full size and fresh weights: what a step costs
+does not depend on what was learnt. Steps are taken one after the other, twice: right after a clip is opened, while its
+frames are being described ahead in the background, and once they are.
+"""
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from avlib import DATA, InputError, build_model
+from avlib.batches import Clips
+from avlib.data.clips.build import build_store
+from avlib.data.ravdess.trials import find_trials
+from benchmarks.synthetic import CLASSES, all_clips
+
+CONTROLS = ("audio_gain", "video_gain", "audio_noise", "video_noise", "shift", "voice", "audio_masked", "video_masked")
+AHEAD = 120  # seconds at most that frames are waited for
+
+
+def measure(options) -> dict:
+    """Milliseconds of a step by control, median and 95th percentile, and seconds until the first figure."""
+    from avlib.lab.explorer import explore
+    from avlib.lab.probe import Subject
+
+    torch.manual_seed(0)
+    size = options.image_size or 224
+    with tempfile.TemporaryDirectory() as folder:
+        clips = real_clips(options.data_root, options.clips or 8, options.frames, size, Path(folder))
+        net = build_model("ia", 1, CLASSES, size)
+        begin = time.perf_counter()
+        explorer = explore({"one": Subject(net), "two": Subject(build_model("ia", 1, CLASSES, size))}, clips)
+        first = time.perf_counter() - begin
+        explorer._notice({"shown": True})  # as a browser says
+        count, found = 8 * options.rounds, {}
+        found["right after the clip is opened"] = steps(explorer, count, seed=1)
+        explorer.clips.later.click()
+        found["seconds until the frames of a clip are described ahead"] = round(_wait(explorer), 2)
+        found["later"] = steps(explorer, count, seed=2)
+        explorer.beside.value = "two"
+        _wait(explorer)
+        found["two networks"] = steps(explorer, count, seed=3)
+        explorer.show(clip=explorer.clips.chosen, gradients=True)
+        found["one network with gradients"] = steps(explorer, count, seed=4)
+    settings = {"clips": len(clips), "frames": options.frames, "image_size": size, "steps": count}
+    return {"seconds until the first figure": round(first, 2), "milliseconds of a step": found, "settings": settings}
+
+
+def real_clips(root: Path | None, count: int, frames: int, size: int, folder: Path) -> Clips:
+    """Clips of a corpus that have sound and picture, prepared into a folder. Raises InputError where there are none."""
+    trials, problems = find_trials(root or DATA / "ravdess")
+    trials = trials[trials["video_path"].ne("") & trials["audio_path"].ne("")].head(count)
+    if trials.empty:
+        raise InputError(f"no clip with picture and sound below {root or DATA / 'ravdess'}: --data-root names a folder")
+    return all_clips(build_store(folder / "store", trials, problems[:0], frames=frames, image_size=size, workers=2))
+
+
+def steps(explorer, count: int, seed: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of so many steps with controls drawn at random, by control and of all."""
+    draw, taken = random.Random(seed), {name: [] for name in CONTROLS}
+    moves = {name: moved(explorer, name, draw) for name in CONTROLS}
+    for _ in range(count):
+        name = draw.choice(CONTROLS)
+        move = next(moves[name])
+        begin = time.perf_counter()
+        move()
+        taken[name].append(1000 * (time.perf_counter() - begin))
+        assert not explorer.message.value, explorer.message.value
+    every = [one for values in taken.values() for one in values]
+    return {name: summary(values) for name, values in {"all": every, **taken}.items() if values}
+
+
+def moved(explorer, name: str, draw: random.Random) -> Iterator[Callable[[], None]]:
+    """Functions that move a control to another place, without end."""
+    while True:
+        if name.endswith("_masked"):
+            start, modality = draw.uniform(0, 3), name.removesuffix("_masked")
+            spans = dict(explorer.panels.masked) | {modality: [[start, start + draw.uniform(0.1, 0.6)]]}
+            yield lambda spans=spans: setattr(explorer.panels, "masked", spans)
+            continue
+        widget = explorer.controls[name]
+        if name == "shift":
+            places = [round(place * widget.step, 3) for place in range(-20, 21)]
+        else:
+            places = [option[1] if isinstance(option, tuple) else option for option in widget.options]
+        value = draw.choice([place for place in places if place != widget.value])
+        yield lambda value=value, widget=widget: setattr(widget, "value", value)
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and 95th percentile, rounded."""
+    ordered = sorted(values)
+    return {"median": round(statistics.median(ordered), 1), "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 1)}
+
+
+def _wait(explorer) -> float:
+    """The seconds until the background has described what it was asked to; AHEAD at most."""
+    begin = time.perf_counter()
+    while any(probe.describing for probe in explorer.probes.values()) and time.perf_counter() - begin < AHEAD:
+        time.sleep(0.05)
+    return time.perf_counter() - begin
