@@ -1,6 +1,7 @@
 """What a network says of a clip of any length: probabilities over its seconds, under the faces that it saw."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avlib.data.clips.slide import Windows
 from avlib.lab.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, SHADE, new_figure, tidy_axes
+
+if TYPE_CHECKING:
+    from avlib.data.clips.slide import Windows
 
 FACE = 0.45  # inches of a face's side
 STRIP = 15  # faces in a row, at most
@@ -17,7 +20,7 @@ INCHES = 7.1  # the width of the panels, about
 NUMBERED = 7  # windows up to which each cell has its number
 
 
-def probabilities(table: pd.DataFrame, windows: Windows, labels: Sequence[str]) -> Figure:
+def probabilities(table: pd.DataFrame, windows: "Windows", labels: Sequence[str]) -> Figure:
     """The faces of a clip over its seconds, and below them the probabilities of each condition that has an answer.
 
     A column is a window, drawn around its middle up to halfway to the next one. A frame surrounds the likeliest label.
@@ -38,7 +41,7 @@ def probabilities(table: pd.DataFrame, windows: Windows, labels: Sequence[str]) 
     return figure
 
 
-def _panel(rows: pd.DataFrame, condition: str, windows: Windows, labels: Sequence[str], ax: Axes) -> None:
+def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Sequence[str], ax: Axes) -> None:
     """A column of cells for each window, from white (0) to the condition's colour (1); grey = no answer."""
     tidy_axes(ax)
     colour, meaning = CONDITION_STYLE[condition]
@@ -64,7 +67,7 @@ def _panel(rows: pd.DataFrame, condition: str, windows: Windows, labels: Sequenc
     ax.set_title(f"{condition}  {meaning}", loc="left", fontsize=10, color=colour, fontweight="bold")
 
 
-def _strip(windows: Windows, ax: Axes) -> None:
+def _strip(windows: "Windows", ax: Axes) -> None:
     """Faces evenly over the clip, each where it was seen; grey = no face."""
     tidy_axes(ax)
     times, seen = windows.frame_times.ravel(), (windows.seen & windows.has_video[:, None]).ravel()
