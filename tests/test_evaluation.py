@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,9 +7,9 @@ import torch
 
 from avlib import build_model, drop_modality
 from avlib.batches import Clips
-from avlib.conditions import Missing, paper_conditions
+from avlib.conditions import Intact, Missing, paper_conditions
 from avlib.data.ravdess.trials import EMOTIONS
-from avlib.evaluation import attention, predict
+from avlib.evaluation import Described, attention, predict
 from avlib.metrics import confusion, metrics, per_emotion
 from avlib.task import Classification
 
@@ -107,7 +109,7 @@ def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
     described = []
     net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
     predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=5)
-    frames, noisy = 2 * 8 * 3, 2 * 8 * 3  # two batches of 5 clips, each in the time of 8
+    frames, noisy = 2 * 8 * 3, 2 * 16  # two batches of 5 clips in the time of 8; 15 other frames in that of 16
     assert sum(described) == frames + noisy + 1
 
 
@@ -121,6 +123,39 @@ def test_a_clip_is_answered_to_the_last_digit_as_among_all(fusion, clips):
         kept = clips.table.index.isin(some)
         alone = predict(net, clips.where(kept), asked, **how).set_index("clip")
         pd.testing.assert_frame_equal(alone, every[every.index.isin(alone.index)], check_exact=True)
+
+
+@dataclass(frozen=True)
+class FirstFrame:
+    """The first frame changed: with a factor of 0 it is black."""
+
+    factor: float
+    also: str = ""
+    needs = removes = ()
+
+    @property
+    def name(self):
+        return f"first frame times {self.factor} {self.also}"
+
+    def __call__(self, audio, video, context):
+        return audio, torch.cat([video[:, :1] * self.factor, video[:, 1:]], dim=1)
+
+
+def test_only_frames_that_a_condition_changes_are_described_again(clips):
+    net = build_model("ia", image_size=64).eval()
+    seen = []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    frames, how = Described(net, clips), {"fold": 0, "seed": 1, "batch_size": 4}
+    predict(net, clips, [Intact()], **how, described=frames)
+    rows = predict(
+        net, clips, [FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again"), Intact()], **how, described=frames
+    )
+    assert sum(seen) == 3 * 8 * 3 + 1 + 3 * 8  # three batches of up to 4 clips, each in the time of 8
+    audio, video, _ = clips[torch.arange(10)]
+    for condition in (FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again")):
+        expected = net(*condition(audio, video, None)).logits.softmax(dim=1).detach().numpy()
+        ours = rows[rows.condition == condition.name].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_noise_is_drawn_from_the_seed(clips):
