@@ -36,6 +36,15 @@ from avlib.lab.plots.panels import (
 )
 from avlib.lab.plots.prediction import probabilities
 from avlib.lab.plots.results import LiveHistory, conditions, confusions, history, per_emotion, score_table, sentiment
+from avlib.lab.plots.studies import (
+    study_calibration,
+    study_conflict,
+    study_credit,
+    study_loss,
+    study_offset,
+    study_stand_ins,
+    study_surface,
+)
 from avlib.lab.plots.tables import slopes, system_heatmap
 
 __all__ = [
@@ -80,6 +89,13 @@ __all__ = [
     "shuffled_layers",
     "slopes",
     "spectrogram",
+    "study_calibration",
+    "study_conflict",
+    "study_credit",
+    "study_loss",
+    "study_offset",
+    "study_stand_ins",
+    "study_surface",
     "system_heatmap",
     "system_intervals",
     "waveform",

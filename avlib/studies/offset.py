@@ -1,0 +1,54 @@
+"""Out of step: the sound comes earlier or later than the picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from avlib.batches import Clips
+from avlib.conditions import Condition, Shift
+from avlib.data.clips.window import WINDOW
+from avlib.lab.statistics import Systems
+from avlib.studies.study import Study, accuracy, of, results
+
+LARGEST = 1.5  # seconds, to either side
+STEPS = 6  # between none and the largest
+
+
+def conditions(clips: Clips) -> list[Condition]:
+    """The sound of another moment: from 1.5 s earlier to 1.5 s later; of features the same shares of the clip."""
+    largest = LARGEST if "audio_path" in clips.table else LARGEST / WINDOW
+    return [Shift(float(by)) for by in np.round(np.linspace(-largest, largest, 2 * STEPS + 1), 3)]
+
+
+def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Accuracy (%) by the time `by` that the sound is taken from later, as in `Shift`; negative = from earlier."""
+    rows = []
+    for name, system in systems.items():
+        for condition in conditions:
+            rows += results({name: system}, [condition], {"accuracy": accuracy(system)}, by=condition.by)
+    return pd.DataFrame(rows)
+
+
+def authors_lag(clips: Clips) -> float:
+    """The mean seconds by which the authors' sound is later than their picture; NaN in a corpus without seconds.
+
+    Their sound is the middle 3.6 s of a clip, but their picture the first 3.6 s; see `place_window`.
+    """
+    if "duration" not in clips.table:
+        return float("nan")
+    return float(((clips.table["duration"] - WINDOW).clip(lower=0) / 2).mean())
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """How far accuracy falls, and where."""
+    said = []
+    for system, own in table.groupby("system", sort=False):
+        curve = of(own, measure="accuracy").set_index("by")["value"]
+        said.append(
+            f"{system} has {curve[0.0]:.0f} % in step and at worst {curve.min():.0f} % (at {curve.idxmin():+g})"
+        )
+    return f"With sound out of step, {'; '.join(said)}."
+
+
+STUDY = Study("How much does it matter that sound comes late?", conditions, table, sentence)

@@ -1,0 +1,55 @@
+"""What to put in place of what is missing: zeros, silence, the mean, noise, the last step held, another clip's."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from avlib.batches import Clips
+from avlib.conditions import Condition, Intact
+from avlib.lab.baselines import TIME
+from avlib.lab.statistics import Systems
+from avlib.studies.calibration import CONFIDENCE
+from avlib.studies.gone import FILLS, Gone
+from avlib.studies.study import Study, accuracy, joined, of, results
+
+SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
+
+
+def conditions(clips: Clips) -> list[Condition]:
+    """Nothing gone, then each stand-in for the second half of either modality, and for all of it.
+
+    With all of it gone there is no step to hold. Silence is for sound in a corpus of clips.
+    """
+    found = [Gone(modality, share, "end", fill) for modality in TIME for share in SHARES for fill in FILLS]
+    silent = "audio_path" in clips.table
+    found = [one for one in found if one.fill != "silence" or (silent and one.modality == "audio")]
+    return [Intact(), *(one for one in found if not (one.fill == "held" and one.share == 1))]
+
+
+def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Accuracy and confidence (%) by modality, share (%) and fill; fill is "" where nothing is gone."""
+    rows = []
+    for name, system in systems.items():
+        wanted = {"accuracy": accuracy(system)} | ({} if "value" in system else {"confidence": CONFIDENCE})
+        for condition in conditions:
+            about = {"modality": "", "share": 0.0, "fill": ""}
+            if isinstance(condition, Gone):
+                about = {"modality": condition.modality, "share": 100 * condition.share, "fill": condition.fill}
+            rows += results({name: system}, [condition], wanted, **about)
+    return pd.DataFrame(rows)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """The best and the worst stand-in for each modality."""
+    said = []
+    for system, own in of(table, measure="accuracy", share=100.0).groupby("system", sort=False):
+        parts = []
+        for modality, rows in own.groupby("modality", sort=False):
+            fills = rows.set_index("fill")["value"]
+            best, worst = fills.idxmax(), fills.idxmin()
+            parts.append(f"for {modality} {best} ({fills[best]:.0f} %; {worst} {fills[worst]:.0f} %)")
+        said.append(f"in {system} {joined(parts)}")
+    return f"The best stand-in for all of a modality, and the worst: {'; '.join(said)}."
+
+
+STUDY = Study("What to put in place of what is missing?", conditions, table, sentence)
