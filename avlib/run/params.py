@@ -393,13 +393,13 @@ def _nearest(word: Any, known: Iterable) -> str:
     return f": did you mean '{near[0]}'?" if near else ""
 
 
-def configure(namespace: dict[str, Any], **own: Iterable) -> Parameters:
+def configure(namespace: dict[str, Any], **own: Iterable | type[str]) -> Parameters:
     """The resolved parameters of a notebook, from its `globals()`. Writes nothing; may be called again.
 
     It shows the parameters that the notebook declares; the others have their defaults.
 
     own : the allowed values of each parameter that only this notebook has, such as baseline=("zeros", "mean") or
-        draws=range(1, 101); they are checked and stay where they are, in the notebook
+        draws=range(1, 101), or str for any text; they are checked and stay where they are, in the notebook
     Raises InputError for a value that does not fit, and for an unknown name in the parameters cell or in papermill's
     cell after it. Other variables of the notebook are ignored.
     """
@@ -408,7 +408,10 @@ def configure(namespace: dict[str, Any], **own: Iterable) -> Parameters:
         if name not in (*NAMES, *own):
             raise InputError(_unknown(name, (*NAMES, *own)))
     for name, allowed in own.items():
-        if isinstance(namespace[name], bool) or namespace[name] not in allowed:
+        if allowed is str:
+            if not isinstance(namespace[name], str):
+                raise InputError(f"{name} is {namespace[name]!r}; it must be text")
+        elif isinstance(namespace[name], bool) or namespace[name] not in allowed:
             raise InputError(_refused(name, namespace[name], allowed))
     declared = [name for name in assigned or NAMES if name in namespace and name in NAMES]
     config = Parameters(**{name: namespace[name] for name in declared})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
+from avlib import InputError
 from avlib.batches import Clips
 from avlib.conditions import Condition, Intact
 from avlib.lab.baselines import TIME
@@ -21,12 +22,14 @@ from avlib.studies.study import Study, accuracy, estimate, mean_of, of, per_clip
 
 BINS = 10  # of confidence, equally wide
 RISE = 0.01  # a smaller rise of confidence counts as none
-COVERAGE = np.linspace(0.1, 1, 10)  # shares of the clips that are answered
+COVERAGE = np.arange(1, 11) / 10  # shares of the clips that are answered
 LEAST = 1e-12  # probability, where its logarithm is taken
 
 
 def conditions(clips: Clips) -> list[Condition]:
-    """Nothing gone; half of either modality; all of either; all of both."""
+    """Nothing gone; half of either modality; all of either. Raises InputError for sentiment."""
+    if clips.task.outputs == 1:
+        raise InputError("this study asks for probabilities of classes, and sentiment has none")
     gone = [Gone(modality, share, where="end") for share in (0.5, 1.0) for modality in TIME]
     return [Intact(), *gone]
 

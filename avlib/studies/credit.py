@@ -79,12 +79,16 @@ def table(systems: Systems, conditions: Sequence[Condition], value: str = "accur
     for name, system in systems.items():
         clips = shares(system, conditions, value)
         groups = [("all", "", clips)]
-        groups += [(by, str(group), own) for by in ("label", "actor") for group, own in clips.groupby(by)]
+        groups += [(by, str(group), own) for by in _groups(system) for group, own in clips.groupby(by)]
         for by, group, own in groups:
             for measure in SHARES:
                 about = {"system": name, "condition": "", "by": by, "group": group, "measure": measure}
                 rows.append(about | estimate(own, mean_of(measure, 100)))
     return pd.DataFrame(rows)
+
+
+def _groups(table: pd.DataFrame) -> tuple[str, ...]:
+    return ("actor",) if "value" in table else ("label", "actor")  # sentiment has no classes
 
 
 def sentence(table: pd.DataFrame) -> str:

@@ -15,15 +15,16 @@ from avlib.studies.calibration import CONFIDENCE
 from avlib.studies.gone import PLACES, Gone
 from avlib.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
 
-LEVELS = 10  # shares between nothing and all, where a modality has as many steps
 
+def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Condition]:
+    """Nothing gone; then for each modality some steps gone at each place; then all of it gone.
 
-def conditions(clips: Clips, fill: str = "zeros") -> list[Condition]:
-    """Nothing gone; then for each modality some steps gone at each place; then all of it gone."""
+    fill : what stands in their place      levels : shares up to all, where a modality has as many steps
+    """
     found: list[Condition] = [Intact()]
     audio, video, _ = clips[torch.tensor([0])]
     for modality, steps in {"audio": audio.shape[TIME["audio"]], "video": video.shape[TIME["video"]]}.items():
-        counts = sorted({round(steps * level / LEVELS) for level in range(1, LEVELS)} - {0, steps})
+        counts = sorted({round(steps * level / levels) for level in range(1, levels)} - {0, steps})
         found += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
         found.append(Gone(modality, 1.0, fill=fill))
     return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from avlib import InputError
 from avlib.batches import Clips
 from avlib.conditions import Condition, Intact
 from avlib.lab.statistics import Systems
@@ -26,7 +27,10 @@ def conditions(clips: Clips, kind: str = "white") -> list[Condition]:
     """All pairs of a sound and a picture, each as it is or worse, and each of them alone.
 
     kind : of noise, as in `Noisy`. Conditions with the same picture follow each other, so it is described once.
+    Raises InputError for features.
     """
+    if not clips.has_frames or "audio_path" not in clips.table:
+        raise InputError("this study changes pixels and waveforms, which features do not have")
     sounds = [None, *(Noisy(kind, snr) for snr in SNRS)]
     found = []
     for picture in (None, *PICTURES):
