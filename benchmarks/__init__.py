@@ -32,7 +32,7 @@ class Options:
     image_size: int | None = None  # pixels; None here and below = the benchmark's default
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
-    runs: int = 200  # sweep
+    runs: int = 200  # sweep; studies: conditions at most
     jobs: int = 2  # sweep; viewers
     engine: str = "local"  # sweep: local | ray
     run: str = ""  # viewers: the folder of a trained run

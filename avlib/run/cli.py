@@ -21,6 +21,7 @@ BENCHMARKS = (
     "sweep",
     "explore",
     "viewers",
+    "studies",
 )
 
 

@@ -116,7 +116,7 @@ def draw(runs: Runs, answer: Answer, keep: str = "", **how) -> Figure | None:
 def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
     """The same predictions with the logits of each fold divided by a temperature, fitted on its validation clips.
 
-    Names of systems become such as `ia1 none, T 1.8`, with the mean temperature of the folds.
+    Names of systems become such as `ia1 none, T 1.82`, with the mean temperature of the folds.
     """
     mended = {}
     for system, folds in runs.items():
@@ -126,7 +126,7 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
             found.setdefault(run.parameters.fold, []).append(temperature(known))
         means = pd.Series({fold: sum(values) / len(values) for fold, values in found.items()})
         parts = [with_temperature(rows, means[fold]) for fold, rows in systems[system].groupby("fold", sort=False)]
-        mended[f"{system}, T {means.mean():.1f}"] = pd.concat(parts, ignore_index=True)
+        mended[f"{system}, T {means.mean():.2f}"] = pd.concat(parts, ignore_index=True)
     return mended
 
 

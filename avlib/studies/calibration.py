@@ -132,6 +132,7 @@ def temperature(validation: pd.DataFrame) -> float:
     """The temperature by which logits are divided for the highest likelihood of the labels; above 1 = overconfident.
 
     validation : predictions of clips that are not tested, such as `predictions(net, run.validation, [Intact()], ...)`
+    It lies between 0.05 and 20. A network that has every validation clip right gets the lowest: it says "be surer".
     """
     logs = np.log(np.maximum(probabilities(validation), LEAST))
     truth = np.arange(len(logs)), validation["label"].to_numpy(int)

@@ -98,8 +98,8 @@ def sentence(table: pd.DataFrame) -> str:
             area, alone = of(rows, measure="area")["value"], of(rows, measure="better alone")["value"]
             if len(area):
                 other = "video" if modality == "audio" else "audio"
-                worse = f"from {alone.min():.0f} % gone on" if alone.min() < 100 else "never"
-                parts.append(f"{area.mean():.0f} % while {modality} goes ({other} alone is better {worse})")
+                better = f"better from {alone.min():.0f} % on" if alone.min() < 100 else "never better"
+                parts.append(f"{area.mean():.0f} % while {modality} goes ({other} alone is {better})")
         said.append(f"{system} keeps {joined(parts)}")
     return f"On average over all shares that may be gone, {'; '.join(said)}."
 
