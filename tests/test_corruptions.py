@@ -1,10 +1,12 @@
 """Noise has the level that is asked for; pictures lose what they should lose."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from avlib import InputError, build_model
+from avlib import ROOT, InputError, build_model
 from avlib.batches import Clips
 from avlib.conditions import Context, Intact
 from avlib.data.clips.audio import mfcc
@@ -13,8 +15,7 @@ from avlib.data.clips.recut import samples_of
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import EMOTIONS, find_trials
 from avlib.studies import STUDIES, predictions, surface
-from avlib.studies.corruptions import NOISES, Blurred, Both, Coarse, Covered, Dark, Noisy, Picture, add_noise
-from avlib.studies.gone import Gone
+from avlib.studies.corruptions import NOISES, Blurred, Both, Coarse, Covered, Dark, Noisy, add_noise
 from avlib.studies.study import of
 from avlib.task import Classification
 
@@ -86,18 +87,17 @@ def test_a_picture_keeps_its_shape_and_its_sound_and_loses_what_it_should(pictur
     assert lost[picture.name]
 
 
-class Mirrored(Picture):
-    """level is not used"""
-
-    def changed(self, frames, generator):
-        return frames.flip(-1)
-
-
 def test_a_picture_of_ones_own_is_one_method_and_meets_any_sound(heard):
+    """The example of docs/studies.md, as it is printed."""
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").split("## A condition of your own")[1]
+    names = {}
+    exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], names)
     audio, video, _ = heard[torch.arange(len(heard))]
-    found = Both(Gone("audio"), Mirrored(0))(audio, video, context(heard))
-    assert not found[0].any() and torch.equal(found[1], video.flip(-1))
-    assert Both(Gone("audio"), Mirrored(0)).name == "all audio gone and mirrored 0 %" and Both(None, None).name == "AV"
+    same, mirrored = names["Mirrored"](100)(audio, video, context(heard))
+    assert same is audio and torch.equal(mirrored, video.flip(-1))
+    rows = predictions(build_model("ia", image_size=64), heard, names["conditions"], fold=0, seed=1)
+    assert list(rows["condition"].unique()) == ["mirrored 100 %", "babble noise at 5 dB and mirrored 100 %"]
+    assert Both(None, None).name == "AV"
 
 
 def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypatch):
