@@ -129,7 +129,8 @@ def study_conflict(table: pd.DataFrame) -> Figure:
 def study_calibration(table: pd.DataFrame) -> Figure:
     """Reliability diagrams and risk against coverage, a column per system, a line per condition.
 
-    table : as `studies.calibration.table`; the diagonal is a network that knows how often it is right
+    table : as `studies.calibration.table`; the diagonal is a network that knows how often it is right, and a dot is as
+        large as the share of the clips that it stands for
     """
     figure, grid = _grid(2, table.system.nunique(), 2.4)
     conditions = _unique(table, "condition")
@@ -138,7 +139,9 @@ def study_calibration(table: pd.DataFrame) -> Figure:
         for ax, measure in zip(column, ("bin", "risk"), strict=True):
             for condition, colour in colours.items():
                 rows = table[(table.system == system) & (table.condition == condition) & (table.measure == measure)]
-                ax.plot(rows["at"], rows.value, color=colour, linewidth=1.2, marker="." if measure == "bin" else None)
+                ax.plot(rows["at"], rows.value, color=colour, linewidth=1.2, alpha=0.4 if measure == "bin" else 1)
+                if measure == "bin":
+                    ax.scatter(rows["at"], rows.value, 1.5 * rows.share, color=colour, zorder=3)
         column[0].plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
         error = table[(table.system == system) & (table.measure == "ece")].value.iloc[0]
         column[0].set_title(f"{system}\nerror {error:.0f} points with both", fontsize=9, loc="left")
