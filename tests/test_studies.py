@@ -178,6 +178,9 @@ def test_another_network_other_clips_or_a_changed_condition_are_tried_anew(clips
     named = [Named(0.5), Named(2.0)]
     first, second = (predictions(averages(), clips, [one], **HOW, path=path) for one in named)
     assert not np.allclose(first["p0"], second["p0"]), "the same name, another value"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"kept.parquet is damaged .*: delete it"):
+        predictions(averages(), clips, [Intact()], **HOW, path=str(path))
     with pytest.raises(InputError, match="two conditions have the same name"):
         predictions(averages(), clips, named, **HOW)
 
@@ -312,6 +315,9 @@ def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
         assert place not in sources
         assert all(clips.labels[source] == 2 for source in sources)
         assert all(clips.table["actor"][source] == clips.table["actor"][place] for source in sources)
+    few = clips.where(clips.table.index < K)  # one clip of each emotion
+    (own, _), (voiced, _) = applied(conflict.Voice(2, "z"), few)
+    assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
     with pytest.raises(InputError, match="actor 0 has no voice that is z, for the face of clip c00"):
         applied(conflict.Voice(2, "z"), clips.where(clips.table["label"] != 2))
 

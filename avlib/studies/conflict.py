@@ -27,6 +27,8 @@ MEASURES = ("face", "voice", "neither", "lead")
 class Voice:
     """Each clip's face with a voice of this emotion, drawn at random from the other clips of the same actor.
 
+    A clip that is the actor's only one of this emotion keeps its own voice.
+
     label : of the voice      emotion : its name
     Raises InputError where an actor has no such clip.
     """
@@ -45,8 +47,10 @@ class Voice:
 
     def _partner(self, place: int, context: Context) -> int:
         table, generator = context.clips.table, context.generator
-        fits = (table["actor"] == table["actor"][place]) & table["has_audio"] & (table.index != place)
-        fits = (torch.tensor(fits.to_numpy()) & (context.clips.labels == self.label)).nonzero()[:, 0]
+        fits = (table["actor"] == table["actor"][place]) & table["has_audio"]
+        fits = torch.tensor(fits.to_numpy()) & (context.clips.labels == self.label)
+        others = fits & (torch.arange(len(fits)) != place)
+        fits = (others if others.any() else fits).nonzero()[:, 0]
         if not len(fits):
             actor, clip = table["actor"][place], table["clip"][place]
             raise InputError(f"actor {actor} has no voice that is {self.emotion}, for the face of clip {clip}")

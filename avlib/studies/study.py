@@ -45,7 +45,7 @@ def predictions(
     *,
     fold: int,
     seed: int,
-    path: Path | None = None,
+    path: Path | str | None = None,
     batch_size: int = 32,
 ) -> pd.DataFrame:
     """The table of `predict` for these conditions, in their order; frames are described once for all of them.
@@ -53,41 +53,45 @@ def predictions(
     path : of a .parquet file that keeps the table. It is written after every few conditions, and a later call tries
         only those that it lacks. Conditions count as the same if their repr is, so write yours as dataclasses. The file
         starts over with another network, other clips, another seed or fold.
-    Raises InputError where two conditions have the same name.
+    Raises InputError where two conditions have the same name, and for a damaged file.
     """
     wanted = {condition.name: repr(condition) for condition in conditions}
     if len(wanted) < len(conditions):
         raise InputError("two conditions have the same name: a name has to tell them apart")
-    done, table = {}, pd.DataFrame()
-    made_of = fingerprint(net, clips, seed, fold)
-    if path and path.exists():
-        table = pd.read_parquet(path)
-        done = table.attrs.get("conditions", {}) if table.attrs.get("made of") == made_of else {}
-    done = {name: text for name, text in done.items() if wanted.get(name, text) == text}
-    tables = [table[table["condition"].isin(done)]] if done else []
+    made_of, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
+    table, done = _kept(path, made_of, wanted) if path and path.exists() else (pd.DataFrame(), {})
     missing, described = [one for one in conditions if one.name not in done], Described(net, clips)
     for start in range(0, len(missing), TOGETHER):
         few = missing[start : start + TOGETHER]
-        how = {"fold": fold, "seed": seed, "batch_size": batch_size, "described": described}
-        tables.append(predict(net, clips, few, **how))
+        found = predict(net, clips, few, fold=fold, seed=seed, batch_size=batch_size, described=described)
+        table = pd.concat([table, found], ignore_index=True) if len(table) else found
         done |= {one.name: repr(one) for one in few}
         if path:
-            whole = pd.concat(tables, ignore_index=True)
-            whole.attrs = {"made of": made_of, "conditions": done}
+            table.attrs = {"made of": made_of, "conditions": done}
             with atomic_write(path) as temporary:
-                whole.to_parquet(temporary, index=False)
-    whole, order = pd.concat(tables), {name: place for place, name in enumerate(wanted)}
-    whole = whole[whole["condition"].isin(order)]
-    return whole.sort_values("condition", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+                table.to_parquet(temporary, index=False)
+    order = {name: place for place, name in enumerate(wanted)}
+    table = table[table["condition"].isin(order)]
+    return table.sort_values("condition", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _kept(path: Path, made_of: str, wanted: dict[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What the file at `path` has of use: predictions, and the conditions that these are of, name -> repr."""
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # torn files can fail in any way
+        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it") from None
+    same = table.attrs.get("made of") == made_of
+    done = {name: text for name, text in table.attrs.get("conditions", {}).items() if same}
+    done = {name: text for name, text in done.items() if wanted.get(name, text) == text}
+    return table[table["condition"].isin(done)], done
 
 
 def fingerprint(net: torch.nn.Module, clips: Clips, seed: int, fold: int) -> str:
     """Twelve hex digits that change with the weights, the store, the clips, the seed and the fold."""
     digest = hashlib.sha256(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)).encode())
     for name, weight in sorted(net.state_dict().items()):
-        digest.update(
-            name.encode() + weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
+        digest.update(name.encode() + weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
