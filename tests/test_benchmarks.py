@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import avlib
 import benchmarks
 from avlib.run.cli import BENCHMARKS, main
-from benchmarks import Options, as_text, attribution, ceilings, evaluate, explore, load, scale, sweep, train
+from benchmarks import Options, as_text, attribution, ceilings, evaluate, explore, load, scale, studies, sweep, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
 
@@ -59,6 +59,11 @@ def test_a_step_is_a_step_and_its_sides_are_named():
     result = train.measure(Options(**SMALL))
     assert list(result["runs"]) == ["avlib"] and result["settings"]["batch"] == 3
     assert "avlib" in as_text({"benchmark": "train"} | result)
+
+
+def test_a_study_is_timed_for_ever_more_conditions():
+    result = studies.measure(Options(**SMALL | {"clips": 5, "runs": 50, "rounds": 1}))
+    assert list(result["runs"]) == ["25 conditions", "50 conditions"]
 
 
 def test_evaluation_reports_the_three_conditions():

@@ -4,7 +4,8 @@ A function that draws one panel takes `ax` (a new one where it is None) and retu
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
 answer, `explored` one changed clip, `results` what comes out, `tables` the paper's tables, `prediction` what is said of
-a clip of your own, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are.
+a clip of your own, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are,
+`studies` what happens between whole and missing.
 
 Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the axis counts.
 """
