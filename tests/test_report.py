@@ -43,8 +43,8 @@ def predictions(rights, folds=(0,), seed=0, clips=8, conditions=("AV", "A", "V")
 
 
 def evaluated(root, table, **values):
-    """The folder of an evaluated run with these predictions."""
-    with start_run(Parameters(outputs_root=str(root), **values), data("abcd")) as run:
+    """The folder of an evaluated run with these predictions. Other audio features have a store of their own."""
+    with start_run(Parameters(outputs_root=str(root), **values), data(values.get("audio_features", "abcd"))) as run:
         pass
     labels = {"labels": list(EMOTIONS)} if values.get("dataset") == "features" else {}
     write_json(run.folder / "run.json", run.record | {"seconds": {"train": 60, "evaluate": 1}} | labels)
@@ -336,6 +336,7 @@ def test_the_notebook_reports_on_all_kinds_of_runs_and_leaves_their_files(corpor
     assert files >= {"pairs.csv", "pairs.png", "claims.csv", "claims.md"}
     assert len(list(root.glob("report/ravdess-*/audio.png"))) == 1
     assert "softhard saves A and V" in next(root.glob("report/features-*/claims.md")).read_text()
+    assert "audio less audio chroma in A" in next(root.glob("report/ravdess-*/claims.md")).read_text()
     toys = next(root.glob("report/toy-*/table-II.csv"))
     assert pd.read_csv(toys)["paper"].isna().all()
 

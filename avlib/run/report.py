@@ -1,5 +1,6 @@
 """What a report is made of: the evaluated runs below a folder, in sections that never mix, and its files."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Section:
     title: str  # of the data, with a file's name where it is one of your own
     settings: str  # parameters that are not the dataset's defaults, such as `epochs 20, learning_rate 0.01`
     fold_scheme: str
-    fingerprint: str  # of the data
+    fingerprint: str  # of the data; see `_data`
     paper: str  # whose numbers stand beside: ravdess, mosei, or "" for none
     runs: pd.DataFrame = field(repr=False)  # COLUMNS
     systems: Systems = field(repr=False)  # predictions by system and dropout, all folds
@@ -141,12 +142,22 @@ def _described(folder: Path) -> dict[str, Any]:
         "title": f"features in {Path(parameters['data_root']).name}" if own_file else dataset.title,
         "settings": ", ".join(f"{name} {Path(str(parameters[name])).name}" for name in other),
         "fold_scheme": parameters["fold_scheme"],
-        "fingerprint": record["fingerprint"],
+        "fingerprint": _data(parameters, record),
         "paper": _paper(parameters, record),
         "system": " ".join([first, *(part for part in parts[1:] if part in features)]),
         "train_minutes": record["seconds"].get("train", 0) / 60,
         "folder": str(folder),
     } | {name: parameters[name] for name in ("dropout", "fold", "seed")}
+
+
+def _data(parameters: dict[str, Any], record: dict[str, Any]) -> str:
+    """What tells the data of a run from other data: the fingerprint of its store.
+
+    Of the audio branch alone it is a hash of the corpus's path, since each kind of audio features has its own store.
+    """
+    if parameters["fusion"] != "audio":
+        return record["fingerprint"]
+    return hashlib.sha256(str(parameters["data_root"]).encode()).hexdigest()[:12]
 
 
 def _paper(parameters: dict[str, Any], record: dict[str, Any]) -> str:
