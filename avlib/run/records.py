@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from avlib.run.params import Parameters
 
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # files that training goes on from
-RESULTS = ("predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json", "studies", "figures")
+RESULTS = (
+    *("predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
+    *("studies", "protocol", "protocol.csv", "figures"),
+)
 ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, first the record: without it the next run
 # removes the rest. Executed notebooks are overwritten when they run again.
 LOG = "run.log"  # what `avlib run` and the notebooks said
@@ -89,7 +92,7 @@ class Run:
     def stage(self, name: str) -> Iterator[None]:
         """A block of work on this run: claims the folder, and writes state and seconds to run.json.
 
-        name : train | evaluate | attention | faithfulness | studies
+        name : train | evaluate | attention | faithfulness | studies | protocol
         The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
         Raises InputError where another process works on the run.
         """
