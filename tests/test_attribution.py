@@ -14,7 +14,16 @@ from avlib.data.clips.window import WINDOW_SAMPLES
 from avlib.data.ravdess.trials import EMOTIONS
 from avlib.data.store import Store
 from avlib.fusion import STAGE2, Fusion
-from avlib.lab.attribution import ablation, baselines, branches, grad_cam, integrated_gradients, last_maps, occlusion
+from avlib.lab.attribution import (
+    ablation,
+    baselines,
+    branches,
+    grad_cam,
+    integrated_gradients,
+    last_maps,
+    occlusion,
+    where_in_faces,
+)
 from avlib.lab.baselines import Baselines
 from avlib.speed.frozen import describe_once
 from avlib.task import Classification
@@ -230,6 +239,18 @@ def test_grad_cam_is_bright_where_the_network_looks(monkeypatch):
     assert 8 <= row < 16 and 40 <= column < 48
     assert heat[0, 2].max() == pytest.approx(0.5, rel=0.01) and heat[0, 2, 36, 20] > 0.4
     assert not grad_cam(net, torch.zeros(N, CA, TA), -video, HEARD).any()
+
+
+def test_a_sentence_names_the_frame_and_the_quarter_that_speak():
+    heat = np.zeros((3, S, S))
+    heat[1, :32, 32:], heat[1, 40:, :8], heat[2, :16, :16] = 1.0, 1.0, 0.5
+    said = where_in_faces(heat, np.array([0.6, 1.8, 3.0]))
+    share, quarter = (32 * 32 + 24 * 8) / (32 * 32 + 24 * 8 + 0.5 * 16 * 16), 32 * 32 / (32 * 32 + 24 * 8)
+    assert said.startswith(
+        f"The frame at 1.80 s speaks most for the answer, with {100 * share:.0f} % of all (even: 33 %)"
+    )
+    assert said.endswith(f"Its upper right quarter has {100 * quarter:.0f} % of that (even: 25 %).")
+    assert where_in_faces(0 * heat, np.zeros(3)) == "No place in the faces speaks for the answer."
 
 
 def test_the_last_maps_are_found_in_any_frame_network():

@@ -504,6 +504,15 @@ def test_grad_cam_lights_the_places_that_speak(clip):
         plots.grad_cam(clip["seen"], heat[:, 1:])
 
 
+def test_the_shares_of_the_modalities_are_means_over_the_clips_of_an_emotion():
+    rows = [("sad", 1.0, 2.0, 0.5), ("sad", 3.0, -2.0, 0.5), ("calm", 0.5, 0.25, -1.0)]
+    ax = plots.branches(pd.DataFrame(rows, columns=["emotion", "audio", "video", "together"]))
+    audio, video = ([bar.get_width() for bar in bars] for bars in ax.containers)
+    assert (audio, video) == ([2.0, 0.5], [0.0, 0.25])
+    assert ax.lines[0].get_xdata().tolist() == [0.5, -1.0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sad", "calm"]
+
+
 # --------------------------------------------------------------------------------------------------------- results
 
 

@@ -196,6 +196,25 @@ def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, targ
     return torch.stack(found).numpy()
 
 
+def where_in_faces(heat: np.ndarray, times: np.ndarray) -> str:
+    """Which frame of a clip speaks most for the answer, and in which quarter of the face, in one sentence.
+
+    heat : (Tv, S, S) in [0, 1], as `grad_cam` finds it      times : (Tv,) of the frames, seconds
+    """
+    if not heat.any():
+        return "No place in the faces speaks for the answer."
+    frame, half = int(heat.mean(axis=(1, 2)).argmax()), heat.shape[-1] // 2
+    most, total = heat[frame], heat.sum()
+    quarters = {"upper left": most[:half, :half], "upper right": most[:half, -half:]}
+    quarters |= {"lower left": most[-half:, :half], "lower right": most[-half:, -half:]}
+    name, quarter = max(quarters.items(), key=lambda item: item[1].sum())
+    return (
+        f"The frame at {times[frame]:.2f} s speaks most for the answer, with {100 * most.sum() / total:.0f} % of all "
+        f"(even: {100 / len(heat):.0f} %). Its {name} quarter has {100 * quarter.sum() / most.sum():.0f} % of that "
+        "(even: 25 %)."
+    )
+
+
 def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
     """The part of the frame network that returns its last maps (frames, C, s, s), with s from 2 to S / 8.
 

@@ -6,12 +6,13 @@ The moments are segments of equal length. Frames are described once; from there 
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from avlib.attention import attention_vector
 from avlib.batches import Clips
 from avlib.evaluation import check_attention
-from avlib.lab.attribution import integrated_gradients
+from avlib.lab.attribution import branches, integrated_gradients
 from avlib.lab.baselines import Baselines
 from avlib.lab.clips import maps_and_vectors, step_times
 from avlib.model import AudiovisualNet, precision
@@ -145,12 +146,24 @@ def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> n
 
 def by_gradients(material: Material, net: AudiovisualNet | None = None, steps: int = 32) -> Importance:
     """The integrated gradients of the answer, mean over each segment's steps; `net` as in `by_attention`."""
-    sentiment = material.net.classifier.out_features == 1
-    target = torch.zeros_like(material.answers) if sentiment else material.answers
+    target, sign = _asked(material)
     given = material.inputs["audio"], material.inputs["video"], target, material.baseline
     found = integrated_gradients(net or material.net, *given, steps=steps)
-    sign = material.answers.numpy()[:, None] if sentiment else 1
-    return {name: sign * material.segment_means(name, getattr(found, name)) for name in material.segments}
+    return {name: sign[:, None] * material.segment_means(name, getattr(found, name)) for name in material.segments}
+
+
+def by_branches(material: Material, steps: int = 32) -> pd.DataFrame:
+    """How much each modality raises the answer's output: as `attribution.branches`, with each clip's emotion."""
+    target, sign = _asked(material)
+    found = branches(material.net, material.inputs["audio"], material.inputs["video"], target, material.baseline, steps)
+    return found.mul(sign, axis=0).assign(emotion=material.clips.table["emotion"].to_numpy())
+
+
+def _asked(material: Material) -> tuple[torch.Tensor, np.ndarray]:
+    """The output (N,) that gives the answer, and its sign (N,): -1 where the answer is a sentiment below 0."""
+    if material.net.classifier.out_features == 1:
+        return torch.zeros_like(material.answers), material.answers.numpy()
+    return material.answers, np.ones(len(material.answers))
 
 
 def by_leaving_out(material: Material) -> Importance:

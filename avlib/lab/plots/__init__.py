@@ -11,7 +11,7 @@ Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.
 """
 
 from avlib.lab.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
-from avlib.lab.plots.attribution import grad_cam, scores
+from avlib.lab.plots.attribution import branches, grad_cam, scores
 from avlib.lab.plots.certainty import difference_matrices, difference_matrix, differences, ladder, system_intervals
 from avlib.lab.plots.explored import explored
 from avlib.lab.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
@@ -62,6 +62,7 @@ __all__ = [
     "attention_map",
     "attention_maps",
     "attention_over_clip",
+    "branches",
     "conditions",
     "confusions",
     "deletion_curves",

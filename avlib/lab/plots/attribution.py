@@ -1,12 +1,13 @@
-"""What speaks for an answer: the scores of a clip's steps, and the places in its faces."""
+"""What speaks for an answer: the scores of a clip's steps, the places in its faces, and the share of each modality."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from avlib import InputError
 from avlib.data.clips.window import HOP, SAMPLE_RATE
-from avlib.lab.plots.panels import COLOUR, INK, SECONDS, WIDTH, Clock, even_times, faces, tidy_axes, time_span
+from avlib.lab.plots.panels import COLOUR, INK, QUIET, SECONDS, WIDTH, Clock, even_times, faces, tidy_axes, time_span
 
 
 def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
@@ -47,3 +48,21 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
         raise InputError(f"the faces are {strip.shape[:3]} and Grad-CAM is {heat.shape}: they must agree.")
     lit = (strip * (0.25 + 0.75 * heat[..., None])).round().astype(np.uint8)
     return faces(lit, even_times(len(strip), clock), ax, clock)
+
+
+def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
+
+    table : a row per clip, columns emotion, audio, video and together, as `avlib.lab.importance.by_branches`
+    """
+    means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
+    ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)
+    heights = np.arange(len(means), dtype=float)
+    for place, name in enumerate(("audio", "video")):
+        ax.barh(heights + 0.38 * (place - 0.5), means[name], 0.36, color=COLOUR[name], label=f"{name}'s share")
+    ax.plot(means["together"], heights, "D", color=INK, markersize=5, label="only together")
+    ax.axvline(0, color=QUIET, linewidth=0.8)
+    ax.set(yticks=heights, yticklabels=means.index, xlabel="raises the output of the answer by")
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
+    return ax
