@@ -217,10 +217,32 @@ def test_a_network_that_only_listens_is_flat_under_every_loss_of_picture(clips):
 def test_where_half_a_modality_harms_the_other_alone_is_better_from_there_on(clips):
     names, shares = ["0", "50", "90", "100"], np.array([0, 0.5, 0.9, 1])
     rights = pd.DataFrame([[1, 1, 0, 1], [1, 0, 0, 0]], columns=names)
-    measure = loss.better_alone(names, shares)
-    sums = measure.columns(rights).sum(axis=0)  # 2 1 0 1: equal to the end at 50 %, below it from there on
+    measure = loss.better_alone(names, shares, "100", fewest=0.5)
+    sums = measure.columns(rights).sum(axis=0)  # 2 1 0 1 1: equal to the end at 50 %, below it from there on
     assert measure.score(sums) == pytest.approx(50)
-    assert measure.score(np.array([[2, 1.5, 0.5, 1], [3, 2, 1, 0]])) == pytest.approx([70, 100])
+    assert measure.score(np.array([[2, 1.5, 0.5, 1, 1], [3, 2, 1, 0, 0]])) == pytest.approx([70, 100])
+    assert loss.better_alone(names, shares, "100").score(sums) == 100, "one clip says nothing"
+
+
+@pytest.mark.parametrize("fill", ["mean", "held", "zeros"])
+def test_the_other_modality_alone_has_zeros_beside_it_whatever_stands_in(fill, clips):
+    conditions = loss.conditions(clips, fill, levels=2)
+    whole = {one.name for one in conditions if isinstance(one, Gone) and one.share == 1}
+    assert {"all audio gone", "all video gone"} <= whole and not any("held" in name for name in whole)
+    table = asked(STUDIES["loss"], clips, conditions, both=averages())
+    ends = of(table, measure="accuracy", modality="audio", share=100.0)["condition"].unique()
+    assert list(ends) == ["all audio gone, mean instead" if fill == "mean" else "all audio gone"]
+    assert len(of(table, measure="better alone")) == 2 * len(PLACES)
+
+
+def test_a_modality_of_one_step_has_no_half(clips):
+    store = clips.store
+    short = Store(store.path, store.clips, store.video[:, :1], store.audio, pd.DataFrame(), store.manifest)
+    one = Clips(short, clips.rows, clips.labels, clips.task)
+    for study in ("loss", "calibration", "stand_ins"):
+        gone = [each for each in STUDIES[study].conditions(one) if isinstance(each, Gone)]
+        assert {each.share for each in gone if each.modality == "video"} == {1.0}
+        assert {each.share for each in gone if each.modality == "audio"} > {1.0}
 
 
 def test_the_credit_of_two_averaged_posteriors_is_known(clips):

@@ -27,11 +27,11 @@ LEAST = 1e-12  # probability, where its logarithm is taken
 
 
 def conditions(clips: Clips) -> list[Condition]:
-    """Nothing gone; half of either modality; all of either. Raises InputError for sentiment."""
+    """Nothing gone; half of either modality, if it has two steps; all of either. Raises InputError for sentiment."""
     if clips.task.outputs == 1:
         raise InputError("this study asks for probabilities of classes, and sentiment has none")
     gone = [Gone(modality, share, where="end") for share in (0.5, 1.0) for modality in TIME]
-    return [Intact(), *gone]
+    return [Intact(), *(one for one in gone if one.changes(clips))]
 
 
 def confidence(table: pd.DataFrame) -> np.ndarray:

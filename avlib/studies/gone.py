@@ -60,6 +60,12 @@ class Gone:
         shape[axis] = -1
         return torch.where(gone.view(shape), FILLS[self.fill](values, gone, self.modality, context), values)
 
+    def changes(self, clips: Clips) -> bool:
+        """Whether the share comes to at least one step of these clips, and, of a part, leaves one."""
+        audio, video, _ = clips[torch.tensor([0])]
+        steps = {"audio": audio, "video": video}[self.modality].shape[TIME[self.modality]]
+        return self.share == 1 or 0 < round(self.share * steps) < steps
+
     def steps(self, clips: int, steps: int, generator: torch.Generator) -> torch.Tensor:
         """(clips, steps) True = gone: as many in every clip. A larger share takes more of the same scattered steps."""
         count = round(self.share * steps)

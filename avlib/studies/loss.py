@@ -16,17 +16,22 @@ from avlib.studies.gone import PLACES, Gone
 from avlib.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
 
 
+FEWEST = 2  # clips: a difference of one says nothing
+
+
 def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Condition]:
     """Nothing gone; then for each modality some steps gone at each place; then all of it gone.
 
-    fill : what stands in their place      levels : shares up to all, where a modality has as many steps
+    fill : what stands in their place; where nothing is left to be held, zeros do
+    levels : shares up to all, where a modality has as many steps
     """
     found: list[Condition] = [Intact()]
     audio, video, _ = clips[torch.tensor([0])]
     for modality, steps in {"audio": audio.shape[TIME["audio"]], "video": video.shape[TIME["video"]]}.items():
         counts = sorted({round(steps * level / levels) for level in range(1, levels)} - {0, steps})
         found += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
-        found.append(Gone(modality, 1.0, fill=fill))
+        fills = dict.fromkeys(("zeros" if fill == "held" else fill, "zeros"))  # with zeros: the other modality alone
+        found += [Gone(modality, 1.0, fill=one) for one in fills]
     return found
 
 
@@ -35,8 +40,8 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
     accuracy, confidence : in percent, at each share that is gone
     area : under the curve of accuracy, its mean over all shares from 0 to 100 %
-    better alone : the share (%) from which on accuracy is lower than with all of it gone: the other modality alone
-        would have been better. 100 = it never is.
+    better alone : the share (%) from which on at least FEWEST more clips are right with the other modality alone, zeros
+        in place of this one. 100 = they never are.
     """
     rows = []
     for (modality, where), curve in curves(conditions).items():
@@ -48,11 +53,12 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         for name, system in systems.items():
             about = {"system": name, "condition": "", "modality": modality, "where": where, "share": np.nan}
             clips, names = per_clip(system, right(system)), [one.name for one in curve.values()]
-            if set(names) <= set(clips):
+            alone = Gone(modality).name
+            if {*names, alone} <= set(clips):
                 shares = np.array([*curve])
                 area = clips.assign(area=np.trapezoid(clips[names], shares, axis=1))
                 rows.append(about | {"measure": "area"} | estimate(area, mean_of("area", 100)))
-                rows.append(about | {"measure": "better alone"} | estimate(clips, better_alone(names, shares)))
+                rows.append(about | {"measure": "better alone"} | estimate(clips, better_alone(names, shares, alone)))
     return pd.DataFrame(rows)
 
 
@@ -62,46 +68,49 @@ def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float,
     for modality in TIME:
         gone = [one for one in conditions if isinstance(one, Gone) and one.modality == modality]
         for where in dict.fromkeys(one.where for one in gone if one.share < 1) or {"end": None}:
-            own = {one.share: one for one in gone if one.where == where or one.share == 1}
+            own = {one.share: one for one in reversed(gone) if one.where == where or one.share == 1}
             found[modality, where] = {0.0: Intact()} | dict(sorted(own.items()))
     return found
 
 
-def better_alone(names: Sequence[str], shares: np.ndarray) -> Measure:
-    """The share (%) at which the line through the accuracies first falls below its end; 100 = nowhere.
+def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: float = FEWEST) -> Measure:
+    """The share (%) at which the line through the accuracies first falls below that of the other modality alone.
 
     names : of the conditions of a curve, columns of `per_clip`      shares : that are gone in these
+    alone : the condition with the other modality alone      fewest : clips by which it must be better; 100 = nowhere
     """
 
     def columns(clips: pd.DataFrame) -> np.ndarray:
-        return clips[[*names]].fillna(0).to_numpy()
+        return clips[[*names, alone]].fillna(0).to_numpy()
 
     def score(sums: np.ndarray) -> np.ndarray:
-        ahead = sums - sums[..., -1:]  # (..., S) of what the other modality alone has right
-        below = ahead < -1e-9
+        ahead = sums[..., :-1] - sums[..., -1:]  # (..., S) clips that are right beyond those of the other alone
+        below = ahead <= 1e-9 - fewest
         at = below.argmax(axis=-1)[..., None]
         before, after = (np.take_along_axis(ahead, np.maximum(at - k, 0), -1)[..., 0] for k in (1, 0))
         start, end = shares[np.maximum(at - 1, 0)][..., 0], shares[at][..., 0]
         with np.errstate(invalid="ignore", divide="ignore"):
-            cross = np.where(at[..., 0] > 0, start + (end - start) * before / (before - after), 0.0)
+            cross = np.where(at[..., 0] > 0, start + (end - start) * np.maximum(before, 0) / (before - after), 0.0)
         return 100 * np.where(below.any(axis=-1), cross, 1.0)
 
     return Measure(columns, score)
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How much of the accuracy survives on the way, and from where on a broken modality is worse than none."""
-    said = []
+    """How much of the accuracy survives on the way, and where a broken modality is worse than none: a line a system."""
+    lines = []
     for system, own in table.groupby("system", sort=False):
-        parts = []
+        kept, worse = [], []
         for modality, rows in own.groupby("modality", sort=False):
-            area, alone = of(rows, measure="area")["value"], of(rows, measure="better alone")["value"]
-            if len(area):
+            kept += [f"{of(rows, measure='area')['value'].mean():.0f} % while {modality} goes"]
+            broken = of(rows, measure="better alone")
+            if len(broken) and broken["value"].min() < 100:
+                first = broken.loc[broken["value"].idxmin()]
                 other = "video" if modality == "audio" else "audio"
-                better = f"better from {alone.min():.0f} % on" if alone.min() < 100 else "never better"
-                parts.append(f"{area.mean():.0f} % while {modality} goes ({other} alone is {better})")
-        said.append(f"{system} keeps {joined(parts)}")
-    return f"On average over all shares that may be gone, {'; '.join(said)}."
+                gone = f"{modality} {PLACES.get(first['where'], '')}".strip()
+                worse += [f"{other} alone is better once {first['value']:.0f} % of {gone} is gone"]
+        lines.append(f"{system} keeps on average {joined(kept)}{'; ' if worse else ''}{joined(worse)}.")
+    return "\n".join(lines)
 
 
 STUDY = Study("How does accuracy fall while a modality goes?", conditions, table, sentence)

@@ -18,12 +18,12 @@ SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
 def conditions(clips: Clips) -> list[Condition]:
     """Nothing gone, then each stand-in for the second half of either modality, and for all of it.
 
-    With all of it gone there is no step to hold. Silence is for sound in a corpus of clips.
+    With all of it gone there is no step to hold, and a single step has no half. Silence is for sound in a corpus of clips.
     """
     found = [Gone(modality, share, "end", fill) for modality in TIME for share in SHARES for fill in FILLS]
     silent = "audio_path" in clips.table
     found = [one for one in found if one.fill != "silence" or (silent and one.modality == "audio")]
-    return [Intact(), *(one for one in found if not (one.fill == "held" and one.share == 1))]
+    return [Intact(), *(one for one in found if one.changes(clips) and not (one.fill == "held" and one.share == 1))]
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
