@@ -15,7 +15,6 @@ from avlib.studies.calibration import CONFIDENCE
 from avlib.studies.gone import PLACES, Gone
 from avlib.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
 
-
 FEWEST = 2  # clips: a difference of one says nothing
 
 

@@ -26,8 +26,6 @@ from avlib.files import atomic_write
 from avlib.lab.measures import Measure, measures
 from avlib.lab.statistics import Systems, actor_interval
 
-TOGETHER = 16  # conditions that are tried before the table is written
-
 
 class Study(NamedTuple):
     """One question to networks: see `STUDIES`."""
@@ -35,7 +33,7 @@ class Study(NamedTuple):
     title: str  # the question, in a few words
     conditions: Callable[[Clips], list]  # what is tried on these clips
     table: Callable[[Systems, Sequence], pd.DataFrame]  # predictions by system, and the conditions -> results
-    sentence: Callable[[pd.DataFrame], str]  # what the results show
+    sentence: Callable[[pd.DataFrame], str]  # what the results show: a line for each system
 
 
 def predictions(
@@ -50,8 +48,8 @@ def predictions(
 ) -> pd.DataFrame:
     """The table of `predict` for these conditions, in their order; frames are described once for all of them.
 
-    path : of a .parquet file that keeps the table. It is written after every few conditions, and a later call tries
-        only those that it lacks. Conditions count as the same if their repr is, so write yours as dataclasses. The file
+    path : of a .parquet file that keeps the table. It is written after each condition, and a later call tries only
+        those that it lacks. Conditions count as the same if their repr is, so write yours as dataclasses. The file
         starts over with another network, other clips, another seed or fold.
     Raises InputError where two conditions have the same name, and for a damaged file.
     """
@@ -61,11 +59,10 @@ def predictions(
     made_of, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
     table, done = _kept(path, made_of, wanted) if path and path.exists() else (pd.DataFrame(), {})
     missing, described = [one for one in conditions if one.name not in done], Described(net, clips)
-    for start in range(0, len(missing), TOGETHER):
-        few = missing[start : start + TOGETHER]
-        found = predict(net, clips, few, fold=fold, seed=seed, batch_size=batch_size, described=described)
+    for one in missing:
+        found = predict(net, clips, [one], fold=fold, seed=seed, batch_size=batch_size, described=described)
         table = pd.concat([table, found], ignore_index=True) if len(table) else found
-        done |= {one.name: repr(one) for one in few}
+        done |= {one.name: repr(one)}
         if path:
             table.attrs = {"made of": made_of, "conditions": done}
             with atomic_write(path) as temporary:
