@@ -251,18 +251,34 @@ def test_the_credit_of_two_averaged_posteriors_is_known(clips):
     shares = credit.shares(rows, conditions, "probability")
     assert shares["sound"].to_numpy() == pytest.approx((0.6 - 1 / K) / 2)
     assert shares["picture"].to_numpy() == pytest.approx((0.8 - 1 / K) / 2)
-    assert shares[["together", "synergy", "redundancy"]].abs().to_numpy().max() < 1e-6
+    assert shares["together"].abs().max() < 1e-6
     table = credit.table({"both": rows}, conditions)
     whole = of(table, by="all").set_index("measure")["value"]
     gained = 100 - 100 / K  # without evidence it always says x, which a third of the clips are
     assert whole["sound"] + whole["picture"] == pytest.approx(gained)
-    assert whole["redundancy"] == pytest.approx(gained), "each of the two is right without the other"
+    assert whole["either"] == 100 and whole["only both"] == whole["spoiled"] == 0, "each is right without the other"
+    assert whole["together"] == pytest.approx(-gained)
     own = of(table, by="label", measure="sound").set_index("group")["value"]
     assert own.to_dict() == pytest.approx({"0": 0, "1": 50, "2": 50})
     alone = credit.shares(predictions(listens(), clips, conditions, **HOW), conditions)
     assert alone["picture"].abs().max() == 0 and alone["sound"].mean() == pytest.approx(gained / 100)
     with pytest.raises(InputError, match="'all audio gone' has no predictions"):
         credit.shares(rows[rows["condition"] != "all audio gone"], conditions)
+
+
+def test_a_clip_that_needs_both_one_that_needs_either_and_one_that_is_spoiled_are_told_apart(clips):
+    conditions = credit.conditions(clips)
+    rights = {"needs both": (1, 0, 0, 0), "either": (1, 1, 1, 0), "spoiled": (0, 1, 0, 0), "by default": (0, 0, 0, 1)}
+    rows = [
+        {"clip": clip, "actor": 0, "label": 0, "condition": condition.name, "p0": float(one), "p1": 1.0 - one}
+        for clip, answers in rights.items()
+        for condition, one in zip(conditions, answers, strict=True)
+    ]
+    found = credit.shares(pd.DataFrame(rows), conditions).set_index("clip")
+    assert found["together"].to_dict() == {"needs both": 1, "either": -1, "spoiled": -1, "by default": 1}
+    cases = found[[*credit.CASES]]
+    assert cases.loc["needs both"].tolist() == [1, 0, 0] and cases.loc["either"].tolist() == [0, 1, 0]
+    assert cases.loc["spoiled"].tolist() == [0, 0, 1] and not cases.loc["by default"].any()
 
 
 def test_the_calibration_of_two_averaged_posteriors_is_known(clips):

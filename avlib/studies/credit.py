@@ -6,9 +6,16 @@ v is what a network is worth with both (AV), one (A, V) or neither (none): its a
     picture  = ((v(V) - v(none)) + (v(AV) - v(A))) / 2
     together = v(AV) - v(A) - v(V) + v(none)
 
-Sound and picture add up to v(AV) - v(none). `together` is above 0 where the two say more than each by itself (synergy),
-and below 0 where they say the same (redundancy). Sources: Shapley (1953); Grabisch and Roubens, An axiomatic approach
-to the concept of interaction (Int. J. Game Theory 28, 1999).
+Sound and picture add up to v(AV) - v(none). `together` is the interaction of the two: above 0 where they bring more
+together than one by one, below 0 where they bring less. Less may be redundancy (each alone is enough), or harm (a right
+answer from one is spoiled by the other). So three shares of the clips say which:
+
+    only both = right with both, wrong with either alone
+    either    = right with both, and with either alone
+    spoiled   = wrong with both, right with one of them alone
+
+Sources: Shapley (1953); Grabisch and Roubens, An axiomatic approach to the concept of interaction (Int. J. Game Theory
+28, 1999).
 """
 
 from collections.abc import Sequence
@@ -25,7 +32,7 @@ from avlib.lab.statistics import Systems
 from avlib.studies.gone import Gone
 from avlib.studies.study import Study, estimate, mean_of, of, per_clip, probabilities, right
 
-SHARES = ("sound", "picture", "together", "synergy", "redundancy")
+CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
 VALUES = ("accuracy", "probability")
 
 
@@ -46,10 +53,9 @@ def conditions(clips: Clips) -> list[Condition]:
 
 
 def shares(table: pd.DataFrame, conditions: Sequence[Condition], value: str = "accuracy") -> pd.DataFrame:
-    """A row per clip: clip, actor, label, and its sound, picture, together, synergy and redundancy.
+    """A row per clip: clip, actor, label, CREDIT, and of accuracies CASES, 1 = it is one. Of several seeds, means.
 
     value : accuracy (1 = right), or probability, of the label
-    synergy, redundancy : `together` where it is above 0, and its size where it is below
     Raises InputError for another value, and where a condition is missing.
     """
     if value not in VALUES:
@@ -60,9 +66,13 @@ def shares(table: pd.DataFrame, conditions: Sequence[Condition], value: str = "a
     if missing:
         raise InputError(f"credit is shared by four conditions: '{missing[0]}' has no predictions")
     v, clips = clips[[both, sound, picture, none]].to_numpy().T, clips[["clip", "actor", "label"]]
-    together = v[0] - v[1] - v[2] + v[3]
     clips = clips.assign(sound=(v[1] - v[3] + v[0] - v[2]) / 2, picture=(v[2] - v[3] + v[0] - v[1]) / 2)
-    return clips.assign(together=together, synergy=together.clip(min=0), redundancy=(-together).clip(min=0))
+    clips = clips.assign(together=v[0] - v[1] - v[2] + v[3])
+    if value == "probability":
+        return clips
+    neither = (1 - v[1]) * (1 - v[2])
+    cases = v[0] * neither, v[0] * v[1] * v[2], (1 - v[0]) * (1 - neither)
+    return clips.assign(**dict(zip(CASES, cases, strict=True)))
 
 
 def _of_the_label(table: pd.DataFrame):
@@ -72,7 +82,8 @@ def _of_the_label(table: pd.DataFrame):
 def table(systems: Systems, conditions: Sequence[Condition], value: str = "accuracy") -> pd.DataFrame:
     """The shares of credit in points: over all clips, of each label and of each actor.
 
-    A row per system, group and measure (one of SHARES). by : all | label | actor      group : which, as text
+    A row per system, group and measure (CREDIT in points, CASES in percent of the clips).
+    by : all | label | actor      group : which, as text
     value : as in `shares`
     """
     rows = []
@@ -81,7 +92,7 @@ def table(systems: Systems, conditions: Sequence[Condition], value: str = "accur
         groups = [("all", "", clips)]
         groups += [(by, str(group), own) for by in _groups(system) for group, own in clips.groupby(by)]
         for by, group, own in groups:
-            for measure in SHARES:
+            for measure in CREDIT + CASES * (value == "accuracy"):
                 about = {"system": name, "condition": "", "by": by, "group": group, "measure": measure}
                 rows.append(about | estimate(own, mean_of(measure, 100)))
     return pd.DataFrame(rows)
@@ -92,15 +103,16 @@ def _groups(table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Whose credit the accuracy is, and whether the two say the same."""
-    said = []
+    """Whose credit the accuracy is, and whether both are needed: a line for each system."""
+    lines = []
     for system, own in of(table, by="all").groupby("system", sort=False):
         points = own.set_index("measure")["value"]
-        said.append(
-            f"in {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f} (synergy "
-            f"{points['synergy']:.0f}, redundancy {points['redundancy']:.0f})"
+        lines.append(
+            f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}. "
+            f"{points['only both']:.0f} % of the clips need both, for {points['either']:.0f} % either is enough, "
+            f"{points['spoiled']:.0f} % are spoiled."
         )
-    return f"Of the accuracy beyond that without evidence, {'; '.join(said)}."
+    return "\n".join(lines)
 
 
 STUDY = Study("Whose credit is it?", conditions, table, sentence)

@@ -17,6 +17,7 @@ from avlib.lab.plots.panels import AUDIO, COLOUR, INK, QUIET, VIDEO, WIDTH, new_
 SYSTEMS = ("#333333", "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
 TINTS = sns.light_palette("#2b4162", as_cmap=True)
 DIVERGING = sns.blend_palette([AUDIO, "white", VIDEO], as_cmap=True)
+FEWEST = 5  # clips of a dot
 PLACES = {"scattered": "here and there", "start": "at the start", "middle": "in the middle", "end": "at the end"}
 
 
@@ -25,7 +26,8 @@ def study_loss(table: pd.DataFrame) -> Figure:
 
     table : as `studies.loss.table`; a ring marks where the other modality alone becomes better
     """
-    modalities, places = _unique(table, "modality"), _unique(table, "where")
+    parts = table[table["share"].between(1, 99)]  # a modality of one step has none: it is there or not
+    modalities, places = _unique(parts, "modality"), _unique(parts, "where")
     figure, grid = _grid(len(modalities), len(places), 2.1)
     for row, modality in zip(grid, modalities, strict=True):
         for ax, where in zip(row, places, strict=True):
@@ -87,18 +89,20 @@ def _border(ax: Axes, inside: np.ndarray) -> None:
 
 
 def study_offset(table: pd.DataFrame, lag: float = np.nan, unit: str = "s", ax: Axes | None = None) -> Axes:
-    """Accuracy while sound and picture are out of step.
+    """Accuracy while sound and picture are out of step; the axis begins a little below the lowest value.
 
     table : as `studies.offset.table`      lag : the authors' own, marked; NaN = not known      unit : of the shift
     """
     ax = tidy_axes(ax, WIDTH, 2.6)
     for system, colour in _colours(table).items():
         _line(ax, table[table.system == system], "by", colour, label=system)
+    bottom = max(0, 10 * np.floor(table.loc[table.measure == "accuracy", "value"].min() / 10) - 10)
     ax.axvline(0, color=QUIET, linewidth=0.7)
     if np.isfinite(lag):
         ax.axvline(lag, color=INK, linewidth=1, linestyle="--")
-        ax.text(lag, 3, f" the authors' own: {lag:+.2f} {unit}", fontsize=8, color=INK)
-    ax.set(xlabel=f"sound is taken from later by ({unit})", ylabel="accuracy (%)", ylim=(0, 102))
+        ax.text(lag, bottom + 1, f" the authors' own: {lag:+.2f} {unit}", fontsize=8, color=INK)
+    from_ = f", from {bottom:.0f} on" if bottom else ""
+    ax.set(xlabel=f"sound is early by ({unit}); below 0 it is late", ylabel=f"accuracy (%){from_}", ylim=(bottom, 102))
     ax.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
@@ -115,6 +119,7 @@ def study_conflict(table: pd.DataFrame) -> Figure:
         emotions = [*faces, *(voice for voice in _unique(lead, "voice") if voice not in faces)]
         wide = lead.pivot_table("value", "face", "voice").reindex(index=faces, columns=emotions)
         look = {"vmin": -100, "vmax": 100, "cmap": DIVERGING, "square": True, "linewidths": 0.5, "cbar": False}
+        ax.set_facecolor("#d9d9d9")
         sns.heatmap(wide, ax=ax, xticklabels=True, yticklabels=True, **look)
         shares = own[(own.face == "") & (own.measure != "agree")].set_index("measure")["value"]
         ax.set_title(f"{system}\nface {shares.face:.0f} %, voice {shares.voice:.0f} %", fontsize=9, loc="left")
@@ -122,15 +127,19 @@ def study_conflict(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("face" if ax is panels[0] else "", color=VIDEO, fontsize=9)
         ax.tick_params(length=0, labelsize=7, labelrotation=0)
         ax.tick_params(axis="x", labelrotation=90)
-    figure.suptitle("answers that follow the face (orange) or the voice (blue)", fontsize=9, x=0.01, ha="left")
+    words = {"label": "answers that follow the face, less those that follow the voice (points)", "shrink": 0.5}
+    bar = figure.colorbar(panels[0].collections[0], ax=list(panels), location="bottom", aspect=40, **words)
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label(words["label"], fontsize=8)
+    figure.suptitle("who wins; grey: no conflict", fontsize=9, x=0.01, ha="left")
     return figure
 
 
 def study_calibration(table: pd.DataFrame) -> Figure:
-    """Reliability diagrams and risk against coverage, a column per system, a line per condition.
+    """Reliability diagrams and risk against coverage, a column per system, a colour per condition.
 
     table : as `studies.calibration.table`; the diagonal is a network that knows how often it is right, and a dot is as
-        large as the share of the clips that it stands for
+        large as the share of the clips that it stands for. Dots of fewer than FEWEST clips are left out.
     """
     figure, grid = _grid(2, table.system.nunique(), 2.4)
     conditions = _unique(table, "condition")
@@ -139,12 +148,15 @@ def study_calibration(table: pd.DataFrame) -> Figure:
         for ax, measure in zip(column, ("bin", "risk"), strict=True):
             for condition, colour in colours.items():
                 rows = table[(table.system == system) & (table.condition == condition) & (table.measure == measure)]
-                ax.plot(rows["at"], rows.value, color=colour, linewidth=1.2, alpha=0.4 if measure == "bin" else 1)
-                if measure == "bin":
-                    ax.scatter(rows["at"], rows.value, 1.5 * rows.share, color=colour, zorder=3)
+                if measure == "risk":
+                    ax.plot(rows["at"], rows.value, color=colour, linewidth=1.4)
+                    continue
+                rows = rows[rows.share / 100 * rows.clips >= FEWEST]
+                look = {"color": colour, "alpha": 0.75, "linewidths": 0, "clip_on": False, "zorder": 3}
+                ax.scatter(rows["at"], rows.value, 3 * rows.share, **look)
         column[0].plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
         error = table[(table.system == system) & (table.measure == "ece")].value.iloc[0]
-        column[0].set_title(f"{system}\nerror {error:.0f} points with both", fontsize=9, loc="left")
+        column[0].set_title(f"{system}\nexpected error {error:.0f}", fontsize=9, loc="left")
         column[0].set(xlim=(0, 101), ylim=(0, 101))
         column[0].set_xlabel("confidence (%)", fontsize=8)
         column[1].set(xlim=(0, 101), ylim=(0, 101))
@@ -169,20 +181,19 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     """What sound and picture each earn, in points, over all clips and for each emotion: a panel per system.
 
     table : as `studies.credit.table`      names : of the labels
-    A white mark is the synergy, a cross the redundancy.
+    A diamond is what the two bring more (or less) together than one by one, with its interval.
     """
     groups = table[table.by.isin(("all", "label"))]
     keys = [("all", ""), *(("label", group) for group in groups[groups.by == "label"].group.unique())]
     figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.24 * len(keys))
     heights = np.arange(len(keys))
     for ax, (system, own) in zip(panels, groups.groupby("system", sort=False), strict=True):
-        wide = own.pivot_table("value", ["by", "group"], "measure").reindex(pd.MultiIndex.from_tuples(keys))
-        sound, picture = wide["sound"].to_numpy(), wide["picture"].to_numpy()
-        ax.barh(heights, sound, color=AUDIO, height=0.7)
-        start = np.where(sound * picture > 0, sound, 0)  # below 0 and above 0 start at the line
-        ax.barh(heights, picture, left=start, color=VIDEO, height=0.7)
-        ax.plot(wide["synergy"], heights, "o", color="white", markeredgecolor=INK, markersize=5)
-        ax.plot(wide["redundancy"], heights, "x", color=INK, markersize=5)
+        wide = own.set_index(["measure", "by", "group"])[["value", "low", "high"]]
+        sound, picture, together = (wide.loc[name].reindex(keys) for name in ("sound", "picture", "together"))
+        for offset, found, colour in ((-0.2, sound, AUDIO), (0.2, picture, VIDEO)):
+            ax.barh(heights + offset, found["value"], color=colour, height=0.38)
+        ax.hlines(heights, together["low"], together["high"], color=INK, linewidth=1)
+        ax.plot(together["value"], heights, "D", color="white", markeredgecolor=INK, markersize=4.5)
         ax.axvline(0, color=INK, linewidth=0.7)
         labels = ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])]
         ax.set(yticks=heights, ylim=(len(keys) - 0.5, -0.5), xlabel="points of accuracy")
@@ -190,7 +201,7 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
         ax.set_title(system, fontsize=10, loc="left")
     marks = [Patch(color=AUDIO, label="sound"), Patch(color=VIDEO, label="picture")]
     figure.legend(handles=marks, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle("○ synergy   × redundancy", fontsize=9, x=0.01, ha="left")
+    figure.suptitle("◇ together: above 0 more than one by one", fontsize=9, x=0.01, ha="left")
     return figure
 
 
@@ -200,12 +211,15 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
     table : as `studies.stand_ins.table`
     """
     shares, modalities = [share for share in _unique(table, "share") if share], ["audio", "video"]
-    figure, grid = _grid(len(shares), len(modalities), 2.4)
+    figure, grid = _grid(len(shares), len(modalities), 2.4, sharey=False)
     table = table[table.measure == "accuracy"]
     colours = _colours(table)
-    fills = [fill for fill in _unique(table, "fill") if fill]
     for row, share in zip(grid, shares, strict=True):
         for ax, modality in zip(row, modalities, strict=True):
+            fills = _unique(table[(table.modality == modality) & (table.share == share)], "fill")
+            if not fills:  # a modality of one step has no half
+                ax.set_axis_off()
+                continue
             for number, (system, colour) in enumerate(colours.items()):
                 own = table[(table.system == system) & (table.modality == modality) & (table.share == share)]
                 heights = [fills.index(fill) + 0.16 * (number - (len(colours) - 1) / 2) for fill in own.fill]
@@ -221,11 +235,11 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _grid(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+def _grid(rows: int, columns: int, height: float, sharey: bool | str = "row") -> tuple[Figure, np.ndarray]:
     """A figure and its panels (rows, columns), which share their axes; height : of a row, in inches."""
     figure = new_figure(rows * height + 0.4, WIDTH if columns > 1 else 0.6 * WIDTH)
     figure.set_layout_engine("constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharey="row")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for ax in panels.flat:
         tidy_axes(ax)
     return figure, panels
