@@ -356,6 +356,8 @@ def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
     few = clips.where(clips.table.index < K)  # one clip of each emotion
     (own, _), (voiced, _) = applied(conflict.Voice(2, "z"), few)
     assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
+    with pytest.raises(InputError, match="needs all emotions of each actor: actor 0 has no voice that is z"):
+        STUDIES["conflict"].conditions(clips.where(clips.table["label"] != 2))
     with pytest.raises(InputError, match="actor 0 has no voice that is z, for the face of clip c00"):
         applied(conflict.Voice(2, "z"), clips.where(clips.table["label"] != 2))
 

@@ -58,9 +58,20 @@ class Voice:
 
 
 def conditions(clips: Clips) -> list[Condition]:
-    """A voice of each emotion with every face. Raises InputError for sentiment, which has no classes."""
+    """A voice of each emotion with every face.
+
+    Raises InputError for sentiment, which has no classes, and where an actor has no voice of an emotion.
+    """
     if clips.task.outputs == 1:
         raise InputError("this study sets one emotion against another, and sentiment has no classes")
+    table = clips.table.assign(label=clips.labels.numpy())
+    voiced = set(table.loc[table["has_audio"], ["actor", "label"]].itertuples(index=False, name=None))
+    for actor in table["actor"].unique():
+        for label, emotion in enumerate(clips.task.names):
+            if (actor, label) not in voiced:
+                raise InputError(
+                    f"this study needs all emotions of each actor: actor {actor} has no voice that is {emotion}"
+                )
     return [Voice(label, emotion) for label, emotion in enumerate(clips.task.names)]
 
 
@@ -90,12 +101,16 @@ def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) 
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Who wins, in each system, beside what people do."""
-    said = []
+    """Who wins: a line for each system."""
+    lines = []
     for system, own in of(table, face="", voice="").groupby("system", sort=False):
         shares = own.set_index("measure")["value"]
-        said.append(f"{system} follows the face in {shares['face']:.0f} % and the voice in {shares['voice']:.0f} %")
-    return f"When face and voice contradict each other, {'; '.join(said)}; people mostly follow the face."
+        face, voice = shares["face"], shares["voice"]
+        lines.append(
+            f"{system} follows the face in {face:.0f} %, the voice in {voice:.0f} % and neither in "
+            f"{shares['neither']:.0f} % of the conflicts."
+        )
+    return "\n".join(lines)
 
 
 STUDY = Study("Who wins when face and voice contradict each other?", conditions, table, sentence)
