@@ -157,17 +157,26 @@ def with_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How far confidence is from accuracy, and how often it rises while evidence goes."""
-    said = []
+    """How far confidence is from accuracy, and how often it rises while evidence goes: a line for each system."""
+    lines = []
     for system, own in table.groupby("system", sort=False):
-        errors = of(own, measure="ece").set_index("condition")["value"]
-        rises = of(own, measure="rises").set_index("condition")["value"]
-        worst = errors.iloc[1:].idxmax()
-        said.append(
-            f"{system} is off by {errors.iloc[0]:.0f} points with both modalities and by {errors[worst]:.0f} with "
-            f"{worst}; confidence rises for {rises.min():.0f} to {rises.max():.0f} % of the clips"
+        errors, rises, by = (of(own, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
+        worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
+        more = (
+            f"for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}" if rises[most] else "nowhere"
         )
-    return f"Confidence against accuracy (expected calibration error) while evidence goes: {'; '.join(said)}."
+        lines.append(
+            f"{system} is off by {errors.iloc[0]:.0f} points with both modalities, and by {errors[worst]:.0f} with "
+            f"{worst}. Confidence rises most {more}."
+        )
+    return "\n".join(lines)
+
+
+def overview(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per system and condition: accuracy, confidence, ece, brier, rises and by, as in `table`."""
+    measures = ["accuracy", "confidence", "ece", "brier", "rises", "by"]
+    shown = table[table["measure"].isin(measures)]
+    return shown.pivot_table("value", ["system", "condition"], "measure", sort=False).reindex(columns=measures)
 
 
 STUDY = Study("Does it know when evidence is gone?", conditions, table, sentence)

@@ -22,7 +22,7 @@ def conditions(clips: Clips) -> list[Condition]:
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """Accuracy (%) by the time `by` that the sound is taken from later, as in `Shift`; negative = from earlier."""
+    """Accuracy (%) by the time `by` that the sound is early, as in `Shift`: above 0 it comes before its picture."""
     rows = []
     for name, system in systems.items():
         for condition in conditions:
@@ -31,7 +31,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 
 def authors_lag(clips: Clips) -> float:
-    """The mean seconds by which the authors' sound is later than their picture; NaN in a corpus without seconds.
+    """The mean seconds by which the authors' sound is early; NaN in a corpus without seconds.
 
     Their sound is the middle 3.6 s of a clip, but their picture the first 3.6 s; see `place_window`.
     """
@@ -41,14 +41,14 @@ def authors_lag(clips: Clips) -> float:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How far accuracy falls, and where."""
-    said = []
+    """How far accuracy falls, and where: a line for each system."""
+    lines = []
     for system, own in table.groupby("system", sort=False):
         curve = of(own, measure="accuracy").set_index("by")["value"]
-        said.append(
-            f"{system} has {curve[0.0]:.0f} % in step and at worst {curve.min():.0f} % (at {curve.idxmin():+g})"
-        )
-    return f"With sound out of step, {'; '.join(said)}."
+        worst = curve.idxmin()
+        how = f"{abs(worst):g} {'early' if worst > 0 else 'late'}" if worst else "in step"
+        lines.append(f"{system} has {curve[0.0]:.0f} % in step, and at worst {curve.min():.0f} % with the sound {how}.")
+    return "\n".join(lines)
 
 
-STUDY = Study("How much does it matter that sound comes late?", conditions, table, sentence)
+STUDY = Study("How much does it matter that sound and picture are out of step?", conditions, table, sentence)

@@ -18,7 +18,7 @@ SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
 def conditions(clips: Clips) -> list[Condition]:
     """Nothing gone, then each stand-in for the second half of either modality, and for all of it.
 
-    With all of it gone there is no step to hold, and a single step has no half. Silence is for sound in a corpus of clips.
+    With all of it gone there is no step to hold, and a single step has no half. Silence is for the sound of clips.
     """
     found = [Gone(modality, share, "end", fill) for modality in TIME for share in SHARES for fill in FILLS]
     silent = "audio_path" in clips.table
@@ -40,16 +40,18 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """The best and the worst stand-in for each modality."""
-    said = []
+    """The best and the worst stand-in for all of each modality: a line for each system."""
+    lines = []
     for system, own in of(table, measure="accuracy", share=100.0).groupby("system", sort=False):
         parts = []
         for modality, rows in own.groupby("modality", sort=False):
             fills = rows.set_index("fill")["value"]
             best, worst = fills.idxmax(), fills.idxmin()
-            parts.append(f"for {modality} {best} ({fills[best]:.0f} %; {worst} {fills[worst]:.0f} %)")
-        said.append(f"in {system} {joined(parts)}")
-    return f"The best stand-in for all of a modality, and the worst: {'; '.join(said)}."
+            parts.append(
+                f"in place of {modality}, {best} is best ({fills[best]:.0f} %), {worst} worst ({fills[worst]:.0f} %)"
+            )
+        lines.append(f"{system}: {joined(parts)}.")
+    return "\n".join(lines)
 
 
 STUDY = Study("What to put in place of what is missing?", conditions, table, sentence)

@@ -65,19 +65,19 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """What the worst sound and the worst picture cost, and how often sound alone is the better one."""
-    cells, said = of(table, measure="ahead"), []
+    """What the worst sound and the worst picture cost, and how often sound alone is ahead: a line for each system."""
+    cells, lines = of(table, measure="ahead"), []
     for system, own in of(table, measure="accuracy").groupby("system", sort=False):
         inside = own[own["sound"].isin(cells["sound"]) & own["picture"].isin(cells["picture"])]
         sounds = of(inside, picture=WHOLE.name).set_index("sound")["value"]
         pictures = of(inside, sound=WHOLE.name).set_index("picture")["value"]
         ahead = 100 * (of(cells, system=system)["value"] > 0).mean()
-        said.append(
-            f"{system} falls from {sounds[WHOLE.name]:.0f} % to {sounds.min():.0f} % with {sounds.idxmin()} and to "
-            f"{pictures.min():.0f} % with a picture {pictures.idxmin()}; sound alone is ahead of picture alone in "
-            f"{ahead:.0f} % of the cells"
+        lines.append(
+            f"{system} falls from {sounds[WHOLE.name]:.0f} % to {sounds.min():.0f} % with {sounds.idxmin()}, and to "
+            f"{pictures.min():.0f} % with the picture {pictures.idxmin()}. Sound alone is ahead of picture alone in "
+            f"{ahead:.0f} % of the cells."
         )
-    return f"Worse sound and worse pictures: {'; '.join(said)}."
+    return "\n".join(lines)
 
 
 STUDY = Study("How bad may sound and picture be?", conditions, table, sentence)
