@@ -93,11 +93,13 @@ class Missing:
 class Shift:
     """The picture with the sound of another moment: the window of the sound begins `by` later in the clip.
 
-    by : seconds; for features, which have no seconds, a share of the clip. Negative = earlier.
+    by : seconds; for features, which have no seconds, a share of the clip. Negative = earlier: heard late.
+    unit : of `by`, in words
     Outside of the clip there is silence; in features, zeros.
     """
 
     by: float
+    unit: str = "s"
     needs = BOTH
     removes = ()
 

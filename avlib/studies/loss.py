@@ -106,9 +106,11 @@ def sentence(table: pd.DataFrame) -> str:
             if len(broken) and broken["value"].min() < 100:
                 first = broken.loc[broken["value"].idxmin()]
                 other = "video" if modality == "audio" else "audio"
-                gone = f"{modality} {PLACES.get(first['where'], '')}".strip()
-                worse += [f"{other} alone is better once {first['value']:.0f} % of {gone} is gone"]
-        lines.append(f"{system} keeps on average {joined(kept)}{'; ' if worse else ''}{joined(worse)}.")
+                where = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
+                worse += [
+                    f" {other.capitalize()} alone is better once {first['value']:.0f} % of {modality} is gone{where}."
+                ]
+        lines.append(f"{system} keeps on average {joined(kept)}.{''.join(worse)}")
     return "\n".join(lines)
 
 

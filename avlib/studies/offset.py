@@ -17,16 +17,20 @@ STEPS = 6  # between none and the largest
 
 def conditions(clips: Clips) -> list[Condition]:
     """The sound of another moment: from 1.5 s earlier to 1.5 s later; of features the same shares of the clip."""
-    largest = LARGEST if "audio_path" in clips.table else LARGEST / WINDOW
-    return [Shift(float(by)) for by in np.round(np.linspace(-largest, largest, 2 * STEPS + 1), 3)]
+    largest, unit = (LARGEST, "s") if "audio_path" in clips.table else (LARGEST / WINDOW, "of the clip")
+    return [Shift(float(by), unit) for by in np.round(np.linspace(-largest, largest, 2 * STEPS + 1), 3)]
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """Accuracy (%) by the time `by` that the sound is early, as in `Shift`: above 0 it comes before its picture."""
+    """Accuracy (%) by the time `by` that the sound is early, as in `Shift`: above 0 it comes before its picture.
+
+    unit : of `by`
+    """
     rows = []
     for name, system in systems.items():
         for condition in conditions:
-            rows += results({name: system}, [condition], {"accuracy": accuracy(system)}, by=condition.by)
+            about = {"by": condition.by, "unit": condition.unit}
+            rows += results({name: system}, [condition], {"accuracy": accuracy(system)}, **about)
     return pd.DataFrame(rows)
 
 
@@ -46,7 +50,7 @@ def sentence(table: pd.DataFrame) -> str:
     for system, own in table.groupby("system", sort=False):
         curve = of(own, measure="accuracy").set_index("by")["value"]
         worst = curve.idxmin()
-        how = f"{abs(worst):g} {'early' if worst > 0 else 'late'}" if worst else "in step"
+        how = f"{abs(worst):g} {own['unit'].iloc[0]} {'early' if worst > 0 else 'late'}" if worst else "in step"
         lines.append(f"{system} has {curve[0.0]:.0f} % in step, and at worst {curve.min():.0f} % with the sound {how}.")
     return "\n".join(lines)
 

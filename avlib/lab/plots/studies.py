@@ -88,11 +88,12 @@ def _border(ax: Axes, inside: np.ndarray) -> None:
                 ax.plot(*line, color=AUDIO, linewidth=2, clip_on=False)
 
 
-def study_offset(table: pd.DataFrame, lag: float = np.nan, unit: str = "s", ax: Axes | None = None) -> Axes:
+def study_offset(table: pd.DataFrame, lag: float = np.nan, ax: Axes | None = None) -> Axes:
     """Accuracy while sound and picture are out of step; the axis begins a little below the lowest value.
 
-    table : as `studies.offset.table`      lag : the authors' own, marked; NaN = not known      unit : of the shift
+    table : as `studies.offset.table`      lag : the authors' own, marked; NaN = not known
     """
+    unit = table["unit"].iloc[0]
     ax = tidy_axes(ax, WIDTH, 2.6)
     for system, colour in _colours(table).items():
         _line(ax, table[table.system == system], "by", colour, label=system)
