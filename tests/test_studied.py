@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from in_process import without_kernels
 from avlib import ROOT, InputError
 from avlib.conditions import Shift
 from avlib.lab import plots
+from avlib.run import studied
 from avlib.run.studied import ask, draw, open_runs, system_names, with_temperatures
 from avlib.studies import STUDIES, loss, surface
 from avlib.studies.gone import Gone
@@ -76,7 +78,7 @@ def test_a_study_that_does_not_fit_the_data_says_why_and_draws_nothing(runs):
 def test_each_fold_has_its_own_temperature_and_no_answer_changes(runs):
     found = ask(runs, "calibration")
     mended = with_temperatures(runs, found.systems)
-    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d", name) for name in mended)
+    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d( \(a bound\))?", name) for name in mended)
     for before, after in zip(found.systems.values(), mended.values(), strict=True):
         columns = ["p0", "p1", "p2"]
         assert len(before) == len(after)
@@ -85,6 +87,25 @@ def test_each_fold_has_its_own_temperature_and_no_answer_changes(runs):
             both[columns].to_numpy().argmax(axis=1),
             both[[f"{name} after" for name in columns]].to_numpy().argmax(axis=1),
         )
+
+
+def test_each_network_of_a_fold_has_its_own_temperature(monkeypatch):
+    """Two seeds of one fold: one network is as sure as it should be, the other too sure."""
+    sure = {1: 0.75, 2: 0.99}
+
+    def known(run, *_):
+        table = pd.DataFrame({"p0": sure[run.parameters.seed], "p1": 1 - sure[run.parameters.seed]}, index=range(400))
+        return table.assign(label=(table.index % 4 == 0).astype(int), fold=0, condition="AV")
+
+    networks = [SimpleNamespace(parameters=SimpleNamespace(fold=0, seed=seed), validation=None) for seed in sure]
+    given = {"mine": pd.concat([known(run).assign(seed=run.parameters.seed) for run in networks])}
+    monkeypatch.setattr(studied, "_tried", known)
+    ((name, mended),) = with_temperatures({"mine": networks}, given).items()
+    assert mended["p0"].to_numpy() == pytest.approx(0.75, abs=0.01), "both say what they know"
+    assert name == f"mine, T {(1 + np.log(99) / np.log(3)) / 2:.2f}"
+    monkeypatch.setattr(studied, "_tried", lambda run, *_: known(run).assign(label=0))
+    (name,) = with_temperatures({"mine": networks}, given)
+    assert name == "mine, T 0.05 (a bound)"
 
 
 def result(**columns):

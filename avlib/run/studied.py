@@ -16,7 +16,8 @@ from avlib.run.params import Parameters
 from avlib.run.records import write_table
 from avlib.run.trained import Trained, open_run
 from avlib.studies import STUDIES, predictions
-from avlib.studies.calibration import temperature, with_temperature
+from avlib.studies.calibration import at_bound, temperature, with_temperature
+from avlib.studies.study import of
 
 Runs = dict[str, list[Trained]]  # the folds and seeds of each system, by its name
 FOLDER = "studies"  # of a run: tables of predictions by study; of the first run also the tables of results
@@ -29,7 +30,7 @@ class Answer(NamedTuple):
     systems: Systems  # predictions
     conditions: list
     table: pd.DataFrame  # results; empty where the study does not fit the data
-    sentence: str  # or why it does not fit
+    sentence: str  # a line for each system, or why it does not fit
 
 
 def open_runs(patterns: Iterable[str | Path], **given) -> Runs:
@@ -85,7 +86,9 @@ def ask(runs: Runs, name: str, conditions: Callable | None = None, seed: int = 0
     except InputError as error:
         return Answer(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
     for system, folds in runs.items():
-        systems[system] = pd.concat([_tried(run, name, run.test, asked[run.folder], seed) for run in folds])
+        systems[system] = pd.concat(
+            [_tried(run, name, run.test, asked[run.folder], seed).assign(seed=run.parameters.seed) for run in folds]
+        )
     for found in asked.values():
         met |= {condition.name: condition for condition in found}
     return answer(runs, name, systems, list(met.values()))
@@ -114,19 +117,20 @@ def draw(runs: Runs, answer: Answer, keep: str = "", **how) -> Figure | None:
 
 
 def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
-    """The same predictions with the logits of each fold divided by a temperature, fitted on its validation clips.
+    """The same predictions with the logits of each run divided by a temperature, fitted on its validation clips.
 
-    Names of systems become such as `ia1 none, T 1.82`, with the mean temperature of the folds.
+    Names of systems become such as `ia1 none, T 1.82`, with the mean temperature of the runs. ` (a bound)` follows
+    where a run's is the lowest or highest that is tried.
     """
     mended = {}
     for system, folds in runs.items():
-        found: dict[int, list[float]] = {}
+        parts, found = [], []
         for run in folds:
-            known = _tried(run, "validation", run.validation, [Intact()], seed)
-            found.setdefault(run.parameters.fold, []).append(temperature(known))
-        means = pd.Series({fold: sum(values) / len(values) for fold, values in found.items()})
-        parts = [with_temperature(rows, means[fold]) for fold, rows in systems[system].groupby("fold", sort=False)]
-        mended[f"{system}, T {means.mean():.2f}"] = pd.concat(parts, ignore_index=True)
+            found.append(temperature(_tried(run, "validation", run.validation, [Intact()], seed)))
+            own = of(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
+            parts.append(with_temperature(own, found[-1]))
+        bound = " (a bound)" if any(map(at_bound, found)) else ""
+        mended[f"{system}, T {sum(found) / len(found):.2f}{bound}"] = pd.concat(parts, ignore_index=True)
     return mended
 
 

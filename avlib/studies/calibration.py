@@ -24,6 +24,7 @@ BINS = 10  # of confidence, equally wide
 RISE = 0.01  # a smaller rise of confidence counts as none
 COVERAGE = np.arange(1, 11) / 10  # shares of the clips that are answered
 LEAST = 1e-12  # probability, where its logarithm is taken
+TEMPERATURES = (0.05, 20.0)  # the lowest and the highest that are tried
 
 
 def conditions(clips: Clips) -> list[Condition]:
@@ -132,15 +133,23 @@ def temperature(validation: pd.DataFrame) -> float:
     """The temperature by which logits are divided for the highest likelihood of the labels; above 1 = overconfident.
 
     validation : predictions of clips that are not tested, such as `predictions(net, run.validation, [Intact()], ...)`
-    It lies between 0.05 and 20. A network that has every validation clip right gets the lowest: it says "be surer".
+    It lies within TEMPERATURES. A network that has every validation clip right gets the lowest: it says "be surer".
     """
     logs = np.log(np.maximum(probabilities(validation), LEAST))
-    truth = np.arange(len(logs)), validation["label"].to_numpy(int)
+    labels = validation["label"].to_numpy(int)
+    if (logs.argmax(axis=1) == labels).all():
+        return TEMPERATURES[0]  # the surer the likelier, without end
+    truth = np.arange(len(logs)), labels
 
     def loss(log_temperature: float) -> float:
         return -np.mean(_scaled(logs, np.exp(log_temperature))[truth])
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+def at_bound(temperature: float) -> bool:
+    """Whether a temperature is only as far as the search went: the best one may lie beyond."""
+    return bool(np.isclose(temperature, TEMPERATURES, rtol=0.01).any())
 
 
 def _scaled(logs: np.ndarray, temperature: float) -> np.ndarray:
