@@ -111,9 +111,9 @@ def study_offset(table: pd.DataFrame, lag: float = np.nan, ax: Axes | None = Non
 def study_conflict(table: pd.DataFrame) -> Figure:
     """Who wins for each pair of emotions, a panel per system: orange = the face, blue = the voice, in points.
 
-    table : as `studies.conflict.table`
+    table : as `studies.conflict.table`; a cross marks pairs whose answers are mostly neither of the two
     """
-    figure, (panels,) = _grid(1, table.system.nunique(), 2.6)
+    figure, (panels,) = _grid(1, table.system.nunique(), 3.6)
     for ax, (system, own) in zip(panels, table.groupby("system", sort=False), strict=True):
         lead = own[(own.measure == "lead") & (own.face != "")]
         faces = _unique(lead, "face")
@@ -122,6 +122,9 @@ def study_conflict(table: pd.DataFrame) -> Figure:
         look = {"vmin": -100, "vmax": 100, "cmap": DIVERGING, "square": True, "linewidths": 0.5, "cbar": False}
         ax.set_facecolor("#d9d9d9")
         sns.heatmap(wide, ax=ax, xticklabels=True, yticklabels=True, **look)
+        neither = own[(own.measure == "neither") & (own.face != "") & (own.value > 50)]
+        for face, voice in zip(neither.face, neither.voice, strict=True):
+            ax.text(emotions.index(voice) + 0.5, faces.index(face) + 0.5, "×", ha="center", va="center", fontsize=8)
         shares = own[(own.face == "") & (own.measure != "agree")].set_index("measure")["value"]
         ax.set_title(f"{system}\nface {shares.face:.0f} %, voice {shares.voice:.0f} %", fontsize=9, loc="left")
         ax.set_xlabel("voice", color=AUDIO, fontsize=9)
@@ -132,7 +135,9 @@ def study_conflict(table: pd.DataFrame) -> Figure:
     bar = figure.colorbar(panels[0].collections[0], ax=list(panels), location="bottom", aspect=40, **words)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(words["label"], fontsize=8)
-    figure.suptitle("who wins; grey: no conflict", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(
+        "who wins; white: a tie; ×: most answers are neither; grey: no conflict", fontsize=9, x=0.01, ha="left"
+    )
     return figure
 
 
@@ -157,7 +162,7 @@ def study_calibration(table: pd.DataFrame) -> Figure:
                 ax.scatter(rows["at"], rows.value, 3 * rows.share, **look)
         column[0].plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
         error = table[(table.system == system) & (table.measure == "ece")].value.iloc[0]
-        column[0].set_title(f"{system}\nexpected error {error:.0f}", fontsize=9, loc="left")
+        column[0].set_title(f"{system}\nexpected calibration error {error:.0f} points (AV)", fontsize=9, loc="left")
         column[0].set(xlim=(0, 101), ylim=(0, 101))
         column[0].set_xlabel("confidence (%)", fontsize=8)
         column[1].set(xlim=(0, 101), ylim=(0, 101))
@@ -166,6 +171,8 @@ def study_calibration(table: pd.DataFrame) -> Figure:
     grid[1, 0].set_ylabel("wrong of these (%)", fontsize=9)
     handles = [Patch(color=colour, label=condition) for condition, colour in colours.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    note = f"a dot: {FEWEST} clips or more of like confidence; on the line, confidence is as high as accuracy"
+    figure.supxlabel(note, fontsize=8, color=QUIET, x=0.99, ha="right")
     return figure
 
 
@@ -186,18 +193,18 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     """
     groups = table[table.by.isin(("all", "label"))]
     keys = [("all", ""), *(("label", group) for group in groups[groups.by == "label"].group.unique())]
-    figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.24 * len(keys))
+    figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.3 * len(keys))
     heights = np.arange(len(keys))
     for ax, (system, own) in zip(panels, groups.groupby("system", sort=False), strict=True):
         wide = own.set_index(["measure", "by", "group"])[["value", "low", "high"]]
         sound, picture, together = (wide.loc[name].reindex(keys) for name in ("sound", "picture", "together"))
-        for offset, found, colour in ((-0.2, sound, AUDIO), (0.2, picture, VIDEO)):
-            ax.barh(heights + offset, found["value"], color=colour, height=0.38)
-        ax.hlines(heights, together["low"], together["high"], color=INK, linewidth=1)
-        ax.plot(together["value"], heights, "D", color="white", markeredgecolor=INK, markersize=4.5)
+        for offset, found, colour in ((-0.28, sound, AUDIO), (0.0, picture, VIDEO)):
+            ax.barh(heights + offset, found["value"], color=colour, height=0.26)
+        ax.hlines(heights + 0.28, together["low"], together["high"], color=INK, linewidth=1)
+        ax.plot(together["value"], heights + 0.28, "D", color="white", markeredgecolor=INK, markersize=4)
         ax.axvline(0, color=INK, linewidth=0.7)
         labels = ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])]
-        ax.set(yticks=heights, ylim=(len(keys) - 0.5, -0.5), xlabel="points of accuracy")
+        ax.set(yticks=heights, ylim=(len(keys) - 0.5, -0.5), xlim=(-105, 105), xlabel="points of accuracy")
         ax.set_yticklabels(labels, fontsize=9)
         ax.set_title(system, fontsize=10, loc="left")
     marks = [Patch(color=AUDIO, label="sound"), Patch(color=VIDEO, label="picture")]
