@@ -172,11 +172,13 @@ def sentence(table: pd.DataFrame) -> str:
         errors, rises, by = (of(own, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
         worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
         more = (
-            f"for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}" if rises[most] else "nowhere"
+            f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"
+            if rises[most]
+            else "nowhere"
         )
         lines.append(
             f"{system} is off by {errors.iloc[0]:.0f} points with both modalities, and by {errors[worst]:.0f} with "
-            f"{worst}. Confidence rises most {more}."
+            f"{worst}. Confidence rises {more}."
         )
     return "\n".join(lines)
 

@@ -108,8 +108,8 @@ def sentence(table: pd.DataFrame) -> str:
     for system, own in of(table, by="all").groupby("system", sort=False):
         points = own.set_index("measure")["value"]
         lines.append(
-            f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; their interaction is "
-            f"{points['together']:+.0f}. "
+            f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; "
+            f"their interaction is {points['together']:+.0f}. "
             f"{points['only both']:.0f} % of the clips need both, for {points['either']:.0f} % either is enough, "
             f"{points['spoiled']:.0f} % are spoiled."
         )
