@@ -162,7 +162,7 @@ def study_calibration(table: pd.DataFrame) -> Figure:
                 ax.scatter(rows["at"], rows.value, 3 * rows.share, **look)
         column[0].plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
         error = table[(table.system == system) & (table.measure == "ece")].value.iloc[0]
-        column[0].set_title(f"{system}\nexpected calibration error {error:.0f} points (AV)", fontsize=9, loc="left")
+        column[0].set_title(f"{system}\ncalibration error {error:.0f} (AV)", fontsize=9, loc="left")
         column[0].set(xlim=(0, 101), ylim=(0, 101))
         column[0].set_xlabel("confidence (%)", fontsize=8)
         column[1].set(xlim=(0, 101), ylim=(0, 101))
