@@ -34,6 +34,7 @@ class Options:
     workers: int = os.cpu_count() or 1  # preprocess
     runs: int = 200  # sweep; studies: conditions at most
     jobs: int = 2  # sweep; viewers
+    steps: int = 400  # explore
     engine: str = "local"  # sweep: local | ray
     run: str = ""  # viewers: the folder of a trained run
 

@@ -1,8 +1,8 @@
 """The explorer on real clips: how long a step takes from the move of a control to what the browser is sent.
 
 `--data-root` names a folder with clips of RAVDESS. The network has its full size and fresh weights: what a step costs
-does not depend on what was learnt. Steps are taken one after the other, twice: right after a clip is opened, while its
-frames are being described ahead in the background, and once they are.
+does not depend on what was learnt. Some steps go to the next clip. Steps are taken one after the other, twice: without
+a pause, and with a second between two steps, in which the background describes frames ahead.
 """
 
 import random
@@ -20,8 +20,10 @@ from avlib.data.clips.build import build_store
 from avlib.data.ravdess.trials import find_trials
 from benchmarks.synthetic import CLASSES, all_clips
 
-CONTROLS = ("audio_gain", "video_gain", "audio_noise", "video_noise", "shift", "voice", "audio_masked", "video_masked")
-AHEAD = 120  # seconds at most that frames are waited for
+SLIDERS = ("audio_gain", "video_gain", "audio_noise", "video_noise", "shift", "voice")
+CONTROLS = (*SLIDERS, "audio_masked", "video_masked", "clip")
+AHEAD = 120  # seconds at most that the frames of a clip are waited for
+PAUSE = 1.0  # seconds between two steps, where the background has something to do
 
 
 def measure(options) -> dict:
@@ -38,16 +40,15 @@ def measure(options) -> dict:
         explorer = explore({"one": Subject(net), "two": Subject(build_model("ia", 1, CLASSES, size))}, clips)
         first = time.perf_counter() - begin
         explorer._notice({"shown": True})  # as a browser says
-        count, found = 8 * options.rounds, {}
-        found["right after the clip is opened"] = steps(explorer, count, seed=1)
+        count, found = options.steps, {}
+        found["without a pause"] = steps(explorer, count, seed=1)
         explorer.clips.later.click()
-        found["seconds until the frames of a clip are described ahead"] = round(_wait(explorer), 2)
-        found["later"] = steps(explorer, count, seed=2)
+        found["seconds until a clip's frames are described ahead"] = round(_wait(explorer, AHEAD), 2)
+        found["with pauses"] = steps(explorer, count, seed=2, pauses=True)
         explorer.beside.value = "two"
-        _wait(explorer)
-        found["two networks"] = steps(explorer, count, seed=3)
+        found["two networks"] = steps(explorer, count, seed=3, pauses=True)
         explorer.show(clip=explorer.clips.chosen, gradients=True)
-        found["one network with gradients"] = steps(explorer, count, seed=4)
+        found["one network with gradients"] = steps(explorer, count, seed=4, pauses=True)
     settings = {"clips": len(clips), "frames": options.frames, "image_size": size, "steps": count}
     return {"seconds until the first figure": round(first, 2), "milliseconds of a step": found, "settings": settings}
 
@@ -61,13 +62,18 @@ def real_clips(root: Path | None, count: int, frames: int, size: int, folder: Pa
     return all_clips(build_store(folder / "store", trials, problems[:0], frames=frames, image_size=size, workers=2))
 
 
-def steps(explorer, count: int, seed: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of so many steps with controls drawn at random, by control and of all."""
+def steps(explorer, count: int, seed: int, pauses: bool = False) -> dict[str, dict[str, float]]:
+    """Milliseconds of so many steps with controls drawn at random, by control and of all.
+
+    pauses : True = before each step, the background has PAUSE for what it was asked to do
+    """
     draw, taken = random.Random(seed), {name: [] for name in CONTROLS}
     moves = {name: moved(explorer, name, draw) for name in CONTROLS}
     for _ in range(count):
         name = draw.choice(CONTROLS)
         move = next(moves[name])
+        if pauses:
+            _wait(explorer, PAUSE)
         begin = time.perf_counter()
         move()
         taken[name].append(1000 * (time.perf_counter() - begin))
@@ -84,6 +90,11 @@ def moved(explorer, name: str, draw: random.Random) -> Iterator[Callable[[], Non
             spans = dict(explorer.panels.masked) | {modality: [[start, start + draw.uniform(0.1, 0.6)]]}
             yield lambda spans=spans: setattr(explorer.panels, "masked", spans)
             continue
+        if name == "clip":
+            first, last = explorer.clips.clip.options[0], explorer.clips.clip.options[-1]
+            way = {first: "later", last: "earlier"}.get(explorer.clips.chosen, draw.choice(["later", "earlier"]))
+            yield getattr(explorer.clips, way).click
+            continue
         widget = explorer.controls[name]
         if name == "shift":
             places = [round(place * widget.step, 3) for place in range(-20, 21)]
@@ -99,9 +110,8 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(ordered), 1), "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 1)}
 
 
-def _wait(explorer) -> float:
-    """The seconds until the background has described what it was asked to; AHEAD at most."""
+def _wait(explorer, most: float) -> float:
+    """The seconds until the background has described what it was asked to, so many at most."""
     begin = time.perf_counter()
-    while any(probe.describing for probe in explorer.probes.values()) and time.perf_counter() - begin < AHEAD:
-        time.sleep(0.05)
+    explorer._ahead.wait(most)
     return time.perf_counter() - begin

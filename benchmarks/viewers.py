@@ -41,7 +41,7 @@ def measure(options) -> dict:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS])
             first = _come(browser, f"http://127.0.0.1:{port}", 1)
             seconds = _come(browser, f"http://127.0.0.1:{port}", options.jobs - 1)
-            kernels = [child for child in psutil.Process(server.pid).children(recursive=True) if _is_kernel(child)]
+            kernels = [child for child in psutil.Process(server.pid).children(recursive=True) if is_kernel(child)]
             memory = [kernel.memory_full_info().pss / 2**20 for kernel in kernels]
             browser.close()
     finally:
@@ -73,7 +73,8 @@ def _come(browser, address: str, viewers: int) -> list[float]:
     return list(seen.values())
 
 
-def _is_kernel(process: psutil.Process) -> bool:
+def is_kernel(process: psutil.Process) -> bool:
+    """Whether a process is a notebook's kernel; one that is ending is none."""
     try:
         return "ipykernel_launcher" in " ".join(process.cmdline())
     except psutil.Error:

@@ -16,6 +16,7 @@ import pytest
 from conftest import JUPYTER_FOLDERS
 
 from avlib import DATA, ROOT
+from benchmarks.viewers import is_kernel
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -141,7 +142,8 @@ def voila(smoke, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from avlib.run.cli import main; main()", "app", "--run", str(smoke)]
+    code = "from avlib.run import app, cli; app.IDLE = 6; cli.main()"  # seconds, not minutes
+    command = [sys.executable, "-c", code, "app", "--run", str(smoke), "--ready", "1"]
     log = folder / "log"
     process = subprocess.Popen(
         [*command, "--port", str(port), "--no-browser"], stderr=log.open("w"), env=os.environ | own, cwd=folder
@@ -273,6 +275,34 @@ def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebo
     assert not page.wrong
     assert page.locator(".jp-InputArea-editor").count() == 0  # no code
     page.screenshot(path=notebook.parent / "page.png")
+
+
+def kernels_of(address: str) -> set[psutil.Process]:
+    """The kernels of the server that listens at an address."""
+    port = int(address.rpartition(":")[2])
+    (voila,) = {
+        found.pid
+        for found in psutil.net_connections("tcp4")
+        if found.status == psutil.CONN_LISTEN and found.laddr.port == port
+    }
+    return set(filter(is_kernel, psutil.Process(voila).children()))
+
+
+def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
+    page.goto(voila)
+    page.wait_for_selector(".avlib-live[data-drawn]", timeout=120_000)
+    before = kernels_of(voila)
+    page.wait_for_timeout(16_000)  # longer than a kernel without a page lives
+    still = kernels_of(voila)
+    page.locator(".avlib-live .time").press("Alt+ArrowRight")
+    until(page, "the kernel answers still", lambda now: "masked" in now["marks"])
+    page.goto("about:blank")
+    end = time.monotonic() + 30
+    while len(kernels_of(voila)) > 1:  # one waits for the next viewer
+        assert time.monotonic() < end, "the kernel of a page that was left goes on"
+        page.wait_for_timeout(500)
+    assert kernels_of(voila) <= still and len(before & still) == 2
+    page.wrong.clear()  # Voila refuses the goodbye of the page
 
 
 def test_run_all_shows_the_explorer_in_the_attention_notebook(server, page, notebook):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import wave
+from threading import current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from avlib import InputError, build_model
 from avlib.batches import splits
 from avlib.data.datasets import ensure_store
 from avlib.evaluation import predict
-from avlib.lab import live
+from avlib.lab import attribution, live, probe
 from avlib.lab.explorer import explore
 from avlib.lab.probe import THREE, Change, Subject
+from avlib.speed.frozen import describe
+
+gradients = attribution.integrated_gradients
 
 
 @pytest.fixture(scope="module")
@@ -187,15 +191,62 @@ def test_a_picture_of_the_view_is_given_to_the_browser(explorer, monkeypatch):
     assert picture.size[0] > 1500 and picture.text["Description"] == explorer.line.value
 
 
-def test_frames_are_described_ahead_only_where_somebody_looks(networks, clips):
+def described(monkeypatch):
+    """The numbers of frames that a step has to wait for from now on, as they are described."""
+    seen = []
+
+    def noticed(net, video):
+        if current_thread() is main_thread():
+            seen.append(video.shape[1])
+        return describe(net, video)
+
+    monkeypatch.setattr(probe, "describe", noticed)
+    return seen
+
+
+def test_frames_are_described_ahead_only_where_somebody_looks(networks, clips, monkeypatch):
     explorer = explore(networks, clips)
-    assert explorer.probe._ahead is None
+    waited = described(monkeypatch)
+    explorer.clips.later.click()
+    assert waited == [3] and explorer._ahead._thread is None
     explorer._notice({"shown": True})
-    explorer.probe._ahead.join(60)
-    misses = explorer.probe._described.cache_info().misses
+    explorer._ahead.wait(60)
+    waited.clear()
     for gain in (0.3, 0.8):
         explorer.controls["video_gain"].value = gain
-    assert explorer.probe._described.cache_info().misses == misses
+    assert waited == []
+
+
+def test_after_a_move_of_a_slider_all_places_of_the_other_are_described_ahead(networks, clips, monkeypatch):
+    explorer = explore(networks, clips)
+    explorer._notice({"shown": True})
+    explorer.controls["video_gain"].value = 0.4
+    explorer._ahead.wait(60)
+    waited = described(monkeypatch)
+    explorer.controls["video_noise"].value = 10.0
+    explorer._ahead.wait(60)
+    explorer.controls["video_gain"].value = 0.9
+    assert waited == []
+
+
+def test_the_neighbours_of_a_clip_are_described_after_it(networks, clips, monkeypatch):
+    explorer = explore(networks, clips)
+    explorer._notice({"shown": True})
+    explorer._ahead.wait(60)
+    waited = described(monkeypatch)
+    explorer.clips.later.click()
+    assert waited == []
+
+
+def test_gradients_are_computed_once_and_for_the_first_network_alone(explorer, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        attribution, "integrated_gradients", lambda *given, **more: made.append(given) or gradients(*given, **more)
+    )
+    explorer.network.value, explorer.beside.value, explorer.gradients.value = "two", "one", True
+    explorer.map.value = "video to audio, head 2"
+    first, second = explorer.panels.shown["networks"]
+    assert len(made) == 1 and "scores" in first and "scores" not in second
 
 
 def test_features_are_heat_maps_without_a_sound(tiny_store):

@@ -1,6 +1,7 @@
 """A changed clip: the network's answer is that of evaluation, and each control does what it says."""
 
 import dataclasses
+import time
 from math import inf
 
 import numpy as np
@@ -13,6 +14,8 @@ from avlib.conditions import Context, Shift, paper_conditions
 from avlib.data.clips.window import SAMPLE_RATE, WINDOW_SAMPLES
 from avlib.data.datasets import ensure_store
 from avlib.evaluation import attention, predict
+from avlib.lab import probe as probing
+from avlib.lab.background import Background
 from avlib.lab.probe import THREE, Change, Inputs, Probe, changes_of_picture
 
 FRAMES = 3
@@ -147,36 +150,91 @@ def test_masked_frames_are_black_frames(probe, net, inputs, name):
     assert probe.answer(name, change).outputs["AV"] == pytest.approx(expected.numpy(), abs=1e-6)
 
 
-def test_frames_are_described_once_for_all_changes_of_the_sound(inputs, name):
-    class Counted(torch.nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner, self.frames = inner, 0
+class Counted(torch.nn.Module):
+    """A frame network that counts the frames it is given, and takes its time."""
 
-        def forward(self, images):
-            self.frames += len(images)
-            return self.inner(images)
+    def __init__(self, inner, seconds=0.0):
+        super().__init__()
+        self.inner, self.seconds, self.frames = inner, seconds, 0
 
+    def forward(self, images):
+        time.sleep(self.seconds)
+        self.frames += len(images)
+        return self.inner(images)
+
+
+def counted(inputs, seconds=0.0):
+    """A probe whose network counts its frames: `probe.net.frame_network.frames`."""
     torch.manual_seed(7)
     net = build_model("ia", 2, 8, 64).eval()
-    net.frame_network = Counted(net.frame_network)
-    probe = Probe(net, inputs)
+    net.frame_network = Counted(net.frame_network, seconds)
+    return Probe(net, inputs)
+
+
+def test_frames_are_described_once_for_all_changes_of_the_sound(inputs, name):
+    probe = counted(inputs)
     for change in ({}, {"audio_gain": 0.5}, {"shift": 0.2}, {"audio_masked": ((0, 1),)}, {"video_masked": ((0, 1),)}):
         probe.answer(name, Change(**change))
-    assert net.frame_network.frames == FRAMES + 1  # and a black one
+    assert probe.net.frame_network.frames == FRAMES + 1  # and a black one
     probe.answer(name, Change(video_gain=0.5))
-    assert net.frame_network.frames == 2 * FRAMES + 1
+    assert probe.net.frame_network.frames == 2 * FRAMES + 1
 
 
-def test_frames_described_ahead_need_no_frame_network_later(net, inputs, name):
-    probe = Probe(net, inputs)
-    changes = changes_of_picture((0.0, 0.5), (10.0,))
-    assert [(change.video_gain, change.video_noise) for change in changes] == [(0.5, inf), (1.0, 10.0)]
-    probe.describe_ahead(name, changes)
-    probe._ahead.join(60)
-    assert not probe.describing and probe._described.cache_info().misses == 2
+def test_what_is_described_ahead_is_what_one_move_of_a_slider_needs_the_nearest_first():
+    gains, noises = [0.0, 0.5, 0.8, 1.0], [inf, 20.0, 10.0]
+    found = changes_of_picture(Change(video_gain=0.8, video_noise=20.0, audio_gain=0.5), gains, noises)
+    pairs = [(change.video_gain, change.video_noise) for change in found]
+    assert pairs[0] == (0.8, 20) and set(pairs[1:]) == {(0.5, 20), (1.0, 20), (0.8, inf), (0.8, 10)}
+    plain = changes_of_picture(Change(), gains, noises)
+    assert [(change.video_gain, change.video_noise) for change in plain] == [
+        *((1.0, inf), (0.8, inf), (1.0, 20.0), (0.5, inf), (1.0, 10.0))  # and black needs no description
+    ]
+
+
+def test_frames_that_a_thread_is_describing_are_not_described_again(inputs, name, monkeypatch):
+    monkeypatch.setattr(probing, "PIECE", 1)
+    probe, background = counted(inputs, 0.1), Background()
+    background.do(probe.describing(name, Change(video_gain=0.5)))
     probe.answer(name, Change(video_gain=0.5))
-    assert probe._described.cache_info().misses == 2
+    background.wait(60)
+    assert probe.net.frame_network.frames == FRAMES + 1  # and a black one
+    alone = counted(inputs).answer(name, Change(video_gain=0.5)).outputs["AV"]
+    assert probe.answer(name, Change(video_gain=0.5)).outputs["AV"] == pytest.approx(alone, abs=1e-6)
+
+
+def test_work_in_the_background_rests_while_somebody_waits():
+    done, background = [], Background()
+
+    def pieces():
+        for piece in range(40):
+            time.sleep(0.01)
+            yield done.append(piece)
+
+    background.do(pieces())
+    with background.paused():
+        time.sleep(0.05)  # the rest of a piece
+        before = len(done)
+        time.sleep(0.2)
+        assert len(done) == before < 40
+    background.wait(60)
+    assert done == list(range(40))
+
+
+def test_newer_work_takes_the_place_of_the_older():
+    done, background = [], Background()
+    background.do(done.append(time.sleep(0.02)) for _ in range(500))
+    background.do(iter(()))
+    background.wait(60)
+    time.sleep(0.2)
+    assert len(done) < 50
+
+
+def test_a_picture_is_made_noisy_once_for_all_gains(inputs, name, monkeypatch):
+    made = []
+    monkeypatch.setattr(probing, "_noise", lambda values, decibels: made.append(decibels) or torch.zeros(()))
+    for gain in (1.0, 0.7, 0.2):
+        inputs.video(name, Change(video_noise=13.0, video_gain=gain))
+    assert made == [13.0]
 
 
 def test_gradients_have_a_score_for_each_input_step_and_add_up(probe, name):

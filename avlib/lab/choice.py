@@ -88,6 +88,13 @@ class ClipChoice(widgets.HBox):
             self.emotion.value = self.actor.value = self.answer.value = ALL
         self.clip.value = clip
 
+    @property
+    def neighbours(self) -> list[str]:
+        """The clips that the buttons lead to: the next one and the one before, where there are any."""
+        options = list(self.clip.options)
+        place = options.index(self.clip.value) if options else 0
+        return [*options[place + 1 : place + 2], *options[max(place - 1, 0) : place]]
+
     def _refill(self, change: dict | None = None) -> None:
         wanted = pd.Series(True, index=self.clips.index)
         if self.emotion.value != ALL:

@@ -4,7 +4,7 @@
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import lru_cache
 from math import inf
@@ -19,6 +19,7 @@ from avlib import InputError
 from avlib.batches import Clips
 from avlib.data.clips.window import HOP, SAMPLE_RATE
 from avlib.lab import live, plots
+from avlib.lab.background import Background
 from avlib.lab.choice import ClipChoice, answered, button, dropdown
 from avlib.lab.plots.panels import as_png
 from avlib.lab.probe import Change, Inputs, Probe, Subject, changes_of_picture
@@ -54,7 +55,9 @@ class Explorer(widgets.VBox):
         self._probes: dict[str, Probe] = {}
         self.inputs, self.task = Inputs(clips), clips.task
         self.clock = plots.SECONDS if clips.store.video.ndim == 5 else plots.PLACE
-        self._seen = lru_cache(KEPT)(lambda clip, change: live.strip_png(self._video(clip, change)))
+        self._ahead = Background()
+        self._small = lru_cache(KEPT)(self._small_video)
+        self._seen = lru_cache(KEPT)(self._strip)
         self._sounds = lru_cache(KEPT)(self._heard_and_sound)
         self.panels = live.LivePanels()
         self.message = widgets.HTML(layout={"display": "none"}).add_class("message")
@@ -100,6 +103,8 @@ class Explorer(widgets.VBox):
         self.clips.observe(lambda _: self._busy or self._change_clip(), names="chosen")
         for widget in (self.map, self.gradients, *self.controls.values()):
             widget.observe(lambda _: self._busy or self._show(), names="value")
+        for name in ("video_gain", "video_noise"):
+            self.controls[name].observe(lambda _: self._busy or self._describe_ahead(), names="value")
         self.panels.observe(lambda _: self._busy or self._show(), names="masked")
         self.line.observe(lambda change: self._busy or self._restore(change["new"]), names="value")
         self.panels.on_msg(lambda _, message, buffers: self._notice(message))
@@ -205,10 +210,21 @@ class Explorer(widgets.VBox):
         self._describe_ahead()
 
     def _describe_ahead(self) -> None:
-        """In the background, what the sliders of the picture will need; not where nobody looks."""
-        if self._watched and self.clips.chosen is not None and not self.message.value:
-            for probe in self.probes.values():
-                probe.describe_ahead(self.clips.chosen, changes_of_picture(GAINS[::-1], NOISES[1:]))
+        """In the background, what the next move of a slider of the picture will need; not where nobody looks."""
+        clip = self.clips.chosen
+        if self._watched and self.inputs.clips.store.video.ndim == 5 and clip is not None and not self.message.value:
+            self._ahead.do(self._describing(list(self.probes.values()), clip, self.change))
+
+    def _describing(self, probes: list[Probe], clip: str, change: Change) -> Iterator[None]:
+        """Describes frames piece by piece: of this clip for all moves from here, then of its neighbours as they are."""
+        needed = [(clip, moved) for moved in changes_of_picture(change, GAINS, NOISES)]
+        needed += [(other, seen) for other in self.clips.neighbours for seen in (Change(), change.of("video"))]
+        for name, seen in needed:
+            self._small(name, seen.video_noise)
+            for probe in probes:
+                if "video" in probe.net.fusion.modalities and seen.video_gain:
+                    for _ in probe.describing(name, seen):
+                        yield
 
     def _notice(self, message: dict) -> None:
         """A browser shows the figures: from now on it is worth to work ahead."""
@@ -218,14 +234,14 @@ class Explorer(widgets.VBox):
 
     def _show(self) -> None:
         """One step: asks the networks about the clip as it is now, and sends what has changed to the browser."""
-        clip = self.clips.chosen
+        clip, change = self.clips.chosen, self.change
         self.message.value = "" if clip else "No clip passes these filters."
         if not clip:
             return
         try:
-            change = self.change
-            shown = {"networks": [self._network(name, probe, clip, change) for name, probe in self.probes.items()]}
-            seen, (heard, sound) = self._seen(clip, change.of("video")), self._sounds(clip, change.of("audio"))
+            with self._ahead.paused():
+                shown = {"networks": [self._network(name, probe, clip, change) for name, probe in self.probes.items()]}
+                seen, (heard, sound) = self._seen(clip, change.of("video")), self._sounds(clip, change.of("audio"))
         except InputError as error:
             self.message.value = str(error)
             return
@@ -312,7 +328,8 @@ class Explorer(widgets.VBox):
 
     def _network(self, name: str, probe: Probe, clip: str, change: Change) -> dict[str, Any]:
         """What live.js draws of one network."""
-        scores = probe.attribution(clip, change) if self.gradients.value else None
+        first = name == self.network.value  # gradients of the other one are not drawn
+        scores = probe.attribution(clip, change) if self.gradients.value and first else None
         answer, before = probe.answer(clip, change), probe.answer(clip, Change())
         return live.as_drawn(name, answer, before, self._which(), scores)
 
@@ -350,6 +367,15 @@ class Explorer(widgets.VBox):
 
     def _video(self, clip: str, change: Change) -> np.ndarray:
         return self.inputs.video(clip, change)[0].cpu().numpy()
+
+    def _small_video(self, clip: str, noise: float) -> np.ndarray:
+        """The video in the size of the strip, noisy, before masks and gain."""
+        return live.small(self._video(clip, Change(video_noise=noise)))
+
+    def _strip(self, clip: str, change: Change) -> bytes:
+        video = self._small(clip, change.video_noise).copy()
+        video[self.inputs.masked("video", change).numpy()] = 0
+        return live.strip(video * change.video_gain)
 
     def _heard(self, clip: str, change: Change) -> np.ndarray:
         """The log-mel spectrogram of what is heard; without a sound, the features."""

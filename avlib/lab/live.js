@@ -194,7 +194,8 @@ export default {
 
     async function picture(view) {
       if (!view?.byteLength) return null;
-      if (!pictures.has(view)) pictures.set(view, await createImageBitmap(new Blob([view], { type: "image/png" })));
+      const type = view.getUint8(0) === 0xff ? "image/jpeg" : "image/png";
+      if (!pictures.has(view)) pictures.set(view, await createImageBitmap(new Blob([view], { type })));
       return pictures.get(view);
     }
 

@@ -30,7 +30,7 @@ class LivePanels(anywidget.AnyWidget):
     _esm, _css = HERE / "live.js", HERE / "live.css"
     about = traitlets.Dict().tag(sync=True)  # of the clip: length, label and unit of its clock, names, truth, cues, ...
     shown = traitlets.Dict().tag(sync=True)  # networks: of each what it says, its attention, and both before the change
-    seen = traitlets.Bytes().tag(sync=True)  # PNG
+    seen = traitlets.Bytes().tag(sync=True)  # JPEG; of features PNG
     heard = traitlets.Bytes().tag(sync=True)  # PNG
     sound = traitlets.Bytes().tag(sync=True)  # wav; empty where there is nothing to hear
     volume = traitlets.Float(1.0).tag(sync=True)
@@ -76,13 +76,20 @@ def _as_lists(answer: Answer) -> dict[str, dict[str, list[float]]]:
     return {part: {name: values.tolist() for name, values in found.items()} for part, found in parts.items()}
 
 
-def strip_png(video: np.ndarray) -> bytes:
-    """A row of faces (Tv, 3, S, S) in [0, 1], or a heat map of features (Tv, C), as a PNG."""
+def small(video: np.ndarray) -> np.ndarray:
+    """Frames (Tv, 3, S, S) in the size in which they are shown, about HEIGHT; features as they are."""
+    step = max(1, video.shape[-1] // HEIGHT) if video.ndim == 4 else 1
+    return video[..., ::step, ::step].copy()  # and let the large ones go
+
+
+def strip(video: np.ndarray) -> bytes:
+    """A row of faces (Tv, 3, S, S) in [0, 1] as a JPEG, or a heat map of features (Tv, C) as a PNG."""
     if video.ndim == 2:
         return heat_png(video.T, "video")
-    step = max(1, video.shape[-1] // HEIGHT)
-    small = video[:, :, ::step, ::step]
-    return _png((np.concatenate(list(small.transpose(0, 2, 3, 1)), axis=1) * 255).round().astype(np.uint8))
+    row = np.concatenate(list(video.transpose(0, 2, 3, 1)), axis=1)  # (S, Tv * S, 3)
+    file = BytesIO()
+    Image.fromarray((row * 255).round().astype(np.uint8)).save(file, format="jpeg", quality=90, subsampling=0)
+    return file.getvalue()
 
 
 def heat_png(values: np.ndarray, modality: str) -> bytes:

@@ -7,11 +7,11 @@ described once for each gain and each noise of the picture. Masked frames are bl
 `Shift`, `voice` is `Swap` of the audio with a clip of choice, a gain of 0 and a mask over everything are `Missing`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import inf
-from threading import Thread, current_thread
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,9 @@ from avlib.speed.frozen import describe
 
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
-KEPT = 64  # descriptions of a clip's frames, and answers: enough for all places of two sliders
+KEPT = 64  # answers
+DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
+PIECE = 5  # frames that are described at a time: who needs others waits no longer than for these
 Span = tuple[float, float]
 
 
@@ -86,6 +88,7 @@ class Inputs:
         self.length = WINDOW if clips.store.video.ndim == 5 else 1.0  # of the clock
         steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
         self.times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
+        self._seen = lru_cache(2)(self._video)  # 9 MB each
         self._whole = lru_cache(8)(self._read)
         self._window = lru_cache(8)(self._cut)
         self._heard = lru_cache(16)(self._audio)
@@ -103,10 +106,7 @@ class Inputs:
 
     def video(self, clip: str, change: Change) -> torch.Tensor:
         """The video (1, Tv, 3, S, S) in [0, 1], or features (1, Tv, C), of a changed clip."""
-        values = self.clips.video_of(self.chosen(clip))
-        if change.video_noise < inf:
-            values = values + _noise(values, change.video_noise)
-            values = values.clamp(0, 1) if values.ndim == 5 else values
+        values = self._seen(clip, change.video_noise)
         return _without(values, self.masked("video", change), axis=1) * change.video_gain
 
     def sound(self, clip: str, change: Change) -> np.ndarray | None:
@@ -124,6 +124,14 @@ class Inputs:
         times, spans = self.times[modality], getattr(change, f"{modality}_masked")
         inside = [(times >= start) & (times <= end) for start, end in spans]
         return torch.from_numpy(np.any([np.zeros(len(times), bool), *inside], axis=0))
+
+    def _video(self, clip: str, noise: float) -> torch.Tensor:
+        """The video (1, Tv, ...) of a clip, noisy, before masks and gain."""
+        values = self.clips.video_of(self.chosen(clip))
+        if noise == inf:
+            return values
+        noisy = values + _noise(values, noise)
+        return noisy.clamp(0, 1) if values.ndim == 5 else noisy
 
     def _audio(self, name: str, shift: float, noise: float) -> torch.Tensor:
         """The audio (1, C, Ta) of a clip, shifted and noisy, before masks and gain."""
@@ -157,9 +165,10 @@ class Probe:
         self.net, self.inputs, self.device = net.eval(), inputs, inputs.clips.device
         self.conditions = [one for one in conditions if not set(net.fusion.modalities) <= set(one.removes)]
         self.answer = lru_cache(KEPT)(self._answer)
-        self._described = lru_cache(KEPT)(self._describe)
+        self.attribution = lru_cache(KEPT)(self._attribution)
+        self._pieces = lru_cache(DESCRIBED)(lambda clip, gain, noise: [])
         self._replaced = lru_cache(None)(self._replace)
-        self._ahead: Thread | None = None  # which describes frames in the background
+        self._describing = Lock()
 
     def _answer(self, clip: str, change: Change) -> Answer:
         """What the network says about a changed clip. Conditions that the clip cannot be asked in are left out."""
@@ -184,28 +193,28 @@ class Probe:
         black = self._replaced("black").expand(1, len(self.inputs.times["video"]), -1)
         if change.video_gain == 0 or "video" not in self.net.fusion.modalities:
             return black
-        found = self._described(clip, change.video_gain, change.video_noise)
-        return torch.where(self.inputs.masked("video", change).to(self.device)[None, :, None], black, found)
+        *_, pieces = self.describing(clip, change)
+        masked = self.inputs.masked("video", change).to(self.device)[None, :, None]
+        return torch.where(masked, black, torch.cat(pieces, dim=1))
 
-    def describe_ahead(self, clip: str, changes: Iterable[Change]) -> None:
-        """Describes the frames of a clip under these changes, in the background; the next call ends this one."""
-        if self.inputs.clips.store.video.ndim == 5 and "video" in self.net.fusion.modalities:
-            self._ahead = Thread(target=self._fill, args=(clip, list(changes)), daemon=True)
-            self._ahead.start()
+    def describing(self, clip: str, change: Change) -> Iterator[list[torch.Tensor]]:
+        """Describes the frames of a clip at a gain and a noise of the picture, some more for each `next`.
 
-    @property
-    def describing(self) -> bool:
-        """Whether frames are being described in the background."""
-        return self._ahead is not None and self._ahead.is_alive()
+        Each frame is described once: who needs frames that another thread has begun with goes on where that one is.
+        """
+        seen = Change(video_gain=change.video_gain, video_noise=change.video_noise)
+        pieces = self._pieces(clip, seen.video_gain, seen.video_noise)
+        starts = range(0, len(self.inputs.times["video"]), PIECE)
+        frames = self.inputs.video(clip, seen) if len(pieces) < len(starts) else None
+        while len(pieces) < len(starts):
+            with self._describing, torch.inference_mode():
+                if len(pieces) < len(starts):  # still, now that it is our turn
+                    start = starts[len(pieces)]
+                    pieces.append(describe(self.net, frames[:, start : start + PIECE]))
+            yield pieces
+        yield pieces
 
-    def _fill(self, clip: str, changes: list[Change]) -> None:
-        torch.set_num_threads(1)  # of this thread alone: a step in the foreground goes first
-        for change in changes:
-            if self._ahead is not current_thread():
-                return
-            self._described(clip, change.video_gain, change.video_noise)
-
-    def attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
+    def _attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from avlib.lab.attribution import integrated_gradients  # captum takes a second
         from avlib.lab.baselines import Baselines
@@ -217,10 +226,6 @@ class Probe:
         found = integrated_gradients(behind_frames(self.net), audio, video, target, nothing, steps=steps)
         given = {"video": found.video, "audio": found.audio}
         return {name: scores[0] for name, scores in given.items() if scores is not None}
-
-    def _describe(self, clip: str, gain: float, noise: float) -> torch.Tensor:
-        with torch.inference_mode():
-            return describe(self.net, self.inputs.video(clip, Change(video_gain=gain, video_noise=noise)))
 
     def _under(
         self, condition: Condition, audio: torch.Tensor, video: torch.Tensor
@@ -268,9 +273,15 @@ def in_words(answer: Answer, names: Sequence[str]) -> str:
     return f"The network says {', '.join(said)}."
 
 
-def changes_of_picture(gains: Iterable[float], noises: Iterable[float]) -> list[Change]:
-    """The changes whose frames must be described, for one slider of gains and one of noises."""
-    return [Change(video_gain=gain) for gain in gains if gain] + [Change(video_noise=noise) for noise in noises]
+def changes_of_picture(change: Change, gains: Sequence[float], noises: Sequence[float]) -> list[Change]:
+    """The gain and the noise of the picture as they are, then where one move of either slider leads, the nearest first.
+
+    gains, noises : the places of the two sliders, in order
+    """
+    gain, noise = change.video_gain, change.video_noise
+    far = {(one, noise): abs(k - gains.index(gain)) for k, one in enumerate(gains)}
+    far |= {(gain, one): abs(k - noises.index(noise)) for k, one in enumerate(noises)}
+    return [Change(video_gain=one, video_noise=other) for one, other in sorted(far, key=far.get) if one]
 
 
 def _noise(values: torch.Tensor, decibels: float) -> torch.Tensor:

@@ -10,6 +10,7 @@ import nbformat
 
 from avlib import ROOT, InputError
 
+IDLE = 120  # seconds that a kernel outlives its page; a reader who comes back within them finds it again
 PAGE = "page"  # the tag of the cell that makes a page; those before it prepare it
 TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
 {% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
@@ -63,8 +64,11 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
     page = write_page(folder, run)
     write_template(folder)
     command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]
-    command += ["--template=avlib", "--show_tracebacks=False", "--MappingKernelManager.cull_idle_timeout=1800"]
-    command += ["--MappingKernelManager.cull_interval=60"]  # a viewer who has left for half an hour costs nothing
+    command += ["--template=avlib", "--show_tracebacks=False"]
+    # Voila refuses the message with which a page says goodbye. So kernels that no page is connected to are looked for.
+    # Those of open pages go on, however long nothing happens there, and so do those that wait for the next viewers.
+    command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
+    command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
     command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
     command += [] if browser else ["--no-browser"]
     paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])

@@ -257,6 +257,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
 @click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
+@click.option("--steps", type=click.IntRange(1), help="Steps of the explorer in each of its series.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")
 @click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
 def bench(name: str, out: Path | None, **options) -> None:
