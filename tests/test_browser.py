@@ -222,9 +222,7 @@ def explored(page) -> None:
     before, line = page.evaluate(SHOWN), page.locator(".avlib-explorer .widget-text input").last
     plain = line.input_value()
 
-    drag(
-        page, page.locator(".widget-hslider", has_text="picture ×").locator(".noUi-target").bounding_box(), 1, 0.3, 0.5
-    )
+    drag(page, page.locator(".widget-hslider", has_text="video ×").locator(".noUi-target").bounding_box(), 1, 0.3, 0.5)
     darker = until(page, "a slider changes bars, attention and faces", lambda now: "video_gain" in line.input_value())
     assert all(darker[part] != before[part] for part in ("bars", "marks", "picture"))
 
@@ -239,7 +237,7 @@ def explored(page) -> None:
     page.locator(".avlib-live .play").click()
 
     saved, masked = settled(page, line)
-    page.get_by_role("button", name="as it was").click()
+    page.get_by_role("button", name="reset").click()
     until(page, "all changes are undone", lambda now: line.input_value() == plain and now["bars"] == before["bars"])
     line.fill(saved)
     line.press("Enter")

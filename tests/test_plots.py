@@ -592,7 +592,7 @@ def test_the_best_without_attention_is_drawn_at_the_bars_of_both_modalities(drop
     assert [(np.mean(line.get_xdata()), line.get_ydata()[0]) for line in ax.lines] == [(0, 100), (0, 33.3)]
     assert [text.get_text() for text in ax.get_legend().get_texts()][-2:] == [
         "best reachable",
-        "best without attention",
+        "expected without attention",
     ]
 
 

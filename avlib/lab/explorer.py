@@ -79,7 +79,7 @@ class Explorer(widgets.VBox):
         self.gradients = widgets.Checkbox(
             description="gradients", indent=False, layout={"width": "88px", "flex": "none"}
         )
-        self.reset = button("as it was", "undo all changes of the clip", "72px")
+        self.reset = button("reset", "undo all changes of the clip", "72px")
         self.save = button("save PNG", "save this view as a picture", "88px")
         self.clips = ClipChoice(self._table(self._subject(names[0])), first)
         span = 1.5 if self.clock is plots.SECONDS else 0.5
@@ -87,11 +87,11 @@ class Explorer(widgets.VBox):
         unit = "s" if self.clock is plots.SECONDS else "of the clip"
         shift = {"min": -span, "max": span, "step": span / 30, "readout_format": "+.2f"}
         self.controls = {
-            "audio_gain": _slider("sound ×", options=GAINS, value=1.0),
-            "video_gain": _slider("picture ×", options=GAINS, value=1.0),
-            "audio_noise": _slider("noise in sound", options=noises, value=inf),
-            "video_noise": _slider("noise in picture", options=noises, value=inf),
-            "shift": widgets.FloatSlider(description=f"sound later ({unit})", **shift, **_LOOK),
+            "audio_gain": _slider("audio ×", options=GAINS, value=1.0),
+            "video_gain": _slider("video ×", options=GAINS, value=1.0),
+            "audio_noise": _slider("noise in audio", options=noises, value=inf),
+            "video_noise": _slider("noise in video", options=noises, value=inf),
+            "shift": widgets.FloatSlider(description=f"audio early ({unit})", **shift, **_LOOK),
             "voice": dropdown("voice of", [("itself", "")]),
         }
         self.line = widgets.Text(description="this view", continuous_update=False, layout={"width": "auto"})
@@ -387,12 +387,13 @@ class Explorer(widgets.VBox):
         return log_mel(samples)
 
     def _heard_and_sound(self, clip: str, change: Change) -> tuple[bytes, bytes]:
-        """The picture of what is heard, and the wav file."""
+        """The picture of what is heard, and the wav file, in one loudness for all changes of a clip."""
         values, samples = self._heard(clip, change), self.inputs.sound(clip, change)
+        peak = float(np.abs(self.inputs.sound(change.voice or clip, Change())).max()) if samples is not None else 1.0
         shown = (
             live.spectrogram_png(values, change.audio_gain) if samples is not None else live.heat_png(values, "audio")
         )
-        return shown, live.wav(samples, SAMPLE_RATE)
+        return shown, live.wav(samples, SAMPLE_RATE, peak)
 
 
 def explore(

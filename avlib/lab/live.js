@@ -3,7 +3,7 @@
 
 const COLOUR = { audio: "#0173b2", video: "#de8f05", AV: "#029e73", A: "#0173b2", V: "#de8f05" };
 const INK = "#333333", QUIET = "#757575", LEFT = 38, RIGHT = 12;
-const SAID = { AV: "both", A: "sound", V: "picture" };
+const SAID = { AV: "both", A: "audio alone", V: "video alone" };
 
 const escape = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const tag = (name, attributes, inside = "") =>

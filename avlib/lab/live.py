@@ -111,9 +111,11 @@ def map_png(weights: np.ndarray, key: str) -> bytes:
     return _png(_coloured(AROUND[key].with_extremes(bad=SHADE), relative[::-1], 1 - reach, 1 + reach))
 
 
-def wav(samples: np.ndarray | None, rate: int) -> bytes:
-    """The sound as a wav file at full volume; empty where it is silent."""
-    return Audio(samples, rate=rate).data if samples is not None and np.any(samples) else b""
+def wav(samples: np.ndarray | None, rate: int, peak: float) -> bytes:
+    """The sound as a wav file, in which `peak` has full volume; louder samples are cut. Empty where it is silent."""
+    if samples is None or not np.any(samples):
+        return b""
+    return Audio(np.clip(samples / max(peak, 1e-9), -1, 1), rate=rate, normalize=False).data
 
 
 def _coloured(colours, values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -81,7 +81,7 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
         best = best_reachable(dataset, classes)
         if best:
             names = {"dataset": dataset, "system": "best reachable"} | dict.fromkeys(TEXTS, "")
-            without = {"system": "best without attention", "AV": best.pop("without attention", None)}
+            without = {"system": "expected without attention", "AV": best.pop("without attention", None)}
             table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
             if without["AV"]:
                 table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | without
@@ -168,7 +168,7 @@ def comparison(folders: Iterable[Path], out: Path) -> Path:
     datasets = runs["dataset"].unique()
     best = table[table["fold"].isna()].drop_duplicates("dataset")
     reachable = dict(best[[*CONDITIONS]].iloc[0]) if len(best) == len(datasets) == 1 else None
-    without = table["AV"][table["system"] == "best without attention"]
+    without = table["AV"][table["system"] == "expected without attention"]
     if reachable and len(without):
         reachable["without attention"] = without.iloc[0]
     scores = _long(runs)

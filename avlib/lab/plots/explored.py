@@ -135,11 +135,14 @@ def _said(figure: SubFigure, answers: dict, before: dict, names: list[str], trut
 
 
 def _maps(figure: SubFigure, answers: dict, direction: str, head: int, clock: Clock) -> None:
-    """The same map of each network that has it."""
+    """The same map of each network that has this head."""
     key, query = direction.split("_to_")
     for ax, (name, answer) in zip(figure.subplots(1, len(answers), squeeze=False)[0], answers.items(), strict=True):
-        weights = answer.maps[direction]
+        weights = answer.maps.get(direction, ())
+        if head >= len(weights):
+            ax.set_axis_off()
+            continue
         times = answer.times[query], answer.times[key]
-        attention_map(weights[min(head, len(weights) - 1)], *times, query, key, ax, clock=clock)
+        attention_map(weights[head], *times, query, key, ax, clock=clock)
         named = f"{name}\n" if len(answers) > 1 else ""
         ax.set_title(f"{named}{query} looks at {key}, head {head + 1}", fontsize=9)

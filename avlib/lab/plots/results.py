@@ -185,7 +185,7 @@ def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance
     if reachable:
         keys.append(Line2D([], [], label="best reachable", **best))
     if "without attention" in reachable:
-        keys.append(Line2D([], [], label="best without attention", **blind))
+        keys.append(Line2D([], [], label="expected without attention", **blind))
     if chance is not None:
         ax.axhline(chance, **luck)
         keys.append(Line2D([], [], label=f"chance {chance:g} %", **luck))
