@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 from conftest import data
 
+import avlib
 from avlib import InputError
 from avlib.data.datasets import DATASETS
 from avlib.run import notebooks as pipeline
 from avlib.run.cli import main
-from avlib.run.grid import expand, plan
+from avlib.run.grid import cut, expand, plan, read_grids
 from avlib.run.notebooks import Lines, RunFailed, run_pipeline
 from avlib.run.params import NAMES, Parameters
 from avlib.run.records import start_run, write_json
@@ -57,6 +58,35 @@ def test_lists_make_a_grid_whose_first_name_changes_slowest():
         ("lt", 1, 0), ("lt", 1, 1), ("lt", 1, 2), ("ia", 1, 0), ("ia", 1, 1), ("ia", 1, 2),
     ]  # fmt: skip
     assert expand({"fusion": "ia"}) == [{"fusion": "ia"}]
+
+
+PARTS = [{"fusion": ["lt", "ia"], "heads": [1, 4], "fold": [0, 1]}, {"fusion": ["tav"], "heads": 1, "fold": [0, 1]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "systems"),
+    [
+        ({"fusion": "ia", "heads": 1}, ["ia1"]),
+        ({"heads": 1}, ["lt1", "ia1", "tav1"]),
+        ({"fusion": ["ia", "tav"], "heads": 1}, ["ia1", "tav1"]),
+        ({"fusion": "concat"}, ["concat1", "concat4", "concat1"]),
+        ({"fusion": ["ia", "concat"], "heads": 4}, ["ia4", "concat4"]),
+        ({"heads": 2}, ["lt2", "ia2", "tav2"]),
+    ],
+)
+def test_a_given_value_keeps_the_parts_that_list_it_and_a_new_one_is_set_in_all(given, systems):
+    runs = expand(cut(PARTS, given | {"fold": 0, "epochs": 5}))
+    assert [f"{run['fusion']}{run['heads']}" for run in runs] == systems
+    assert {(run["fold"], run["epochs"]) for run in runs} == {(0, 5)}
+
+
+def test_runs_that_a_given_value_makes_the_same_count_once(tmp_path):
+    file, given = avlib.ROOT / "params" / "toy_table.yaml", {"outputs_root": str(tmp_path), "dropout": "none"}
+    assert len(plan(read_grids(file), given)) == 9
+    assert len(plan(read_grids(file), given | {"fusion": "ia"})) == 2
+    assert len(plan(read_grids(file), given | {"fusion": "concat", "heads": 1})) == 1
+    with pytest.raises(InputError, match="no part of the grid has fusion tav and heads 4 together"):
+        plan(read_grids(file), {"fusion": "tav", "heads": 4})
 
 
 @pytest.mark.parametrize(

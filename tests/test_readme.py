@@ -2,14 +2,18 @@
 
 import ast
 import re
+import shlex
 
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import SMOKE
 
 import avlib
 from avlib import ROOT
-from avlib.data.datasets import DATASETS
+from avlib.data.datasets import DATASETS, Dataset
+from avlib.run import grid
+from avlib.run.cli import main
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
@@ -81,3 +85,19 @@ def test_links_between_pages_lead_somewhere(page):
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
         dead += [target] if not path.exists() or (section and section not in anchors) else []
     assert not dead
+
+
+COMMANDS = {line for page in PAGES for line in re.findall(r"avlib (run params/[^`#\n]*[^`#\s])", page.read_text())}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_run_that_a_page_prints_can_be_planned(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(Dataset, "check_root", lambda dataset, root: None)  # as if the corpora were there
+    monkeypatch.setattr(grid, "_check_corpora", lambda configs: None)
+    monkeypatch.setitem(DATASETS, "crema", DATASETS["ravdess"])  # the one that docs/extending.md adds
+    words = shlex.split(command)
+    for name in {"data_root", "pretrained"} & set(words):
+        words[words.index(name) + 1] = str(tmp_path)
+    ended = CliRunner().invoke(main, [*words, "--dry-run", "-p", "outputs_root", str(tmp_path / "runs")])
+    assert ended.exit_code == 0 and " runs, " in ended.output, ended.output
+    assert not (tmp_path / "runs").exists()

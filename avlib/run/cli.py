@@ -55,7 +55,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
-@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Another value for a parameter.")
+@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Cuts the grid, or sets a value.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: 1, with Ray as many as fit.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster, host:port; default: $RAY_ADDRESS, or one on this machine.")
@@ -85,7 +85,7 @@ def run(
     from avlib.run.sweep import Sweep, engine_of
 
     given = {name: read_value(text) for name, text in extra}
-    runs = plan([grid | given for grid in read_grids(file)])
+    runs = plan(read_grids(file), given)
     if dry_run:
         click.echo(listing(runs, jobs or 1))
         return

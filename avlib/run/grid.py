@@ -17,27 +17,56 @@ def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, 
     """
     if isinstance(parameters, list):
         return [values for grid in parameters for values in expand(grid)]
-    values = [value if isinstance(value, list) else [value] for value in parameters.values()]
+    values = [_as_list(value) for value in parameters.values()]
     return [dict(zip(parameters, combination, strict=True)) for combination in product(*values)]
 
 
-def plan(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+def cut(grids: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The grids with the given values alone; a list gives several.
+
+    Each grid keeps those values that it lists, and a grid that lists none of them drops out. A value that no grid lists
+    is set in all of them. Raises InputError where no grid is left.
+    """
+    left = [dict(grid) for grid in grids]
+    for name, value in given.items():
+        values = _as_list(value)
+        listed = [_as_list(grid.get(name, [])) for grid in grids]
+        new = [one for one in values if not any(one in own for own in listed)]
+        for grid, own in zip(left, listed, strict=True):
+            grid[name] = [one for one in values if one in own or one in new]
+    found = [grid for grid in left if all(grid[name] != [] or value == [] for name, value in given.items())]
+    if not found:
+        wanted = " and ".join(f"{name} {value}" for name, value in given.items())
+        raise InputError(f"no part of the grid has {wanted} together: leave one of them out")
+    return found
+
+
+def _as_list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def plan(
+    parameters: dict[str, Any] | list[dict[str, Any]], given: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The runs of one or several grids; InputError where one of them cannot start. Writes nothing.
 
     A store may be missing if its corpus is there, or can be made.
+    given : cuts the grids, as in `cut`; runs that it makes the same count once
     """
-    grids = parameters if isinstance(parameters, list) else [parameters]
-    if not grids or not all(map(expand, grids)):
+    grids = cut(parameters if isinstance(parameters, list) else [parameters], given or {})
+    if not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
-    runs, planned = expand(grids), set()
-    configs = [Parameters(**values) for values in runs]
+    planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
+    for values in expand(grids):
+        config = Parameters(**values)
+        if config.folder in planned and not given:
+            raise InputError(f"the grid holds the run {config.folder} twice: remove one")
+        planned.setdefault(config.folder, (values, config))
+    configs = [config for _, config in planned.values()]
     for config in configs:
         compare_folder(config)
-        if config.folder in planned:
-            raise InputError(f"the grid holds the run {config.folder} twice: remove one")
-        planned.add(config.folder)
     _check_corpora(configs)
-    return runs
+    return [values for values, _ in planned.values()]
 
 
 def _check_corpora(configs: list[Parameters]) -> None:
