@@ -17,6 +17,7 @@ from sweeps import start, table, times_done, wait_for
 
 from avlib.data.clips.workers import prepare_all
 from avlib.data.datasets import ensure_store
+from avlib.run import sweep
 from avlib.run.claim import PIPELINE, claim
 from avlib.run.cli import main
 from avlib.run.estimates import listing
@@ -60,6 +61,31 @@ def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, t
     assert [outcome.state for outcome in outcomes] == (["failed"] if fast else ["failed", "done"])
     (odd,) = (run for run in all_runs(tmp_path / "runs").to_dict("records") if "odd" in run["folder"])
     assert odd["state"] == f"failed: {outcomes[0].reason}", "it has no record, but a log"
+
+
+def test_an_error_outside_the_notebooks_fails_its_run_and_loses_no_other(grid, in_this_process, monkeypatch):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    odd = Parameters(**runs[0]).folder
+
+    def read(folder):
+        if folder == odd:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sweep, "read_record", read)
+    outcomes = Sweep(runs).run()
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert outcomes[0].reason == "OSError: [Errno 5] Input/output error"
+
+
+def test_runs_of_a_job_that_ends_early_have_failed_and_no_command_ends_well_without_them(grid, monkeypatch):
+    file = grid(fusion="audio", seed=[1, 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "_next", lambda sweep: 1 / 0)
+        outcomes = Sweep(plan(read_grids(file))).run()
+    assert [outcome.reason for outcome in outcomes] == ["its job ended early: ZeroDivisionError: division by zero"] * 2
+    monkeypatch.setattr(Local, "jobs", lambda *given: [])
+    ended = CliRunner().invoke(main, ["run", str(file)])
+    assert ended.exit_code == 1 and "2 of 2 runs have not ended" in ended.output
 
 
 class StoresAlone(Local):

@@ -104,6 +104,9 @@ def run(
         again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
         listed = "\n".join(failed)
         raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
+    if len(outcomes) < len(runs):
+        lost = f"{len(runs) - len(outcomes)} of {len(runs)} runs have not ended"
+        raise click.ClickException(f"{lost}; the same command goes on with them")
 
 
 def _show_results(folders: list[Path]) -> None:

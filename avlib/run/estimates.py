@@ -33,7 +33,7 @@ class Estimates:
 
     def add(self, folder: Path) -> None:
         """Adds a recorded run, if `avlib run` has executed all of it."""
-        with suppress(InputError):
+        with suppress(InputError, OSError):
             record = read_record(folder)
             if record and "evaluate" in record.get("notebooks", ()) and record["seconds"].get("train"):
                 self.known.append((folder, parameters_of(record), record))

@@ -93,6 +93,7 @@ class Sweep:
         self.todo, self.claimed = deque(self.configs), deque()  # claimed: waited for in the end
         self.running: dict[Path, float] = {}  # folder -> when it started
         self.outcomes: dict[Path, Outcome] = {}
+        self.broken = ""  # why a job has ended before its time
         self.prepared: dict[Path, Path] = {}  # store -> folder of a run that has executed preprocess.ipynb on it
         self.minutes, self.fail_fast, self.echo = minutes, fail_fast, echo
         self.engine = engine or Local()
@@ -119,6 +120,9 @@ class Sweep:
                     job.stop()
                 sleep(0.2)
             self._show(last=True)
+        if self.broken:
+            for folder in self.configs.keys() - self.outcomes.keys():
+                self.outcomes[folder] = Outcome(folder, "failed", f"its job ended early: {self.broken}")
         return [self.outcomes[folder] for folder in self.configs if folder in self.outcomes]
 
     def _make_stores(self) -> None:
@@ -139,15 +143,24 @@ class Sweep:
 
     def _work(self, job: Job) -> None:
         """One thread: a run after the other, until there is none left."""
-        with closing(job):
-            while folder := self._next():
-                outcome = self._failed_elsewhere(folder)
-                if outcome is None:
-                    if self.count == 1 and notebooks_left(self.configs[folder]):
-                        self.echo(f"run {len(self.outcomes) + 1} of {len(self.configs)}")
-                    prepared = self.prepared.get(_store(self.configs[folder]))
-                    outcome = job.attempt(self.values[folder], minutes=self.minutes, prepared=prepared)
-                self._end(outcome)
+        try:
+            with closing(job):
+                while folder := self._next():
+                    self._end(self._attempt(job, folder))
+        except Exception as error:  # this job is lost; others go on
+            self.broken = "" if self.stopped.is_set() else _sentence(error)
+
+    def _attempt(self, job: Job, folder: Path) -> Outcome:
+        """The outcome of a run. An error is one, too, such as a folder that cannot be read."""
+        try:
+            if outcome := self._failed_elsewhere(folder):
+                return outcome
+            if self.count == 1 and notebooks_left(self.configs[folder]):
+                self.echo(f"run {len(self.outcomes) + 1} of {len(self.configs)}")
+            prepared = self.prepared.get(_store(self.configs[folder]))
+            return job.attempt(self.values[folder], minutes=self.minutes, prepared=prepared)
+        except Exception as error:
+            return Outcome(folder, "failed", _sentence(error))
 
     def _next(self) -> Path | None:
         """The next run for this job; None where there is none left. Waits for the runs that others have claimed."""
@@ -249,6 +262,10 @@ def gpus() -> list[str]:
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",") if given is not None else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _busy(folder: Path) -> bool:
