@@ -14,18 +14,19 @@ from click.testing import CliRunner
 from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
 from sweeps import start, table, times_done, wait_for
+from test_pipeline import finished_run
 
 from avlib.data.clips.workers import prepare_all
 from avlib.data.datasets import ensure_store
 from avlib.run import sweep
 from avlib.run.claim import PIPELINE, claim
 from avlib.run.cli import main
-from avlib.run.estimates import listing
+from avlib.run.estimates import Estimates, listing
 from avlib.run.grid import plan, read_grids
 from avlib.run.kernels import Kernel
 from avlib.run.notebooks import notebooks_left, run_pipeline
 from avlib.run.params import Parameters
-from avlib.run.records import run_folders
+from avlib.run.records import note, run_folders
 from avlib.run.results import all_runs, where
 from avlib.run.sweep import Local, Sweep, share
 
@@ -143,6 +144,18 @@ def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid,
     assert "known once a run of their dataset is done" in listing(
         plan({"outputs_root": str(tmp_path / "none")}), jobs=1
     )
+
+
+def test_estimates_come_from_the_runs_that_are_most_like_and_are_made_once(tmp_path, monkeypatch):
+    for seed, (dropout, seconds) in enumerate([("none", 10), ("none", 30), ("softhard", 50), ("noise", 90)]):
+        folder = finished_run(tmp_path, {"AV": 50}, seconds, dropout=dropout, seed=seed, epochs=10)
+        note(folder, notebooks={"train": seconds + 1, "evaluate": 3})
+    runs = plan({"outputs_root": str(tmp_path), "dropout": ["none", "softhard", "hard"], "epochs": 20, "seed": 9})
+    grid = Sweep(runs)
+    assert [grid.estimates.seconds(config) for config in grid.configs.values()] == [44, 104, 84]
+    asked = []
+    monkeypatch.setattr(Estimates, "seconds", lambda estimates, config: asked.append(config) or 60)
+    assert [grid._seconds_left(), grid._seconds_left()] == [180, 180] and len(asked) == 3
 
 
 def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_process):

@@ -1,10 +1,11 @@
 """How long a run will take, and how much room, from runs like it that are recorded already."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from avlib import InputError
 from avlib.files import as_bytes, free_bytes
@@ -23,11 +24,21 @@ LIKE = (  # from nearest to farthest: the parameters that two runs have in commo
 SAMPLE = 5  # runs whose folders are measured
 
 
+class Known(NamedTuple):
+    """A recorded run."""
+
+    folder: Path
+    epoch: float  # seconds
+    rest: float  # seconds that do not grow with the epochs
+
+
 class Estimates:
     """Estimates for planned runs from the recorded runs below some folders."""
 
     def __init__(self, roots: Iterable[Path]):
-        self.known: list[tuple[Path, dict[str, Any], dict[str, Any]]] = []  # folder, parameters, record
+        self.known: dict[tuple, list[Known]] = defaultdict(list)  # by what the runs have in common, as in LIKE
+        self.medians: dict[tuple, tuple[float, float]] = {}  # seconds of an epoch and of all else, where asked for
+        self.rooms: dict[tuple, int] = {}  # bytes, where asked for
         for folder in (folder for root in roots for folder in run_folders(root)):
             self.add(folder)
 
@@ -36,30 +47,39 @@ class Estimates:
         with suppress(InputError, OSError):
             record = read_record(folder)
             if record and "evaluate" in record.get("notebooks", ()) and record["seconds"].get("train"):
-                self.known.append((folder, parameters_of(record), record))
+                parameters, training = parameters_of(record), record["seconds"]["train"]
+                rest = sum(record["notebooks"].values()) - training
+                for key in _keys(parameters):
+                    self.known[key].append(Known(folder, training / parameters["epochs"], rest))
+                self.medians.clear()
+                self.rooms.clear()
 
     def seconds(self, config: Parameters) -> float | None:
         """The seconds that a run still takes; None where no run of its dataset is recorded."""
-        like = self._like(config)
-        if not like:
+        key = self._nearest(config)
+        if not key:
             return None
-        epoch = median(record["seconds"]["train"] / parameters["epochs"] for _, parameters, record in like)
-        rest = median(sum(record["notebooks"].values()) - record["seconds"]["train"] for *_, record in like)
+        if key not in self.medians:
+            like = self.known[key]
+            self.medians[key] = median(run.epoch for run in like), median(run.rest for run in like)
+        epoch, rest = self.medians[key]
         return max(0, config.epochs - epochs_done(config.folder)) * epoch + max(0, rest)
 
     def room(self, config: Parameters) -> int | None:
         """The bytes that a run's folder will take; None where no run of its dataset is recorded."""
-        like = self._like(config)[-SAMPLE:]
-        return int(median(_size(folder) for folder, *_ in like)) if like else None
+        key = self._nearest(config)
+        if key and key not in self.rooms:
+            self.rooms[key] = int(median(_size(run.folder) for run in self.known[key][-SAMPLE:]))
+        return self.rooms.get(key)
 
-    def _like(self, config: Parameters) -> list[tuple[Path, dict[str, Any], dict[str, Any]]]:
-        """The recorded runs that are most like a planned one."""
-        for names in LIKE:
-            wanted = config.model_dump(mode="json", include=set(names))
-            found = [run for run in self.known if all(run[1][name] == value for name, value in wanted.items())]
-            if found:
-                return found
-        return []
+    def _nearest(self, config: Parameters) -> tuple | None:
+        """What a planned run has in common with the recorded runs that are most like it."""
+        return next((key for key in _keys(config.model_dump(mode="json")) if key in self.known), None)
+
+
+def _keys(parameters: dict[str, Any]) -> list[tuple]:
+    """The values of a run for each entry of LIKE."""
+    return [(names, *(str(parameters[name]) for name in names)) for names in LIKE]
 
 
 def listing(runs: list[dict[str, Any]], jobs: int) -> str:

@@ -99,6 +99,7 @@ class Sweep:
         self.engine = engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
         self.started, self.lock, self.stopped = now(), threading.RLock(), threading.Event()
+        self.guesses: dict[Path, float | None] = {}  # folder -> seconds in all, for a running one as it began
         self.estimates = Estimates({config.outputs_root for config in self.configs.values()})
 
     def run(self) -> list[Outcome]:
@@ -202,6 +203,7 @@ class Sweep:
             self.outcomes[outcome.folder] = outcome
             if outcome.state == "done":
                 self.estimates.add(outcome.folder)
+                self.guesses = {folder: self.guesses[folder] for folder in self.running if self.guesses.get(folder)}
             if "preprocess" in outcome.notebooks:
                 self.prepared[_store(self.configs[outcome.folder])] = outcome.folder
             if outcome.state != "complete":
@@ -222,10 +224,12 @@ class Sweep:
 
     def _seconds_left(self) -> float:
         """The seconds until all runs have ended; 0 where nothing like them was recorded."""
-        elapsed = {folder: monotonic() - start for folder, start in self.running.items()}
-        ahead = [(self.configs[folder], elapsed.get(folder, 0)) for folder in [*self.todo, *self.running]]
-        guesses = [(self.estimates.seconds(config), spent) for config, spent in ahead]
-        return sum(max(0, guess - spent) for guess, spent in guesses if guess) / max(1, self.count)
+        ahead = [*self.todo, *self.running]
+        for folder in (folder for folder in ahead if folder not in self.guesses):
+            self.guesses[folder] = self.estimates.seconds(self.configs[folder])
+        spent = {folder: monotonic() - start for folder, start in self.running.items()}
+        left = [max(0, self.guesses[folder] - spent.get(folder, 0)) for folder in ahead if self.guesses[folder]]
+        return sum(left) / max(1, self.count)
 
     def _show(self, last: bool = False) -> None:
         """Renews the last line of a terminal, where several jobs work."""
