@@ -20,7 +20,7 @@ from avlib.lab.tables import alone, as_latex, as_markdown, as_wide, beside, gain
 from avlib.run.cli import main
 from avlib.run.params import Parameters
 from avlib.run.records import start_run, write_json
-from avlib.run.report import overview, sections
+from avlib.run.report import overview, sections, training_share
 
 QUICK = {"resamples": 199}
 TESTED = {0: (5, 10, 16, 19), 1: (2, 7, 13, 20), 2: (1, 3, 8, 21), 3: (4, 6, 9, 22), 4: (11, 12, 14, 23)}
@@ -250,6 +250,14 @@ def test_sampled_and_audio_features_are_compared_where_they_were_run():
     assert set(table["verdict"]) == {"holds"} and table["condition"].tolist() == ["AV", "A", "V", "M"]
     table = answers(paired(("audio", "none"), ("audio chroma", "none"), 0.5), (AUDIO,), **QUICK)
     assert table["label"].tolist() == ["audio less audio chroma"] and table["verdict"].tolist() == ["holds"]
+
+
+def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
+    times = [("IA1", "sampled", 0, 3), ("IA1", "softhard", 0, 10), ("IA1", "sampled", 1, 2), ("IA1", "softhard", 1, 4)]
+    times += [("TAV1", "softhard", fold, 100) for fold in range(5)]  # was trained with one of the two alone
+    runs = pd.DataFrame(times, columns=["system", "dropout", "fold", "train_minutes"]).assign(seed=1)
+    assert training_share(runs, "sampled", "softhard") == pytest.approx(0.4)
+    assert np.isnan(training_share(runs[runs["dropout"] == "sampled"], "sampled", "softhard"))
 
 
 def test_every_pair_of_a_dropout_is_compared_and_none_across():

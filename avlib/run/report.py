@@ -126,6 +126,16 @@ def overview(found: Iterable[Section]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def training_share(runs: pd.DataFrame, dropout: str, than: str) -> float:
+    """The time of a training with one dropout as a share of that with another: the median over pairs of runs.
+
+    runs : of a section. A pair has the same system, fold and seed; where there is none, the share is NaN.
+    """
+    minutes = runs.pivot_table("train_minutes", ["system", "fold", "seed"], "dropout")
+    pairs = minutes.reindex(columns=[dropout, than]).dropna()
+    return (pairs[dropout] / pairs[than]).median()
+
+
 def _described(folder: Path) -> dict[str, Any]:
     """What decides about a run's section, and its place there."""
     record = read_record(folder)
