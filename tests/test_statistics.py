@@ -23,6 +23,8 @@ from avlib.lab.statistics import (
     smallest_difference,
 )
 from avlib.metrics import class_scores, metrics, sentiment_scores
+from avlib.run.grid import plan, read_grids
+from avlib.run.params import Parameters
 
 AV = ("AV",)
 FEW = {"resamples": 499}
@@ -373,16 +375,15 @@ def test_the_page_on_statistics_prints_the_numbers_that_come_out():
         assert eval(call) == pytest.approx(float(printed), abs=0.05), call
 
 
-def test_the_first_example_of_the_page_runs_on_the_folders_of_runs(tmp_path, rng):
+def test_the_first_example_of_the_page_runs_on_the_runs_of_the_demo(tmp_path, rng):
     code, *_ = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S
     )
-    for name in ("ia1-none", "ia1-softhard"):
-        table = three_conditions(rng, actors=8)
-        for fold, rows in table.groupby("fold"):
-            folder = tmp_path / f"toy/{name}/fold{fold}-seed1"
-            folder.mkdir(parents=True)
-            rows.to_parquet(folder / "predictions.parquet")
+    demo = plan(read_grids(ROOT / "params/demo.yaml"), {"dataset": "toy", "outputs_root": str(tmp_path)})
+    for values in demo:
+        folder = Parameters(**values).folder
+        folder.mkdir(parents=True)
+        three_conditions(rng, actors=8).to_parquet(folder / "predictions.parquet")
     names = {}
     exec(code.replace("from avlib import OUTPUTS", f"from pathlib import Path; OUTPUTS = Path('{tmp_path}')"), names)
     assert len(names["table"]) == 4 and set(names["table"].actors) == {8}
