@@ -10,9 +10,7 @@ import pandas as pd
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_absolute_error, recall_score
 
-from avlib.task import LARGEST_SENTIMENT
-
-AVERAGED = ("AV", "A", "V")  # the conditions whose mean is M
+from avlib.task import AVERAGED, LARGEST_SENTIMENT
 
 
 def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+AVERAGED = ("AV", "A", "V")  # the conditions whose mean is M
 LARGEST_SENTIMENT = 3  # scores run from -3, very negative, to 3
 
 

@@ -32,7 +32,7 @@ class Options:
     image_size: int | None = None  # pixels; None here and below = the benchmark's default
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
-    runs: int = 200  # sweep; studies: conditions at most
+    runs: int | None = None  # sweep, runs; studies: conditions at most
     jobs: int = 2  # sweep; viewers
     steps: int = 400  # explore
     engine: str = "local"  # sweep: local | ray

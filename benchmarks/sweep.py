@@ -16,13 +16,14 @@ from avlib import InputError
 from avlib.run.grid import plan
 from avlib.run.sweep import Sweep, engine_of
 
+RUNS = 200
 CLIPS, PEOPLE, CLASSES = 60, 12, 3
 
 
 def measure(options) -> dict:
     """Seconds of a sweep over seeds, those of its computing, and the second as a share of the first."""
     with TemporaryDirectory() as folder, engine_of(options.engine) as engine:
-        runs = plan(_grid(Path(folder), options.runs))
+        runs = plan(_grid(Path(folder), options.runs or RUNS))
         start = perf_counter()
         outcomes = Sweep(runs, jobs=options.jobs, engine=engine).run()
         seconds = perf_counter() - start

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "busy",
     "attribution",
     "sweep",
+    "runs",
     "explore",
     "viewers",
     "studies",
@@ -258,7 +259,7 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 @click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
 @click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
-@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep.")
+@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep, or in the list of runs.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of the explorer in each of its series.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")

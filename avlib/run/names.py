@@ -75,7 +75,8 @@ def _tagged(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]
     """All values of a run, and the part of its name for each that is not the default."""
     usual = usual_values(parameters["dataset"], parameters["fusion"])
     values = usual | parameters
-    return values, {name: _tag(name, value) for name, value in values.items() if str(value) != str(usual[name])}
+    given = {name: value for name, value in values.items() if value is not usual[name]}
+    return values, {name: _tag(name, value) for name, value in given.items() if str(value) != str(usual[name])}
 
 
 def _split(values: dict[str, Any], tags: dict[str, str]) -> str:

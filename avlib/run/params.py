@@ -290,6 +290,7 @@ class Parameters(BaseModel):
 
 
 NAMES = tuple(Parameters.model_fields)
+DEFAULTS = {name: field.default for name, field in Parameters.model_fields.items()}
 
 
 @cache
@@ -319,7 +320,7 @@ def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
     """The default of each parameter."""
     from avlib.fusion import FUSIONS, check_heads
 
-    usual = {name: field.default for name, field in Parameters.model_fields.items()} | _stand_ins(dataset, fusion)
+    usual = DEFAULTS | _stand_ins(dataset, fusion)
     return usual | ({"heads": check_heads(fusion, usual["heads"])} if fusion in FUSIONS else {})
 
 

@@ -254,11 +254,11 @@ def epochs_done(folder: Path) -> int:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a folder, None where there is none; InputError where run.json is something else."""
     path = folder / "run.json"
-    if not path.exists():
-        return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["parameters"], record["network"], record["seconds"], record["started"], record["fingerprint"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not the record of a run: move it away or give another outputs_root") from None
     return record

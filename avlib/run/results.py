@@ -10,12 +10,11 @@ import pandas as pd
 from avlib import OUTPUTS, InputError
 from avlib.data.datasets import DATASETS
 from avlib.files import atomic_write
-from avlib.lab.truth import best_reachable
-from avlib.metrics import AVERAGED
 from avlib.run.claim import PIPELINE, is_claimed
 from avlib.run.names import UNNAMED, run_name
 from avlib.run.params import Parameters
 from avlib.run.records import LOG, parameters_of, read_record, state_of, write_table
+from avlib.task import AVERAGED
 
 CONDITIONS = (*AVERAGED, "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
@@ -76,6 +75,8 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     """The result table of these rows of `all_runs`."""
+    from avlib.lab.truth import best_reachable  # imports scipy, which `all_runs` does not need
+
     table = rows.reindex(columns=COLUMNS).reset_index(drop=True)
     for dataset, classes in dict.fromkeys(rows[["dataset", "labels"]].itertuples(index=False, name=None)):
         best = best_reachable(dataset, classes)
