@@ -123,7 +123,7 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
         sweep = Sweep(runs, echo=lines.append)
         thread = threading.Thread(target=sweep.run)
         thread.start()
-        wait_for(lambda: "waiting for 1 runs at which other processes are at work" in lines)
+        wait_for(lambda: "waiting for 1 run of other processes" in lines)
         run_pipeline(runs[0])
     thread.join()
     assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {

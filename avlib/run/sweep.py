@@ -147,7 +147,10 @@ class Sweep:
         try:
             with closing(job):
                 while folder := self._next():
-                    self._end(self._attempt(job, folder))
+                    outcome = self._attempt(job, folder)
+                    self._end(outcome)
+                    if outcome.state == "claimed":  # it may look free again at once, where clocks of hosts differ
+                        self.stopped.wait(1)
         except Exception as error:  # this job is lost; others go on
             self.broken = "" if self.stopped.is_set() else _sentence(error)
 
@@ -178,7 +181,8 @@ class Sweep:
                 if not self.claimed:
                     return None
                 if not told and not self.running:
-                    self.echo(f"waiting for {len(self.claimed)} runs at which other processes are at work")
+                    runs = "1 run" if len(self.claimed) == 1 else f"{len(self.claimed)} runs"
+                    self.echo(f"waiting for {runs} of other processes")
                     told = True
             sleep(1)
         return None
