@@ -11,7 +11,8 @@ from avlib.run.cli import main
 def test_the_page_shows_the_explorer_alone_and_opens_the_run_it_is_told(smoke, tmp_path):
     path = app.write_page(tmp_path, str(smoke))
     title, before, page = execute_notebook(path, None, progress_bar=False).cells
-    assert title.source == "### The explorer: change it and see"
+    assert title.source.splitlines()[0] == "### The explorer: change it and see"
+    assert title.source.endswith("</details>") and "mask" in title.source, "a legend to unfold"
     assert not before.outputs
     ((shown,),) = [[output.data for output in page.outputs]]
     assert "application/vnd.jupyter.widget-view+json" in shown

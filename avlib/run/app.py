@@ -12,6 +12,18 @@ from avlib import ROOT, InputError
 
 IDLE = 120  # seconds that a kernel outlives its page; a reader who comes back within them finds it again
 PAGE = "page"  # the tag of the cell that makes a page; those before it prepare it
+HELP = """<details><summary>How to use it</summary>
+
+- Drag over picture or spectrogram to mask these seconds; click on a masked span to free it. Click elsewhere to move the
+  cursor.
+- By keyboard: Space plays, ← and → move the cursor, with Shift they mask audio, with Alt video; Delete frees all.
+- Bars are probabilities: full bars of the first network, hatched ones of the second. Black lines show them before any
+  change.
+- Attention of 1 is even. Grey lines show it before any change, dashed ones that of the second network. Shaded spans are
+  the truth, where it is known.
+- In the map white is even, colour is more, grey is less.
+
+</details>"""
 TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
 {% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
 """  # Voila's own, without the icons that it would fetch from the internet
@@ -29,7 +41,7 @@ def write_page(folder: Path, run: str = "", notebook: str = "explorer") -> Path:
     before.insert(1, f"# Parameters\nrun = {run!r}")  # behind the cell of the defaults, as papermill does
     title = book.cells[0].source.splitlines()[0].removeprefix("# ")
     cells = [
-        nbformat.v4.new_markdown_cell(f"### {title}"),
+        nbformat.v4.new_markdown_cell(f"### {title}\n\n{HELP}"),
         nbformat.v4.new_code_cell("%%capture\n" + "\n\n".join(before)),
         nbformat.v4.new_code_cell(sources[place][0]),
     ]
