@@ -35,7 +35,7 @@ def cut(grids: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, An
         for grid, own in zip(left, listed, strict=True):
             grid[name] = [one for one in values if one in own or one in new]
     found = [grid for grid in left if all(grid[name] != [] or value == [] for name, value in given.items())]
-    if not found:
+    if grids and not found:
         wanted = " and ".join(f"{name} {value}" for name, value in given.items())
         raise InputError(f"no part of the grid has {wanted} together: leave one of them out")
     return found
@@ -54,7 +54,7 @@ def plan(
     given : cuts the grids, as in `cut`; runs that it makes the same count once
     """
     grids = cut(parameters if isinstance(parameters, list) else [parameters], given or {})
-    if not all(map(expand, grids)):
+    if not grids or not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
     planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
     for values in expand(grids):
