@@ -14,7 +14,7 @@ from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, precision
 from avlib.speed.memory import channels_last, memory_kept
 
-TILE = 8  # clips: a product of matrices rounds rows in groups of so many, or fewer, and otherwise those that are left
+TILE = 16  # clips: a product of matrices rounds rows in groups of so many, or fewer, and otherwise those that are left
 
 
 class Described:

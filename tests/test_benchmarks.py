@@ -86,10 +86,11 @@ def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
 
 
 def test_the_explorer_is_timed_by_control(small_toy):
-    result = explore.measure(Options(**SMALL | {"clips": 3, "steps": 20}, data_root=small_toy))
+    result = explore.measure(Options(**SMALL | {"clips": 3, "steps": 40}, data_root=small_toy))
     found = result["milliseconds of a step"]
     assert len(found) == 5 and all(found[name]["all"]["median"] > 0 for name in ("with pauses", "two networks"))
-    assert set(found["without a pause"]) <= {"all", *explore.CONTROLS} and "clip" in found["without a pause"]
+    assert set(found["without a pause"]) <= {"all", *explore.CONTROLS}
+    assert any("clip" in found[name] for name in ("without a pause", "with pauses")), "some steps change the clip"
 
 
 def test_growth_becomes_a_figure(tmp_path, monkeypatch):

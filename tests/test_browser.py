@@ -288,7 +288,7 @@ def kernels_of(address: str) -> set[psutil.Process]:
 
 def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
     page.goto(voila)
-    page.wait_for_selector(".avlib-live[data-drawn]", timeout=120_000)
+    page.wait_for_selector(".avlib-live[data-drawn]", timeout=300_000)
     before = kernels_of(voila)
     page.wait_for_timeout(16_000)  # longer than a kernel without a page lives
     still = kernels_of(voila)

@@ -9,7 +9,7 @@ from avlib import build_model, drop_modality
 from avlib.batches import Clips
 from avlib.conditions import Intact, Missing, paper_conditions
 from avlib.data.ravdess.trials import EMOTIONS
-from avlib.evaluation import Described, attention, predict
+from avlib.evaluation import TILE, Described, attention, predict
 from avlib.metrics import confusion, metrics, per_emotion
 from avlib.task import Classification
 
@@ -109,7 +109,7 @@ def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
     described = []
     net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
     predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=5)
-    frames, noisy = 2 * 8 * 3, 2 * 16  # two batches of 5 clips in the time of 8; 15 other frames in that of 16
+    frames, noisy = 2 * TILE * 3, 2 * 16  # two batches of 5 clips in the time of 16; 15 other frames in that of 16
     assert sum(described) == frames + noisy + 1
 
 
@@ -150,7 +150,7 @@ def test_only_frames_that_a_condition_changes_are_described_again(clips):
     rows = predict(
         net, clips, [FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again"), Intact()], **how, described=frames
     )
-    assert sum(seen) == 3 * 8 * 3 + 1 + 3 * 8  # three batches of up to 4 clips, each in the time of 8
+    assert sum(seen) == 3 * TILE * 3 + 1 + 3 * TILE  # three batches of up to 4 clips, each in the time of 16
     audio, video, _ = clips[torch.arange(10)]
     for condition in (FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again")):
         expected = net(*condition(audio, video, None)).logits.softmax(dim=1).detach().numpy()
