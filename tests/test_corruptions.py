@@ -14,6 +14,7 @@ from avlib.data.clips.build import build_store
 from avlib.data.clips.recut import samples_of
 from avlib.data.clips.window import SAMPLE_RATE
 from avlib.data.ravdess.trials import EMOTIONS, find_trials
+from avlib.evaluation import TILE
 from avlib.studies import STUDIES, predictions, surface
 from avlib.studies.corruptions import NOISES, Blurred, Both, Coarse, Covered, Dark, Noisy, add_noise
 from avlib.studies.study import of
@@ -108,7 +109,8 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     described = []
     net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
     rows = predictions(net, heard, asked, fold=0, seed=1)
-    assert sum(described) == 8 * 2 + 8 * 2 + 1, "own frames, dark ones once for all sounds, and a black one"
+    own = 2 * TILE  # 8 clips of 2 frames, in the time of TILE clips
+    assert sum(described) == own + 8 * 2 + 1, "own frames, dark ones once for all sounds, and a black one"
     table = STUDIES["surface"].table({"mine": rows}, asked)
     cells = of(table, measure="ahead")
     assert {(row.snr, row.picture) for row in cells.itertuples()} == {
