@@ -52,16 +52,17 @@ def test_after_a_killed_kernel_and_a_killed_command_the_table_is_as_if_nothing_h
     assert not list(root.rglob(f"{FILE}*")) and not list(root.rglob(f"{PIPELINE}*"))
 
 
-def test_two_commands_on_two_computers_do_each_run_once(grid, quiet, tmp_path):
-    if subprocess.run([*ELSEWHERE, "true"], capture_output=True).returncode:
+@pytest.mark.parametrize("second", [pytest.param([], id="here"), pytest.param(ELSEWHERE, id="elsewhere")])
+def test_two_commands_on_one_computer_or_two_do_each_run_once(grid, quiet, tmp_path, second):
+    if subprocess.run([*second, "true"], capture_output=True).returncode:
         pytest.skip("only root can give a process another host name")
-    root, both = tmp_path / "runs", [start(grid(), where=where) for where in ([], ELSEWHERE)]
+    root, both = tmp_path / "runs", [start(grid(), where=where) for where in ([], second)]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert [*times_done(root).values()] == [1] * 4
     pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
-    hosts = {re.search("process .* on (.*)", log.read_text())[1] for log in root.rglob(LOG)}
-    assert len(hosts) == 2, "each has done some"
+    workers = {re.search("process (.* on .*)", log.read_text())[1] for log in root.rglob(LOG)}
+    assert len(workers) == 2, "each command has done some"
     assert not list(root.rglob(f"{FILE}*")) and not list(root.rglob(f"{PIPELINE}*"))
 
 
@@ -99,15 +100,17 @@ def test_a_sweep_that_is_terminated_while_it_prepares_clips_goes_on_with_those_i
     assert len(finish(file)) == 2 and [*times_done(tmp_path / "runs").values()] == [1, 1]
 
 
-@pytest.mark.slow
-def test_a_run_that_hangs_is_ended_and_its_kernel_too(grid, tmp_path):
-    file = grid(fusion="audio", seed=1, epochs=100000)
-    (folder,) = (Parameters(**values).folder for values in plan(read_grids(file)))
-    with start(file, "--limit-minutes", "0.3") as process:
-        said = process.communicate()[0]
-    told = "stopped after 0.3 minutes, the limit of --limit-minutes"
-    assert process.returncode == 1 and said.splitlines()[-1] == f"{folder}: {told}"
-    assert states(tmp_path / "runs") == {str(folder): f"failed: {told}"} and not is_claimed(folder)
+def test_a_run_that_hangs_is_ended_while_the_others_go_on_and_is_done_by_the_next_call(grid, quiet, tmp_path):
+    root, file = tmp_path / "runs", grid()
+    with start(file, "--jobs", "2", "--limit-minutes", "0.75") as command:
+        kernel, hit = kernel_at_work(root)
+        os.kill(kernel, signal.SIGSTOP)  # it neither computes nor answers
+        said = command.communicate()[0]
+    told = "stopped after 0.75 minutes, the limit of --limit-minutes"
+    assert command.returncode == 1 and said.splitlines()[-1] == f"{hit}: {told}" and is_gone(kernel)
+    assert {*states(root).values()} == {"done", f"failed: {told}"} and not is_claimed(hit)
+    pd.testing.assert_frame_equal(finish(file), quiet)
+    assert [*times_done(root).values()] == [1] * 4
 
 
 def test_a_full_disk_fails_one_run_and_once_there_is_room_it_goes_on(grid, quiet, tmp_path):

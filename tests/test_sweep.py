@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,7 @@ from avlib.run.claim import PIPELINE, claim
 from avlib.run.cli import main
 from avlib.run.estimates import Estimates, listing
 from avlib.run.grid import plan, read_grids
+from avlib.run.job import Outcome
 from avlib.run.kernels import Kernel
 from avlib.run.notebooks import notebooks_left, run_pipeline
 from avlib.run.params import Parameters
@@ -129,6 +131,32 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
     assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
         folder: "complete", Parameters(**runs[1]).folder: "done",
     }  # fmt: skip
+
+
+class Contested:
+    """An engine whose only run is claimed by others at the first two attempts, though it looks free."""
+
+    prepare, when = None, []
+
+    def jobs(self, count, echo):
+        return [self]
+
+    def attempt(self, values, **how):
+        self.when.append(time.monotonic())
+        state = "claimed" if len(self.when) < 3 else "complete"
+        return Outcome(Parameters(**values).folder, state)
+
+    def close(self):
+        pass
+
+    stop = close
+
+
+def test_a_claimed_run_that_looks_free_is_tried_once_a_second_and_not_without_a_pause(grid):
+    engine = Contested()
+    (outcome,) = Sweep(plan(read_grids(grid(fusion="audio", seed=1))), jobs=1, engine=engine).run()
+    assert outcome.state == "complete" and len(engine.when) == 3
+    assert np.diff(engine.when).min() >= 1
 
 
 def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):
