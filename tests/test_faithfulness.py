@@ -14,7 +14,15 @@ from avlib.batches import splits
 from avlib.data.features.npz import read_npz, write_store
 from avlib.lab import faithfulness, interventions
 from avlib.lab.baselines import baselines
-from avlib.lab.importance import by_attention, by_gradients, by_leaving_out, forward, prepare, some_clips
+from avlib.lab.importance import (
+    by_attention,
+    by_gradients,
+    by_leaving_out,
+    equal_parts,
+    forward,
+    prepare,
+    some_clips,
+)
 from avlib.training import fit
 
 CUE = slice(8, 12)  # the video steps that show the label, the third of the five segments
@@ -70,6 +78,35 @@ def test_segments_are_equal_and_frames_keep_their_number(material):
         "audio": [7, 7, 6, 7, 6],
         "video": [4, 4, 4, 4, 4],
     }
+
+
+@pytest.mark.parametrize("steps, most, lengths", [(24, 20, [2] * 12), (6, 20, [1] * 6), (25, 20, [2] * 12 + [1])])
+def test_segments_are_as_equal_as_whole_steps_allow(steps, most, lengths):
+    assert sorted(np.bincount(equal_parts(steps, most)), reverse=True) == lengths
+
+
+@pytest.fixture
+def unequal(material):
+    """The same clips in video segments of 3, 5, 4, 1 and 7 steps, of which the third decides."""
+    video = np.repeat(np.arange(5), [3, 5, 4, 1, 7])
+    return replace(material, segments=material.segments | {"video": video})
+
+
+def test_gradients_of_segments_add_up_to_the_change_however_long_they_are(unequal):
+    found = by_gradients(unequal, steps=64)
+    with torch.inference_mode():
+        nothing = unequal.net(unequal.baseline.audio, unequal.baseline.video).logits
+    change = (forward(unequal.net, unequal.inputs)[0] - nothing).gather(1, unequal.answers[:, None])[:, 0].numpy()
+    total = sum(scores.sum(axis=1) for scores in found.values())
+    assert np.abs(total - change).sum() < 0.02 * np.abs(change).sum()
+
+
+def test_even_attention_is_even_and_even_gradients_grow_with_the_segment(unequal):
+    with interventions.even_attention():
+        np.testing.assert_allclose(by_attention(unequal)["video"], 1, atol=1e-5)
+    one = np.ones((len(unequal.answers), 20))
+    assert unequal.segment_sums("video", one)[0].tolist() == [3, 5, 4, 1, 7]
+    assert unequal.segment_means("video", one)[0].tolist() == [1] * 5
 
 
 def test_a_curve_begins_with_the_whole_clip_and_ends_with_the_baseline(material):
@@ -183,6 +220,15 @@ def test_the_true_segment_lies_in_the_cue(material):
     only = {"video": known(material)["video"] - 0.35}  # one segment above 0
     found = faithfulness.cue_shares(material, {"true": only, "even": {"video": -np.ones_like(only["video"])}}, cues)
     assert found.set_index("order")["lift"].to_dict() == pytest.approx({"true": 5, "even": 1})
+
+
+def test_an_even_score_has_lift_1_also_in_segments_of_unequal_length(unequal):
+    cues = pd.DataFrame({"clip": unequal.clips.table["clip"], "face_start": 0.3, "face_end": 0.7, "face_shows": True})
+    one = np.ones((len(unequal.answers), 20))
+    even = {"attention": unequal.segment_means("video", one), "leave one out": unequal.segment_sums("video", one)}
+    orders = {order: {"video": scores} for order, scores in even.items()}
+    found = faithfulness.cue_shares(unequal, orders, cues)
+    assert found.set_index("order")["lift"].to_dict() == pytest.approx({"attention": 1, "leave one out": 1})
 
 
 def test_some_clips_are_as_many_of_each_actor(split):

@@ -172,16 +172,21 @@ def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.array([spearmanr(*pair).statistic if uneven(*pair) else np.nan for pair in pairs])
 
 
-def cue_shares(material: Material, orders: dict[str, Importance], cues: pd.DataFrame) -> pd.DataFrame:
+def cue_shares(
+    material: Material, orders: dict[str, Importance], cues: pd.DataFrame, relative: str = "attention"
+) -> pd.DataFrame:
     """The share of each score inside the true cue, a row per order and modality: `truth.summary`, with the order.
 
+    A segment's score is divided among its steps. relative : the order whose scores are those of a single step already
     Scores below 0, which speak against the answer, count as 0. A clip without any score above 0 counts as even.
     """
     tables = []
     for order, importance in orders.items():
         vectors = {}
         for name in (name for name in material.ordered if name in importance):
-            positive = importance[name].clip(min=0)[:, material.segments[name]]  # (N, T)
+            segments = material.segments[name]
+            scores = importance[name] / (1 if order == relative else np.bincount(segments))
+            positive = scores.clip(min=0)[:, segments]  # (N, T)
             vectors[name] = np.where(positive.sum(axis=1, keepdims=True) > 0, positive, 1.0)
         if vectors:
             found = summary(shares(material.clips.table, vectors, material.times, cues))

@@ -1,6 +1,12 @@
 """How important each moment of a clip is: by attention, by integrated gradients, by leaving it out.
 
 The moments are segments of equal length. Frames are described once; from there on a network takes descriptors.
+
+Where whole steps do not divide equally, a segment may be a step longer than another. What it then has is, by method:
+
+    attention             the mean over its steps, 1 = even: as a sum, even attention would put long segments first
+    integrated gradients  the sum over its steps, since all of them are deleted: the sums add up to the whole change
+    leave one out         measured as it is deleted, whole
 """
 
 from dataclasses import dataclass, replace
@@ -44,6 +50,10 @@ class Material:
         segments = self.segments[name]
         return np.stack([values[:, segments == number].mean(axis=1) for number in range(segments.max() + 1)], axis=1)
 
+    def segment_sums(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The sum (N, S) over the steps of each segment, of values (N, T)."""
+        return self.segment_means(name, values) * np.bincount(self.segments[name])
+
     def without(self, name: str, kept: np.ndarray) -> dict[str, torch.Tensor]:
         """The inputs with the baseline in place of some segments of a modality; kept (N, S): True = unchanged."""
         steps = torch.from_numpy(kept[:, self.segments[name]]).to(self.inputs[name].device)  # (N, T)
@@ -85,7 +95,7 @@ def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: in
     """The clips with their frames described, divided into at most this many segments.
 
     baseline : of these clips, as `attribution.baselines` makes it
-    The lengths of the segments of a modality differ by one step at most.
+    segments : fewer, where the steps then divide equally: 24 steps into at most 20 are 12 segments of 2
     Raises InputError where there are no clips, or the fusion has no attention.
     """
     check_attention(net, clips)
@@ -97,11 +107,20 @@ def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: in
     }
     described = baseline._replace(video=describe(net, baseline.video))
     steps = {"audio": inputs["audio"].shape[-1], "video": inputs["video"].shape[1]}
-    parts = {name: np.arange(T) * min(T, segments) // T for name, T in steps.items()}
+    parts = {name: equal_parts(T, segments) for name, T in steps.items()}
     times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
     behind = behind_frames(net)
     logits = forward(behind, inputs)[0]
     return Material(behind, clips, inputs, described, baseline, parts, times, answers(logits))
+
+
+def equal_parts(steps: int, most: int) -> np.ndarray:
+    """The segment (T,), from 0, of each step: at most `most` segments, as equal as whole steps allow.
+
+    24 steps into at most 20 are 12 segments of 2, not 16 of 1 and 4 of 2. Lengths differ by one step at most.
+    """
+    length = -(-steps // most)
+    return np.arange(steps) * -(-steps // length) // steps
 
 
 def answers(logits: torch.Tensor) -> torch.Tensor:
@@ -115,7 +134,7 @@ def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
 
 
 def by_attention(material: Material, net: AudiovisualNet | None = None) -> Importance:
-    """The attention that each segment receives, 1 = even; of a fusion in one direction, for one modality alone.
+    """The attention that each segment's steps receive in the mean, 1 = even; of one modality alone, if one attends.
 
     Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see. So each
     step's attention is compared with what even attention gives to this step.
@@ -145,11 +164,11 @@ def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> n
 
 
 def by_gradients(material: Material, net: AudiovisualNet | None = None, steps: int = 32) -> Importance:
-    """The integrated gradients of the answer, mean over each segment's steps; `net` as in `by_attention`."""
+    """The integrated gradients of the answer, summed over each segment's steps; `net` as in `by_attention`."""
     target, sign = _asked(material)
     given = material.inputs["audio"], material.inputs["video"], target, material.baseline
     found = integrated_gradients(net or material.net, *given, steps=steps)
-    return {name: sign[:, None] * material.segment_means(name, getattr(found, name)) for name in material.segments}
+    return {name: sign[:, None] * material.segment_sums(name, getattr(found, name)) for name in material.segments}
 
 
 def by_branches(material: Material, steps: int = 32) -> pd.DataFrame:
