@@ -26,6 +26,29 @@ def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.nda
     return maps, vectors
 
 
+def relative_vectors(attention: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The vector (N, T) that each modality receives, in multiples of what even attention gives to each step.
+
+    Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see.
+    attention : as in `maps_and_vectors`
+    """
+    maps, vectors = maps_and_vectors(attention)
+    masked = {name: {} if name in attention else maps for name in vectors}  # a network's own vector has no mask
+    return {name: vector / even_vector(name, vector, masked[name]) for name, vector in vectors.items()}
+
+
+def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+    """The vector (1, T) of even attention with the same total: T equal values, but for keys that are hidden.
+
+    maps : those that the vector (N, T) was made of; a key is hidden from a query if all clips have weight 0 there
+    """
+    weights = maps.get({"video": "video_to_audio", "audio": "audio_to_video"}[name])
+    if weights is None:
+        return vector.mean(axis=1, keepdims=True)
+    seen = (weights > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
+    return attention_vector(torch.from_numpy(seen / seen.sum(axis=-1, keepdims=True))).numpy()
+
+
 def concentration(maps: np.ndarray) -> np.ndarray:
     """How far from even each head attends, (H,) in [0, 1]: 0 = evenly, 1 = every query to one key alone.
 

@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avlib.attention import attention_vector
 from avlib.batches import Clips
 from avlib.evaluation import check_attention
 from avlib.lab.attribution import branches, integrated_gradients
 from avlib.lab.baselines import Baselines
-from avlib.lab.clips import maps_and_vectors, step_times
+from avlib.lab.clips import relative_vectors, step_times
 from avlib.model import AudiovisualNet, precision
 from avlib.speed.frozen import describe, with_frame_network
 
@@ -136,31 +135,17 @@ def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
 def by_attention(material: Material, net: AudiovisualNet | None = None) -> Importance:
     """The attention that each segment's steps receive in the mean, 1 = even; of one modality alone, if one attends.
 
-    Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see. So each
-    step's attention is compared with what even attention gives to this step.
+    Each step's attention is compared with what even attention gives to this step, as `relative_vectors` has it.
     net : another network than the material's, such as one with other weights
     """
     attention = forward(net or material.net, material.inputs)[1]
-    maps, vectors = maps_and_vectors({name: weights.numpy() for name, weights in attention.items()})
-    times = step_times(material.clips.store, maps, vectors)
+    vectors = relative_vectors({name: weights.numpy() for name, weights in attention.items()})
+    times = step_times(material.clips.store, {}, vectors)
     found = {}
     for name, vector in vectors.items():
-        vector = vector / even_vector(name, vector, {} if name in attention else maps)
         at_inputs = [np.interp(material.times[name], times[name], row) for row in vector]
         found[name] = material.segment_means(name, np.stack(at_inputs))
     return found
-
-
-def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
-    """The vector (1, T) of even attention with the same total: T equal values, but for keys that are hidden.
-
-    maps : those that the vector (N, T) was made of; a key is hidden from a query if all clips have weight 0 there
-    """
-    weights = maps.get({"video": "video_to_audio", "audio": "audio_to_video"}[name])
-    if weights is None:
-        return vector.mean(axis=1, keepdims=True)
-    seen = (weights > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
-    return attention_vector(torch.from_numpy(seen / seen.sum(axis=-1, keepdims=True))).numpy()
 
 
 def by_gradients(material: Material, net: AudiovisualNet | None = None, steps: int = 32) -> Importance:
