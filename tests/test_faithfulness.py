@@ -16,6 +16,7 @@ from avlib.lab import faithfulness, interventions
 from avlib.lab.baselines import baselines
 from avlib.lab.importance import (
     by_attention,
+    by_branches,
     by_gradients,
     by_leaving_out,
     equal_parts,
@@ -237,9 +238,26 @@ def test_some_clips_are_as_many_of_each_actor(split):
     assert len(some_clips(split["test"], 0)) == len(split["test"])
 
 
-def test_a_fusion_without_attention_is_refused(split):
+def test_a_fusion_without_attention_has_no_order_of_it(split):
+    material = prepare(network("audio"), split["test"], baselines(split["test"], "mean"))
     with pytest.raises(InputError, match="AudioOnly has no attention: choose fusion lt"):
-        prepare(network("audio"), split["test"], baselines(split["test"], "mean"))
+        by_attention(material)
+
+
+def test_without_an_exchange_each_modality_has_a_share_and_nothing_is_said_together(split):
+    material = prepare(network("concat"), split["test"], baselines(split["test"], "mean"))
+    found = by_branches(material)
+    assert len(found) == len(split["test"]) and found["together"].to_numpy() == pytest.approx(0, abs=1e-5)
+    assert (found["audio"] + found["video"]).to_numpy() == pytest.approx(found["change"], abs=1e-3)
+    assert found["audio"].abs().min() > 0 and found["video"].abs().min() > 0
+    alone = by_branches(prepare(network("video"), split["test"], baselines(split["test"], "mean")))
+    assert not alone["audio"].any() and alone["video"].to_numpy() == pytest.approx(alone["change"], abs=1e-3)
+
+
+def test_no_clips_cannot_be_prepared(net, split):
+    none = split["test"].where(np.zeros(len(split["test"]), bool))
+    with pytest.raises(InputError, match="no clip has both modalities"):
+        prepare(net, none, baselines(split["test"], "mean"))
 
 
 def test_a_modality_of_one_step_has_no_order(material):

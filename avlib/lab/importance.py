@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from avlib import InputError
 from avlib.batches import Clips
 from avlib.evaluation import check_attention
 from avlib.lab.attribution import branches, integrated_gradients
@@ -95,9 +96,10 @@ def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: in
 
     baseline : of these clips, as `attribution.baselines` makes it
     segments : fewer, where the steps then divide equally: 24 steps into at most 20 are 12 segments of 2
-    Raises InputError where there are no clips, or the fusion has no attention.
+    Raises InputError where there are no clips.
     """
-    check_attention(net, clips)
+    if not len(clips):
+        raise InputError("no clip has both modalities")
     net.eval()
     given = [clips[chosen] for chosen in clips.chunks(32)]
     inputs = {
@@ -137,7 +139,9 @@ def by_attention(material: Material, net: AudiovisualNet | None = None) -> Impor
 
     Each step's attention is compared with what even attention gives to this step, as `relative_vectors` has it.
     net : another network than the material's, such as one with other weights
+    Raises InputError where the fusion has no attention.
     """
+    check_attention(net or material.net, material.clips)
     attention = forward(net or material.net, material.inputs)[1]
     vectors = relative_vectors({name: weights.numpy() for name, weights in attention.items()})
     times = step_times(material.clips.store, {}, vectors)
