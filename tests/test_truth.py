@@ -213,7 +213,7 @@ def test_a_clip_in_words_counts_even_steps_and_names_the_peak_and_the_cue():
         "those inside the cue get 1.50 times even; 2 of 2 audio steps get an even share within 10 %, the one at 0.9 s "
         "gets most (1.00 times even)."
     )
-    one = in_words({"video": np.array([7.0])}, {"video": np.array([0.5])}, None, str)
+    one = in_words({"video": np.array([1.0])}, {"video": np.array([0.5])}, None, str)
     assert one == "In this clip 1 of 1 video steps get an even share within 10 %."
 
 

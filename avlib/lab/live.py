@@ -71,8 +71,7 @@ def map_name(direction: str, head: int) -> str:
 
 def _as_lists(answer: Answer) -> dict[str, dict[str, list[float]]]:
     """The numbers of an answer, its vectors in multiples of even attention."""
-    relative = {name: vector / vector.mean() for name, vector in answer.vectors.items()}
-    parts = {"outputs": answer.outputs, "vectors": relative, "times": answer.times}
+    parts = {"outputs": answer.outputs, "vectors": answer.vectors, "times": answer.times}
     return {part: {name: values.tolist() for name, values in found.items()} for part, found in parts.items()}
 
 

@@ -21,7 +21,7 @@ from avlib import InputError
 from avlib.batches import Clips
 from avlib.conditions import Condition, Context, paper_conditions
 from avlib.data.clips.window import SAMPLE_RATE, WINDOW, cut_window, span_of
-from avlib.lab.clips import maps_and_vectors, step_times
+from avlib.lab.clips import maps_and_vectors, relative_vectors, step_times
 from avlib.model import AudiovisualNet, precision
 from avlib.speed.frozen import describe
 
@@ -68,7 +68,7 @@ class Answer:
 
     outputs: dict[str, np.ndarray]  # condition -> probabilities (classes,), or the score of sentiment (1,)
     maps: dict[str, np.ndarray]  # direction -> (H, Tq, Tk)
-    vectors: dict[str, np.ndarray]  # modality -> (T,)
+    vectors: dict[str, np.ndarray]  # modality -> (T,) in multiples of even attention
     times: dict[str, np.ndarray]  # modality -> step centres (T,) of maps and vectors, on the clock of the window
 
     def best(self, condition: str = "AV") -> int:
@@ -181,9 +181,8 @@ class Probe:
             output = self.net.fuse(*self.net.encode(audios, videos))
         logits = output.logits.float().cpu()
         found = torch.stack(list(self.inputs.clips.task.columns(logits).values()), dim=1).numpy()
-        maps, vectors = maps_and_vectors(
-            {name: seen[:1].float().cpu().numpy() for name, seen in output.attention.items()}
-        )
+        attention = {name: seen[:1].float().cpu().numpy() for name, seen in output.attention.items()}
+        maps, vectors = maps_and_vectors(attention)[0], relative_vectors(attention)
         times = step_times(self.inputs.clips.store, maps, vectors)
         one = [{name: values[0] for name, values in several.items()} for several in (maps, vectors)]
         return Answer(dict(zip([condition.name for condition in asked], found, strict=True)), *one, times)

@@ -103,18 +103,18 @@ def in_words(
 ) -> str:
     """What one clip's attention vectors show, in one sentence: how even they are, where the most goes, and the cue.
 
-    vectors : {"video": (Tv,), "audio": (Ta,)}, one or both        times : step centres
+    vectors : {"video": (Tv,), "audio": (Ta,)}, one or both, in multiples of even attention        times : step centres
     cues : as `cues_in_window`        at : a time in words, such as `plots.SECONDS.at`
     """
     said = []
     for modality, vector in vectors.items():
-        relative, span = vector / vector.mean(), (cues or {}).get(CUE[modality])
-        even = int((np.abs(relative - 1) <= EVEN).sum())
+        span = (cues or {}).get(CUE[modality])
+        even = int((np.abs(vector - 1) <= EVEN).sum())
         words = f"{even} of {len(vector)} {modality} steps get an even share within {100 * EVEN:.0f} %"
         if len(vector) > 1:
-            words += f", the one at {at(times[modality][vector.argmax()])} gets most ({relative.max():.2f} times even)"
+            words += f", the one at {at(times[modality][vector.argmax()])} gets most ({vector.max():.2f} times even)"
         within = inside(times[modality], span) if span else np.array([False])
-        words += f", those inside the cue get {relative[within].mean():.2f} times even" if within.any() else ""
+        words += f", those inside the cue get {vector[within].mean():.2f} times even" if within.any() else ""
         said.append(words)
     return f"In this clip {'; '.join(said)}."
 

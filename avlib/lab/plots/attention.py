@@ -39,10 +39,8 @@ def attention_over_clip(
 ) -> Figure:
     """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
 
-    A vector totals its number of queries (Ta for video, Tv for audio; section III.B.3), so it is divided by its mean,
-    for display only: 1 is what even attention gives.
-
-    vectors : {"video": (Tv,), "audio": (Ta,)}, one or both; a fusion in one direction looks at one modality alone
+    vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention, as `avlib.lab.clips.relative_vectors`;
+        one or both: a fusion in one direction looks at one modality alone
     times : step centres on the clock, for each vector
     seen : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
     heard : a log-mel spectrogram (bands, steps) in decibels, or, where the clock has no seconds, features (Ca, T)
@@ -128,10 +126,10 @@ def _stacked(
 
 
 def received_over_time(
-    ax: Axes, vector: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock
+    ax: Axes, relative: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock
 ) -> None:
     """Attention received, drawn from 1 = even up or down: bars for few steps such as frames, a line for many."""
-    relative, colour = vector / vector.mean(), COLOUR[modality]
+    colour = COLOUR[modality]
     tidy_axes(ax)
     if len(relative) <= 30:
         ax.bar(times, relative - 1, width=0.96 * time_span(times, clock)[2], bottom=1, color=colour)
@@ -257,16 +255,16 @@ def attention_by_emotion(
 ) -> Figure:
     """The mean attention vector of every emotion, a panel per modality, white where attention is even.
 
-    means : {"video": (E, Tv), "audio": (E, Ta)}, one or both        emotions : E names
+    means : {"video": (E, Tv), "audio": (E, Ta)}, one or both, in multiples of even attention        emotions : E names
     times : step centres on the clock, for each of the means
-    Each row is divided by its mean; the colour scale is one per modality, symmetric about 1.
+    The colour scale is one per modality, symmetric about 1.
     """
     shown = [modality for modality in COLOUR if modality in means]
     figure = new_figure(height=0.3 * len(emotions) + 1.5)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for ax, modality in zip(panels, shown, strict=True):
-        relative = np.asarray(means[modality]) / np.asarray(means[modality]).mean(axis=1, keepdims=True)
+        relative = np.asarray(means[modality])
         reach = max(np.abs(relative - 1).max(), 0.01)  # what is less is even
         left, right, _ = time_span(np.asarray(times[modality]), clock)
         extent = (left, right, len(emotions) - 0.5, -0.5)

@@ -101,9 +101,9 @@ def _compared(ax: Axes, answers: list["Answer"], modality: str) -> None:
         if modality in answer.vectors:
             vector = answer.vectors[modality]
             where = {"drawstyle": "steps-mid"} if len(vector) <= 30 else {}
-            ax.plot(answer.times[modality], vector / vector.mean(), linewidth=1.2, **style, **where)
+            ax.plot(answer.times[modality], vector, linewidth=1.2, **style, **where)
             low, high = ax.get_ylim()
-            ax.set_ylim(low, max(high, 1.1 * (vector / vector.mean()).max()))
+            ax.set_ylim(low, max(high, 1.1 * vector.max()))
 
 
 def _said(figure: SubFigure, answers: dict, before: dict, names: list[str], truth: str) -> None:
