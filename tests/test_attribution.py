@@ -192,6 +192,40 @@ def test_integrated_gradients_are_complete_within_five_percent(learnt, name):
     assert (table["audio"] + table["video"]).to_numpy() == pytest.approx(table["change"], rel=0.05, abs=0.02)
 
 
+@pytest.mark.parametrize("name", ["zeros", "mean"])
+def test_gradients_among_pixels_take_as_many_steps_as_they_need(learnt, name):
+    net, every = learnt
+    found = integrated_gradients(net, *every[torch.tensor([5, 14])], baselines(every, name), pixels=True)
+    assert found.incomplete < 0.05
+
+
+class Step(nn.Module):
+    """A frame network that rises from 0 to 1 where the mean of a frame passes 0.37; it counts the frames."""
+
+    def __init__(self, steepness):
+        super().__init__()
+        self.steepness, self.count = steepness, 0
+
+    def forward(self, frames):
+        self.count += len(frames)
+        mean = frames.mean(dim=(1, 2, 3))[:, None]
+        return torch.sigmoid(self.steepness * (mean - 0.37)) * torch.eye(CV)[:1]
+
+
+@pytest.mark.parametrize("steepness, points, complete", [(10, 32, True), (200, 128, True), (100_000, 256, False)])
+def test_steps_are_doubled_until_the_scores_add_up(monkeypatch, caplog, steepness, points, complete):
+    net = by_hand(monkeypatch)
+    net.frame_network = Step(steepness)
+    video, audio = torch.ones(1, TV, 3, 8, 8), torch.zeros(1, CA, TA)
+    few = integrated_gradients(net, audio, video, SEEN, zeros(audio, video), steps=32, pixels=True)
+    net.frame_network.count = 0
+    found = integrated_gradients(net, audio, video, SEEN, zeros(audio, video), pixels=True)
+    assert (found.incomplete < 0.05) == complete and (few.incomplete < 0.05) == (points == 32)
+    tried = sum(32 * 2**doubled for doubled in range(4) if 32 * 2**doubled <= points)
+    assert net.frame_network.count // TV == pytest.approx(tried, abs=8)  # and some for the change and the baseline
+    assert ("with 256 steps: do not add them up" in caplog.text) != complete
+
+
 def test_ablation_among_descriptors_is_what_a_black_frame_or_a_silent_step_costs(learnt):
     net, every = learnt
     audio, video, _ = every[torch.tensor([7])]

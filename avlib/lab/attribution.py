@@ -20,6 +20,7 @@ and all methods on a network that begins with it. Here captum begins at the inpu
 stage 1, and what comes next works on copies.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ from avlib.lab.baselines import TIME, Baselines, baselines
 from avlib.model import AudiovisualNet
 from avlib.speed.memory import channels_last, memory_kept
 
+log = logging.getLogger(__name__)
+STEPS, MOST_STEPS = 32, 256  # of integrated gradients, which are doubled until the scores add up
+WITHIN = 0.05  # by how much the scores may miss the change, of the mean change of the clips
 CHUNK = 8  # clips whose frames are described at a time
 __all__ = ["Attribution", "ablation", "baselines", "branches", "grad_cam", "integrated_gradients", "occlusion"]
 
@@ -67,7 +71,7 @@ def integrated_gradients(
     video: torch.Tensor,
     target: int | torch.Tensor,
     baseline: Baselines,
-    steps: int = 32,
+    steps: int | None = None,
     batch: int | None = None,
     pixels: bool = False,
 ) -> Attribution:
@@ -78,6 +82,8 @@ def integrated_gradients(
 
     audio : (N, C, Ta)      video : (N, Tv, 3, S, S) in [0, 1], or features (N, Tv, C)
     target : the output that the scores speak for: a class, (N,) classes, or 0 for a score of sentiment
+    steps : None = 32, doubled up to 256 for a clip whose scores miss its change by more than 5 % of the mean change; a
+        warning says so where all scores together still miss more
     batch : points computed at a time; None = 32 among descriptors, 4 among pixels (3 GB for 15 x 224 x 224)
     pixels : True goes the straight way among pixels, so that the frame network has a part in each point: about `steps`
         times as much work. False describes the frames first and goes straight among descriptors.
@@ -85,13 +91,27 @@ def integrated_gradients(
     """
     start = _start(net, audio, video, target, baseline, "pixels" if pixels else "descriptors")
     integrate, batch = IntegratedGradients(start.rest).attribute, batch or (4 if pixels else 32)
+    change = start.change()
 
     def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
-        given = start.clip(clip), tuple(start.baseline.values()), target
-        found = integrate(*given, n_steps=steps, internal_batch_size=batch)
+        points, given = steps or STEPS, (start.clip(clip), tuple(start.baseline.values()), target)
+        found = integrate(*given, n_steps=points, internal_batch_size=batch)
+        while not steps and points < MOST_STEPS and _misses(found, change, clip):
+            points *= 2
+            found = integrate(*given, n_steps=points, internal_batch_size=batch)
         return {name: _over_time(name, values).sum(dim=2) for name, values in zip(start.clips, found, strict=True)}
 
-    return start.attribution("integrated gradients", scores)
+    result = start.attribution("integrated gradients", scores)
+    if not steps and result.incomplete > WITHIN:
+        text = "integrated gradients miss the change by %.0f %% with %d steps: do not add them up, or give more steps"
+        log.warning(text, 100 * result.incomplete, MOST_STEPS)
+    return result
+
+
+def _misses(found: tuple[torch.Tensor, ...], change: np.ndarray, clip: int) -> bool:
+    """Whether a clip's scores miss its change by more than they may; change : (N,) of all clips."""
+    total = float(sum(values.sum() for values in found))
+    return abs(total - change[clip]) > WITHIN * np.abs(change).mean()
 
 
 def ablation(
