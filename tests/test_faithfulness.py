@@ -196,6 +196,47 @@ def test_areas_of_curves_that_can_be_drawn_by_hand():
     assert (row["delete"], row["insert"], row["between"]) == (0.5, 0.75, 0.25)
 
 
+def test_a_random_order_reaches_as_far_as_many_of_them_do(material):
+    few = replace(material, segments={"video": material.segments["video"]})  # one modality is enough
+    reach = faithfulness.random_areas(few, draws=4, seed=1).iloc[0]
+    rng, found = np.random.default_rng(2), []
+    for _ in range(16):
+        order = {"video": rng.random((len(few.answers), 5))}
+        per_clip = faithfulness.areas(faithfulness.curves(few, {"drawn": order}, draws=1))
+        summary = faithfulness.area_summary(per_clip, pd.DataFrame([reach])).set_index("order")
+        found.append(summary.loc["drawn", "between"])
+    assert reach["high"] == -reach["low"] == pytest.approx(1.96 * np.sqrt(np.mean(np.square(found))), rel=0.4)
+    assert summary.loc["random", ["between", "low", "high"]].tolist() == pytest.approx([0, reach.low, reach.high])
+
+
+def test_the_table_of_runs_says_what_each_run_has_saved():
+    areas = [("audio", "attention", 0.014, -0.02, 0.05), ("audio", "integrated gradients", 0.2, 0.1, 0.3)]
+    areas += [("audio", "leave one out", 0.24, 0.2, 0.3), ("audio", "random", 0.0, -0.03, 0.03)]
+    changed = [("attention even", 0.66, 1.0, 0.34), ("attention of another clip", 0.5, 1.0, 0.4)]
+    read = {
+        "dataset": "toy",
+        "fusion": "ia",
+        "areas": [dict(zip(("modality", "order", "between", "low", "high"), row, strict=True)) for row in areas],
+        "changed": [dict(zip(("change", "changed", "right_before", "right"), row, strict=True)) for row in changed],
+    }
+    one_way = read | {"fusion": "tva", "areas": [row | {"modality": "video"} for row in read["areas"][1:3]]}
+    table = faithfulness.table_of_runs({"a": read, "b": one_way}).set_index("run")
+    assert table.loc["a"].to_dict() == {
+        "data": "toy",
+        "fusion": "ia",
+        "audio: attention": "0.01 (−0.02 to 0.05)",
+        "audio: best other": "0.24 (leave one out)",
+        "audio: random": "± 0.03",
+        "changed by even": "66 %",
+        "by another clip's": "50 %",
+        "right": "100 → 34 %",
+        "video: attention": "",
+        "video: best other": "",
+        "video: random": "",
+    }
+    assert table.loc["b", ["video: attention", "video: best other"]].tolist() == ["", "0.24 (leave one out)"]
+
+
 def test_equal_orders_agree_reversed_ones_do_not_and_even_ones_do_not_count(material):
     true, even = known(material), {"video": np.ones((len(material.answers), 5))}
     orders = {"true": true, "same": {"video": 2 * true["video"]}, "reverse": known(material, True), "even": even}

@@ -6,7 +6,8 @@ network gave to the whole clip. If an order is faithful, the score falls soon in
 
 Four choices keep the comparison fair. All orders rank the same segments of equal length: single steps deleted here and
 there harm a convolution more than the same number in a row. Ties are broken at random, so that even scores are a random
-order. Random orders are averaged over several draws. Frames are described once, and their descriptors are deleted.
+order. Random orders are averaged over several draws, and `random_areas` says how far a single one may reach. Frames are
+described once, and their descriptors are deleted.
 
 Sources: Petsiuk et al., RISE (BMVC 2018), for deletion and insertion; Samek et al., IEEE TNNLS 2017, for the area.
 """
@@ -98,14 +99,68 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("order", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
-def area_summary(per_clip: pd.DataFrame) -> pd.DataFrame:
-    """One row per modality and order: delete and insert, their means; between, with low and high as in `interval`."""
-    rows = []
+@memory_kept()
+def random_areas(material: Material, draws: int = 3, seed: int = 0) -> pd.DataFrame:
+    """How far from 0 the area between of a single random order may lie: modality, low and high, 95 % of such orders.
+
+    The area is the mean over actors, as in `area_summary`. An order and its reverse have opposite areas, so its mean
+    is 0. Clips are ordered independently, so the variance of the mean is the sum of theirs, each from `draws` orders.
+    Unlike an interval over actors, it says what luck alone makes of these clips.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    actors = material.clips.table["actor"]
+    weights = 1 / (actors.nunique() * actors.map(actors.value_counts())).to_numpy()  # (N,) of the mean over actors
+    for name in material.ordered:
+        N, S = len(actors), material.segments[name].max() + 1
+        drawn = [places(np.zeros((N, S)), rng) for _ in range(draws)]
+        sides = [[_levels(material, name, place, "delete")[0] for place in (one, S - 1 - one)] for one in drawn]
+        between = [np.trapezoid(reverse - own, dx=1 / S, axis=0) for own, reverse in sides]  # draws of (N,)
+        reach = 1.96 * np.sqrt((weights**2 * np.mean(np.square(between), axis=0)).sum())
+        rows.append({"modality": name, "low": -reach, "high": reach})
+    return pd.DataFrame(rows)
+
+
+def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row per modality and order: delete and insert, their means; between, with low and high as in `interval`.
+
+    random : as `random_areas`; its low and high take the place of those of random order, whose means over draws are 0
+    """
+    rows, known = [], {} if random is None else random.set_index("modality")[["low", "high"]].to_dict("index")
     for (modality, order), every in per_clip.groupby(["modality", "order"], sort=False):
-        between = interval(every["between"], every["actor"])
+        between = interval(every["between"], every["actor"]) | (known.get(modality, {}) if order == RANDOM else {})
         means = {name: interval(every[name], every["actor"])["mean"] for name in ("delete", "insert")}
         rows.append({"modality": modality, "order": order, **means, "between": between.pop("mean"), **between})
     return pd.DataFrame(rows)
+
+
+def table_of_runs(saved: dict[str, dict]) -> pd.DataFrame:
+    """The table of docs/attention.md, a row per run: how faithful attention is, beside the best other order and luck.
+
+    saved : by the name of the run what `faithfulness.ipynb` saved as faithfulness.json
+    Columns: run, data, fusion; for each modality attention, the best other order, and the reach of a random one; the
+    answers (%) that change with even attention and with another clip's, and how many are right before and with it.
+    """
+    rows = []
+    for run, read in saved.items():
+        row = {"run": run, "data": read["dataset"], "fusion": read["fusion"]}
+        for name, orders in pd.DataFrame(read["areas"]).set_index("order").groupby("modality", sort=False):
+            others = orders["between"].drop(["attention", RANDOM], errors="ignore")
+            row[f"{name}: attention"] = _with_interval(orders.loc["attention"]) if "attention" in orders.index else ""
+            row[f"{name}: best other"] = f"{others.max():.2f} ({others.idxmax()})" if len(others) else ""
+            reach = orders["high"].get(RANDOM) or np.nan
+            row[f"{name}: random"] = f"± {reach:.2f}" if np.isfinite(reach) else ""
+        changed = pd.DataFrame(read["changed"]).set_index("change")
+        even = changed.loc["attention even"]
+        row["changed by even"] = f"{100 * even['changed']:.0f} %"
+        row["by another clip's"] = f"{100 * changed.loc['attention of another clip', 'changed']:.0f} %"
+        row["right"] = f"{100 * even['right_before']:.0f} → {100 * even['right']:.0f} %"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _with_interval(row: pd.Series) -> str:
+    sure = f" ({row['low']:.2f} to {row['high']:.2f})" if pd.notna(row["low"]) else ""
+    return (f"{row['between']:.2f}" + sure).replace("-", "−")
 
 
 def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFrame:

@@ -40,14 +40,7 @@ def open_runs(patterns: Iterable[str | Path], **given) -> Runs:
     given : other parameters, such as device
     Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
     """
-    folders: dict[Path, None] = {}
-    for pattern in patterns:
-        whole = ROOT / Path(pattern).expanduser()
-        found = [path.parent for path in sorted(Path(whole.anchor).glob(f"{whole.relative_to(whole.anchor)}/run.json"))]
-        if not found:
-            raise InputError(f"{whole} is no run: give the folder of a trained run, or a pattern that fits some")
-        folders |= dict.fromkeys(found)
-    runs = [open_run(Parameters(run=str(folder), **given)) for folder in folders]
+    runs = [open_run(Parameters(run=str(folder), **given)) for folder in run_folders(patterns)]
     kinds = {(run.parameters.dataset, run.task.names) for run in runs}
     if len(kinds) > 1:
         raise InputError(
@@ -58,6 +51,18 @@ def open_runs(patterns: Iterable[str | Path], **given) -> Runs:
     for run in runs:
         systems[names[run.folder.parent.name]].append(run)
     return systems
+
+
+def run_folders(patterns: Iterable[str | Path]) -> list[Path]:
+    """The folders of the runs that fit the patterns, each once; patterns and errors as in `open_runs`."""
+    folders: dict[Path, None] = {}
+    for pattern in patterns:
+        whole = ROOT / Path(pattern).expanduser()
+        found = [path.parent for path in sorted(Path(whole.anchor).glob(f"{whole.relative_to(whole.anchor)}/run.json"))]
+        if not found:
+            raise InputError(f"{whole} is no run: give the folder of a trained run, or a pattern that fits some")
+        folders |= dict.fromkeys(found)
+    return list(folders)
 
 
 def system_names(folders: list[str]) -> dict[str, str]:
