@@ -87,6 +87,11 @@ def test_a_face_that_is_missed_for_a_moment_is_waited_for_and_one_that_has_left_
     assert others == [2.5]
 
 
+def test_a_face_in_frames_that_lie_far_apart_is_one_face_and_another_place_is_another():
+    boxes, others = follow([np.array([box(left)]) for left in (0, 1, 2, 50)], np.arange(4) * 1.5)
+    assert boxes[:, 0].tolist() == [0, 1, 2, 50] and others == [4.5]
+
+
 # the windows
 
 

@@ -86,16 +86,17 @@ def follow(found: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, 
     """One face through time: its boxes (n, 4), NaN where it is not seen, and the times at which another one follows.
 
     It begins with the largest face. In each frame it is the face that overlaps most with its last box. Where none does,
-    within LOST seconds, the largest face takes its place.
+    within LOST seconds or in the frame that follows at once, the largest face takes its place.
 
     found : the faces (k, 4) of each frame, the largest first        times : (n,) ascending, in seconds
     """
     boxes, others = np.full((len(found), 4), np.nan, np.float32), []
-    last, last_time = None, -np.inf
+    last, last_seen, last_time = None, -2, -np.inf
     for i, faces in enumerate(found):
         if not len(faces):
             continue
-        box = _same(faces, last) if times[i] - last_time <= LOST else None
+        waited = i == last_seen + 1 or times[i] - last_time <= LOST  # frames may lie farther apart than LOST
+        box = _same(faces, last) if waited else None
         if box is None:
             soon = range(i + 1, int(np.searchsorted(times, last_time + LOST, "right")))
             if any(_same(found[later], last) is not None for later in soon):
@@ -103,7 +104,7 @@ def follow(found: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, 
             box = faces[0]
             others += [] if last is None else [float(times[i])]
         boxes[i] = last = box
-        last_time = times[i]
+        last_seen, last_time = i, times[i]
     return boxes, others
 
 
