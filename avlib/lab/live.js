@@ -144,7 +144,9 @@ function mapFrame(network, box, about, order, many) {
   marks.push(rect(left, top, width, height, { fill: "none", stroke: "#bbbbbb" }));
   const name = many > 1 ? `attention, ${order ? "beside" : "first"}` : `attention, ${network.map_name}`;
   marks.push(text(left, top - 5, name, { class: "small title" }));
-  marks.push(text(left + width / 2, top + height + 12, `key: ${network.map_key} (${about.unit})`, { "text-anchor": "middle", class: "small" }));
+  const colours = many > 1 ? "" : "; coloured: above even, grey: below";
+  const key = `key: ${network.map_key}, 0 to ${Number(about.length.toFixed(1))} ${about.unit}${colours}`;
+  marks.push(text(left + width / 2, top + height + 12, key, { "text-anchor": "middle", class: "small" }));
   const [x, y] = [left - 6, top + height / 2];
   if (!order) marks.push(text(x, y, `query: ${network.map_query}`, { "text-anchor": "middle", class: "small", transform: `rotate(-90 ${x} ${y})` }));
   return marks.join("");
