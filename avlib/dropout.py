@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from avlib import InputError
+from workbook import InputError
 
 Modalities = tuple[torch.Tensor | None, torch.Tensor | None]  # audio and video; None = missing
 

@@ -9,10 +9,10 @@ Direction: in `video_to_audio` audio is the query and video is the key.
 import torch
 from torch import nn
 
-from avlib import InputError
 from avlib.attention import ConvolutionalMlp, Similarity, TransformerBlock, attention_vector
 from avlib.encoders import AUDIO_WIDTHS, VIDEO_WIDTHS, AudioBranch, NoBranch, VideoBranch
 from avlib.mult import HEADS, WIDTH, MultExchange, Projection, ResidualDense, last_steps
+from workbook import InputError
 
 Steps = torch.Tensor | None  # (B, C, T); None = the branch is missing
 Fused = tuple[Steps, Steps, dict[str, torch.Tensor]]

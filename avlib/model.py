@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from avlib import InputError
 from avlib.attention import Output
+from avlib.frame_networks import make_frame_network
 from avlib.fusion import FUSIONS, check_dense_head, check_heads
 from avlib.mult import ResidualDense
-from avlib.vision import make_frame_network
+from workbook import InputError
 
 
 class AudiovisualNet(nn.Module):

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from avlib import InputError
-from avlib.files import atomic_write
 from benchmarks.timing import machine
+from workbook import InputError
+from workbook.files import atomic_write
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ frame network at each of their points; the other methods describe a clip's frame
 import torch
 
 from avlib import build_model
-from avlib.lab.attribution import ablation, baselines, branches, grad_cam, integrated_gradients, occlusion
-from avlib.speed.frozen import describe_once
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
+from workbook.attention.attribution import ablation, baselines, branches, grad_cam, integrated_gradients, occlusion
+from workbook.train.descriptors import describe_once
 
 FUSION, STEPS = "ia", 32
 FOLD = 240  # test clips of RAVDESS's fold 0

@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 
-from avlib import ROOT
 from benchmarks.timing import spread
+from workbook import ROOT
 
 WAITS = {
     "spin 1000 times, then sleep": {"GOMP_SPINCOUNT": "1000"},

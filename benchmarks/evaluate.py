@@ -1,4 +1,4 @@
-"""AV, A and V of some clips: `avlib.evaluation.predict` beside three calls of the original validation.
+"""AV, A and V of some clips: `workbook.evaluate.evaluation.predict` beside three calls of the original validation.
 
 Both nets have the same weights and must have the same accuracies.
 """
@@ -6,12 +6,12 @@ Both nets have the same weights and must have the same accuracies.
 import torch
 
 from avlib import authors_state_dict, build_model
-from avlib.conditions import paper_conditions
-from avlib.evaluation import predict
-from avlib.metrics import metrics
 from benchmarks.peer import Peer, theirs
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn
+from workbook.evaluate.conditions import paper_conditions
+from workbook.evaluate.evaluation import predict
+from workbook.evaluate.metrics import metrics
 
 KEPT = {"AV": "both", "A": "audio", "V": "video"}  # the original names
 FUSION = "ia"

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from avlib import DATA, InputError, build_model
-from avlib.batches import Clips
-from avlib.data.clips.build import build_store
-from avlib.data.ravdess.trials import find_trials
+from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips
+from workbook import DATA, InputError
+from workbook.data.build import build_store
+from workbook.data.ravdess import find_trials
+from workbook.train.batches import Clips
 
 SLIDERS = ("audio_gain", "video_gain", "audio_noise", "video_noise", "shift", "voice")
 CONTROLS = (*SLIDERS, "audio_masked", "video_masked", "clip")
@@ -28,8 +29,8 @@ PAUSE = 1.0  # seconds between two steps, where the background has something to 
 
 def measure(options) -> dict:
     """Milliseconds of a step by control, median and 95th percentile, and seconds until the first figure."""
-    from avlib.lab.explorer import explore
-    from avlib.lab.probe import Subject
+    from workbook.explore.explorer import explore
+    from workbook.explore.probe import Subject
 
     torch.manual_seed(0)
     size = options.image_size or 224

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn, optim
 
-from avlib import InputError
+from workbook import InputError
 
 EXTRACT = "ravdess_preprocessing/extract_faces.py"
 OPENCV = "opencv-python-headless==4.10.0.84"  # 4.14 reads BT.709 as such: other boxes

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import av
 
-from avlib.data.clips.prepare import prepare_clip
 from benchmarks.peer import Peer
 from benchmarks.preprocess import SETTINGS, find_videos
 from benchmarks.timing import in_turn
+from workbook.data.prepare import prepare_clip
 
 WIDTH, HEIGHT = 3840, 2160
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from avlib import DATA, InputError
-from avlib.data.clips.faces import FaceDetector
-from avlib.data.clips.media import probe, read_frames
-from avlib.data.clips.window import place_window
-from avlib.data.clips.workers import prepare_all
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn, memory
+from workbook import DATA, InputError
+from workbook.data.faces import FaceDetector
+from workbook.data.media import probe, read_frames
+from workbook.data.window import place_window
+from workbook.data.workers import prepare_all
 
 SETTINGS = {"frames": 15, "image_size": 224, "protocol": "authors"}  # what the original script makes
 

@@ -7,10 +7,10 @@ import sys
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from avlib import InputError
-from avlib.run.grid import expand
-from avlib.run.params import Parameters
-from avlib.run.provenance import LIBRARIES
+from workbook import InputError
+from workbook.run.parameters import Parameters
+from workbook.run.provenance import LIBRARIES
+from workbook.sweep.grid import expand
 
 RUNS = 10_000
 GRID = {
@@ -20,7 +20,7 @@ GRID = {
     "learning_rate": [0.01, 0.02],
     "fold": [0, 1, 2, 3, 4],
 }
-COMMAND = [sys.executable, "-c", "from avlib.run.cli import main; main()", "runs"]
+COMMAND = [sys.executable, "-c", "from workbook.cli import main; main()", "runs"]
 
 
 def measure(options) -> dict:

@@ -10,11 +10,12 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from avlib import OUTPUTS, build_model
-from avlib.files import atomic_write
-from avlib.training import optimizer_and_schedule, train_epoch
+from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import memory, once
+from workbook import OUTPUTS
+from workbook.files import atomic_write
+from workbook.train.training import optimizer_and_schedule, train_epoch
 
 SIZE = 64  # pixels, unless --image-size says otherwise
 SERIES = {"clips": (100, 300, 1000, 3000, 10_000), "frames": (5, 15, 30, 60), "batch": (1, 4, 16, 64, 256)}

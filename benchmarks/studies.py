@@ -6,10 +6,10 @@ A condition that leaves the picture alone costs the rest of the network; the fra
 import torch
 
 from avlib import build_model
-from avlib.studies import predictions
-from avlib.studies.gone import PLACES, Gone
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn
+from workbook.studies import predictions
+from workbook.studies.gone import PLACES, Gone
 
 COUNTS = (25, 50, 100, 200)  # conditions
 

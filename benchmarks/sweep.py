@@ -12,9 +12,9 @@ from time import perf_counter
 
 import numpy as np
 
-from avlib import InputError
-from avlib.run.grid import plan
-from avlib.run.sweep import Sweep, engine_of
+from workbook import InputError
+from workbook.sweep.grid import plan
+from workbook.sweep.sweep import Sweep, engine_of
 
 RUNS = 200
 CLIPS, PEOPLE, CLASSES = 60, 12, 3

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from avlib.batches import Clips
-from avlib.data.ravdess.trials import EMOTIONS
-from avlib.data.store import Store
-from avlib.task import Classification
+from workbook.data.ravdess import EMOTIONS
+from workbook.data.store import Store
+from workbook.task import Classification
+from workbook.train.batches import Clips
 
 CLASSES, STEPS = len(EMOTIONS), 156
 

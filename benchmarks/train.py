@@ -11,12 +11,12 @@ import time
 import torch
 
 from avlib import build_model
-from avlib.batches import Clips
-from avlib.training import optimizer_and_schedule, train_epoch, validate
 from benchmarks import ceilings
 from benchmarks.peer import Peer, theirs
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
+from workbook.train.batches import Clips
+from workbook.train.training import optimizer_and_schedule, train_epoch, validate
 
 FUSION, DROPOUT, LEARNING_RATE = "ia", "softhard", 0.04
 STEPS = 4  # in an epoch

@@ -13,8 +13,8 @@ import time
 
 import psutil
 
-from avlib import InputError
 from benchmarks.timing import spread
+from workbook import InputError
 
 FIGURE = ".avlib-live[data-drawn]"
 LIMIT = 600  # seconds for the last viewer's figure
@@ -30,7 +30,7 @@ def measure(options) -> dict:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from avlib.run.cli import main; main()", "app", "--run", options.run]
+    command = [sys.executable, "-c", "from workbook.cli import main; main()", "app", "--run", options.run]
     server = subprocess.Popen(
         [*command, "--port", str(port), "--no-browser", "--ready", "1"], stderr=subprocess.DEVNULL
     )

@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 import yaml
 
-import avlib
-from avlib.data.store import Store
-from avlib.files import folder_lock
+import workbook
+from workbook.data.store import Store
+from workbook.files import folder_lock
 
-SMOKE = yaml.safe_load((avlib.ROOT / "params" / "smoke.yaml").read_text())
+SMOKE = yaml.safe_load((workbook.ROOT / "params" / "smoke.yaml").read_text())
 
 JUPYTER_FOLDERS = {
     "JUPYTERLAB_SETTINGS_DIR": "settings",
@@ -60,10 +60,10 @@ def quick_workers():
     """
     from multiprocessing import get_context
 
-    from avlib.data.clips import workers
+    from workbook.data import workers
 
     context = get_context("forkserver")
-    context.set_forkserver_preload(["avlib.data.clips.prepare", "librosa.feature.spectral"])
+    context.set_forkserver_preload(["workbook.data.prepare", "librosa.feature.spectral"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "get_context", lambda method: context)
         yield
@@ -72,7 +72,7 @@ def quick_workers():
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips and of the original code's outputs, where this machine has it."""
-    folder = Path(os.environ.get("AVLIB_SHARED", avlib.ROOT.parent / "shared"))
+    folder = Path(os.environ.get("AVLIB_SHARED", workbook.ROOT.parent / "shared"))
     if not (folder / "ravdess").is_dir():
         pytest.skip(f"no real material at {folder}; AVLIB_SHARED can name another folder")
     return folder
@@ -109,9 +109,9 @@ def data(fingerprint):
 @pytest.fixture(scope="session")
 def small_toy() -> Path:
     """A toy corpus of all 24 actors with one take of each emotion: 192 clips, made once for all processes."""
-    from avlib.data.toy.corpus import make_corpus
+    from workbook.toy.corpus import make_corpus
 
-    root = avlib.DATA / "small_toy"
+    root = workbook.DATA / "small_toy"
     with folder_lock(root):
         make_corpus(root, takes=1, progress=False)
     return root
@@ -119,7 +119,7 @@ def small_toy() -> Path:
 
 def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **parameters) -> Path:
     """The run folder of the smoke settings, some of them changed, after these notebooks."""
-    from avlib.run.notebooks import run_pipeline
+    from workbook.sweep.notebooks import run_pipeline
 
     given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
     return run_pipeline(given, notebooks)
@@ -161,8 +161,8 @@ def quiet(features, tmp_path_factory) -> pd.DataFrame:
     from in_process import without_kernels
     from sweeps import GRID, table
 
-    from avlib.run.grid import plan
-    from avlib.run.sweep import Sweep
+    from workbook.sweep.grid import plan
+    from workbook.sweep.sweep import Sweep
 
     runs = plan(GRID | {"data_root": str(features), "device": "cpu", "outputs_root": str(tmp_path_factory.mktemp("q"))})
     with without_kernels():

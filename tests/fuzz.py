@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from test_media import tone, write_video
-from test_mosei import mmsa, mult
+from test_pickles import mmsa, mult
 
-from avlib import InputError
-from avlib.data.clips.faults import Fault
-from avlib.data.clips.window import SAMPLE_RATE
-from avlib.data.toy import corpus as toy
+from workbook import InputError
+from workbook.data.faults import Fault
+from workbook.data.window import SAMPLE_RATE
+from workbook.toy import corpus as toy
 
 SECONDS = 30  # of computing for one file
 MEMORY = 3 * 2**30  # bytes beyond which a process that reads a file of some kilobytes has gone astray
@@ -57,7 +57,7 @@ def mutant(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def read_clip(path: Path) -> bool:
-    from avlib.data.clips.prepare import prepare_clip
+    from workbook.data.prepare import prepare_clip
 
     is_sound = path.suffix in (".wav", ".flac")
     trial = {
@@ -73,8 +73,8 @@ def read_clip(path: Path) -> bool:
 
 
 def read_features(path: Path) -> bool:
-    from avlib.data.features.mosei import read_pickle
-    from avlib.data.features.npz import read_npz, write_store
+    from workbook.data.features import read_npz, write_store
+    from workbook.data.pickles import read_pickle
 
     features = read_pickle(path) if path.suffix == ".pkl" else read_npz(path)
     assert np.isfinite(features.audio).all() and np.isfinite(features.video).all(), "features are not finite"
@@ -84,7 +84,7 @@ def read_features(path: Path) -> bool:
 
 def read_store(path: Path) -> bool:
     """path : one damaged file of a store; the others lie in the folder beside it."""
-    from avlib.data.store import Store
+    from workbook.data.store import Store
 
     folder = shutil.copytree(path.parent / "whole", path.with_suffix(".store"))
     shutil.copy(path, folder / path.name.split("-", 1)[1])
@@ -130,7 +130,7 @@ def good_files(folder: Path) -> dict[str, tuple]:
         "group": np.arange(7),
     }
     np.savez(folder / "a.npz", **arrays)
-    from avlib.data.features.npz import read_npz, write_store
+    from workbook.data.features import read_npz, write_store
 
     write_store(folder / "whole", read_npz(folder / "a.npz"), folder / "a.npz")
     files = {name: (folder / name, read_clip) for name in ("a.mp4", "a.wav", "a.flac", "a.npy")}

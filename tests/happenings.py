@@ -42,7 +42,7 @@ def crashing(trial):
 
 
 def busy(trial):
-    from avlib.data.clips import workers
+    from workbook.data import workers
 
     left, _ = signal.getitimer(signal.ITIMER_PROF)
     assert 0 < left < workers.SECONDS + 1
@@ -52,7 +52,7 @@ def busy(trial):
 
 
 def greedy(trial):
-    from avlib.data.clips import workers
+    from workbook.data import workers
 
     workers.MEMORY = 1000  # in the worker: less than it has
     time.sleep(30)
@@ -63,7 +63,7 @@ STAYS = {2: crashing, 5: busy, 9: greedy}
 
 
 def prepare_and_let_happen(trial, **settings):
-    from avlib.data.clips.prepare import prepare_clip
+    from workbook.data.prepare import prepare_clip
 
     limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
     try:
@@ -75,7 +75,7 @@ def prepare_and_let_happen(trial, **settings):
 
 
 def prepare_without_drive(trial, **settings):
-    from avlib.data.clips.prepare import prepare_clip
+    from workbook.data.prepare import prepare_clip
 
     if trial["actor"] == 3:
         no_drive(trial)

@@ -14,7 +14,7 @@ from IPython.utils.capture import capture_output
 from papermill.engines import Engine, papermill_engines
 from traitlets.config import Config
 
-from avlib.run.kernels import ENGINE
+from workbook.sweep.kernels import ENGINE
 
 
 class InProcess(Engine):

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import avlib
-from avlib.run.claim import FILE, is_claimed
-from avlib.run.records import LOG
-from avlib.run.results import all_runs, result_table
+import workbook
+from workbook.run.claim import FILE, is_claimed
+from workbook.run.records import LOG
+from workbook.run.results import all_runs, result_table
 
 GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
-RUN = [sys.executable, "-c", "from avlib.run.cli import main; main()", "run"]
+RUN = [sys.executable, "-c", "from workbook.cli import main; main()", "run"]
 
 
 def table(folders) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def table(folders) -> pd.DataFrame:
 
 def start(file: Path, *options: str, where: list[str] | None = None) -> subprocess.Popen:
     """Starts `avlib run`; where : the command that starts it, None = as it is"""
-    environment = os.environ | {"AVLIB_DATA": str(avlib.DATA), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"AVLIB_DATA": str(workbook.DATA), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([*(where or []), *RUN, str(file), *options], env=environment, **pipes)
 

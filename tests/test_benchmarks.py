@@ -10,12 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import avlib
 import benchmarks
-from avlib.run.cli import BENCHMARKS, main
+import workbook
 from benchmarks import Options, as_text, attribution, ceilings, evaluate, explore, load, scale, studies, sweep, train
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn
+from workbook.cli import BENCHMARKS, main
 
 SMALL = {"image_size": 64, "frames": 2, "batch": 3, "rounds": 2}
 
@@ -161,7 +161,7 @@ def test_a_gpu_that_is_not_there_is_said():
 
 
 def test_an_installation_without_the_folder_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("avlib.run.cli.ROOT", tmp_path)
+    monkeypatch.setattr("workbook.cli.ROOT", tmp_path)
     result = CliRunner().invoke(main, ["bench", "train"])
     assert result.exit_code == 2 and "no folder benchmarks" in result.output
 
@@ -191,7 +191,7 @@ def test_the_original_step_trains_and_leaves_no_module_behind(peer):
 
 
 def test_the_original_network_refuses_other_sizes_of_frames(peer):
-    with pytest.raises(avlib.InputError, match="224 pixels"):
+    with pytest.raises(workbook.InputError, match="224 pixels"):
         Peer(peer).network("ia", 8, 2, 64, "cpu")
 
 

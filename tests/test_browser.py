@@ -15,8 +15,8 @@ import psutil
 import pytest
 from conftest import JUPYTER_FOLDERS
 
-from avlib import DATA, ROOT
 from benchmarks.viewers import is_kernel
+from workbook import DATA, ROOT
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -142,7 +142,7 @@ def voila(smoke, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = "from avlib.run import app, cli; app.IDLE = 6; cli.main()"  # seconds, not minutes
+    code = "from workbook.run import app, cli; app.IDLE = 6; cli.main()"  # seconds, not minutes
     command = [sys.executable, "-c", code, "app", "--run", str(smoke), "--ready", "1"]
     log = folder / "log"
     process = subprocess.Popen(

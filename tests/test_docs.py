@@ -7,10 +7,10 @@ import papermill
 import pytest
 import yaml
 
-from avlib import ROOT
-from avlib.data.datasets import DATASETS
-from avlib.run.notebooks import NOTEBOOKS
-from avlib.run.params import choices
+from workbook import ROOT
+from workbook.data.datasets import DATASETS
+from workbook.run.parameters import choices
+from workbook.sweep.notebooks import NOTEBOOKS
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 OF_CLIPS = {

@@ -8,24 +8,25 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-import avlib
-from avlib import InputError, build_model
-from avlib.batches import Clips, splits
-from avlib.data.datasets import DATASETS, ensure_store, preprocess
-from avlib.data.ravdess.trials import EMOTIONS
-from avlib.evaluation import predict
+import workbook
+from avlib import build_model
 from avlib.fusion import FUSIONS
-from avlib.metrics import metrics
-from avlib.run.cli import main
-from avlib.run.params import Parameters
-from avlib.run.records import network_settings
-from avlib.task import Classification
-from avlib.training import fit
+from workbook import InputError
+from workbook.cli import main
+from workbook.data.datasets import DATASETS, ensure_store, preprocess
+from workbook.data.ravdess import EMOTIONS
+from workbook.evaluate.evaluation import predict
+from workbook.evaluate.metrics import metrics
+from workbook.run.parameters import Parameters
+from workbook.run.records import network_settings
+from workbook.task import Classification
+from workbook.train.batches import Clips, splits
+from workbook.train.training import fit
 
 
 def blocks(title: str) -> str:
     """The Python of a section of docs/extending.md, all of its blocks as one text."""
-    text = (avlib.ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    text = (workbook.ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     assert section, f"docs/extending.md has no section '{title}'"
     return "\n".join(re.findall(r"^```python\n(.*?)^```", section[1], re.M | re.S))
@@ -44,7 +45,7 @@ def run_section(title: str) -> dict:
 @pytest.fixture
 def crema(tmp_path, monkeypatch):
     """The folder of twenty short sounds, named as in CREMA-D; the dataset of the example is registered."""
-    monkeypatch.setattr(avlib, "DATA", tmp_path / "data")
+    monkeypatch.setattr(workbook, "DATA", tmp_path / "data")
     monkeypatch.setitem(DATASETS, "crema", None)  # so that it is taken out again
     run_section("A dataset")
     folder, rng = tmp_path / "CREMA-D" / "AudioWAV", np.random.default_rng(0)

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from conftest import JUPYTER_FOLDERS
 
-from avlib import ROOT
+from workbook import ROOT
 
 
 def lab_command(**env: str) -> list[str]:

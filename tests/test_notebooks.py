@@ -16,10 +16,11 @@ import pytest
 from conftest import SMOKE, run_smoke
 from in_process import without_kernels
 
-from avlib import DATA, FUSIONS, ROOT, InputError, load_run
-from avlib.data.datasets import ensure_store
-from avlib.metrics import metrics
-from avlib.run.notebooks import run_pipeline
+from avlib import FUSIONS
+from workbook import DATA, ROOT, InputError, load_run
+from workbook.data.datasets import ensure_store
+from workbook.evaluate.metrics import metrics
+from workbook.sweep.notebooks import run_pipeline
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -72,7 +73,7 @@ def test_the_metrics_are_those_of_the_predictions(smoke):
 def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
     import torch
 
-    from avlib.batches import splits
+    from workbook.train.batches import splits
 
     store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
     test = splits(store, 0, 8, ("audio", "video"))["test"]

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from avlib import ROOT, progress
-from avlib.progress import TrainingBar, progress_bar
+from workbook import ROOT, progress
+from workbook.progress import TrainingBar, progress_bar
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_bars_go_to_stderr_in_a_terminal(capsys):
 
 def test_bars_go_to_stdout_in_a_notebook_where_stderr_is_red(tmp_path):
     cells = [
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom avlib.progress import progress_bar",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workbook.progress import progress_bar",
         "with progress_bar(3, 'clips') as bar:\n    bar.update(3)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
@@ -75,8 +75,8 @@ def test_bars_go_to_stdout_in_a_notebook_where_stderr_is_red(tmp_path):
 
 def test_training_moves_the_bar(tiny_store, tmp_path, capsys):
     from avlib import build_model
-    from avlib.batches import splits
-    from avlib.training import fit
+    from workbook.train.batches import splits
+    from workbook.train.training import fit
 
     clips = splits(tiny_store, 0, 8, ("audio",), fold_scheme="loso")
     bar = TrainingBar(epochs=2)

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from conftest import SMOKE
 
 import avlib
-from avlib import ROOT
-from avlib.data.datasets import DATASETS, Dataset
-from avlib.run import grid
-from avlib.run.cli import main
+from workbook import ROOT
+from workbook.cli import main
+from workbook.data.datasets import DATASETS, Dataset
+from workbook.sweep import grid
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_dir_lists_what_avlib_offers():
 @each_page
 def test_files_and_targets_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
-    named = set(re.findall(r"(?<![\w/.])(?:avlib|benchmarks|docs|notebooks|params|tests)/[\w./-]*\w", text))
+    named = set(re.findall(r"(?<![\w/.])(?:avlib|workbook|benchmarks|docs|notebooks|params|tests)/[\w./-]*\w", text))
     assert not {name for name in named if not (ROOT / name).exists()}
     code = "\n".join(re.findall(r"^```.*?\n(.*?)^```", text, re.M | re.S) + re.findall(r"`([^`\n]+)`", text))
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
@@ -65,9 +65,10 @@ def test_the_layout_names_what_is_there():
     for line in layout.splitlines():
         entry = re.match(r"(?:  )?(\w+/)? +", line)
         if entry[1]:
-            folder = ROOT / ("avlib" if line.startswith("  ") else "") / entry[1]
+            package = ROOT / entry[1] if not line.startswith("  ") else package
+            folder = package / entry[1] if line.startswith("  ") else package
             missing += [] if folder.is_dir() else [str(folder)]
-        if folder.name in ("notebooks", "docs") or folder.is_relative_to(ROOT / "avlib"):
+        if folder.name in ("notebooks", "docs") or package.name in ("avlib", "workbook"):
             names = re.split(r" {2,}", line[entry.end() :])[0].split()
             missing += [f"{folder}/{name}" for name in names if not [*folder.glob(f"{name.strip('/')}*")]]
     assert not missing, "the layout in README.md"

@@ -12,8 +12,9 @@ import pytest
 from conftest import SMOKE, run_smoke
 from in_process import without_kernels
 
-from avlib import FUSIONS, ROOT, InputError, load_run
-from avlib.metrics import metrics
+from avlib import FUSIONS
+from workbook import ROOT, InputError, load_run
+from workbook.evaluate.metrics import metrics
 
 NOTEBOOKS = ("train", "evaluate", "attention")
 RUNS = [
@@ -108,7 +109,7 @@ def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
 @pytest.fixture(scope="module")
 def own_features(small_toy, tmp_path_factory) -> Path:
     """An .npz as a user makes one, from the toy corpus: mean colours in a 4 x 4 grid over the face, and MFCCs."""
-    from avlib.data.datasets import ensure_store
+    from workbook.data.datasets import ensure_store
 
     store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
     N, Tv, S = store.video.shape[:3]

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from avlib.metrics import confusion, decided, metrics, per_emotion, sentiment_scores
-from avlib.task import Classification, Sentiment
+from workbook.evaluate.metrics import confusion, decided, metrics, per_emotion, sentiment_scores
+from workbook.task import Classification, Sentiment
 
 TRUTH = [-3.0, -0.4, 0.0, 0.0, 1.0, 2.4, 3.0]
 SAID = [-1.0, 0.2, 0.1, -0.1, 2.0, 3.6, 2.6]

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from avlib import InputError
 from avlib.efficientface import EfficientFace
-from avlib.files import checksum
+from avlib.frame_networks import TimmNetwork
 from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, build_model
 from avlib.mult import Mult
-from avlib.vision import TimmNetwork
 from avlib.weights.foreign import Weights, check_weights, read_weights
+from workbook import InputError
+from workbook.files import checksum
 
 # The entry that only a checkpoint of this system of the authors has.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from avlib import ROOT, InputError
+from workbook import ROOT, InputError
 
 Weights = dict[str, torch.Tensor]
 

@@ -1,1 +1,0 @@
-"""RAVDESS: its file names and trials (`trials`) and its download (`download`)."""

@@ -1,0 +1,261 @@
+"""Checkpoints of others: what is taken over, what is given back, and what is refused without being executed."""
+
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avlib import authors_state_dict, build_model, load_authors_checkpoint, load_efficientface
+from avlib.mult import Mult
+from avlib.weights.authors import load_mult, load_pretrained, to_authors
+from workbook import InputError
+
+AUDIO, VIDEO = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
+LOADERS = [load_authors_checkpoint, load_mult, lambda path: load_efficientface(build_model("video"), path)]
+TRANSFORMERS = ("trans_a_with_v", "trans_v_with_a", "trans_a_mem", "trans_v_mem")
+
+
+def shuffled(net):
+    """The net with weights and statistics that no fresh one has."""
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.01 * torch.rand_like(value))
+    return net.eval()
+
+
+def saved(weights, path: Path, prefix: str = "", **options) -> Path:
+    torch.save({"epoch": 3, "state_dict": {prefix + name: value for name, value in weights.items()}}, path, **options)
+    return path
+
+
+def face_weights(net, classes: int) -> dict:
+    """The net's face network in EfficientFace's names, with a last layer."""
+    theirs = {name.removeprefix("visual_model."): value for name, value in to_authors(net).items() if "visual" in name}
+    theirs = {name: value for name, value in theirs.items() if not name.startswith("conv1d_")}
+    return theirs | {"fc.weight": torch.zeros(classes, 1024), "fc.bias": torch.zeros(classes)}
+
+
+def mult_weights() -> dict:
+    """A state dict in MULT's names, buffers included, for features of unusual widths."""
+    pairs = {"proj1": (60, 60), "proj2": (60, 60), "out_layer": (2, 60)}
+    for name in TRANSFORMERS:
+        for layer in (f"{name}.layers.{number}" for number in range(5)):
+            pairs |= {f"{layer}.self_attn.in_proj": (90, 30), f"{layer}.self_attn.out_proj": (30, 30)}
+            pairs |= {f"{layer}.fc1": (120, 30), f"{layer}.fc2": (30, 120)}
+            pairs |= {f"{layer}.layer_norms.{number}": (30,) for number in (0, 1)}
+        pairs |= {f"{name}.layer_norm": (30,)}
+    weights = {}
+    for name, shape in pairs.items():
+        joint = "_" if name.endswith("in_proj") else "."
+        weights |= {f"{name}{joint}weight": torch.randn(shape), f"{name}{joint}bias": torch.randn(shape[0])}
+    for name in TRANSFORMERS:
+        weights |= {f"{name}.version": torch.ones(1), f"{name}.embed_positions._float_tensor": torch.ones(1)}
+    return weights | {"proj_a.weight": torch.randn(30, 11, 1), "proj_v.weight": torch.randn(30, 7, 1)}
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(("fusion", "heads", "classes"), [("lt", 4, 7), ("it", 1, 8), ("ia", 2, 8)])
+def test_a_checkpoint_of_the_authors_says_what_its_net_said(fusion, heads, classes, prefix, tmp_path):
+    net = shuffled(build_model(fusion, heads, classes))
+    loaded = load_authors_checkpoint(saved(authors_state_dict(net), tmp_path / "net.pth", prefix), heads)
+    assert not loaded.training
+    with torch.inference_mode():
+        ours, theirs = loaded(AUDIO, VIDEO), net(AUDIO, VIDEO)
+    assert torch.equal(ours.logits, theirs.logits) and ours.logits.shape == (2, classes)
+    assert torch.equal(ours.attention["video_to_audio"], theirs.attention["video_to_audio"])
+
+
+def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path):
+    net = shuffled(build_model("it"))
+    torch.save(authors_state_dict(net), tmp_path / "net.pth")
+    assert torch.equal(load_authors_checkpoint(tmp_path / "net.pth")(AUDIO, VIDEO).logits, net(AUDIO, VIDEO).logits)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("fusion", "heads"), [("lt", 1), ("it", 1), ("ia", 1)])
+def test_what_is_given_back_has_all_names_and_shapes_of_the_authors(fusion, heads, shared):
+    path = shared / f"parity/real/authors_{fusion}{heads}.pth"
+    theirs = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    theirs = {name.removeprefix("module."): value for name, value in theirs.items()}
+    ours = authors_state_dict(load_authors_checkpoint(path, heads))
+    assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
+    used = [name for name, value in ours.items() if value.any()]
+    assert len(used) > 250
+    for name in used:
+        half = (
+            slice(len(theirs[name]) // 2) if fusion == "ia" and ".kv." in name else ...
+        )  # their values are never used
+        assert torch.equal(ours[name][half], theirs[name][half]), name
+
+
+@pytest.mark.parametrize("options", [{}, {"dense_head": True}])
+def test_only_what_the_authors_have_can_be_given_back(options):
+    with pytest.raises(InputError, match="the authors' code has"):
+        authors_state_dict(build_model("ia" if options else "mlt", **options))
+    with pytest.raises(InputError, match=r"has fusion lt, it, ia, and no 'Mult'"):
+        authors_state_dict(Mult())
+
+
+@pytest.mark.parametrize("classes", [7, 8, 12_666])
+@pytest.mark.parametrize("new_format", [True, False])
+def test_the_face_network_is_taken_over_whatever_its_last_layer(classes, new_format, tmp_path):
+    source, net = shuffled(build_model("ia")), build_model("tav")
+    path = tmp_path / "checkpoint.pth.tar"
+    saved(face_weights(source, classes), path, "module.", _use_new_zipfile_serialization=new_format)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    load_efficientface(net, path)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name] if name.startswith("frame_network.") else before[name]), (
+            name
+        )
+
+
+def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_path, monkeypatch):
+    class RecorderMeter:
+        def __init__(self):
+            self.epoch_losses, self.best, self.epochs = np.zeros((5, 2), np.float32), np.float64(61.3), 5
+
+    RecorderMeter.__module__, RecorderMeter.__qualname__ = "__main__", "RecorderMeter"
+    monkeypatch.setattr(sys.modules["__main__"], "RecorderMeter", RecorderMeter, raising=False)
+    source, net, path = shuffled(build_model("ia")), build_model("video"), tmp_path / "checkpoint.pth.tar"
+    torch.save({"state_dict": face_weights(source, 8), "recorder": RecorderMeter()}, path)
+    load_efficientface(net, path)
+    assert torch.equal(net.frame_network.last[0].weight, source.frame_network.last[0].weight)
+
+
+def test_a_net_without_faces_takes_no_face_network(tmp_path):
+    path = saved(face_weights(build_model("ia"), 7), tmp_path / "faces.pth.tar")
+    with pytest.raises(InputError, match="this net has no EfficientFace"):
+        load_efficientface(build_model("audio"), path)
+
+
+def test_mult_takes_its_sizes_from_the_file_and_passes_over_its_buffers(tmp_path):
+    net = load_mult(saved(mult_weights(), tmp_path / "mult.pt"))
+    assert not net.training
+    assert net(torch.randn(2, 5, 11), torch.randn(2, 3, 7)).logits.shape == (2, 2)
+
+
+def test_pretrained_weights_are_told_apart_and_told_with_their_checksum(tmp_path):
+    source, net = shuffled(build_model("ia")), build_model("ia")
+    faces = saved(face_weights(source, 7), tmp_path / "faces.pth.tar")
+    line = load_pretrained(net, faces)
+    assert line.startswith(f"EfficientFace's weights from {faces}, sha256 ") and len(line.split()[-1]) == 64
+    assert not torch.equal(net.classifier.weight, source.classifier.weight)
+    everything = saved(authors_state_dict(source), tmp_path / "all.pth")
+    assert load_pretrained(net, everything).startswith("all weights from")
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in net.state_dict().items())
+    with pytest.raises(InputError, match=r"the authors' network with fusion it and 8 classes: it lacks 'av1.norm1_q"):
+        load_pretrained(build_model("it"), everything)
+    with pytest.raises(InputError, match=r"with fusion ia and 7 classes: its 'classifier_1.0.weight' is"):
+        load_pretrained(build_model("ia", classes=7), everything)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_missing_file_is_named(load, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere.pth is no file"):
+        load(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(load, share, new_format, tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": authors_state_dict(build_model("ia"))}, path, _use_new_zipfile_serialization=new_format)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(
+        InputError, match=r"net.pth is damaged or no checkpoint by torch.save; nothing in it was executed$"
+    ):
+        load(path)
+
+
+class Code:
+    """When unpickled, leaves a file behind."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def pickled(protocol: int):
+    return lambda held, path: path.write_bytes(pickle.dumps(held, protocol))
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("write", [torch.save, pickled(2), pickled(4)], ids=["torch", "pickle2", "pickle4"])
+def test_code_in_a_file_is_refused_and_never_executed(load, write, tmp_path):
+    write(
+        {"state_dict": authors_state_dict(build_model("ia")), "extra": Code(tmp_path / "executed")},
+        tmp_path / "net.pth",
+    )
+    with pytest.raises(InputError) as refused:
+        load(tmp_path / "net.pth")
+    assert not (tmp_path / "executed").exists()
+    assert "\n" not in str(refused.value)
+    assert "nothing in it was executed" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("held", "sentence"),
+    [
+        ([1, 2], "holds no state dict, but a list"),
+        ({}, "holds no state dict, but a dict"),
+        ({"state_dict": {"weight": 3}}, "its 'weight' is a int, not a tensor"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(held, sentence, tmp_path):
+    torch.save(held, tmp_path / "net.pth")
+    for load in LOADERS:
+        with pytest.raises(InputError, match=sentence):
+            load(tmp_path / "net.pth")
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_with_its_first_mismatch(tmp_path):
+    authors, faces, mult = (tmp_path / name for name in ("authors.pth", "faces.pth.tar", "mult.pt"))
+    net = build_model("it")
+    saved(authors_state_dict(net), authors), saved(face_weights(net, 7), faces), saved(mult_weights(), mult)
+    for path in (faces, mult):
+        with pytest.raises(InputError, match=r"no checkpoint of the authors' network: it lacks av.attn.q.weight or"):
+            load_authors_checkpoint(path)
+    for path in (authors, mult):
+        with pytest.raises(InputError, match=r"is not of EfficientFace: it lacks 'conv1.0.weight'"):
+            load_efficientface(build_model("ia"), path)
+    for path in (authors, faces):
+        with pytest.raises(InputError, match=r"is no state dict of MULT: it lacks matrices called proj_a.weight"):
+            load_mult(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"av1.q.weight": None}, "it lacks av.attn.q.weight or av1.attn.q.weight or av1.q.weight"),
+        ({"classifier_1.0.weight": None}, "it lacks a matrix classifier_1.0.weight"),
+        ({"classifier_1.0.weight": torch.zeros(())}, "it lacks a matrix classifier_1.0.weight"),
+        ({"va1.q.weight": None}, "fusion ia and 8 classes: it lacks 'va1.q.weight'"),
+        ({"va1.q.weight": torch.zeros(3, 5)}, r"its 'va1.q.weight' is \(3, 5\), not \(64, 64\)"),
+        ({"more.weight": torch.zeros(1)}, "it has 'more.weight'"),
+    ],
+)
+def test_the_first_mismatch_of_a_checkpoint_is_named(change, sentence, tmp_path):
+    theirs = authors_state_dict(build_model("ia")) | change
+    path = saved({name: value for name, value in theirs.items() if value is not None}, tmp_path / "net.pth")
+    with pytest.raises(InputError, match=sentence):
+        load_authors_checkpoint(path)
+
+
+def test_mult_with_language_is_refused(tmp_path):
+    weights = mult_weights() | {"proj_l.weight": torch.zeros(30, 300, 1)}
+    with pytest.raises(InputError, match=r"MULT for audio and video alone, with its 5 layers: it has 'proj_l.weight'"):
+        load_mult(saved(weights, tmp_path / "mult.pt"))
+
+
+def test_heads_that_do_not_fit_the_checkpoint_are_refused(tmp_path):
+    path = saved(authors_state_dict(build_model("lt")), tmp_path / "net.pth")
+    with pytest.raises(InputError, match="heads is 3, which does not divide"):
+        load_authors_checkpoint(path, heads=3)

@@ -1,0 +1,141 @@
+import pytest
+import torch
+
+from avlib import modality_dropout
+from avlib.dropout import DROPOUTS, IN_PLACE, variant_names, variants
+from workbook import InputError, drop_modality
+
+B, Ta, Tv, S = 3, 11, 5, 7
+TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "sampled": 1}
+
+
+@pytest.fixture
+def clips():
+    torch.manual_seed(0)
+    return torch.randn(B, 10, Ta) + 5, torch.rand(B, Tv, 3, S, S) + 0.1, torch.tensor([2, 0, 1])
+
+
+def views(kind, clips, seed=0):
+    """The batch cut into its views: a list of (audio, video, labels), B clips each."""
+    batch = modality_dropout(kind, *clips, generator=torch.Generator().manual_seed(seed))
+    return list(zip(*(part.split(B) for part in batch), strict=True))
+
+
+def test_every_kind_is_in_the_table_of_multiples():
+    assert set(TIMES) == set(DROPOUTS)
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_the_batch_grows_by_the_documented_multiple_and_labels_follow(kind, clips):
+    parts = views(kind, clips)
+    assert len(parts) == TIMES[kind]
+    assert all(torch.equal(labels, clips[2]) for _, _, labels in parts)
+
+
+@pytest.mark.parametrize("kind", sorted(set(TIMES) - IN_PLACE))
+def test_the_first_view_is_the_clip_itself(kind, clips):
+    audio, video, _ = views(kind, clips)[0]
+    assert torch.equal(audio, clips[0]) and torch.equal(video, clips[1])
+
+
+@pytest.mark.parametrize("kind", ["hard", "softhard"])
+def test_hard_views_lose_one_modality_and_keep_the_other(kind, clips):
+    (quiet, seen, _), (heard, dark, _) = views(kind, clips)[-2:]
+    assert not quiet.any() and torch.equal(seen, clips[1])
+    assert torch.equal(heard, clips[0]) and not dark.any()
+
+
+@pytest.mark.parametrize("kind", ["soft", "softhard"])
+def test_soft_views_share_one_coefficient_per_clip_between_the_modalities(kind, clips):
+    audio, video, _ = views(kind, clips)[1]
+    alpha, beta = audio / clips[0], video / clips[1]
+    assert torch.allclose(alpha, alpha[:, :1, :1].expand_as(alpha)) and alpha.min() >= 0 and alpha.max() < 1
+    assert torch.allclose(beta, beta[:, :1, :1, :1, :1].expand_as(beta))
+    assert torch.allclose(alpha[:, 0, 0] + beta[:, 0, 0, 0, 0], torch.ones(B))
+    assert len(alpha[:, 0, 0].unique()) == B
+
+
+def test_noise_views_replace_one_modality_by_standard_normal_noise():
+    clips = torch.zeros(B, 10, 997), torch.zeros(B, Tv, 3, 31, 31), torch.arange(B)
+    (noisy, still, _), (silent, flicker, _) = views("noise", clips)[1:]
+    assert not still.any() and not silent.any()
+    for noise in (noisy, flicker):
+        assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_every_variant_has_its_name(kind, clips):
+    assert len(variant_names(kind)) == len(variants(kind, *clips[:2], torch.Generator())) == TIMES[kind]
+    assert ("full" in variant_names(kind)) == (kind not in IN_PLACE)
+
+
+def many_clips(B=997):
+    torch.manual_seed(0)
+    return torch.randn(B, 2, 3) + 5, torch.rand(B, 2, 3, 2, 2) + 0.1, torch.arange(B)
+
+
+def present(audio, video):
+    return audio.flatten(1).any(dim=1), video.flatten(1).any(dim=1)
+
+
+def test_sampled_clips_lose_one_modality_each_and_either_about_as_often():
+    clips = many_clips()
+    audio, video, labels = modality_dropout("sampled", *clips, generator=torch.Generator().manual_seed(0))
+    heard, seen = present(audio, video)
+    assert (heard ^ seen).all() and torch.equal(labels, clips[2])
+    assert torch.equal(audio[heard], clips[0][heard]) and torch.equal(video[seen], clips[1][seen])
+    assert 0.45 < heard.float().mean() < 0.55  # 3 standard deviations
+
+
+def test_sampled_clips_that_lack_a_modality_keep_what_they_have():
+    audio, video, labels = many_clips()
+    audio[:300], video[300:600] = 0, 0
+    generator = torch.Generator().manual_seed(0)
+    sampled = modality_dropout("sampled", audio, video, labels, generator)
+    for ours, given in zip(sampled[:2], (audio, video), strict=True):
+        assert torch.equal(ours[:600], given[:600])
+    heard, seen = present(*sampled[:2])
+    assert (heard ^ seen).all()
+
+
+def test_what_a_sampled_clip_loses_does_not_hang_on_the_other_clips():
+    audio, video, labels = many_clips(17)
+    first = modality_dropout("sampled", audio, video, labels, torch.Generator().manual_seed(4))
+    audio[3], video[5] = 0, 0
+    second = modality_dropout("sampled", audio, video, labels, torch.Generator().manual_seed(4))
+    others = [row for row in range(17) if row not in (3, 5)]
+    assert all(torch.equal(one[others], two[others]) for one, two in zip(first, second, strict=True))
+
+
+def test_values_that_are_not_finite_are_gone_with_their_modality():
+    audio, video, labels = many_clips(41)
+    audio[:, 0, 0] = float("nan")
+    audio, video, _ = modality_dropout("sampled", audio, video, labels, torch.Generator().manual_seed(0))
+    _, seen = present(audio, video)
+    assert seen.any() and not audio[seen].isnan().any() and audio[~seen].isnan().any()
+
+
+@pytest.mark.parametrize("kind", ["soft", "noise", "sampled"])
+def test_the_generator_decides_alone(kind, clips):
+    first, again, other = views(kind, clips), views(kind, clips), views(kind, clips, seed=1)
+    assert torch.equal(first[-1][0], again[-1][0])
+    assert not torch.equal(first[1 % len(first)][0], other[1 % len(first)][0])
+
+
+@pytest.mark.parametrize("fill", ["zeros", "noise"])
+@pytest.mark.parametrize("missing", ["audio", "video"])
+def test_the_test_under_missing_data_replaces_that_modality_alone(missing, fill, clips):
+    audio, video = drop_modality(clips[0], clips[1], missing, fill, torch.Generator().manual_seed(0))
+    replaced, kept = ((audio, clips[0]), (video, clips[1]))[:: 1 if missing == "audio" else -1]
+    assert torch.equal(*kept) and not torch.equal(*replaced)
+    assert replaced[0].any() == (fill == "noise")
+
+
+def test_an_unknown_kind_is_refused_with_the_choices():
+    with pytest.raises(InputError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, sampled"):
+        modality_dropout("some", torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), torch.zeros(1))
+
+
+def test_an_unknown_stand_in_is_refused_instead_of_scoring_the_intact_clip():
+    with pytest.raises(InputError, match="cannot replace 'audio' by 'silence'"):
+        drop_modality(torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), "audio", "silence")

@@ -1,0 +1,97 @@
+"""Any network of timm in EfficientFace's place, and features in the place of both."""
+
+import pytest
+import timm
+import torch
+
+from avlib import FUSIONS, build_model
+from avlib.encoders import long_enough
+from avlib.frame_networks import TimmNetwork
+from avlib.mult import Mult
+from avlib.weights.authors import load_pretrained
+from workbook import InputError
+
+SMALL = "timm:mobilenetv4_conv_small"
+
+
+def test_a_network_of_timm_describes_frames_as_it_does_alone():
+    torch.manual_seed(0)
+    network = TimmNetwork("mobilenetv4_conv_small").eval()
+    images = torch.rand(2, 3, 64, 64)
+    config = network.network.pretrained_cfg
+    mean, spread = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
+    torch.testing.assert_close(network(images), network.network((images - mean) / spread))
+    assert network.network.get_classifier() is not None and network(images).ndim == 2
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_it_takes_the_place_of_efficientface_in_a_whole_net(size):
+    net = build_model("ia", image_size=size, vision=SMALL)
+    output = net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, size, size))
+    output.logits.sum().backward()
+    assert output.logits.shape == (2, 8) and output.attention["video"].shape == (2, 3)
+    assert all(weight.grad is not None for weight in net.frame_network.parameters())
+
+
+def test_weights_that_cannot_be_fetched_are_fresh_ones_from_the_seed(monkeypatch, caplog):
+    def offline(*arguments, pretrained, **settings):
+        raise ConnectionError("no way out")
+
+    torch.manual_seed(3)
+    net = build_model("video", image_size=64, vision=SMALL)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    monkeypatch.setattr(timm, "create_model", offline)
+    assert load_pretrained(net, "") == "mobilenetv4_conv_small: fresh weights, from the seed"
+    assert "could not fetch" in caplog.text
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_efficientface_alone_starts_from_the_seed():
+    assert load_pretrained(build_model("video", image_size=64), "") == "fresh weights, from the seed"
+
+
+@pytest.mark.parametrize(
+    "vision, sentence",
+    [
+        ("resnet18", r"vision is 'resnet18'; choose efficientface, or timm:NAME"),
+        ("timm:mobilenetv4_conv_smal", r"did you mean 'timm:mobilenetv4_conv_small'"),
+        ("timm:resnet18.a2_in1", r"vision is 'timm:resnet18.a2_in1', and timm .* says: Invalid pretrained tag"),
+        ("timm:vit_tiny_patch16_224", r"timm:vit_tiny_patch16_224 takes no images of 64 pixels: Input height"),
+    ],
+)
+def test_what_cannot_look_at_the_frames_is_refused(vision, sentence):
+    with pytest.raises(InputError, match=sentence):
+        build_model("ia", image_size=64, vision=vision)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_system_reads_features_and_returns_a_score(fusion):
+    net = build_model(fusion, classes=1, audio_channels=7, video_channels=5)
+    output = net(torch.randn(2, 7, 23), torch.randn(2, 19, 5))
+    assert output.logits.shape == (2, 1)
+    assert not any(name.startswith("frame_network") for name in net.state_dict())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_single_step_of_each_modality_is_enough(fusion):
+    net = build_model(fusion, classes=3, audio_channels=7, video_channels=5)
+    assert net(torch.randn(2, 7, 1), torch.randn(2, 1, 5)).logits.shape == (2, 3)
+
+
+def test_short_audio_repeats_its_ends_and_zeros_stay_zeros():
+    audio = torch.arange(1.0, 4.0).view(1, 1, 3)
+    assert long_enough(audio)[0, 0].tolist() == [1] * 6 + [2] + [3] * 6
+    assert not long_enough(torch.zeros(1, 2, 1)).any()
+    long = torch.randn(1, 2, 13)
+    assert long_enough(long) is long
+
+
+def test_mult_in_the_table_is_mult_itself_where_everything_is_features():
+    torch.manual_seed(1)
+    net, alone = build_model("mult", classes=1, audio_channels=7, video_channels=5).eval(), Mult(7, 5, 1).eval()
+    names = {name: name.removeprefix("fusion.") for name in net.state_dict()}
+    alone.load_state_dict({names[name]: value for name, value in net.state_dict().items()})
+    audio, video = torch.randn(2, 7, 11), torch.randn(2, 13, 5)
+    ours, theirs = net(audio, video), alone(audio.transpose(1, 2), video)
+    assert torch.equal(ours.logits, theirs.logits)
+    assert all(torch.equal(weights, theirs.attention[name]) for name, weights in ours.attention.items())

@@ -1,0 +1,301 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import workbook
+from avlib import FUSIONS, build_model
+from avlib.attention import Similarity
+from avlib.efficientface import EfficientFace, interleave
+from avlib.encoders import audio_seconds
+from avlib.fusion import check_heads
+from avlib.mult import Mult, ResidualDense, future_mask
+from workbook import InputError
+
+# The table in docs/systems.md: system, its cells in order. Parameters are counted on paper below.
+LINES = (workbook.ROOT / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
+TABLE = [[cell.strip() for cell in line.strip("|").split("|")] for line in LINES if line.startswith("| `")]
+ROWS = {cells[0].strip("`"): cells for cells in TABLE}
+
+# The maps of the systems that come with the workbook.
+ACROSS, WITHIN = ("video_to_audio", "audio_to_video"), ("audio_to_audio", "video_to_video")
+DIRECTIONS = {
+    **dict.fromkeys(("lt", "it", "ia", "cma"), ACROSS),
+    **dict.fromkeys(("mlt", "mult"), ACROSS + WITHIN),
+    **{"tav": ACROSS[1:], "tva": ACROSS[:1], "concat": (), "audio": (), "video": ()},
+}
+EXCHANGING = [name for name, fusion in FUSIONS.items() if fusion.widths]
+
+
+def count(module):
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def test_every_system_has_a_full_row_in_the_docs():
+    assert list(ROWS) == list(FUSIONS), "docs/systems.md: its table must have a row for each entry of FUSIONS, in order"
+    for name, cells in ROWS.items():
+        assert len(cells) == 5 and all(cells), f"docs/systems.md: a cell of `{name}` is empty"
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_system_has_the_parameters_that_the_docs_say(fusion):
+    counted = f"{count(build_model(fusion)):,}".replace(",", " ")
+    assert ROWS.get(fusion, [""] * 5)[3] == counted, f"docs/systems.md: `{fusion}` has {counted} parameters"
+
+
+def test_the_audio_branch_has_the_parameters_that_table_1_implies():
+    layers = [(10, 64), (64, 128), (128, 256), (256, 128)]
+    expected = sum(3 * inputs * outputs + outputs + 2 * outputs for inputs, outputs in layers)
+    assert count(build_model("audio").audio) == expected
+
+
+def test_intermediate_attention_adds_only_queries_and_keys():
+    assert count(build_model("ia").fusion) == 128 * 128 + 64 * 128 + 64 * 64 + 128 * 64
+
+
+def test_a_block_of_one_direction_has_the_parameters_of_its_convolutions():
+    attention = 4 * 128 * 128 + 128  # query, key, value, projection and the bias of the last
+    convolutions = 3 * 128 * 256 + 256 + 3 * 256 * 128 + 128
+    assert count(build_model("tav").fusion) == attention + convolutions + 3 * 2 * 128  # and three norms
+
+
+def test_mlt_adds_a_block_to_each_branch_of_late_transformer():
+    block = 4 * 128 * 128 + 128 + 128 * 256 + 256 + 256 * 128 + 128 + 3 * 2 * 128
+    assert count(build_model("mlt").fusion) == 4 * block and count(build_model("lt").fusion) == 2 * block
+
+
+def test_mult_has_the_parameters_of_four_transformers_of_five_layers():
+    layer = 4 * (30 * 30 + 30) + 30 * 120 + 120 + 120 * 30 + 30 + 2 * 2 * 30
+    dense = 2 * (60 * 60 + 60)
+    assert count(Mult(74, 35, 1)) == 30 * (74 + 35) + 4 * (5 * layer + 2 * 30) + dense + 60 + 1
+    net = build_model("mult")
+    assert count(net.audio) + count(net.video) == 30 * (10 + 1024)
+    assert count(net.fusion) == 4 * (5 * layer + 2 * 30) + dense
+
+
+@pytest.mark.parametrize("fusion, pooled", [("ia", 256), ("it", 256), ("cma", 512), ("tav", 128), ("audio", 128)])
+def test_a_dense_head_adds_two_layers_of_the_pooled_width(fusion, pooled):
+    assert count(build_model(fusion, dense_head=True)) == count(build_model(fusion)) + 2 * (pooled * pooled + pooled)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("fusion", DIRECTIONS)
+def test_every_system_returns_logits_and_named_attention(fusion, heads):
+    if heads > 1 and (not FUSIONS[fusion].widths or fusion == "mult"):
+        pytest.skip(f"{fusion} has no attention that could be split into {heads} heads")
+    B, Tv = 2, 3
+    output = build_model(fusion, heads, classes=7, image_size=64)(torch.randn(B, 10, 156), torch.rand(B, Tv, 3, 64, 64))
+    Ta, H = {"it": 150, "ia": 150, "mult": 156}.get(fusion, 144), check_heads(fusion, heads)
+    steps = {"audio": Ta, "video": Tv}
+    expected = {}
+    for direction in DIRECTIONS[fusion]:
+        key, query = direction.split("_to_")
+        expected[direction] = (B, H, steps[query], steps[key])
+    if fusion == "ia":
+        expected |= {"video": (B, Tv), "audio": (B, Ta)}
+    assert output.logits.shape == (B, 7)
+    assert {name: tuple(tensor.shape) for name, tensor in output.attention.items()} == expected
+
+
+@pytest.mark.parametrize("fusion", EXCHANGING)
+def test_attention_over_the_keys_sums_to_one(fusion):
+    net = build_model(fusion, check_heads(fusion, 1 if fusion == "mult" else 4), image_size=64).eval()
+    maps = {
+        name: weights
+        for name, weights in net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).attention.items()
+        if "_to_" in name
+    }
+    assert set(maps) & {"video_to_audio", "audio_to_video"}
+    for total in (weights.sum(dim=-1) for weights in maps.values()):
+        torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_widths_of_a_fusion_are_those_of_all_its_attentions(fusion):
+    modules = list(build_model(fusion).fusion.modules())
+    widths = {module.query.out_features for module in modules if isinstance(module, Similarity)}
+    widths |= {module.embed_dim for module in modules if isinstance(module, torch.nn.MultiheadAttention)}
+    assert set(FUSIONS[fusion].widths) == widths
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_heads_are_accepted_where_they_divide_every_attention_width(fusion):
+    own, widths = 5 if fusion == "mult" else None, FUSIONS[fusion].widths
+    for heads in range(1, 9):
+        fits = heads in (1, own) if own else heads == 1 if not widths else all(width % heads == 0 for width in widths)
+        if fits:
+            assert check_heads(fusion, heads) == (own or heads)
+        else:
+            with pytest.raises(InputError, match=f"heads is {heads}"):
+                check_heads(fusion, heads)
+
+
+def test_every_parameter_of_every_system_is_trained():
+    for fusion in FUSIONS:
+        net = build_model(fusion, image_size=64)
+        net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.square().sum().backward()
+        assert not [name for name, weight in net.named_parameters() if weight.grad is None], fusion
+
+
+@pytest.mark.parametrize("fusion", EXCHANGING)
+@pytest.mark.parametrize("missing", ["audio", "video"])
+def test_gradients_are_finite_without_a_modality(fusion, missing):
+    net = build_model(fusion, image_size=64)
+    audio, video = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
+    net(audio * (missing != "audio"), video * (missing != "video")).logits.square().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in net.parameters())
+
+
+def test_without_audio_tav_cannot_tell_one_clip_from_another():
+    net = build_model("tav", image_size=64).eval()
+    logits = net(torch.zeros(5, 10, 156), torch.rand(5, 3, 3, 64, 64)).logits
+    torch.testing.assert_close(logits, logits[:1].expand(5, -1))
+    heard = net(torch.randn(5, 10, 156), torch.rand(5, 3, 3, 64, 64)).logits
+    assert not torch.allclose(heard, heard[:1].expand(5, -1))
+
+
+def test_statistics_are_pooled_as_numpy_computes_them():
+    audio, video = torch.randn(2, 128, 7), torch.randn(2, 128, 5)
+    pooled = build_model("cma").fusion.pool(audio, video).numpy()
+    parts = [part for steps in (audio.numpy(), video.numpy()) for part in (steps.mean(-1), steps.std(-1))]
+    np.testing.assert_allclose(pooled, np.concatenate(parts, axis=1), atol=1e-4)
+
+
+def test_a_residual_dense_head_of_zeros_passes_everything_on():
+    head = ResidualDense(7)
+    torch.nn.init.zeros_(head.output.weight)
+    torch.nn.init.zeros_(head.output.bias)
+    pooled = torch.randn(2, 7)
+    assert torch.equal(head(pooled), pooled)
+
+
+def test_mult_works_alone_on_sequences_of_features():
+    B, Ta, Tv = 2, 11, 7
+    output = Mult(audio_width=5, video_width=3, outputs=2)(torch.randn(B, Ta, 5), torch.randn(B, Tv, 3))
+    assert output.logits.shape == (B, 2)
+    assert output.attention["video_to_audio"].shape == (B, 5, Ta, Tv)
+    assert output.attention["audio_to_video"].shape == (B, 5, Tv, Ta)
+
+
+def test_a_query_of_mult_sees_as_many_keys_ahead_as_the_lengths_differ_by():
+    assert future_mask(2, 2, "cpu").tolist() == [[False, True], [False, False]]
+    assert future_mask(2, 4, "cpu").tolist() == [[False, False, False, True], [False, False, False, False]]
+    assert not future_mask(5, 2, "cpu").any()
+
+
+def test_without_video_the_attention_over_video_is_even_in_intermediate_attention():
+    net = build_model("ia", image_size=64).eval()
+    video = net(torch.randn(2, 10, 156), torch.zeros(2, 3, 3, 64, 64)).attention["video"]
+    torch.testing.assert_close(video, video.mean(dim=1, keepdim=True).expand_as(video), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("fusion, ignored", [("audio", "video"), ("video", "audio")])
+def test_a_single_modality_model_does_not_read_the_other(fusion, ignored):
+    net = build_model(fusion, image_size=64).eval()
+    audio, video = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
+    other = (audio, video * 0) if ignored == "video" else (audio * 0, video)
+    assert torch.equal(net(audio, video).logits, net(*other).logits)
+
+
+@pytest.mark.parametrize("size", [64, 96, 224])
+def test_efficientface_describes_faces_of_any_multiple_of_32(size):
+    assert EfficientFace().eval()(torch.rand(2, 3, size, size)).shape == (2, 1024)
+
+
+def test_each_quarter_of_the_face_has_filters_of_its_own():
+    local = EfficientFace().eval().local
+    maps = torch.randn(1, 29, 16, 16, requires_grad=True)
+    local(maps)[..., :4, 4:].sum().backward()  # the top right quarter of what comes out
+    touched = maps.grad.abs().sum(dim=(0, 1)) > 0
+    assert touched[:8, 8:].all() and not touched[8:].any() and not touched[:, :8].any()
+
+
+def test_channels_are_shuffled_as_torch_does_it():
+    first, second = torch.randn(2, 3, 5, 7, requires_grad=True), torch.randn(2, 3, 5, 7, requires_grad=True)
+    shuffled = torch.nn.functional.channel_shuffle(torch.cat([first, second], dim=1), 2)
+    assert torch.equal(interleave(first, second), shuffled)
+    pull = torch.randn_like(shuffled)
+    ours, theirs = (torch.autograd.grad(maps, (first, second), pull) for maps in (interleave(first, second), shuffled))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("step", [0, 17, 149])
+def test_the_seconds_of_an_audio_step_are_the_middle_of_what_it_sees(step):
+    seen = support(build_model("audio").audio.eval().stage1, step)
+    assert float(audio_seconds(150, 156, hop_seconds=1.0)[step]) == pytest.approx((seen[0] + seen[-1]) / 2)
+
+
+def support(stage, step):
+    """The MFCC steps that can reach output `step`, found by perturbing each of them."""
+    mfcc = torch.randn(1, 10, 156)
+    base = stage(mfcc)[0, :, step]
+    reached = []
+    for position in range(156):
+        for push in (50.0, -50.0):
+            moved = mfcc.clone()
+            moved[0, :, position] += push
+            if not torch.equal(stage(moved)[0, :, step], base):
+                reached.append(position)
+    return sorted(set(reached))
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"fusion": "xx"}, "fusion is 'xx'; choose one of lt, it, ia"),
+        ({"heads": 3}, "heads is 3, which does not divide the attention width of fusion 'ia' \\(64 and 128\\)"),
+        ({"heads": 0}, "heads is 0"),
+        ({"fusion": "tav", "heads": 3}, "the attention width of fusion 'tav' \\(128\\): choose one of 1, 2, 4"),
+        ({"fusion": "mult", "heads": 4}, "heads is 4, but fusion 'mult' has 5 heads by design: leave heads at 1"),
+        ({"fusion": "mult", "dense_head": True}, "fusion 'mult' has a dense head by design: leave it at false"),
+        ({"fusion": "audio", "heads": 4}, "has no attention: leave heads at 1"),
+        ({"image_size": 100}, "choose a multiple of 32 from 64"),
+        ({"image_size": 32}, "choose a multiple of 32 from 64"),
+        ({"classes": 0}, "at least 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_sentence(arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        build_model(**arguments)
+
+
+def test_a_model_can_be_used_without_the_wings_being_installed():
+    blocked = [
+        "librosa",
+        "facenet_pytorch",
+        "captum",
+        "papermill",
+        "av",
+        "jupyterlab",
+        "matplotlib",
+        "pydantic",
+        "click",
+    ]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+        "import torch, avlib, avlib.weights.authors, workbook.train.training, workbook.evaluate.evaluation\n"
+        "net = avlib.build_model('ia', image_size=64)\n"
+        "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=workbook.ROOT)
+
+
+@pytest.mark.parametrize(
+    "given, found",
+    [({}, "1000 None"), ({"GOMP_SPINCOUNT": "7"}, "7 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
+)
+def test_waiting_threads_soon_sleep_unless_told_otherwise(given, found):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    code = f"import workbook, os; print(*map(os.environ.get, {names}))"
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=environment, cwd=workbook.ROOT, capture_output=True, text=True)
+    assert ended.stdout.strip() == found
+
+
+def test_importing_avlib_loads_nothing_heavy():
+    code = "import sys, avlib; assert not {'torch', 'timm', 'librosa', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=workbook.ROOT)

@@ -1,0 +1,84 @@
+"""What the network hears, in each of its forms: against librosa, SciPy and NumPy, and on sounds of known content."""
+
+import librosa
+import numpy as np
+import pytest
+from scipy.fft import dct
+
+from workbook import InputError
+from workbook.data.audio import AUDIO_FEATURES, channels, chroma, extractor, log_mel, mfcc, spectrogram
+from workbook.data.window import MFCC_STEPS, SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
+
+
+def beep(hertz, start=0, length=WINDOW_SAMPLES):
+    """A window with a tone of so many samples from a sample on."""
+    samples = np.zeros(WINDOW_SAMPLES, np.float32)
+    samples[start : start + length] = 0.5 * np.sin(2 * np.pi * hertz * np.arange(length) / SAMPLE_RATE)
+    return samples
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).uniform(-0.5, 0.5, WINDOW_SAMPLES).astype(np.float32)
+
+
+def test_the_mfcc_are_librosas_with_its_own_settings():
+    samples = beep(220, length=29_000)
+    features = mfcc(samples)
+    assert features.shape == (10, MFCC_STEPS) == (10, 156) and features.dtype == np.float32
+    np.testing.assert_array_equal(features, librosa.feature.mfcc(y=samples, sr=22050, n_mfcc=10))
+
+
+def test_the_mfcc_are_the_cosine_transform_of_the_log_mel_spectrogram(noise):
+    np.testing.assert_allclose(dct(log_mel(noise, n_mels=128), axis=0, norm="ortho")[:10], mfcc(noise), atol=1e-3)
+
+
+def test_a_beep_stands_in_the_log_mel_spectrogram_where_and_when_it_sounds():
+    mel = log_mel(beep(1000, SAMPLE_RATE, 4096))
+    band, step = np.unravel_index(mel.argmax(), mel.shape)
+    assert np.ptp(mel) == pytest.approx(80)
+    assert librosa.mel_frequencies(66, fmax=SAMPLE_RATE / 2)[band + 1] == pytest.approx(1000, rel=0.06)
+    assert 1.0 <= step * WINDOW / 155 <= 1.2
+
+
+def test_the_spectrogram_is_the_power_of_a_fourier_transform(noise):
+    step = 71
+    part = noise[step * 512 - 256 : step * 512 + 256] * np.hanning(513)[:-1]
+    expected = 20 * np.log10(np.abs(np.fft.rfft(part)))
+    np.testing.assert_allclose(spectrogram(noise)[:, step], expected, atol=0.01)
+
+
+@pytest.mark.parametrize("start", [30_208, 30_464, 30_550])
+def test_no_click_falls_between_two_steps_of_the_spectrogram(start):
+    heard = spectrogram(beep(3000, start, 200))
+    assert heard.max() > 0
+    assert abs(heard.max(axis=0).argmax() - (start + 100) / 512) <= 1
+
+
+@pytest.mark.parametrize("hertz, pitch_class", [(440, 9), (880, 9), (261.63, 0), (370, 6)])
+def test_chroma_names_the_note_in_any_octave(hertz, pitch_class):
+    notes = chroma(beep(hertz))
+    assert notes.min() >= 0 and notes.max() == pytest.approx(1)
+    assert (notes.argmax(axis=0) == pitch_class).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", AUDIO_FEATURES)
+def test_all_features_have_their_channels_and_the_steps_of_the_mfcc(name, noise):
+    features = extractor(name)(noise)
+    assert features.shape == (channels(name), MFCC_STEPS) and features.dtype == np.float32
+    assert np.isfinite(features).all() and features.std(axis=1).all()
+    assert np.isfinite(extractor(name)(np.zeros(WINDOW_SAMPLES, np.float32))).all()
+
+
+def test_the_numbers_of_channels_are_those_that_the_docs_say():
+    assert {name: channels(name) for name in AUDIO_FEATURES} == {
+        "mfcc": 10,
+        "logmel": 64,
+        "chroma": 12,
+        "spectrogram": 257,
+    }
+
+
+def test_unknown_features_are_an_input_error_that_names_those_there_are():
+    with pytest.raises(InputError, match=r"no audio features 'mel': choose one of mfcc, logmel, chroma, spectrogram"):
+        channels("mel")

@@ -1,0 +1,173 @@
+"""Twelve bad inputs planted among good ones: each ends as a sentence or as correct output, and no neighbour is lost."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from test_media import tone, write_video
+
+from workbook.data.build import build_store
+from workbook.data.ravdess import find_trials
+from workbook.data.window import SAMPLE_RATE
+from workbook.toy import corpus as toy
+from workbook.toy.files import write_clip
+
+FRAMES, SIZE = 7, 32
+
+
+def clip(number):
+    """The six fields of the name of the number-th clip of this corpus."""
+    return f"01-03-01-01-01-{number:02d}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The store of a corpus with good clips 1 and 24 and the bad ones between them."""
+    root = tmp_path_factory.mktemp("corpus")
+    good = toy.plan_clip(0, 1, "happy", 0)
+    write_clip(root / "good", good, toy.draw_clip)
+    film, sound = good.path(root / "good", "mp4"), good.path(root / "good", "wav")
+
+    def place(source, number, modality):
+        target = root / f"{modality}-{clip(number)}{source.suffix}"
+        return shutil.copy(source, target)
+
+    good.path(root / "good", "mp4").rename(root / f"01-{clip(1)}.mp4")
+    sound.rename(root / f"03-{clip(1)}.wav")
+    shutil.rmtree(root / "good")
+    film, sound = root / f"01-{clip(1)}.mp4", root / f"03-{clip(1)}.wav"
+    place(film, 24, "01"), place(sound, 24, "03")
+
+    # 2: the film is cut in the middle        3: no picture track        4: an empty film, alone
+    (root / f"01-{clip(2)}.mp4").write_bytes(film.read_bytes()[: film.stat().st_size // 2]), place(sound, 2, "03")
+    write_sound_only(root / f"01-{clip(3)}.mp4", tone(440, 3))
+    (root / f"01-{clip(4)}.mp4").touch()
+    # 5: text called wav, beside a good film        6: a letter in the name        7: one frame
+    (root / f"03-{clip(5)}.wav").write_text("I am text\n" * 999), place(film, 5, "01")
+    shutil.copy(sound, root / "03-01-0x-01-01-01-06.wav")
+    write_video(root / f"01-{clip(7)}.mp4", np.full((1, 96, 96, 3), 99, np.uint8)), place(sound, 7, "03")
+    # 8: a film without a sound track, 18: one with digital silence        9: a film of no face
+    pictures = toy.frames_of(good)
+    write_video(root / f"01-{clip(8)}.mp4", pictures, fps=toy.FPS)
+    write_video(root / f"01-{clip(18)}.mp4", pictures, np.zeros(3 * SAMPLE_RATE), fps=toy.FPS)
+    write_video(root / f"01-{clip(9)}.mp4", np.full((45, 96, 96, 3), 99, np.uint8), tone(440, 3), fps=15)
+    # 10: stereo at 96 kHz        11: 0.3 s        12: 20 s        13: in a folder that cannot be read
+    soundfile.write(root / f"03-{clip(10)}.wav", np.stack([tone(440, 4, 96_000)] * 2, 1), 96_000)
+    write_video(root / f"01-{clip(11)}.mp4", pictures[: round(0.3 * toy.FPS)], tone(440, 0.3), fps=toy.FPS)
+    long = np.concatenate([pictures] * 9)[: 20 * toy.FPS]
+    write_video(root / f"01-{clip(12)}.mp4", long, tone(440, 20), fps=toy.FPS)
+    (root / "locked").mkdir()
+    shutil.copy(sound, root / "locked" / f"03-{clip(13)}.wav")
+
+    scandir = os.scandir
+
+    def refuse_locked(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", refuse_locked)
+        trials, problems = find_trials(root)
+    return build_store(
+        tmp_path_factory.mktemp("stores") / "bad",
+        trials,
+        problems,
+        frames=FRAMES,
+        image_size=SIZE,
+        workers=1,
+        progress=False,
+    )
+
+
+def write_sound_only(path, samples):
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+
+
+def row_of(store, number):
+    rows = np.flatnonzero(store.clips["clip"] == clip(number))
+    assert len(rows) <= 1
+    return rows[0] if len(rows) else None
+
+
+# number: (sound is there, picture is there, what the problem says; None where it is no problem)
+OUTCOMES = {
+    2: (True, False, "cut short"),
+    3: (True, False, "has no picture track"),
+    5: (False, True, "cannot be read as wav"),
+    7: (True, False, "too short"),
+    8: (False, True, "has no sound track"),
+    18: (False, True, "is silent"),
+    9: (True, False, "no face found in any"),
+    10: (True, False, None),
+    11: (True, True, None),
+    12: (True, True, None),
+    1: (True, True, None),
+    24: (True, True, None),
+}
+
+
+@pytest.mark.parametrize("number", OUTCOMES)
+def test_what_can_be_used_of_a_clip_stays_and_the_rest_is_said(store, number):
+    has_audio, has_video, says = OUTCOMES[number]
+    row = row_of(store, number)
+    assert (store.clips["has_audio"][row], store.clips["has_video"][row]) == (has_audio, has_video)
+    assert store.audio[row].any() == has_audio and store.video[row].any() == has_video
+    problems = store.problems[store.problems["clip"] == clip(number)]
+    if says is None:
+        assert problems.empty
+    else:
+        (problem,) = problems.to_dict("records")
+        assert says in problem["reason"] and clip(number) in problem["path"]
+        assert problem["modality"] == ("audio" if not has_audio else "video")
+
+
+def test_a_clip_of_which_nothing_can_be_used_is_a_problem_and_no_row(store):
+    assert row_of(store, 4) is None
+    (problem,) = store.problems[store.problems["clip"] == clip(4)].to_dict("records")
+    assert problem["modality"] == "audio and video" and "empty (0 bytes)" in problem["reason"]
+
+
+@pytest.mark.parametrize("path, says", [("03-01-0x-01-01-01-06.wav", "emotion field"), ("locked", "Permission denied")])
+def test_what_is_no_clip_is_a_problem_without_a_clip(store, path, says):
+    (problem,) = store.problems[store.problems["path"].str.endswith(path)].to_dict("records")
+    assert says in problem["reason"] and problem["clip"] == ""
+
+
+def test_there_is_no_row_and_no_problem_beyond_the_planted(store):
+    assert sorted(store.clips["actor"]) == sorted(OUTCOMES)
+    assert len(store.problems) == sum(says is not None for *_, says in OUTCOMES.values()) + 3
+
+
+def test_the_good_neighbours_are_equal_to_each_other(store):
+    first, last = row_of(store, 1), row_of(store, 24)
+    np.testing.assert_array_equal(store.video[first], store.video[last])
+    np.testing.assert_array_equal(store.audio[first], store.audio[last])
+
+
+def test_a_clip_of_a_fraction_of_a_second_is_padded_and_a_long_one_is_cut_in_its_middle(store):
+    short, long = row_of(store, 11), row_of(store, 12)
+    assert store.clips["window_start"][short] == 0
+    assert [bool(frame.any()) for frame in store.video[short]] == [True] + [False] * (FRAMES - 1)
+    assert store.clips["duration"][long] == pytest.approx(20, abs=0.1)
+    assert store.clips["window_start"][long] == pytest.approx(8.2, abs=0.05)
+    assert all(frame.any() for frame in store.video[long])
+
+
+def test_stereo_at_another_rate_is_heard_as_any_other_sound(store):
+    from workbook.data.audio import mfcc
+    from workbook.data.window import WINDOW_SAMPLES
+
+    expected = mfcc(tone(440, 4)[:WINDOW_SAMPLES])
+    np.testing.assert_allclose(
+        store.audio[row_of(store, 10)][:, 9:-9].mean(axis=1), expected[:, 9:-9].mean(axis=1), atol=9
+    )

@@ -1,0 +1,390 @@
+"""A user's own arrays: what they become, what is refused, and the store that is made of them."""
+
+import io
+import json
+import logging
+import os
+import re
+import zipfile
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+import workbook
+from workbook import InputError
+from workbook.data.features import is_current, read_npz, write_store
+from workbook.data.folds import split_rows
+from workbook.data.store import Store
+from workbook.toy import corpus as toy
+
+N, CA, TA, CV, TV = 7, 3, 5, 2, 11
+
+
+def arrays(**changed):
+    """Arrays of a good file, some of them changed; None leaves one out."""
+    rng = np.random.default_rng(0)
+    good = {
+        "audio": rng.standard_normal((N, CA, TA)),
+        "video": rng.standard_normal((N, CV, TV)),
+        "label": np.arange(N) % 3,
+        "group": np.arange(N) // 2,
+    }
+    return {name: values for name, values in (good | changed).items() if values is not None}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves arrays as a file and returns its path."""
+
+    def save(name="mine.npz", **changed):
+        np.savez(tmp_path / name, **arrays(**changed))
+        return tmp_path / name
+
+    return save
+
+
+def test_audio_keeps_its_axes_and_video_has_its_steps_first(saved):
+    features, given = read_npz(saved()), arrays()
+    assert features.audio.shape == (N, CA, TA) and features.video.shape == (N, TV, CV)
+    assert features.audio.dtype == features.video.dtype == np.float32
+    np.testing.assert_array_equal(features.audio, given["audio"].astype(np.float32))
+    for step in range(TV):
+        np.testing.assert_array_equal(features.video[:, step], given["video"][:, :, step].astype(np.float32))
+    assert features.standardise and features.problems.empty
+
+
+def test_two_axes_are_one_step(saved):
+    given = arrays()
+    features = read_npz(saved(audio=given["audio"][:, :, 0], video=given["video"][:, :, 0]))
+    assert features.audio.shape == (N, CA, 1) and features.video.shape == (N, 1, CV)
+    np.testing.assert_array_equal(features.video[:, 0], given["video"][:, :, 0].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "label, names, codes",
+    [
+        (np.array([4, 2, 2, 9, 4, 2, 9]), ["2", "4", "9"], [1, 0, 0, 2, 1, 0, 2]),
+        (np.array([-1, 1, 1, -1, 1, 1, 1]), ["-1", "1"], [0, 1, 1, 0, 1, 1, 1]),
+        (np.array([3.0, 0, 0, 3, 8, 0, 3]), ["0", "3", "8"], [1, 0, 0, 1, 2, 0, 1]),
+        (np.array([True, False, False, True, True, True, False]), ["0", "1"], [1, 0, 0, 1, 1, 1, 0]),
+        (np.array(list("sadness")), ["a", "d", "e", "n", "s"], [4, 0, 1, 3, 2, 4, 4]),
+        (np.array([b"b", b"a", b"b", b"a", b"b", b"a", b"b"]), ["a", "b"], [1, 0, 1, 0, 1, 0, 1]),
+    ],
+)
+def test_integers_text_and_whole_floats_are_classes_in_order(saved, label, names, codes):
+    features = read_npz(saved(label=label))
+    assert features.task == "classes" and features.names == names
+    assert list(features.clips["label"]) == codes
+    assert list(features.clips["emotion"]) == [names[code] for code in codes]
+
+
+def test_floats_within_three_are_sentiment(saved):
+    label = np.array([-3, -0.5, 0, 0.25, 3, 1, -1])
+    features = read_npz(saved(label=label))
+    assert features.task == "sentiment" and features.names == []
+    np.testing.assert_array_equal(features.clips["label"], label)
+    assert list(features.clips["emotion"]) == [
+        *("negative", "negative", "neutral", "positive", "positive", "positive", "negative")
+    ]
+
+
+def test_groups_are_whole_numbers_or_text_and_clips_get_names(saved):
+    assert list(read_npz(saved(group=np.arange(N) * 2.0)).clips["actor"]) == [0, 2, 4, 6, 8, 10, 12]
+    features = read_npz(saved(group=np.array(list("abcabca")), clip=np.array([f"film {k}" for k in range(N)])))
+    assert list(features.clips["actor"]) == list("abcabca") and features.clips["clip"][4] == "film 4"
+    assert read_npz(saved()).clips["clip"].nunique() == N
+
+
+def test_groups_of_24_may_use_the_folds_of_ravdess(tmp_path):
+    count = 24 * 8
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "a.npz",
+        audio=rng.standard_normal((count, CA, TA)),
+        video=rng.standard_normal((count, CV, TV)),
+        label=np.arange(count) % 8,
+        group=np.repeat(np.arange(1, 25), 8),
+    )
+    parts = split_rows(read_npz(tmp_path / "a.npz").clips, 0, "paper")
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 128, "validation": 32, "test": 32}
+
+
+def forge(path, name, header=None, flags=0):
+    """Puts a header in the place of an array's, or marks the array as encrypted."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    if header:
+        content = io.BytesIO()
+        np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False} | header)
+        members[f"{name}.npy"] = content.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    if flags:
+        content = bytearray(path.read_bytes())
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            start = content.find(signature)
+            while start >= 0:
+                content[start + offset] |= flags
+                start = content.find(signature, start + 1)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "forged, says",
+    [
+        ({"header": {"shape": (10**9, 10**6)}}, r"audio in .* has shape .* takes .* of memory: this machine has"),
+        ({"header": {"shape": (7, 3, 5)}}, "cannot be read as an .npz"),
+        ({"header": {"shape": (-7, -3)}}, "cannot be read as an .npz"),
+        ({"header": {"shape": (7, 3), "descr": [("a", "<f8")]}}, "cannot be read as an .npz"),
+        ({"flags": 1}, "cannot be read as an .npz .*encrypted"),
+    ],
+)
+def test_an_archive_that_promises_terabytes_or_is_encrypted_is_a_sentence(saved, forged, says):
+    path = saved()
+    forge(path, "audio", **forged)
+    with pytest.raises(InputError, match=says):
+        read_npz(path)
+
+
+STRUCTURED = np.zeros(N, [("a", "f8"), ("b", "i4")])
+
+
+@pytest.mark.parametrize("name", ["label", "group", "clip", "has_audio", "audio"])
+@pytest.mark.parametrize("values", [STRUCTURED, np.array(["2020-02-02"] * N, "M8[D]"), np.array(["\ud800"] * N)])
+def test_arrays_of_other_types_are_a_sentence_wherever_they_are(saved, name, values):
+    with pytest.raises(InputError, match=f"{name} in .* is of type .*: numbers or text are expected"):
+        read_npz(saved(**{name: values}))
+
+
+def test_values_that_are_not_finite_become_0_and_are_counted_in_one_line(saved, caplog):
+    given = arrays()
+    given["audio"][0, 1, 2], given["audio"][3, 0, :3] = np.nan, -np.inf
+    given["video"][5, 1, 6], given["video"][6, 0, 0] = np.inf, 1e300  # too large for float32
+    with caplog.at_level(logging.INFO):
+        features = read_npz(saved(audio=given["audio"], video=given["video"]))
+    assert features.facts == {"replaced_audio": 4, "replaced_video": 2}
+    assert features.audio[0, 1, 2] == features.video[5, 6, 1] == features.video[6, 0, 0] == 0
+    assert np.isfinite(features.audio).all() and np.count_nonzero(features.audio == 0) == 4
+    assert len(caplog.records) == 1 and "4 audio and 2 video values" in caplog.text
+
+
+def test_what_is_said_to_be_missing_is_zeros_and_not_counted(saved):
+    audio = arrays()["audio"]
+    audio[2] = np.nan
+    features = read_npz(saved(audio=audio, has_audio=np.arange(N) != 2, has_video=(np.arange(N) != 4).astype(int)))
+    assert list(features.clips["has_audio"]) == [True, True, False, True, True, True, True]
+    assert list(features.clips["has_video"]) == [True, True, True, True, False, True, True]
+    assert not features.audio[2].any() and not features.video[4].any() and features.video[3].all()
+    assert features.facts == {"replaced_audio": 0, "replaced_video": 0}
+
+
+def test_a_clip_of_zeros_lacks_the_modality_unless_the_file_says_otherwise(saved):
+    given = arrays()
+    given["audio"][1], given["video"][3] = 0, np.nan
+    features = read_npz(saved(audio=given["audio"], video=given["video"]))
+    assert list(features.clips["has_audio"]) == [True, False, True, True, True, True, True]
+    assert list(features.clips["has_video"]) == [True, True, True, False, True, True, True]
+    assert read_npz(saved(audio=given["audio"], has_audio=np.ones(N))).clips["has_audio"].all()
+
+
+def test_a_clip_with_neither_modality_is_a_problem_and_costs_no_neighbour(saved):
+    given = arrays()
+    given["audio"][1] = given["video"][1] = 0
+    features = read_npz(saved(audio=given["audio"], video=given["video"]))
+    assert list(features.problems["clip"]) == ["clip00001"] and len(features.clips) == N - 1
+    assert list(features.clips.index) == list(range(N - 1))
+    np.testing.assert_array_equal(features.audio, np.delete(given["audio"], 1, axis=0).astype(np.float32))
+    np.testing.assert_array_equal(features.clips["label"], np.delete(given["label"], 1))
+
+
+@pytest.mark.parametrize(
+    "changed, says",
+    [
+        ({"audio": None, "group": None}, "lacks audio, group: it holds video, label"),
+        ({"audio": np.ones((N + 1, CA, TA))}, "different lengths.*audio 8, video 7"),
+        ({"audio": np.ones(N)}, r"audio in .* has shape \(7,\)"),
+        ({"video": np.ones((N, 1, 2, 3))}, r"video in .* has shape \(7, 1, 2, 3\)"),
+        ({"video": np.ones((N, 0, 3))}, r"video in .* has shape \(7, 0, 3\)"),
+        ({"video": np.full((N, 2, 3), "x")}, "type <U1: numbers"),
+        ({"audio": np.ones((N, 2, 3)) * 1j}, "type complex128: numbers"),
+        ({"label": np.ones((N, 1))}, r"label in .* has shape \(7, 1\): one value per clip"),
+        ({"label": np.linspace(0, 3.5, N)}, "label in .* from 0.0 to 3.5: classes are integers or text, sentiment"),
+        ({"label": np.full(N, np.nan)}, "label in .* is not finite in 7 of 7 clips"),
+        ({"label": np.full(N, 5)}, "all clips in .* have the label 5: at least two"),
+        ({"label": np.full(N, 1j)}, "classes are integers or text, sentiment is a float from -3 to 3"),
+        ({"group": np.linspace(0, 1, N)}, "group in .* is of type float64: whole numbers or text"),
+        ({"clip": np.array(list("abcdefa"))}, "names 'a' more than once"),
+        ({"has_audio": np.arange(N)}, "has_audio in .* must hold True .* or False only"),
+        ({"has_audio": np.zeros(N), "has_video": np.zeros(N)}, "no clip in .* has audio or video"),
+        ({"has_vidoe": np.ones(N)}, "holds 'has_vidoe', which means nothing here: 'has_video' may be meant"),
+        ({"label": np.array([{"a": 1}] * N, dtype=object)}, "cannot be read as an .npz of numbers and text: Object"),
+        ({name: values[:0] for name, values in arrays().items()}, "holds no clip"),
+    ],
+)
+def test_a_file_that_is_not_like_that_gets_one_sentence(saved, changed, says):
+    with pytest.raises(InputError, match=says) as refused:
+        read_npz(saved(**changed))
+    assert "\n" not in str(refused.value)
+
+
+def test_arrays_of_other_names_are_passed_over(saved):
+    assert len(read_npz(saved(text=np.zeros(3), notes=np.array("mine"))).clips) == N
+
+
+def test_what_is_no_npz_gets_one_sentence(saved, tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("audio")
+    whole = saved().read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "spoilt.npz").write_bytes(whole[:300] + b"spoilt" + whole[306:])  # inside the first array
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as other:
+        other.writestr("readme.txt", "no arrays")
+    for name in ("one.npy", "text.npz", "torn.npz", "spoilt.npz", "other.npz", "missing.npz", "."):
+        with pytest.raises(InputError) as refused:
+            read_npz(tmp_path / name)
+        assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+class Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_file_is_not_executed(saved, tmp_path):
+    path = saved(group=np.array([Bomb(tmp_path / "gone off")] * N, dtype=object))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_npz(path)
+    assert not (tmp_path / "gone off").exists()
+
+
+def test_a_store_holds_the_arrays_the_clips_and_the_facts(saved, tmp_path):
+    audio = arrays()["audio"]
+    audio[2, 0, 0] = np.nan
+    features = read_npz(saved(audio=audio, has_video=np.arange(N) > 1))
+    store = write_store(tmp_path / "stores" / "mine", features, saved(audio=audio))
+    np.testing.assert_array_equal(store.audio, features.audio)
+    np.testing.assert_array_equal(store.video, features.video)
+    assert store.audio.flags.c_contiguous and store.video.flags.c_contiguous
+    pd.testing.assert_frame_equal(store.clips, features.clips, check_dtype=False)
+    expected = {"task": "classes", "names": ["0", "1", "2"], "standardise": True, "clips": N, "with_audio": N}
+    expected |= {
+        "with_video": N - 2,
+        "problems": 0,
+        "replaced_audio": 1,
+        "arrays": {"video": "video", "audio": "audio"},
+    }
+    assert expected.items() <= store.manifest.items()
+    assert len(store.manifest["source"]["sha256"]) == 64
+    assert [path.name for path in (tmp_path / "stores").iterdir()] == ["mine"]
+
+
+def fingerprint(path, folder):
+    return write_store(folder / path.stem, read_npz(path), path).fingerprint
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_its_place(saved, tmp_path):
+    given = arrays()
+    first = fingerprint(saved("first.npz"), tmp_path)
+    assert len(first) == 12 and int(first, 16) >= 0
+    assert fingerprint(saved("second.npz"), tmp_path) == first
+    changed = given["video"].copy()
+    changed[6, 1, 10] += 1e-3
+    others = [
+        saved("a.npz", video=changed),
+        saved("b.npz", label=given["label"][::-1]),
+        saved("c.npz", group=given["group"] + 1),
+        saved("d.npz", audio=given["audio"].reshape(N, TA, CA)),
+        saved("e.npz", label=given["label"].astype(str) + np.array("x")),
+    ]
+    found = {fingerprint(path, tmp_path) for path in others}
+    assert len(found | {first}) == 6
+
+
+def test_a_store_is_current_until_its_file_changes(saved, tmp_path):
+    path, place = saved(), tmp_path / "store"
+    assert not is_current(place, path)
+    first = write_store(place, read_npz(path), path)
+    assert is_current(place, path)
+    saved(label=arrays()["label"][::-1])
+    assert not is_current(place, path)
+    second = write_store(place, read_npz(path), path)
+    assert is_current(place, path) and second.fingerprint != first.fingerprint
+    path.unlink()
+    assert is_current(place, path)
+
+
+def test_a_store_is_whole_or_not_there(saved, tmp_path, monkeypatch):
+    path, place = saved(), tmp_path / "store"
+    features = read_npz(path)
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
+        write_store(place, features, path)
+    assert not place.exists()
+    first = write_store(place, features, path)
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
+        write_store(place, features, path)
+    assert Store.open(place).fingerprint == first.fingerprint
+
+
+def test_nothing_that_is_no_store_is_replaced(saved, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
+    with pytest.raises(InputError, match="exists and is not a store"):
+        write_store(tmp_path / "thesis", read_npz(saved()), saved())
+    assert (tmp_path / "thesis" / "chapter1.txt").exists()
+
+
+@pytest.fixture
+def toy_features(tmp_path, monkeypatch):
+    """What the script in docs/features.md makes of five toy clips, the colours of their faces for action units."""
+    clips = [toy.plan_clip(0, actor, ("happy", "angry")[actor % 2], 0) for actor in range(1, 6)]
+    for folder in ("openface", "sound"):
+        (tmp_path / folder).mkdir()
+    for clip in clips:
+        colours = patches(toy.frames_of(clip))
+        units = pd.DataFrame(colours, columns=[f" AU{unit:02d}_r" for unit in range(12)])  # OpenFace has a space there
+        units.insert(0, " success", [0] + [1] * (len(units) - 1))
+        units.assign(**{" AU01_c": 9}).to_csv(tmp_path / "openface" / f"{clip.name}.csv", index_label="frame")
+        soundfile.write(tmp_path / "sound" / f"{clip.name}.wav", toy.samples_of(clip), 22050)
+    table = pd.DataFrame([{"clip": clip.name, "label": clip.emotion, "group": clip.actor} for clip in clips])
+    table.to_csv(tmp_path / "clips.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", (workbook.ROOT / "docs" / "features.md").read_text(), re.DOTALL)
+    exec(script, {})
+    return clips, tmp_path / "mine.npz"
+
+
+def patches(frames):
+    """The mean colours (T, 12) of the quarters of each frame (T, H, W, 3), in [0, 1]."""
+    count, height, width, _ = frames.shape
+    return frames.reshape(count, 2, height // 2, 2, width // 2, 3).mean(axis=(2, 4)).reshape(count, 12) / 255
+
+
+def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(toy_features, tmp_path):
+    clips, path = toy_features
+    store = write_store(tmp_path / "store", read_npz(path), path)
+    assert store.audio.shape == (5, 10, 156) and store.video.shape == (5, 15, 12)
+    assert list(store.clips["clip"]) == [clip.name for clip in clips]
+    assert list(store.clips["actor"]) == [1, 2, 3, 4, 5]
+    assert list(store.clips["emotion"]) == ["angry", "happy", "angry", "happy", "angry"]
+    for row, clip in enumerate(clips):
+        seen = patches(toy.frames_of(clip))
+        np.testing.assert_allclose(store.video[row, -1], seen[-1], rtol=1e-6)
+        assert not store.video[row, 0].any()  # no face there: NaN in the file
+        heard = librosa.feature.mfcc(y=toy.samples_of(clip), sr=22050, n_mfcc=10)
+        np.testing.assert_allclose(store.audio[row, :, 0], heard[:, 0], atol=0.5)  # 16 bits in between
+    assert store.manifest["replaced_video"] == 5 * 12 and store.manifest["replaced_audio"] == 0
+    assert store.manifest["task"] == "classes" and store.manifest["names"] == ["angry", "happy"]
+    assert json.loads((store.path / "manifest.json").read_text()) == store.manifest
+    parts = split_rows(store.clips, 0, "groups")
+    assert [len(parts[name]) for name in ("train", "validation", "test")] == [3, 1, 1]

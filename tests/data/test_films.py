@@ -1,0 +1,167 @@
+"""Films of one's own: a folder with a table of clips, from the table to an epoch of training."""
+
+import numpy as np
+import pytest
+import soundfile
+
+import workbook
+from avlib import build_model
+from workbook import InputError
+from workbook.data.audio import mfcc
+from workbook.data.datasets import ensure_store, preprocess
+from workbook.data.films import read_films
+from workbook.data.folds import split_rows
+from workbook.data.media import read_audio
+from workbook.data.prepare import prepare_clip
+from workbook.data.recut import audio_later
+from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
+from workbook.run.parameters import Parameters
+from workbook.run.records import network_settings
+from workbook.toy import corpus as toy
+from workbook.toy.files import write_clip
+from workbook.train.batches import splits
+from workbook.train.training import fit
+
+HEADER = "file,audio,person,label,start,end,split\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three drawn people: Ada's film, Ben's film and sound, Cleo's sound alone; and Dan's, which is not there."""
+    folder = tmp_path_factory.mktemp("films")
+    for actor, emotion, name in ((1, "happy", "ada"), (2, "angry", "ben"), (3, "angry", "cleo")):
+        clip = toy.plan_clip(0, actor, emotion, 0)
+        write_clip(folder, clip, toy.draw_clip)
+        clip.path(folder, "mp4").rename(folder / f"{name}.mp4")
+        clip.path(folder, "wav").rename(folder / f"{name}.wav")
+    (folder / "clips.csv").write_text(
+        "\ufeff"
+        + HEADER
+        + "ada.mp4, , Ada, glad, 0, 2.1, train\n"
+        + "ada.mp4, , Ada, cross, 2.1, , train\n"
+        + "ben.mp4, ben.wav, Ben, cross, , , validation\n"
+        + "cleo.wav, , Cleo, glad, , , test\n"
+        + "dan.mp4, , Dan, glad, , , test\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def test_films_of_ones_own_are_a_dataset_like_any_other(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(workbook, "DATA", tmp_path / "data")
+    config = Parameters(dataset="films", data_root=str(folder), fold_scheme="own", image_size=64, frames=3)
+    assert config.classes == 0 and Parameters(dataset="films", data_root=str(folder)).fold_scheme == "groups"
+    preprocess(config.dataset, config.data_root, **config.of_store, workers=1, progress=False)
+    store = ensure_store(config.dataset, config.data_root, **config.of_store)
+
+    clips = store.clips.set_index("clip")
+    assert list(clips.index) == ["ada@0", "ada@2.1", "ben", "cleo"] and store.manifest["names"] == ["cross", "glad"]
+    assert clips["label"].to_dict() == {"ada@0": 1, "ada@2.1": 0, "ben": 0, "cleo": 1}
+    assert clips["has_audio"].all() and clips["has_video"].tolist() == [True, True, True, False]
+    assert clips["audio_path"].map(lambda path: path[-7:]).tolist() == ["ada.mp4", "ada.mp4", "ben.wav", "leo.wav"]
+    assert clips.loc["ada@0", "duration"] == pytest.approx(2.1) and clips.loc["ada@2.1", "window_start"] == 2.1
+    cleared = audio_later(store, 0, by=3.0)  # Ada's first clip ends 2.1 s after its window begins
+    np.testing.assert_array_equal(cleared, mfcc(np.zeros(WINDOW_SAMPLES, np.float32)))
+    (problem,) = store.problems.to_dict("records")
+    assert (problem["clip"], problem["path"]) == ("dan", str(folder / "dan.mp4"))
+    assert problem["modality"] == "audio and video"
+
+    parts = splits(store, 0, config.classes, ("audio", "video"), fold_scheme=config.fold_scheme)
+    assert {name: list(part.table["clip"]) for name, part in parts.items()} == {
+        "train": ["ada@0", "ada@2.1"],
+        "validation": ["ben"],
+        "test": ["cleo"],
+    }
+    net = build_model(**network_settings(config, store))
+    given = {"dropout": "softhard", "batch_size": 2, "learning_rate": 0.01, "seed": 1, "epochs": 1}
+    (row,) = fit(net, parts["train"], parts["validation"], tmp_path, **given)
+    assert np.isfinite(row["train_loss"]) and net.classifier.out_features == 2
+
+
+def test_the_window_lies_inside_the_span_of_a_clip_and_nothing_of_its_neighbours_is_in_it(tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", 0.1 * rng.standard_normal(10 * SAMPLE_RATE), SAMPLE_RATE)
+    (tmp_path / "clips.csv").write_text(
+        "file,person,label,start,end\nlong.wav,1,a,1,9\nlong.wav,1,b,4,6\nlong.wav,2,b,8,60\n"
+    )
+    trials, problems = read_films(tmp_path)
+    assert problems.empty and trials["actor"].tolist() == [1, 1, 2]
+    made = [prepare_clip(trial, 3, 64, "paper") for trial in trials.to_dict("records")]
+    assert [prepared.record["window_start"] for prepared in made] == pytest.approx([5 - WINDOW / 2, 4, 8])
+    assert [prepared.record["duration"] for prepared in made] == pytest.approx([8, 2, 2])
+    samples = read_audio(tmp_path / "long.wav")
+    for prepared, (start, end) in zip(made, [(5 - WINDOW / 2, 5 + WINDOW / 2), (4, 6), (8, 10)], strict=True):
+        part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        part = np.pad(part, (0, round(WINDOW * SAMPLE_RATE) - len(part)))
+        np.testing.assert_allclose(prepared.audio, mfcc(part), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [-5.0, 0.0, 1.0, 2.0, 4.5, 7.0])
+def test_a_window_has_zeros_wherever_it_leaves_the_span(start):
+    samples = np.arange(1, 6 * SAMPLE_RATE + 1, dtype=np.float32)
+    outside = np.concatenate([np.zeros(5 * SAMPLE_RATE), samples, np.zeros(6 * SAMPLE_RATE)])  # from second -5 on
+    outside[: 7 * SAMPLE_RATE] = outside[10 * SAMPLE_RATE :] = 0
+    first = round((start + 5) * SAMPLE_RATE)
+    np.testing.assert_array_equal(cut_window(samples, start, (2, 5)), outside[first : first + WINDOW_SAMPLES])
+
+
+def test_frames_after_the_end_of_a_span_are_empty(folder):
+    trial = {"clip": "c", "audio_path": "", "video_path": str(folder / "ada.mp4"), "start": 0.5, "end": 2.0}
+    faces = prepare_clip(trial, 6, 64, "paper").video  # a frame each 0.6 s: at 0.8, 1.4, 2.0, ...
+    assert [bool(face.any()) for face in faces] == [True, True, False, False, False, False]
+
+
+def test_any_number_of_people_is_dealt_out_to_five_folds(tmp_path):
+    (tmp_path / "a.wav").touch()
+    rows = [f"a.wav,person {k % 7},{k % 3},{k},clip {k}\n" for k in range(35)]
+    (tmp_path / "clips.csv").write_text("file,person,label,start,clip\n" + "".join(rows))
+    trials, _ = read_films(tmp_path)
+    tested = np.concatenate([split_rows(trials, fold, "groups")["test"] for fold in range(5)])
+    assert sorted(tested) == list(range(35)) and trials["emotion"].tolist() == [str(k % 3) for k in range(35)]
+
+
+def test_labels_that_are_numbers_are_in_the_order_of_their_values(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "clips.csv").write_text("file,person,label,clip\na.wav,1,10,x\na.wav,2,9,y\n")
+    assert read_films(tmp_path)[0].set_index("emotion")["label"].to_dict() == {"9": 0, "10": 1}
+
+
+ROW = "a.wav,,1,x,,,train\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, r"clips\.csv is missing: it lists the clips, in columns file, person, label"),
+        ("", r"cannot be read as a table with commas"),
+        ('file,person,label\n"a,b\n', r"cannot be read as a table with commas"),
+        ("file;person;label\na.wav;1;x\n", r"lacks the column file: it has file;person;label"),
+        ("file,person\na.wav,1\n", r"lacks the column label: it has file, person"),
+        ("file,person,label,ends\na.wav,1,x,2\n", r"a column 'ends', which means nothing here: 'end' may be meant"),
+        ("file,person,label\n", r"lists no clip"),
+        ("file,person,label\na.wav,1,x\nb.wav,1,\n", r"line 3 of .*clips\.csv has no label"),
+        ("file,person,label\na.wav,,x\n", r"line 2 of .*clips\.csv has no person"),
+        ("file,person,label\na.wav,1,x\na.wav,2,y\n", r"line 3 of .* has the name of an earlier clip"),
+        ("file,person,label,clip\na.wav,1,x,c\nb.wav,2,y,c\n", r"line 3 of .* has the name of an earlier clip"),
+        (HEADER + ROW + "a.wav,,1,y,3,2,test\n", r"line 3 of .* ends before it starts"),
+        (HEADER + ROW + "a.wav,,1,y,one,2,test\n", r"line 3 of .* has no number of seconds as its start"),
+        (HEADER + ROW + "a.wav,,1,y,-1,2,test\n", r"line 3 of .* has no number of seconds as its start"),
+        (HEADER + ROW + "a.wav,,1,y,1,inf,test\n", r"line 3 of .* has no number of seconds as its end"),
+        (HEADER + ROW + "a.wav,,1,y,1,2,dev\n", r"line 3 of .* has another split than train, validation, test"),
+        ("file,person,label\nz.wav,1,x\n", r"none of the files in .*clips\.csv is there"),
+        ("file,person,label\na.wav,1,x\n", r"have the label 'x': at least two labels are expected"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused_with_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "a.wav").touch()
+    if text is not None:
+        (tmp_path / "clips.csv").write_text(text)
+    with pytest.raises(InputError, match=sentence) as refused:
+        read_films(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_table_of_bytes_that_are_no_text_is_refused(tmp_path):
+    (tmp_path / "clips.csv").write_bytes(b"file,person,label\n\xff\xfe,1,x\n")
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        read_films(tmp_path)

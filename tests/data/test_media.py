@@ -1,0 +1,489 @@
+"""The window, the frames, the sound, the faces: each against a rule written down a second time or a trusted library."""
+
+import struct
+import tracemalloc
+from fractions import Fraction
+
+import av
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from scipy.signal import correlate
+
+from workbook import InputError
+from workbook.data.faces import FaceDetector, crop_faces, fill_boxes, large_face
+from workbook.data.media import _needed, is_silent, open_video, probe, read_audio, read_frames
+from workbook.data.mtcnn import Sums
+from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, Picture, cut_window, place_window
+from workbook.toy import corpus as toy
+
+FPS = 10
+
+
+def write_video(path, frames, samples=None, fps=FPS, options=None, turned=0):
+    """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz.
+
+    turned : degrees counterclockwise by which a player has to turn the frames
+    """
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"} | (options or {}))
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        if turned:
+            video.set_display_rotation(turned)
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if samples is not None else None
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+        if audio:
+            sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+            sound.sample_rate = SAMPLE_RATE
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode())
+    return path
+
+
+def grey_levels(count):
+    """Frames of 32 x 48 pixels that tell their own number: frame i has the grey level 20 + 9 i."""
+    return np.broadcast_to(np.arange(20, 20 + 9 * count, 9, dtype=np.uint8)[:, None, None, None], (count, 32, 48, 3))
+
+
+def tone(hertz, seconds, rate=SAMPLE_RATE):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+# the window
+
+
+def test_the_window_is_the_middle_of_the_longer_of_sound_and_picture():
+    window = place_window("paper", 5 * SAMPLE_RATE, Picture(4.0, 25.0), frames=3)
+    assert window.audio_start == pytest.approx(0.7)
+    np.testing.assert_allclose(window.frame_times, [0.7 + 0.6, 0.7 + 1.8, 0.7 + 3.0])
+
+
+@pytest.mark.parametrize("protocol", ["paper", "authors"])
+def test_the_window_of_a_short_clip_starts_with_it(protocol):
+    window = place_window(protocol, SAMPLE_RATE, Picture(0.3, 25.0), frames=15)
+    assert window.audio_start == 0 and 0 < window.frame_times[0] < 0.24
+
+
+def test_the_authors_frames_are_those_that_their_formula_selects():
+    select_distributed = lambda m, n: [i * n // m + n // (2 * m) for i in range(m)]  # noqa: E731
+    window = place_window("authors", 7 * SAMPLE_RATE, Picture(7.0, 30000 / 1001), frames=15)
+    np.testing.assert_allclose(window.frame_times * 30000 / 1001, select_distributed(15, 108))
+
+
+def test_the_authors_sound_and_picture_are_apart_in_a_long_clip_and_ours_are_not():
+    def lag(protocol):
+        window = place_window(protocol, 5 * SAMPLE_RATE, Picture(5.0, 30.0), frames=15)
+        return window.audio_start - (window.frame_times.mean() - WINDOW / 2)
+
+    assert lag("paper") == pytest.approx(0)
+    assert lag("authors") == pytest.approx((5 - WINDOW) / 2, abs=0.05)
+
+
+@pytest.mark.parametrize("length", [WINDOW_SAMPLES + 1, WINDOW_SAMPLES + 2, 89_003, 441_011])
+def test_the_authors_crop_of_a_long_sound_is_theirs(length):
+    samples = np.arange(length)
+    remain = length - WINDOW_SAMPLES
+    theirs = samples[remain // 2 : -(remain - remain // 2)]
+    np.testing.assert_array_equal(cut_window(samples, place_window("authors", length, None, 15).audio_start), theirs)
+
+
+@pytest.mark.parametrize("length", [0, 7, WINDOW_SAMPLES - 1, WINDOW_SAMPLES])
+def test_a_short_sound_is_padded_at_its_end(length):
+    part = cut_window(np.ones(length, np.float32), 0.0)
+    assert part.shape == (WINDOW_SAMPLES,) and part.dtype == np.float32
+    assert part[:length].all() and not part[length:].any()
+
+
+# the picture
+
+
+def test_the_frames_read_are_the_nearest_in_time(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_levels(23))
+    assert probe(path) == Picture(2.3, FPS)
+    times = np.array([0.0, 0.04, 0.06, 0.31, 0.77, 0.79, 1.44, 2.19, 2.29])
+    nearest = np.abs(np.arange(23) / FPS - times[:, None]).argmin(axis=1)
+    frames = read_frames(path, times)
+    assert frames.shape == (9, 32, 48, 3) and frames.dtype == np.uint8
+    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
+
+
+@pytest.mark.parametrize("step", [1, 4, 9, 14])
+@pytest.mark.parametrize("first", [0.0, 0.93, 2.51])
+@pytest.mark.parametrize("more", ["open-gop=0", "open-gop=1"])
+def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, more, first, step):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (37, 8, 12, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    path = write_video(
+        tmp_path / "a.mp4", pictures, options={"g": "11", "bf": "3", "b-pyramid": "normal", "x264-params": more}
+    )
+    with av.open(str(path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    wanted = [number for number in range(0, 37, step) if number / FPS >= first]
+    np.testing.assert_array_equal(
+        read_frames(path, np.array(wanted) / FPS + 0.01), [decoded[number] for number in wanted]
+    )
+
+
+@pytest.mark.parametrize(
+    "stamps, wanted, needed",
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], {1, 5}, [0, 1, 4, 5]),
+        ([0, 1, 2, 3, 4, 5, 6, 7], {6}, [4, 5, 6]),
+        ([0, 3, 1, 2, 7, 5, 6, 8], {1, 6}, [0, 1, 2, 3, 4, 5, 6]),  # 5 and 6 come after 7, but are shown before it
+    ],
+)
+def test_packets_are_decoded_from_a_key_frame_to_the_last_wanted_one(stamps, wanted, needed):
+    keys = [i in (0, 4) for i in range(8)]
+    assert list(np.flatnonzero(_needed([*stamps, None], [*keys, False], wanted))) == [*needed, 8]
+
+
+def test_times_past_the_end_have_no_frame(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_levels(11))
+    assert len(read_frames(path, np.array([0.5, 1.05, 1.15, 3.0]))) == 2
+    assert len(read_frames(path, np.array([1.15, 3.0]))) == 0
+
+
+def test_frames_are_rgb(tmp_path):
+    red = np.zeros((3, 32, 48, 3), np.uint8)
+    red[..., 0] = 200
+    path = write_video(tmp_path / "a.mp4", red)
+    for bt601 in (False, True):
+        assert read_frames(path, np.array([0.1]), bt601)[0].mean(axis=(0, 1)).argmax() == 0
+
+
+def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
+    path = write_video(tmp_path / "a.mp4", np.zeros((307, 120, 160, 3), np.uint8))
+    tracemalloc.start()
+    read_frames(path, np.linspace(0, 30, 5))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 120 * 160 * 3
+
+
+@pytest.fixture(scope="module")
+def four_corners():
+    """Frames of 32 x 48 pixels with another grey in each corner, so that every turn is seen."""
+    frames = np.zeros((3, 32, 48, 3), np.uint8)
+    frames[:, :16, :24], frames[:, :16, 24:], frames[:, 16:, :24], frames[:, 16:, 24:] = 30, 90, 150, 210
+    return frames
+
+
+@pytest.mark.parametrize("turned", [90, -90, 180])
+def test_a_film_of_a_phone_is_upright(tmp_path, four_corners, turned):
+    path = write_video(tmp_path / "a.mp4", np.rot90(four_corners, -turned // 90, axes=(1, 2)), turned=turned)
+    seen = read_frames(path, np.array([0.1]))[0]
+    assert seen.shape == (32, 48, 3)
+    np.testing.assert_allclose(seen.astype(int), four_corners[1].astype(int), atol=12)
+
+
+def test_the_matrix_of_a_phone_held_upright_turns_clockwise(tmp_path, four_corners):
+    """QuickTime File Format, movie matrix: x' = -y, y' = x, the right side of the sensor goes to the bottom."""
+    path = write_video(tmp_path / "a.mp4", four_corners, turned=-90)
+    matrix = np.array([0, 1 << 16, 0, -1 << 16, 0, 0], ">i4").tobytes()
+    assert path.read_bytes().count(matrix) == 1
+    seen = read_frames(path, np.array([0.1]))[0]
+    np.testing.assert_allclose(seen[[8, 8, -8, -8], [8, -8, 8, -8], 0], [150, 30, 210, 90], atol=12)
+
+
+def write_changing(path, sizes):
+    """A film of single pictures in which the size of a frame changes."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        for number, (width, height) in enumerate(sizes):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
+                width,
+                height,
+                "yuvj420p",
+                Fraction(1, FPS),
+            )
+            grey = np.full((height, width, 3), 20 + 9 * number, np.uint8)
+            for packet in encoder.encode(av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuvj420p")):
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, encoder.time_base
+                container.mux(packet)
+    return path
+
+
+def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
+    from workbook.data.prepare import groups
+
+    path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
+    with open_video(path) as video:
+        groups = list(groups(video.frames(np.arange(10) / FPS + 0.01)))
+    assert [(len(group), group[0].shape) for group in groups] == [
+        *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
+    ]
+    seen = [frame.mean() for group in groups for frame in group]
+    np.testing.assert_allclose(seen, 20 + 9 * np.arange(10), atol=3)
+
+
+def test_the_faces_of_such_a_film_are_cut_out_of_their_own_frames(tmp_path):
+    from workbook.data.prepare import _faces
+
+    small = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[:3]
+
+    class Changing:
+        cropped = False
+
+        def frames(self, times, bt601):
+            yield from small
+            yield from small.repeat(2, axis=1).repeat(2, axis=2)
+
+    window = place_window("paper", 0, Picture(3.6, FPS), frames=6)
+    faces, sure = _faces("a.mp4", Changing(), window, 32, "paper")
+    assert sure > 0.9
+    assert np.abs(faces[:3].astype(int) - faces[3:]).mean() < 20  # the same faces, and not a corner of the larger
+
+
+def test_a_title_in_another_encoding_costs_nothing(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Jose gsmile"
+        video = container.add_stream("libx264", rate=FPS)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        for frame in grey_levels(3):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+    path.write_bytes(path.read_bytes().replace(b"Jose gsmile", b"Jos\xe9 gsm\xeel\xe9"))
+    assert b"Jos\xe9" in path.read_bytes() and len(read_frames(path, np.array([0.1]))) == 1
+
+
+# the sound
+
+
+@pytest.mark.parametrize(
+    "name, rate, channels", [("a.wav", 48_000, 1), ("a.wav", 96_000, 2), ("a.flac", 22_050, 1), ("a.flac", 16_000, 2)]
+)
+def test_sound_is_what_librosa_loads(tmp_path, name, rate, channels):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (rate, channels))
+    soundfile.write(tmp_path / name, samples, rate)
+    ours, theirs = read_audio(tmp_path / name), librosa.load(tmp_path / name, sr=SAMPLE_RATE)[0]
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_sound_track_of_a_video_is_the_sound_that_went_in_but_for_the_encoders_delay(tmp_path):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
+    heard = read_audio(write_video(tmp_path / "a.mp4", grey_levels(15), sound))
+    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
+    assert 0 <= delay <= 1024
+    assert np.corrcoef(sound, heard[delay : delay + len(sound)])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mkv", "avi", "m4v"])
+def test_the_sound_track_of_a_film_is_read_whatever_contains_it(tmp_path, suffix):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
+    heard = read_audio(write_video(tmp_path / f"a.{suffix}", grey_levels(15), sound))
+    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
+    assert 0 <= delay <= 2048
+    kept = min(len(sound), len(heard) - delay)
+    assert np.corrcoef(sound[:kept], heard[delay : delay + kept])[0, 1] > 0.98
+
+
+def test_a_sound_of_a_phone_is_read_and_the_cover_of_a_sound_is_no_picture(tmp_path):
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 48, 32, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey_levels(1)[0], format="rgb24")))
+        container.mux(cover.encode())
+        sound = av.AudioFrame.from_ndarray(tone(440, 1.0)[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLE_RATE
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+    assert read_audio(path).max() > 0.3
+    with pytest.raises(InputError, match=r"a\.m4a has no picture track"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("name, what", [("a.txt", "text"), ("a.png", "a still picture"), ("a.mp4", "a still picture")])
+def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name, what):
+    path = tmp_path / name
+    path.write_text("Dear all,\n" * 99)
+    if what == "a still picture":
+        Image.fromarray(grey_levels(1)[0]).save(path, format="png")
+    for read in (read_audio, open_video):
+        with pytest.raises(InputError, match=f"{name} is {what}, where a film or a sound is expected"):
+            read(path)
+
+
+def test_sound_that_is_not_numbers_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.1]), SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match="not numbers"):
+        read_audio(tmp_path / "a.wav")
+
+
+def wav_that_says(path, rate):
+    """A wav of 44 000 samples of 16 bits whose header says what it likes of their rate."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, min(2 * rate, 2**32 - 1), 2, 16)
+    content = b"WAVE" + form + b"data" + struct.pack("<I", 88_000) + bytes(88_000)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
+    return path
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused_before_it_takes_memory(tmp_path, rate):
+    path = wav_that_says(tmp_path / "a.wav", rate)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a.wav says that its sample rate is .*: 1,000 to 1,000,000 can be read"):
+        read_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_sound_too_long_for_a_clip_is_refused_before_it_takes_memory(tmp_path):
+    with soundfile.SoundFile(tmp_path / "a.flac", "w", 1000, 1) as file:
+        for _ in range(12):
+            file.write(np.zeros(10**6, np.int16))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a.flac says that its length in seconds is 12,000: 0 to 10,800"):
+        read_audio(tmp_path / "a.flac")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_frame_too_large_for_a_film_is_refused_before_it_is_decoded(tmp_path):
+    path = write_changing(tmp_path / "a.mp4", [(8192, 4112)])
+    with pytest.raises(InputError, match=r"a.mp4 says that its number of pixels is 33,685,504: 1 to 33,554,432 can be"):
+        read_frames(path, np.array([0.05]))
+
+
+def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_path):
+    with open(tmp_path / "a_facecroppad.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (10**8, 224, 224, 3)}
+        )
+    with pytest.raises(InputError, match="cannot be read as an array of faces"):
+        open_video(tmp_path / "a_facecroppad.npy")
+
+
+@pytest.mark.parametrize("peak, silent", [(0.0, True), (0.9e-4, True), (1.1e-4, False), (0.007, False)])
+def test_silence_is_below_80_decibels(peak, silent):
+    assert is_silent(np.array([0.0, -peak, 0.0], np.float32)) == silent
+
+
+# the faces
+
+
+@pytest.fixture(scope="module")
+def large_faces():
+    """Five frames of a drawn actor at 960 x 720 or so, with a face as large in them as RAVDESS's are."""
+    frames = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[::9][:5]
+    return frames.repeat(720 // frames.shape[1], axis=1).repeat(720 // frames.shape[1], axis=2)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 53, 41), (7, 3, 50, 40), (11, 5, 18, 10)])
+def test_a_part_of_a_frame_is_averaged_as_pytorch_does_it(box):
+    frame = np.random.default_rng(0).integers(0, 256, (41, 53, 3), np.uint8)
+    left, top, right, bottom = box
+    part = torch.from_numpy(frame[top:bottom, left:right].copy()).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(part, size=(17, 13), mode="area")[0].permute(1, 2, 0)
+    np.testing.assert_allclose(Sums(frame).part(*box, height=17, width=13), expected, rtol=1e-5)
+
+
+def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(large_faces):
+    from facenet_pytorch import MTCNN
+
+    boxes, confidence = FaceDetector().detect(large_faces)
+    whole, _ = MTCNN().detect(large_faces)
+    assert (confidence > 0.95).all()
+    for ours, theirs in zip(boxes, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs[0].astype(float), atol=0.5)
+
+
+@pytest.mark.parametrize("height", [40, 128, 192, 480, 720, 1080])
+def test_the_large_faces_begin_at_one_of_the_detectors_own_sizes(height):
+    steps = np.log(large_face(height) / 20) / -np.log(0.709)
+    assert steps == pytest.approx(round(steps)) and 20 <= large_face(height) <= max(20, height / 4)
+
+
+def test_a_small_face_in_a_large_frame_has_the_box_of_the_whole_cascade(large_faces):
+    from facenet_pytorch import MTCNN
+
+    frame = np.full((720, 960, 3), 128, np.uint8)
+    small = large_faces[0, ::6, ::6]
+    frame[500 : 500 + len(small), 700 : 700 + small.shape[1]] = small
+    boxes, confidence = FaceDetector().detect(frame[None])
+    (whole,), _ = MTCNN().detect(frame)
+    assert confidence[0] > 0.7 and boxes[0, 3] - boxes[0, 1] < 120
+    np.testing.assert_allclose(boxes[0], whole.astype(float), atol=0.5)
+
+
+def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(large_faces):
+    frames = large_faces[:3].copy()
+    frames[1] = 128
+    boxes, confidence = FaceDetector().detect(frames)
+    assert np.isnan(boxes[1]).all() and confidence[1] == 0
+    assert (confidence[[0, 2]] > 0.9).all()
+
+
+def test_frames_looked_at_together_have_the_boxes_of_each_alone(large_faces):
+    noise = np.random.default_rng(0).integers(0, 256, large_faces[0].shape, np.uint8)
+    frames = np.stack([large_faces[0], noise, large_faces[1][:, ::-1], large_faces[2]])
+    alone = [FaceDetector().detect(frame[None]) for frame in frames]
+    boxes, confidence = FaceDetector().detect(frames)
+    np.testing.assert_allclose(boxes, np.concatenate([box for box, _ in alone]), atol=1e-2)
+    np.testing.assert_allclose(confidence, np.concatenate([sure for _, sure in alone]), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 96, 96, 3), (2, 16, 16, 3), (2, 21, 97, 3), (1, 240, 320, 3)])
+def test_frames_without_any_face_are_no_error(shape):
+    boxes, confidence = FaceDetector().detect(np.zeros(shape, np.uint8))
+    assert np.isnan(boxes).all() and not confidence.any()
+
+
+def test_a_missing_box_is_the_nearest_in_time():
+    boxes = np.full((7, 4), np.nan)
+    boxes[1], boxes[5] = 10, 50
+    assert list(fill_boxes(boxes)[:, 0]) == [10, 10, 10, 10, 50, 50, 50]
+
+
+def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():
+    frame = np.zeros((1, 60, 100, 3), np.uint8)
+    frame[0, :30, :50], frame[0, 30:, 50:] = (255, 0, 0), (0, 0, 255)
+    whole = crop_faces(frame, np.array([[-20.0, -7.0, 120.0, 90.0]]), 8)[0]
+    assert whole.shape == (8, 8, 3)
+    assert list(whole[0, 0]) == [255, 0, 0] and list(whole[-1, -1]) == [0, 0, 255] and not whole[0, -1].any()
+    corner = crop_faces(frame, np.array([[50.4, 29.6, 99.0, 59.0]]), 8)[0]
+    assert (corner == (0, 0, 255)).all()
+
+
+# the authors' own results
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["01-01-01-02-01-05", "01-06-02-02-01-05"])
+def test_crops_of_real_clips_are_the_authors(shared, clip):
+    """Same protocol, same frames, same boxes: what is left is their resize, which does not average."""
+    from workbook.data.prepare import prepare_clip
+
+    trial = {"clip": clip, "audio_path": "", "video_path": str(shared / f"ravdess/Actor_05/01-{clip}.mp4")}
+    ours = prepare_clip(trial, 15, 224, "authors").video.astype(float)
+    theirs = np.load(shared / f"ravdess_authors_preprocessed/01-{clip}_facecroppad.npy").astype(float)
+    shown = theirs.any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(ours.any(axis=(1, 2, 3)), shown)
+    assert shown.sum() >= 13
+    for our, their in zip(ours[shown], theirs[shown], strict=True):
+        assert np.corrcoef(our.ravel(), their.ravel())[0, 1] > 0.998
+        assert np.abs(our - their).mean() < 2  # of 255
+        assert np.abs(our[..., ::-1] - their).mean() > 20  # the order of the colours is theirs too
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["01-01-01-01-01-05", "01-06-02-01-01-05", "01-07-01-01-01-05"])
+def test_windows_of_real_speech_are_the_authors(shared, clip):
+    """Sample by sample; theirs came from the 48 kHz files by another resampler, hence no equality."""
+    theirs, _ = soundfile.read(shared / f"ravdess_authors_preprocessed/03-{clip}_croppad.wav")
+    samples = read_audio(shared / f"ravdess/Actor_05/03-{clip}.flac")
+    for protocol in ("paper", "authors"):
+        ours = cut_window(samples, place_window(protocol, len(samples), None, 15).audio_start)
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.998
+        assert np.corrcoef(np.roll(ours, 5), theirs)[0, 1] < 0.99

@@ -1,0 +1,519 @@
+"""MOSEI's pickles: read in every format, never executed; and a toy one whose truth is known."""
+
+import codecs
+import logging
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbook import InputError
+from workbook.data.folds import split_rows
+from workbook.data.pickles import read_pickle
+from workbook.toy import mosei as toy_mosei
+
+COUNTS = {"train": 7, "valid": 3, "test": 5}
+T, CA, CV = 11, 5, 2  # steps, channels of audio and of vision
+
+
+def mult(ids=True, dtype=np.float64):
+    """Splits as MULT's users have them: 7, 3 and 5 clips, two of a video; numbers differ everywhere."""
+    rng, splits = np.random.default_rng(0), {}
+    for name, count in COUNTS.items():
+        splits[name] = {
+            "text": np.zeros((count, T, 300), dtype),
+            "audio": rng.standard_normal((count, T, CA)).astype(dtype),
+            "vision": rng.standard_normal((count, T, CV)).astype(dtype),
+            "labels": rng.uniform(-3, 3, (count, 1, 1)).astype(dtype),
+        }
+        if ids:
+            rows = [[f"{name}-Video_{row // 2}", f"{row}.5", f"{row + 1}.5"] for row in range(count)]
+            splits[name]["id"] = np.array(rows, dtype="U40")
+    return splits
+
+
+def mmsa():
+    """Splits as MMSA's users have them, with the same numbers."""
+    splits = {}
+    for name, arrays in mult().items():
+        count = COUNTS[name]
+        splits[name] = {
+            "raw_text": np.array(["WORDS AND WORDS"] * count),
+            "audio": arrays["audio"],
+            "vision": arrays["vision"],
+            "id": [f"{name}-Video_{row // 2}$_${row}" for row in range(count)],
+            "text": np.zeros((count, T, 768), np.float32),
+            "text_bert": np.zeros((count, 3, T)),
+            "audio_lengths": [T] * count,
+            "vision_lengths": [T] * count,
+            "annotations": ["Positive"] * count,
+            "classification_labels": np.ones(count),
+            "regression_labels": arrays["labels"].reshape(count),
+        }
+    return splits
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """Pickles anything and returns the path of the file."""
+
+    def save(content, protocol=4, name="mosei_senti_data.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(content, protocol=protocol))
+        return tmp_path / name
+
+    return save
+
+
+def check(features):
+    """These are the numbers of `mult()`, whatever file they come from."""
+    expected = mult()
+    audio = np.concatenate([expected[name]["audio"] for name in COUNTS])
+    vision = np.concatenate([expected[name]["vision"] for name in COUNTS])
+    labels = np.concatenate([expected[name]["labels"].ravel() for name in COUNTS])
+    assert features.audio.shape == (15, CA, T) and features.video.shape == (15, T, CV)
+    assert features.audio.dtype == features.video.dtype == np.float32
+    for step in range(T):
+        np.testing.assert_array_equal(features.audio[:, :, step], audio[:, step].astype(np.float32))
+        np.testing.assert_array_equal(features.video[:, step], vision[:, step].astype(np.float32))
+    np.testing.assert_array_equal(features.clips["label"], labels)
+    assert (features.clips["emotion"] == np.where(labels < 0, "negative", "positive")).all()
+    assert list(features.clips["split"]) == ["train"] * 7 + ["validation"] * 3 + ["test"] * 5
+    assert features.task == "sentiment" and features.names == [] and not features.standardise
+    assert features.clips["has_audio"].all() and features.clips["has_video"].all() and features.problems.empty
+
+
+VIDEOS = [f"{name}-Video_{row // 2}" for name, count in COUNTS.items() for row in range(count)]
+
+
+def test_the_pickles_of_mult_are_read(pickled):
+    features = read_pickle(pickled(mult()))
+    check(features)
+    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1_3.5_4.5"
+    assert "text" not in vars(features)
+
+
+def test_those_of_mosi_have_their_ids_as_bytes(pickled):
+    splits = mult()
+    for arrays in splits.values():
+        arrays["id"] = np.array([[f"{row[0]}[3]", *row[1:]] for row in arrays["id"]]).astype("S")
+    features = read_pickle(pickled(splits))
+    check(features)
+    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1[3]_3.5_4.5"
+
+
+def test_the_pickles_of_mmsa_are_read(pickled):
+    features = read_pickle(pickled(mmsa()))
+    check(features)
+    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1$_$3"
+
+
+def test_lists_in_place_of_arrays_are_read(pickled):
+    splits = mmsa()
+    for arrays in splits.values():
+        for key in ("audio", "vision", "regression_labels"):
+            arrays[key] = list(arrays[key])
+    check(read_pickle(pickled(splits)))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_ids_as_objects_are_read(pickled, order):
+    splits = mult()
+    for arrays in splits.values():
+        arrays["id"] = np.asarray(arrays["id"].astype(object), order=order)
+    assert list(read_pickle(pickled(splits)).clips["actor"]) == VIDEOS
+
+
+def test_without_ids_every_clip_is_its_own_video(pickled):
+    features = read_pickle(pickled(mult(ids=False)))
+    check(features)
+    assert list(features.clips["actor"]) == list(features.clips["clip"]) and features.clips["clip"].is_unique
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("package", [b"numpy._core", b"numpy.core"])
+def test_every_protocol_is_read_as_numpy_1_and_2_write_it_without_a_warning(tmp_path, protocol, package):
+    written = pickle._dumps(mult(), protocol=protocol)
+    if protocol < 4:  # names end with a line there, so that one can be put for another
+        written = written.replace(b"numpy._core", package)
+    (tmp_path / "a.pkl").write_bytes(written)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(read_pickle(tmp_path / "a.pkl"))
+
+
+class Python2(pickle._Pickler):
+    """Writes text and bytes alike as Python 2's strings."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, value):
+        value = value.encode("latin1") if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def test_pickles_of_python_2_are_read(tmp_path):
+    splits = mult()
+    for arrays in splits.values():
+        arrays["id"] = arrays["id"].astype("S").astype(object)
+    with open(tmp_path / "old.pkl", "wb") as file:
+        Python2(file, protocol=2).dump(splits)
+    content = (tmp_path / "old.pkl").read_bytes()
+    assert b"U" in content and pickle.BINUNICODE + b"\x05\x00\x00\x00train" not in content
+    (tmp_path / "old.pkl").write_bytes(content.replace(b"numpy._core", b"numpy.core"))
+    features = read_pickle(tmp_path / "old.pkl")
+    check(features)
+    assert list(features.clips["actor"]) == VIDEOS
+
+
+def test_values_that_are_not_finite_become_0_and_are_counted_in_one_line(pickled, caplog):
+    splits = mult()
+    splits["train"]["audio"][2, 3:6, 1] = -np.inf
+    splits["test"]["audio"][4, 10, 4], splits["test"]["vision"][1, 2, 0] = np.nan, np.inf
+    with caplog.at_level(logging.INFO):
+        features = read_pickle(pickled(splits))
+    assert features.facts == {"replaced_audio": 4, "replaced_video": 1}
+    assert not features.audio[2, 1, 3:6].any() and features.audio[14, 4, 10] == features.video[11, 2, 0] == 0
+    assert np.count_nonzero(features.audio == 0) == 4 and np.isfinite(features.audio).all()
+    assert len(caplog.records) == 1 and "4 audio and 1 video values" in caplog.text
+
+
+def test_a_modality_of_zeros_is_missing_and_a_clip_without_either_is_a_problem(pickled):
+    splits = mult()
+    splits["train"]["vision"][3], splits["valid"]["audio"][1] = 0, -np.inf
+    splits["test"]["audio"][2] = splits["test"]["vision"][2] = 0
+    features = read_pickle(pickled(splits))
+    clips = features.clips.set_index("clip")
+    assert list(clips.index[~clips["has_video"]]) == ["train-Video_1_3.5_4.5"]
+    assert list(clips.index[~clips["has_audio"]]) == ["valid-Video_0_1.5_2.5"]
+    assert list(features.problems["clip"]) == ["test-Video_1_2.5_3.5"] and len(features.audio) == len(clips) == 14
+
+
+def test_ids_that_come_again_become_names_of_their_own(pickled):
+    splits = mult()
+    splits["train"]["id"][1:4] = splits["test"]["id"][0] = splits["train"]["id"][0]
+    splits["valid"]["id"][0, 2] = splits["train"]["id"][0, 2] + "#2"
+    splits["valid"]["id"][0, :2] = splits["train"]["id"][0, :2]
+    clips = read_pickle(pickled(splits)).clips
+    assert clips["clip"].is_unique and clips["clip"][0] == "train-Video_0_0.5_1.5"
+    assert (clips["actor"][[1, 2, 3, 7, 10]] == "train-Video_0").all()
+
+
+def test_the_own_scheme_is_the_split_of_the_file(pickled):
+    clips = read_pickle(pickled(mult())).clips.sample(frac=1, random_state=0)
+    parts = split_rows(clips, 0, "own")
+    names = {"train": "train", "validation": "valid", "test": "test"}
+    for part, rows in parts.items():
+        assert len(rows) == COUNTS[names[part]]
+        assert clips["actor"].iloc[rows].str.startswith(names[part]).all()
+    with pytest.raises(InputError, match="fold is 1; it must be 0, the only one in fold_scheme 'own'"):
+        split_rows(clips, 1, "own")
+    with pytest.raises(InputError, match=r"needs a dataset with its own split.*choose one of paper, .*groups, clips$"):
+        split_rows(clips.drop(columns="split"), 0, "own")
+
+
+def without(key):
+    splits = mult()
+    del splits["valid"][key]
+    return splits
+
+
+def changed(key, values, name="valid"):
+    splits = mult()
+    splits[name][key] = values
+    return splits
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ([1, 2, 3], "is not a dict of train, valid, test"),
+        ({"train": {}, "test": {}}, "is not a dict of train, valid, test"),
+        (without("vision"), "split valid of .* lacks vision: it holds text, audio, labels, id"),
+        (without("labels"), "split valid of .* lacks labels or regression_labels"),
+        (changed("labels", np.zeros((3, 4, 2))), "labels in split valid of .* are not one number from -3 to 3"),
+        (changed("labels", np.full((3, 1, 1), 3.1)), "labels in split valid of .* are not one number from -3 to 3"),
+        (changed("labels", np.full((3, 1, 1), np.nan)), "labels in split valid of .* are not one number from -3 to 3"),
+        (changed("labels", np.zeros((4, 1, 1))), r"audio in .* \(3, 11, 5\) where \(4, steps, channels\) is expected"),
+        (changed("id", np.array(["a", "b"])), "split valid of .* has 2 ids and 3 labels"),
+        (changed("audio", np.zeros((3, T))), r"audio in split valid of .* has shape \(3, 11\)"),
+        (
+            changed("audio", np.zeros((3, T, CA + 1))),
+            r"other steps or channels.*train \(7, 11, 5\), valid \(3, 11, 6\)",
+        ),
+        (changed("vision", [np.zeros((2, 2)), np.zeros((3, 2)), 1]), "vision in split valid of .* is not an array of"),
+        (changed("vision", np.array([None] * 3)), "vision in split valid of .* is not an array of numbers"),
+        (changed("audio", "sound"), "audio in split valid of .* is not an array of numbers"),
+        (changed("audio", np.zeros((0, T, CA))), "audio in split valid of .* is not an array of numbers with a row"),
+        (changed("audio", np.zeros((3, T, 0)), "train"), "has shape|other steps"),
+    ],
+)
+def test_a_pickle_of_another_content_gets_one_sentence(pickled, content, says):
+    with pytest.raises(InputError, match=says) as refused:
+        read_pickle(pickled(content))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_torn_anywhere_or_no_pickle_gets_one_sentence(pickled, tmp_path):
+    whole = pickled(mult(dtype=np.float32)).read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 60).astype(int):
+        (tmp_path / "torn.pkl").write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"torn\.pkl is not a whole pickle") as refused:
+            read_pickle(tmp_path / "torn.pkl")
+        assert "\n" not in str(refused.value)
+    (tmp_path / "text.pkl").write_text("no pickle at all")
+    for name in ("text.pkl", "missing.pkl", "."):
+        with pytest.raises(InputError, match="is not"):
+            read_pickle(tmp_path / name)
+
+
+class Call:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("place", ["alone", "object array", "beside good splits"])
+def test_code_in_a_pickle_is_not_executed(pickled, tmp_path, protocol, place):
+    from numpy.testing._private.utils import runstring
+
+    mark = tmp_path / "executed"
+    calls = {
+        "os": Call(os.system, f"touch {mark}") if os.name == "posix" else None,
+        "builtins": Call(eval, f"open({str(mark)!r}, 'w')"),
+        "numpy": Call(runstring, f"open({str(mark)!r}, 'w')", {}),
+        "pathlib": Call(Path.touch, mark),
+    }
+    for call in calls.values():
+        content = {
+            "alone": call,
+            "object array": {name: {"audio": np.array([call], dtype=object)} for name in COUNTS},
+            "beside good splits": mult() | {"more": call},
+        }[place]
+        with pytest.raises(InputError, match="where only arrays and plain containers are admitted"):
+            read_pickle(pickled(content, protocol))
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(calls["builtins"])).close()  # these calls do something where they are let through
+    assert mark.exists()
+
+
+class Built(Call):
+    """Makes an object and then gives it a state."""
+
+    def __init__(self, function, arguments, state):
+        self.reduced = function, arguments, state
+
+
+def array_of(kind, content, shape=(1,), fortran=False):
+    """An array as numpy pickles it, of any type, shape and content."""
+    return Built(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, kind, fortran, content))
+
+
+ADDRESS = struct.pack("<Q", 0x4141414141414141)
+FORGED = {
+    "an object in a structured type": array_of(np.dtype([("a", object)]), ADDRESS),
+    "an object over bytes": array_of(np.dtype(object), ADDRESS),
+    "a number that is an object": Call(np._core.multiarray.scalar, np.dtype([("a", object)]), ADDRESS),
+    "objects within objects": array_of(np.dtype(object), [[1], {}]),
+    "more values than bytes": array_of(np.dtype("f8"), ADDRESS, (2**40, 11, 5)),
+    "a shape below zero": array_of(np.dtype("f8"), ADDRESS, (-1, -1)),
+    "sizes that are too large for a product": array_of(np.dtype("f8"), ADDRESS, (2**62, 2**62, 4)),
+    "a shape of text": array_of(np.dtype("f8"), ADDRESS, "shape"),
+    "values without a size": array_of(np.dtype("V0"), ADDRESS),
+    "characters that do not exist": array_of(np.dtype("U2"), ADDRESS),
+    "another type's description": Built(np.dtype, ("f8",), (3, "<", None, None, None, 2**31, 0, 64)),
+    "a description of five words": Built(np.dtype, ("f8",), ("a", "b", "c", "d", "e")),
+    "a state for the class of arrays": Built(np.ndarray, (), (1, 2)),
+    "an array that was never filled": Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b"),
+    "an array in its own shape": array_of(np.dtype("f8"), "text that is no latin1: \u4e00"),
+    "bytes in another encoding": Call(codecs.encode, "abc", "rot13"),
+}
+
+
+@pytest.mark.parametrize("key", ["audio", "labels", "id"])
+def test_no_forged_array_is_followed_by_numpy(pickled, tmp_path, key):
+    for number, (name, forged) in enumerate(FORGED.items()):
+        pickled({**mult(), "train": mult()["train"] | {key: forged}}, name=f"{number} {name}.pkl")
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom avlib import InputError\n"
+        "from workbook.data.pickles import read_pickle\n"
+        "for path in sorted(Path(sys.argv[1]).glob('*.pkl')):\n"
+        "    try: read_pickle(path)\n"
+        "    except InputError as error: print(path.stem, 'REFUSED', error)\n"
+        "    else: print(path.stem, 'READ')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == done.stdout.count(" REFUSED ") == len(FORGED), done.stdout
+
+
+def test_a_file_cannot_change_the_stand_ins(tmp_path):
+    from workbook.data import pickles as mosei
+
+    before = {stand_in: dict(vars(stand_in)) for stand_in in mosei.ADMITTED.values()}
+    for module, name in mosei.ADMITTED:
+        for state in (b"}S'state'\nI1\ns", b"N}S'values'\nI1\ns\x86"):
+            (tmp_path / "a.pkl").write_bytes(b"\x80\x02c%s\n%s\n%sb." % (module.encode(), name.encode(), state))
+            with pytest.raises(InputError):
+                read_pickle(tmp_path / "a.pkl")
+    assert {stand_in: dict(vars(stand_in)) for stand_in in mosei.ADMITTED.values()} == before
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<i2", ">i8", "f2", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_plain_type_in_every_order_comes_back_as_numpy_has_it(pickled, kind, order):
+    splits = mult(dtype=np.float32)
+    for arrays in splits.values():
+        arrays["audio"] = np.array(arrays["audio"] * 9, dtype=kind, order=order)
+    features = read_pickle(pickled(splits))
+    expected = np.concatenate([splits[name]["audio"] for name in COUNTS]).swapaxes(1, 2)
+    np.testing.assert_array_equal(features.audio, expected.astype(np.float32))
+
+
+def test_halves_of_characters_in_ids_are_replaced(pickled):
+    splits = mmsa()
+    splits["train"]["id"][0] = "half\ud800$_$1"
+    assert read_pickle(pickled(splits)).clips["clip"][0] == "half?$_$1"
+
+
+def test_what_is_refused_is_named(pickled):
+    with pytest.raises(InputError, match=r"asks for builtins\.eval where"):
+        read_pickle(pickled(Call(eval, "1")))
+
+
+@pytest.fixture(scope="module")
+def toy_pickle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toy") / "mosei_senti_data.pkl"
+    toy_mosei.make_pickle(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def toy(toy_pickle):
+    """The features of the toy MOSEI with the truth of each clip."""
+    features, truth = read_pickle(toy_pickle), toy_mosei.truth(toy_pickle)
+    assert list(features.clips["clip"]) == list(truth["clip"])
+    return features, truth
+
+
+def test_a_toy_is_a_pickle_of_mult(toy):
+    features, truth = toy
+    assert features.audio.shape == (920, 74, 50) and features.video.shape == (920, 50, 35)
+    assert dict(features.clips["split"].value_counts()) == {"train": 600, "test": 200, "validation": 120}
+    assert features.clips.groupby("actor")["split"].nunique().max() == 1
+    np.testing.assert_array_equal(features.clips["label"], truth["sentiment"])
+    assert (features.clips["actor"] == truth["actor"]).all()
+    assert 0.0005 < features.facts["replaced_audio"] / features.audio.size < 0.002
+    assert features.facts["replaced_video"] == 0
+
+
+def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tmp_path):
+    toy_mosei.make_pickle(tmp_path / "again.pkl")
+    assert (tmp_path / "again.pkl").read_bytes() == toy_pickle.read_bytes()
+    pd.testing.assert_frame_equal(toy_mosei.truth(tmp_path / "again.pkl"), toy_mosei.truth(toy_pickle))
+    toy_mosei.make_pickle(tmp_path / "other.pkl", seed=1)
+    assert (tmp_path / "other.pkl").read_bytes() != toy_pickle.read_bytes()
+
+
+def test_where_there_is_no_toy_the_truth_says_how_to_make_one(tmp_path):
+    with pytest.raises(InputError, match="make_pickle"):
+        toy_mosei.truth(tmp_path / "mosei_senti_data.pkl")
+
+
+def oracle(series, truth, cue):
+    """Start, end and level of the cue of every clip, found in its values (N, T, C) with patterns of the training clips.
+
+    A level's pattern is the mean of the steps inside minus those outside, over the training clips. The best pattern and
+    run of steps of a clip are those that explain it best.
+    """
+    centre = (np.arange(50) + 0.5) / 50
+    inside = (centre > truth[f"{cue}_start"].to_numpy()[:, None]) & (centre < truth[f"{cue}_end"].to_numpy()[:, None])
+    train = truth["clip"].str.startswith("train").to_numpy()
+    best = np.full(len(series), -np.inf)
+    start, end, level = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
+    for value in toy_mosei.LEVELS:
+        rows = train & (truth[f"{cue}_part"] == value).to_numpy()
+        pattern = np.mean(
+            [v[i].mean(axis=0) - v[~i].mean(axis=0) for v, i in zip(series[rows], inside[rows], strict=True)], 0
+        )
+        shown = series @ pattern / (pattern @ pattern)  # about 1 inside of a cue of this level
+        gain = shown - np.sort(shown, axis=1)[:, :25].mean(axis=1, keepdims=True) - 0.5
+        total = np.concatenate([np.zeros((len(series), 1)), gain.cumsum(axis=1)], axis=1)
+        runs = np.triu(total[:, None, :] - total[:, :, None])  # (N, first step, step after the last)
+        where = runs.reshape(len(series), -1).argmax(axis=1)
+        score = runs.reshape(len(series), -1).max(axis=1)
+        better = score > best
+        best[better], level[better] = score[better], value
+        start[better], end[better] = where[better] // 51, where[better] % 51
+    return start, end, level
+
+
+def test_the_cues_are_where_and_what_the_truth_says_and_the_two_give_the_sentiment(toy):
+    features, truth = toy
+    unseen = ~truth["clip"].str.startswith("train").to_numpy()
+    voice = oracle(features.audio.swapaxes(1, 2), truth, "voice")
+    face = oracle(features.video, truth, "face")
+    for cue, (start, end, level) in (("voice", voice), ("face", face)):
+        assert (np.abs(start / 50 - truth[f"{cue}_start"]) < 0.021)[unseen].mean() > 0.98
+        assert (np.abs(end / 50 - truth[f"{cue}_end"]) < 0.021)[unseen].mean() > 0.98
+        assert (level == truth[f"{cue}_part"])[unseen].mean() > 0.98
+    assert (voice[2] + face[2] == features.clips["label"])[unseen].mean() > 0.97
+
+
+def test_outside_its_cue_a_modality_says_nothing(toy):
+    features, truth = toy
+    train = truth["clip"].str.startswith("train").to_numpy()
+    for series, cue in ((features.audio.swapaxes(1, 2), "voice"), (features.video, "face")):
+        centre = (np.arange(50) + 0.5) / 50
+        outside = (centre < truth[f"{cue}_start"].to_numpy()[:, None]) | (
+            centre > truth[f"{cue}_end"].to_numpy()[:, None]
+        )
+        rest = np.array([values[rows].mean(axis=0) for values, rows in zip(series, outside, strict=True)])
+        fitted, *_ = np.linalg.lstsq(rest[train], truth["sentiment"][train], rcond=None)
+        assert (
+            abs(np.corrcoef(rest[~train] @ fitted, truth["sentiment"][~train])[0, 1]) < 0.2
+        )  # 320 clips: 0.056 by chance
+
+
+def test_the_two_parts_and_their_intervals_are_drawn_apart(toy):
+    _, truth = toy
+    numbers = truth[["face_part", "voice_part", "face_start", "voice_start"]]
+    correlations = numbers.corr().to_numpy()[np.triu_indices(4, 1)]
+    assert (np.abs(correlations) < 0.12).all()
+    for cue in ("face", "voice"):
+        assert (truth[f"{cue}_start"] >= 0).all() and (truth[f"{cue}_end"] <= 1).all() and truth[f"{cue}_shows"].all()
+        assert (truth[f"{cue}_end"] - truth[f"{cue}_start"]).between(0.3199, 0.4401).all()
+    assert (truth["duration"] == 1).all()
+
+
+def test_what_is_reachable_is_what_the_best_answers_to_many_clips_reach():
+    rng = np.random.default_rng(0)
+    clips = pd.DataFrame({"voice": rng.choice(toy_mosei.LEVELS, 40_000), "face": rng.choice(toy_mosei.LEVELS, 40_000)})
+    clips["sentiment"] = clips["voice"] + clips["face"]
+    seen = {"A": ["voice"], "V": ["face"], "AV": ["voice", "face"]}
+    reachable = toy_mosei.reachable()
+    assert set(reachable) == set(seen)
+    for condition, columns in seen.items():
+        groups = clips.groupby(columns)["sentiment"]
+        counted = clips["sentiment"] != 0
+        guess = groups.transform(lambda values: 1 if (values > 0).sum() >= (values < 0).sum() else -1)
+        accuracy = 100 * (guess == np.sign(clips["sentiment"]))[counted].mean()
+        error = (clips["sentiment"] - groups.transform("median")).abs().mean()
+        assert reachable[condition]["accuracy"] == pytest.approx(accuracy, abs=1)
+        assert reachable[condition]["mae"] == pytest.approx(error, abs=0.02)
+    assert reachable["AV"] == {"accuracy": 100, "mae": 0} and reachable["A"]["accuracy"] < 90

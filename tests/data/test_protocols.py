@@ -1,0 +1,209 @@
+"""Where the authors' code differs from the paper: its lag, its colours, its doubled rows, and the files it leaves."""
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from test_media import write_video
+
+from workbook import InputError
+from workbook.data.build import CLIP_COLUMNS, build_store
+from workbook.data.media import probe, read_audio, read_frames
+from workbook.data.prepare import prepare_clip
+from workbook.data.ravdess import find_trials
+from workbook.data.store import Store
+from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, place_window
+from workbook.toy import corpus as toy
+from workbook.toy.files import write_clip
+from workbook.train.batches import splits
+
+CLIP = "01-03-01-01-01-{actor:02d}"
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).touch()
+    return root
+
+
+@pytest.fixture
+def left(tmp_path):
+    """A folder as the original preprocessing leaves it, of one actor: (clip, faces (15, 224, 224, 3) BGR, sound)."""
+    rng, kept = np.random.default_rng(0), []
+    for emotion, shown in ((3, 15), (5, 13)):
+        clip = f"01-{emotion:02d}-01-01-01-05"
+        faces = rng.integers(1, 256, (15, 224, 224, 3), dtype=np.uint8)
+        faces[shown:] = 0
+        sound = (0.1 * rng.standard_normal(79380)).astype(np.float32)
+        np.save(tmp_path / f"01-{clip}_facecroppad.npy", faces)
+        soundfile.write(tmp_path / f"03-{clip}_croppad.wav", sound, SAMPLE_RATE)
+        kept.append((clip, faces, soundfile.read(tmp_path / f"03-{clip}_croppad.wav", dtype="float32")[0]))
+    return tmp_path, kept
+
+
+def build(path, root, **settings):
+    trials, problems = find_trials(root, protocol="authors")
+    return build_store(path, trials, problems, protocol="authors", workers=1, progress=False, **settings)
+
+
+# what their scripts have left
+
+
+def test_what_the_authors_scripts_have_left_goes_into_a_store_as_it_is(left, tmp_path):
+    root, kept = left
+    store = build(tmp_path / "store", root)
+    assert list(store.clips["clip"]) == [clip for clip, _, _ in kept] and store.problems.empty
+    for row, (_, faces, sound) in enumerate(kept):
+        np.testing.assert_array_equal(store.video[row], faces)
+        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+    assert (store.clips["window_start"] == 0).all() and store.clips["duration"].tolist() == [3.6, 3.6]
+
+
+def test_fewer_and_smaller_faces_are_taken_from_them_where_they_are_asked_for(left, tmp_path):
+    root, kept = left
+    store = build(tmp_path / "store", root, frames=5, image_size=32)
+    assert store.video.shape == (2, 5, 32, 32, 3)
+    theirs = kept[0][1][1::3].reshape(5, 32, 7, 32, 7, 3).mean(axis=(2, 4))  # the middle one of each three
+    assert np.abs(store.video[0] - theirs).mean() < 5
+    assert [bool(face.any()) for face in store.video[1]] == [True] * 4 + [False]  # 13 of 15 show something
+
+
+def test_their_files_are_preferred_by_their_protocol_and_passed_over_by_the_papers(tmp_path):
+    clip = CLIP.format(actor=5)
+    ours, theirs = (f"01-{clip}.mp4", f"03-{clip}.wav"), (f"01-{clip}_facecroppad.npy", f"03-{clip}_croppad.wav")
+    touch(tmp_path, *ours, *theirs)
+    for protocol, names in (("paper", ours), ("authors", theirs)):
+        trials, problems = find_trials(tmp_path, protocol=protocol)
+        assert problems.empty and len(trials) == 1
+        assert (trials["video_path"][0], trials["audio_path"][0]) == tuple(str(tmp_path / name) for name in names)
+
+
+def test_a_folder_of_their_files_alone_says_which_protocol_reads_it(left):
+    with pytest.raises(InputError, match="protocol=authors reads the files of the authors"):
+        find_trials(left[0])
+
+
+def test_a_wrong_name_among_their_files_is_a_problem(tmp_path):
+    clip = CLIP.format(actor=5)
+    touch(tmp_path, f"01-{clip}_facecroppad.npy", f"03-{clip}_facecroppad.npy", f"02-{clip}_croppad.wav")
+    touch(tmp_path, "9_croppad.wav", "other.npy")
+    _, problems = find_trials(tmp_path, protocol="authors")
+    assert [reason.split("'")[2][:40] for reason in problems["reason"]] == [
+        " means picture alone (modality 02), but ",
+        " means sound alone (modality 03), but th",
+        " has 1 fields where a name has seven: mo",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"", "is empty"),
+        (b"I am text", "cannot be read as an array of faces"),
+        (np.zeros((15, 224, 224, 3), np.uint8), "not all zero"),
+        (np.ones((15, 224, 224, 3)), "holds float64"),
+        (np.ones((15, 224, 224), np.uint8), r"of shape \(15, 224, 224\)"),
+        (np.array([{"code": "in a pickle"}]), "cannot be read as an array of faces"),
+    ],
+)
+def test_an_array_that_is_not_theirs_is_refused(tmp_path, content, says):
+    path = tmp_path / f"01-{CLIP.format(actor=5)}_facecroppad.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content, allow_pickle=True)
+    with pytest.raises(InputError, match=says) as refused:
+        probe(path)
+    assert path.name in str(refused.value)
+
+
+@pytest.mark.shared
+def test_the_real_ones_go_into_a_store_as_they_are(shared, tmp_path):
+    root = shared / "ravdess_authors_preprocessed"
+    store = build(tmp_path / "store", root)
+    assert len(store) == 17 and store.problems.empty
+    for row, clip in enumerate(store.clips["clip"]):
+        np.testing.assert_array_equal(store.video[row], np.load(root / f"01-{clip}_facecroppad.npy"))
+        sound, _ = librosa.load(root / f"03-{clip}_croppad.wav", sr=22050)
+        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+
+
+# the lag of the window
+
+
+@pytest.mark.parametrize("seconds", [3.2, 4.4, 5.0])
+def test_a_clap_is_seen_and_heard_together_and_in_the_authors_code_apart_by_the_lag(tmp_path, seconds):
+    """A film of D seconds whose picture flashes at the moment of its clap: the lag is (D - 3.6)/2, and none if shorter.
+
+    At 30 frames per second: they count 108 frames for 3.6 s, whatever the rate.
+    """
+    fps, clap = 30, 2.0
+    pictures = np.full((round(seconds * fps), 32, 48, 3), 20, np.uint8)
+    pictures[round(clap * fps) :][:3] = 250
+    sound = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    sound[round(clap * SAMPLE_RATE)] = 0.9
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLE_RATE)
+    path = write_video(tmp_path / "a.mp4", pictures, fps=fps)
+
+    def lag(protocol):
+        """How much later in its window the flash comes than the clap, in seconds."""
+        samples = read_audio(tmp_path / "a.wav")
+        window = place_window(protocol, len(samples), probe(path), 90)
+        heard = np.abs(cut_window(samples, window.audio_start)).argmax() / SAMPLE_RATE
+        seen = (read_frames(path, window.frame_times).mean(axis=(1, 2, 3)) > 100).argmax() / 90 * WINDOW
+        return seen - heard
+
+    assert lag("paper") == pytest.approx(0, abs=0.08)
+    assert lag("authors") == pytest.approx(max(0, seconds - WINDOW) / 2, abs=0.08)
+
+
+# the order of the colours
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A drawn clip of at most 3.6 s, so that both protocols look at its beginning."""
+    root = tmp_path_factory.mktemp("drawn")
+    clip = toy.plan_clip(0, 3, "happy", 0)
+    write_clip(root, clip, toy.draw_clip)
+    return {"clip": "c", "audio_path": "", "video_path": str(clip.path(root, "mp4"))}
+
+
+def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(drawn):
+    ours, theirs = (prepare_clip(drawn, 15, 64, protocol).video.astype(float) for protocol in ("paper", "authors"))
+    ours, theirs = (faces[faces.any(axis=(1, 2, 3))].mean(axis=(0, 1, 2)) for faces in (ours, theirs))
+    assert ours[0] > ours[2] + 10, "skin is red rather than blue"
+    np.testing.assert_allclose(theirs[::-1], ours, atol=8)
+
+
+# the doubled rows
+
+
+def test_a_picture_that_is_there_twice_counts_twice_in_the_authors_protocol(tmp_path):
+    one, two, three, four = (CLIP.format(actor=actor) for actor in (1, 2, 3, 4))
+    touch(tmp_path, f"01-{one}.mp4", f"02-{one}.mp4", f"03-{one}.wav", f"02-{two}.mp4", f"03-{three}.wav")
+    touch(tmp_path, f"01-{four}_facecroppad.npy", f"02-{four}_facecroppad.npy", f"01-{four}.mp4")
+    trials, problems = find_trials(tmp_path, protocol="authors")
+    assert problems.empty and trials["copies"].tolist() == [2, 1, 1, 2]
+    assert "copies" not in find_trials(tmp_path)[0]
+
+
+def test_a_store_keeps_how_often_a_clip_counts(left, tmp_path):
+    root, kept = left
+    (root / f"02-{kept[1][0]}_facecroppad.npy").write_bytes((root / f"01-{kept[1][0]}_facecroppad.npy").read_bytes())
+    store = build(tmp_path / "store", root, image_size=32)
+    assert list(store.clips.columns) == [*CLIP_COLUMNS, "copies"] and store.clips["copies"].tolist() == [1, 2]
+
+
+def test_training_clips_with_two_copies_are_doubled_and_no_others(tiny_store):
+    copies = np.tile([2, 1], 24)
+    clips = tiny_store.clips.assign(copies=copies, actor=np.repeat([1, 2, 3, 4, 5, 11], 8))
+    authors = Store(tiny_store.path, clips, tiny_store.video, tiny_store.audio, pd.DataFrame(), {})
+    single = Store(
+        tiny_store.path, clips.drop(columns="copies"), tiny_store.video, tiny_store.audio, pd.DataFrame(), {}
+    )
+    doubled, once = (splits(store, 0, 8, ("audio", "video")) for store in (authors, single))
+    counts = doubled["train"].table["clip"].value_counts()
+    assert counts.to_dict() == dict(zip(clips["clip"][:32], copies[:32], strict=True))
+    assert doubled["train"].labels.tolist() == doubled["train"].table["label"].tolist()
+    assert len(once["train"]) == 32
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(doubled[part].rows, once[part].rows)

@@ -1,0 +1,368 @@
+"""The store: whole or not there, the same however it came about, and never made twice."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import workbook
+from workbook import InputError
+from workbook.data import build as building
+from workbook.data import datasets as corpus
+from workbook.data import workers
+from workbook.data.build import CLIP_COLUMNS, build_store
+from workbook.data.ravdess import find_trials
+from workbook.data.store import Store
+from workbook.toy import corpus as toy
+from workbook.toy.files import write_clip
+
+SETTINGS = {"frames": 3, "image_size": 16}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Six clips of two drawn actors, two of them sound alone, and one whose only file is empty: it sorts first."""
+    root = tmp_path_factory.mktemp("corpus")
+    clips = [toy.plan_clip(0, actor, emotion, 0) for actor in (3, 8) for emotion in ("calm", "happy", "angry")]
+    for clip in clips:
+        write_clip(root, clip, toy.draw_clip)
+    for clip in clips[1::3]:
+        clip.path(root, "mp4").unlink()
+    (root / "03-01-01-01-01-01-01.wav").touch()
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(root, tmp_path_factory):
+    """The store of that corpus."""
+    return build(tmp_path_factory.mktemp("stores") / "made", root)
+
+
+@pytest.fixture(scope="module")
+def voices(root, tmp_path_factory):
+    """The sounds alone, as a corpus of their own: no detector to load, so many stores of it can be made."""
+    voices = tmp_path_factory.mktemp("voices")
+    for wav in root.rglob("*.wav"):
+        shutil.copy2(wav, voices)
+    return voices
+
+
+@pytest.fixture(scope="module")
+def heard(voices, tmp_path_factory):
+    """The store of the sounds alone."""
+    return build(tmp_path_factory.mktemp("stores") / "heard", voices)
+
+
+def build(path, root, **settings):
+    return build_store(path, *find_trials(root), **SETTINGS | {"workers": 1, "progress": False} | settings)
+
+
+def content(path):
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def test_a_store_has_one_row_per_usable_clip_in_the_order_of_their_names(made):
+    assert list(made.clips.columns) == CLIP_COLUMNS
+    assert list(made.clips["clip"]) == sorted(made.clips["clip"])
+    assert made.video.shape == (6, 3, 16, 16, 3) and made.video.dtype == np.uint8
+    assert made.audio.shape == (6, 10, 156) and made.audio.dtype == np.float32
+    assert len(made) == 6 and made.clips["has_audio"].all() and made.clips["has_video"].sum() == 4
+    assert list(made.problems["clip"]) == ["01-01-01-01-01-01"]
+
+
+def test_the_rows_of_the_arrays_are_those_of_their_clips(made):
+    from workbook.data.prepare import prepare_clip
+
+    for row, trial in made.clips.iterrows():
+        expected = prepare_clip(trial.to_dict(), 3, 16, "paper")
+        np.testing.assert_allclose(made.audio[row], expected.audio, rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(made.video[row], 0 if expected.video is None else expected.video)
+        assert (trial["video_sha256"] == "") == (trial["video_path"] == "")
+        assert np.isnan(trial["face_confidence"]) == (not trial["has_video"])
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(heard, voices, tmp_path):
+    assert content(build(tmp_path / "two", voices, workers=2).path) == content(heard.path)
+
+
+def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
+    monkeypatch.setattr(workers, "prepare_all", None)  # any clip to prepare would fail
+    with caplog.at_level(logging.INFO):
+        assert build(made.path, root).fingerprint == made.fingerprint
+    assert "nothing to do" in caplog.text
+
+
+BUILD = """
+import sys
+import threading
+from workbook.data.ravdess import find_trials
+from workbook.data.build import build_store
+build_store(sys.argv[1], *find_trials(sys.argv[2]), frames=3, image_size=16, workers=1, progress=False)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_bytes(made, root, tmp_path, monkeypatch):
+    path, journal = tmp_path / "killed", tmp_path / "killed.partial" / "journal.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", BUILD, path, root])
+    while not (journal.exists() and journal.read_text().count("\n") >= 2):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    children = children_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = journal.read_text().count("\n")
+    assert 2 <= done < 7 and not path.exists()
+
+    begun = []
+    prepare_all = workers.prepare_all
+    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *rest: begun.extend(jobs) or prepare_all(jobs, *rest))
+    assert content(build(path, root).path) == content(made.path)
+    assert len(begun) == 7 - done
+    assert children and not any(is_running(child) for child in children)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_script_that_cannot_start_processes_is_told_so_and_no_clip_is_blamed(voices, tmp_path):
+    (tmp_path / "script.py").write_text(BUILD)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "store", voices]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
+    assert (tmp_path / "store.partial" / "journal.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("made", ["corpus", "store"])
+def test_nor_does_such_a_script_wait_for_itself_for_ever(made, voices, tmp_path):
+    root = {"corpus": tmp_path / "toy", "store": voices}[made]
+    ask = f"ensure_store('{'toy' if made == 'corpus' else 'ravdess'}', r'{root}', frames=2, image_size=64)"
+    ask = ask if made == "corpus" else ask.replace("ensure_store", "preprocess")
+    (tmp_path / "script.py").write_text(f"from workbook.data.datasets import ensure_store, preprocess\n{ask}\n")
+    environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
+
+
+def test_a_torn_last_line_of_the_journal_is_done_again(heard, voices, tmp_path, monkeypatch):
+    path = tmp_path / "torn"
+    stop_before_renaming(monkeypatch, path, voices)
+    journal = tmp_path / "torn.partial" / "journal.jsonl"
+    os.truncate(journal, journal.stat().st_size - 5)
+    (tmp_path / "torn.partial" / "store" / "clips.parquet").unlink()
+    assert content(build(path, voices).path) == content(heard.path)
+
+
+def test_killed_while_finishing_nothing_is_prepared_again(heard, voices, tmp_path, monkeypatch):
+    path = tmp_path / "finishing"
+    stop_before_renaming(monkeypatch, path, voices)
+    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *rest: iter(()) if not jobs else None)
+    assert content(build(path, voices).path) == content(heard.path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def stop_before_renaming(monkeypatch, path, root, **settings):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_move_into_place", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(path, root, **settings)
+    assert not path.exists()
+
+
+def end_process_at_actor_3(trial, **settings):
+    """Stands in for prepare_clip in the workers: a decoder that crashes on one clip."""
+    from workbook.data.prepare import prepare_clip
+
+    if trial["clip"] == "01-03-01-01-01-03":
+        os._exit(11)
+    return prepare_clip(trial, **settings)
+
+
+def test_a_clip_that_ends_its_process_is_a_problem_and_its_neighbours_are_there(heard, voices, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "prepare_clip", end_process_at_actor_3)
+    crashed = build(tmp_path / "crashed", voices, workers=2)
+    assert list(crashed.clips["clip"]) == [clip for clip in heard.clips["clip"] if clip != "01-03-01-01-01-03"]
+    problem = crashed.problems[crashed.problems["clip"] == "01-03-01-01-01-03"]
+    assert len(problem) == 1 and "the clip makes the decoder crash" in problem["reason"].iloc[0]
+    rows = [list(heard.clips["clip"]).index(clip) for clip in crashed.clips["clip"]]
+    np.testing.assert_array_equal(crashed.audio, heard.audio[rows])
+    np.testing.assert_array_equal(crashed.video, heard.video[rows])
+
+
+def two_voices(voices, folder):
+    """A corpus of two of the clips."""
+    folder.mkdir()
+    for wav in sorted(voices.glob("*-03.wav"))[:2]:
+        shutil.copy2(wav, folder)
+    return folder
+
+
+def test_a_changed_corpus_makes_the_store_anew_and_says_so(voices, tmp_path, caplog):
+    small = two_voices(voices, tmp_path / "corpus")
+    first = build(tmp_path / "store", small)
+    removed = next(small.iterdir())
+    removed.unlink()
+    with caplog.at_level(logging.INFO):
+        second = build(tmp_path / "store", small)
+    assert (len(first), len(second)) == (2, 1) and first.fingerprint != second.fingerprint
+    assert "have changed" in caplog.text
+    assert len(first.audio) == 2  # still open on what it was
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "store"]
+
+
+def test_the_fingerprint_knows_the_bytes_and_the_settings_and_not_the_place(voices, tmp_path):
+    fingerprints = []
+    for name, settings in (("a", {}), ("b", {}), ("c", {"frames": 4})):
+        made = build(tmp_path / f"{name}-store", two_voices(voices, tmp_path / name), **settings)
+        fingerprints.append(made.fingerprint)
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+def test_an_unfinished_store_of_something_else_is_discarded(voices, tmp_path, caplog):
+    (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial" / "journal.jsonl").write_text('{"row": 0, "record": {}, "problems": []}\n')
+    with caplog.at_level(logging.INFO):
+        assert len(build(tmp_path / "store", two_voices(voices, tmp_path / "corpus"))) == 2
+    assert "discarded" in caplog.text
+
+
+def test_a_corpus_of_which_nothing_can_be_used_is_an_input_error(tmp_path):
+    (tmp_path / "03-01-01-01-01-01-01.wav").touch()
+    with pytest.raises(InputError, match=r"no clip .* can be used.*is empty"):
+        build(tmp_path / "store", tmp_path)
+
+
+def test_a_folder_that_is_no_store_is_neither_opened_nor_replaced(root, tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(InputError, match="is not a store"):
+        Store.open(tmp_path)
+    with pytest.raises(InputError, match="is not a store"):
+        build(tmp_path, root)
+    assert (tmp_path / "holiday.jpg").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"protocol": "mine"}, {"frames": 0}, {"image_size": 1}, {"audio_features": "mel"}])
+def test_settings_that_cannot_be_are_an_input_error(root, tmp_path, wrong):
+    with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
+        build(tmp_path / "store", root, **wrong)
+
+
+def test_opening_a_store_brings_no_heavy_library(made):
+    code = (
+        "import sys; from workbook.data.store import Store; Store.open(sys.argv[1]).video[0];"
+        "print(*{'torch', 'librosa', 'av', 'facenet_pytorch', 'soundfile'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, made.path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_a_missing_store_of_real_data_names_the_command_that_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(workbook, "DATA", tmp_path)
+    with pytest.raises(
+        InputError, match=r"papermill notebooks/preprocess\.ipynb .* -p dataset ravdess -p data_root /x"
+    ):
+        corpus.ensure_store("ravdess", "/x", frames=15, image_size=224)
+    with pytest.raises(InputError, match=f"{tmp_path}/ravdess is not a folder"):
+        corpus.preprocess("ravdess", frames=15, image_size=224)
+    with pytest.raises(InputError, match="choose one of toy, ravdess"):
+        corpus.ensure_store("iemocap", frames=15, image_size=224)
+
+
+def test_the_toy_corpus_and_its_store_are_made_where_they_are_missing(voices, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(workbook, "DATA", tmp_path)
+
+    def make_corpus(folder):
+        two_voices(voices, folder)
+        pd.DataFrame().to_parquet(folder / "truth.parquet")
+
+    monkeypatch.setattr(toy, "make_corpus", make_corpus)
+    with caplog.at_level(logging.INFO):
+        made = corpus.ensure_store("toy", **SETTINGS)
+    assert len(made) == 2 and "making the toy corpus" in caplog.text
+    assert made.path == corpus.store_path("toy", **SETTINGS) and made.path.parent == tmp_path / "stores"
+    shutil.rmtree(tmp_path / "toy")  # the store is all that is needed from here on
+    assert corpus.ensure_store("toy", **SETTINGS).fingerprint == made.fingerprint
+
+
+def test_stores_of_other_corpora_and_settings_lie_elsewhere():
+    paths = {
+        corpus.store_path(dataset, data_root, frames=frames, image_size=size, protocol=protocol)
+        for dataset in ("toy", "ravdess")
+        for data_root in (None, "/elsewhere")
+        for frames in (3, 5)
+        for size in (64, 96)
+        for protocol in ("paper", "authors")
+    }
+    assert len(paths) == 2**5
+
+
+def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp_path):
+    from workbook.data.audio import log_mel
+    from workbook.data.media import read_audio
+    from workbook.data.window import cut_window
+
+    path = tmp_path / "store"
+    made = build(path, voices, audio_features="logmel")
+    assert made.manifest["arrays"] == {"video": "faces", "audio": "logmel"}
+    assert sorted(file.name for file in path.glob("*.npy")) == ["faces.npy", "logmel.npy"]
+    assert made.audio.shape == (len(heard), 64, 156) and made.audio.dtype == np.float32
+    for row, clip in made.clips.iterrows():
+        sound = cut_window(read_audio(clip["audio_path"]), clip["window_start"])
+        np.testing.assert_allclose(made.audio[row], log_mel(sound), atol=1e-3)
+    assert made.fingerprint != heard.fingerprint
+    assert build(path, voices).manifest["arrays"] == heard.manifest["arrays"]  # made anew: these are other settings
+
+
+def test_stores_of_mfcc_say_nothing_of_audio_features_and_keep_their_fingerprint(heard):
+    """The fingerprint of a store made before there was a choice, by the rule of that time."""
+    assert list(heard.manifest["plan"]["settings"]) == ["frames", "image_size", "protocol"]
+    table = heard.clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
+    content = json.dumps([1, {"frames": 3, "image_size": 16, "protocol": "paper"}]) + table
+    assert heard.fingerprint == hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def test_other_audio_features_go_on_after_a_kill_too(voices, tmp_path, monkeypatch):
+    path = tmp_path / "chroma"
+    stop_before_renaming(monkeypatch, path, voices, audio_features="chroma")
+    whole = build(tmp_path / "whole", voices, audio_features="chroma")
+    assert content(build(path, voices, audio_features="chroma").path) == content(whole.path)
+
+
+def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_path):
+    path = tmp_path / "store"
+    journal = tmp_path / "store.partial" / "journal.jsonl"
+
+    def interrupt():
+        while not (journal.exists() and journal.stat().st_size):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(InputError, match=r"^stopped after \d+ of \d+ clips: run it again to go on$"):
+        build(path, voices)
+    kept = len(journal.read_text().splitlines())
+    assert len(build(path, voices)) >= kept >= 1

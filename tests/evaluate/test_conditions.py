@@ -1,0 +1,131 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from avlib import build_model
+from workbook import InputError
+from workbook.data.audio import mfcc
+from workbook.data.build import build_store
+from workbook.data.media import read_audio
+from workbook.data.ravdess import EMOTIONS, find_trials
+from workbook.data.store import Store
+from workbook.data.window import HOP, SAMPLE_RATE, cut_window
+from workbook.evaluate.conditions import Context, Missing, Shift, Swap, paper_conditions
+from workbook.evaluate.evaluation import predict
+from workbook.task import Classification
+from workbook.train.batches import Clips
+
+B, Ta, Tv, Ca, Cv = 6, 29, 5, 7, 11
+
+
+@pytest.fixture
+def features(tmp_path):
+    """Six clips of features of two people with three labels."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"clip": list("abcdef"), "actor": [1, 1, 1, 2, 2, 2], "label": [0, 1, 1, 2, 0, 2]})
+    table = table.assign(has_audio=True, has_video=True)
+    arrays = rng.standard_normal((B, Tv, Cv), np.float32), rng.standard_normal((B, Ca, Ta), np.float32)
+    store = Store(tmp_path, table, *arrays, pd.DataFrame(), {"fingerprint": "abc", "names": ["x", "y", "z"]})
+    return Clips(store, np.arange(B), table["label"].to_numpy(), Classification(("x", "y", "z")))
+
+
+def applied(condition, clips):
+    """The whole of the clips before and after a condition."""
+    chosen = torch.arange(len(clips))
+    audio, video, _ = clips[chosen]
+    context = Context(clips, chosen, torch.Generator().manual_seed(0))
+    return (audio, video), condition(audio, video, context)
+
+
+CHANGED = {"AV": set(), "A": {"video"}, "V": {"audio"}, "A noise": {"video"}, "V noise": {"audio"}}
+CHANGED |= {"sound +0.5": {"audio"}, "audio of another clip": {"audio"}}
+
+
+@pytest.mark.parametrize("condition", [*paper_conditions("none"), Shift(0.5), Swap("audio")], ids=lambda one: one.name)
+def test_a_condition_returns_the_very_tensor_that_it_leaves_unchanged(condition, features):
+    before, after = applied(condition, features)
+    pairs = dict(zip(("audio", "video"), zip(before, after, strict=True), strict=True))
+    assert {name for name, (given, found) in pairs.items() if found is not given} == CHANGED[condition.name]
+    removed = {name for name, (_, found) in pairs.items() if found is None}
+    assert removed == ({"A": {"video"}, "V": {"audio"}}.get(condition.name, set()))
+
+
+@pytest.mark.parametrize("by, expected", [(0.1, 3), (-0.1, -3), (0, 0), (2, 29)])
+def test_sound_of_features_is_shifted_by_whole_steps_and_zeros_come_in(by, expected, features):
+    (audio, video), (shifted, same) = applied(Shift(by), features)
+    assert same is video
+    for step in range(Ta):
+        source = step + expected
+        wanted = audio[..., source] if 0 <= source < Ta else torch.zeros_like(audio[..., 0])
+        assert torch.equal(shifted[..., step], wanted)
+
+
+def test_a_swap_takes_the_clip_of_the_same_person_with_another_label(features):
+    (audio, video), (swapped, same) = applied(Swap("audio"), features)
+    assert same is video
+    table = features.table
+    for row in range(B):
+        [source] = [other for other in range(B) if torch.equal(swapped[row], audio[other])]
+        assert table.actor[source] == table.actor[row] and table.label[source] != table.label[row]
+    assert torch.equal(applied(Swap("audio"), features)[1][0], swapped), "drawn from the seed"
+    assert applied(Swap("video"), features)[1][0] is not None
+
+
+def test_a_clip_without_a_partner_is_named(features):
+    alone = features.where(features.table["clip"].isin(["b", "c"]))
+    with pytest.raises(InputError, match="clip b has no partner with audio: actor 1 has no other label"):
+        applied(Swap("audio"), alone)
+
+
+@pytest.fixture(scope="module")
+def heard(small_toy, tmp_path_factory):
+    """Some clips of the toy corpus, from its files."""
+    trials, problems = find_trials(small_toy)
+    trials = trials.groupby("actor").head(2).head(4)
+    how = {"frames": 2, "image_size": 64, "workers": 1, "progress": False}
+    store = build_store(tmp_path_factory.mktemp("heard") / "store", trials, problems, **how)
+    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS))
+
+
+def test_a_shift_reads_what_lies_outside_of_the_window(heard):
+    steps = 13
+    by = steps * HOP / SAMPLE_RATE
+    (audio, video), (shifted, same) = applied(Shift(by), heard)
+    assert same is video and shifted.shape == audio.shape
+    for row, clip in enumerate(heard.table.itertuples()):
+        moved = mfcc(cut_window(read_audio(clip.audio_path), clip.window_start + by))
+        np.testing.assert_array_equal(shifted[row], moved)
+        np.testing.assert_allclose(shifted[row, :, 2:100], audio[row, :, 2 + steps : 100 + steps], atol=1e-2)
+    torch.testing.assert_close(applied(Shift(0.0), heard)[1][0], audio)
+    silent = applied(Shift(100.0), heard)[1][0]
+    assert torch.equal(silent, silent[:, :, :1].expand_as(silent)), "nothing is heard after the end"
+
+
+@dataclass(frozen=True)
+class Half:
+    """A condition of one's own: the sound at half of its values."""
+
+    name: str = "half"
+    needs = ("audio",)
+    removes = ()
+
+    def __call__(self, audio, video, context):
+        return audio / 2, video
+
+
+def test_conditions_of_ones_own_stand_beside_the_papers_in_one_table(features):
+    net = build_model("ia", classes=3, audio_channels=Ca, video_channels=Cv).eval()
+    rows = predict(net, features, [*paper_conditions("none"), Half(), Shift(0.25), Swap("audio")], fold=0, seed=1)
+    names = ["AV", "A", "V", "A noise", "V noise", "half", "sound +0.25", "audio of another clip"]
+    assert list(dict.fromkeys(rows.condition)) == names
+    audio, video, _ = features[torch.arange(B)]
+    expected = net(audio / 2, video).logits.softmax(dim=1).detach().numpy()
+    np.testing.assert_allclose(rows[rows.condition == "half"].filter(regex=r"^p\d").to_numpy(), expected, atol=1e-6)
+
+
+def test_an_unknown_way_to_replace_a_modality_is_refused():
+    with pytest.raises(InputError, match="cannot replace 'audio' by 'silence'"):
+        Missing("V", "audio", "silence")

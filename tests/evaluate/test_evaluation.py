@@ -1,0 +1,198 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from avlib import build_model
+from workbook import drop_modality
+from workbook.data.ravdess import EMOTIONS
+from workbook.evaluate.conditions import Intact, Missing, paper_conditions
+from workbook.evaluate.evaluation import TILE, Described, attention, predict
+from workbook.evaluate.metrics import confusion, metrics, per_emotion
+from workbook.task import Classification
+from workbook.train.batches import Clips
+
+
+def table(condition, labels, guesses, classes=3):
+    """Predictions that put 0.8 on each guess."""
+    chances = np.full((len(labels), classes), 0.1)
+    chances[np.arange(len(labels)), guesses] = 0.8
+    rows = pd.DataFrame(chances, columns=[f"p{k}" for k in range(classes)])
+    return rows.assign(clip=[f"c{k}" for k in range(len(labels))], actor=1, fold=0, condition=condition, label=labels)
+
+
+@pytest.fixture
+def predictions():
+    labels = [0, 0, 0, 0, 1, 1, 2]
+    return pd.concat(
+        [
+            table("AV", labels, [0, 0, 0, 0, 1, 1, 2]),
+            table("A", labels, [0, 0, 0, 0, 0, 0, 0]),
+            table("V", labels, [1, 1, 1, 1, 1, 0, 2]),
+            table("A noise", labels, [2, 2, 2, 2, 2, 2, 2]),
+        ]
+    )
+
+
+def test_accuracy_and_recall_are_those_counted_by_hand(predictions):
+    measured = metrics(predictions)["conditions"]
+    assert measured["AV"] == {"accuracy": 100, "uar": 100, "clips": 7}
+    assert measured["A"]["accuracy"] == pytest.approx(100 * 4 / 7)
+    assert measured["A"]["uar"] == pytest.approx(100 / 3)
+    assert measured["V"]["uar"] == pytest.approx(100 * (0 + 0.5 + 1) / 3)
+
+
+def test_m_is_the_mean_of_the_three_conditions_and_of_no_other(predictions):
+    assert metrics(predictions)["M"]["accuracy"] == pytest.approx((100 + 400 / 7 + 200 / 7) / 3)
+
+
+def test_m_is_left_out_where_a_condition_has_no_clip(predictions):
+    assert metrics(predictions[predictions.condition != "V"])["M"] == {}
+
+
+def test_the_confusion_matrix_has_truth_in_rows(predictions):
+    assert confusion(predictions, "V", 3).tolist() == [[0, 4, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_a_condition_without_clips_has_an_empty_confusion_matrix(predictions):
+    assert confusion(predictions[predictions.condition != "V"], "V", 3).tolist() == [[0] * 3] * 3
+
+
+def test_per_emotion_accuracy_is_the_recall_of_each_emotion(predictions):
+    shares = per_emotion(predictions, ["calm", "happy", "sad"]).set_index(["emotion", "condition"]).accuracy
+    assert shares["calm", "V"] == 0 and shares["happy", "V"] == 50 and shares["sad", "V"] == 100
+    assert list(shares.index.get_level_values(0).unique()) == ["calm", "happy", "sad"]
+
+
+def test_a_model_trained_with_noise_is_tested_with_noise_and_any_other_with_zeros():
+    softhard, noise = paper_conditions("softhard"), paper_conditions("noise")
+    assert [condition.name for condition in softhard] == ["AV", "A", "V", "A noise", "V noise"]
+    assert softhard[1] == Missing("A", "video", "zeros") and softhard[3] == Missing("A noise", "video", "noise")
+    assert noise[1] == Missing("A", "video", "noise") and noise[4] == Missing("V zeros", "audio", "zeros")
+
+
+@pytest.fixture
+def clips(tiny_store):
+    return Clips(tiny_store, np.arange(10), tiny_store.clips.label.to_numpy()[:10], Classification(EMOTIONS))
+
+
+def test_predictions_are_those_of_the_network_with_that_modality_replaced(clips):
+    net = build_model("ia", image_size=64).eval()
+    rows = predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=4)
+    audio, video, _ = clips[torch.arange(10)]
+    for condition, inputs in {"AV": (audio, video), "A": (audio, video * 0), "V": (audio * 0, video)}.items():
+        expected = net(*inputs).logits.softmax(dim=1).detach().numpy()
+        ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["ia", "video", "audio"])
+def test_conditions_answered_together_are_those_answered_one_by_one(fusion, clips):
+    torch.manual_seed(0)
+    net = build_model(fusion, image_size=64).eval()
+    rows = predict(net, clips, paper_conditions("softhard"), fold=0, seed=7, batch_size=4)
+    for condition in rows.condition.unique():
+        meant = next(one for one in paper_conditions("softhard") if one.name == condition)
+        generator, expected = torch.Generator().manual_seed(7), []
+        for audio, video, _ in clips.batches(4):
+            inputs = audio, video
+            if condition != "AV":
+                inputs = drop_modality(audio, video, meant.missing, meant.fill, generator)
+            expected.append(net(*inputs).logits.softmax(dim=1).detach())
+        ours = rows[rows.condition == condition].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, torch.cat(expected).numpy(), atol=1e-6)
+
+
+def test_every_frame_is_described_once_and_the_black_one_once_in_all(clips):
+    net = build_model("ia", image_size=64)
+    described = []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    predict(net, clips, paper_conditions("none"), fold=0, seed=1, batch_size=5)
+    frames, noisy = 2 * TILE * 3, 2 * 16  # two batches of 5 clips in the time of 16; 15 other frames in that of 16
+    assert sum(described) == frames + noisy + 1
+
+
+@pytest.mark.parametrize("fusion", ["ia", "lt", "audio"])
+def test_a_clip_is_answered_to_the_last_digit_as_among_all(fusion, clips):
+    torch.manual_seed(0)
+    net = build_model(fusion, image_size=64).eval()
+    asked, how = paper_conditions("none")[:3], {"fold": 0, "seed": 1}
+    every = predict(net, clips, asked, **how).set_index("clip")
+    for some in ([0], [3, 7], [1, 4, 5, 6, 9]):
+        kept = clips.table.index.isin(some)
+        alone = predict(net, clips.where(kept), asked, **how).set_index("clip")
+        pd.testing.assert_frame_equal(alone, every[every.index.isin(alone.index)], check_exact=True)
+
+
+@dataclass(frozen=True)
+class FirstFrame:
+    """The first frame changed: with a factor of 0 it is black."""
+
+    factor: float
+    also: str = ""
+    needs = removes = ()
+
+    @property
+    def name(self):
+        return f"first frame times {self.factor} {self.also}"
+
+    def __call__(self, audio, video, context):
+        return audio, torch.cat([video[:, :1] * self.factor, video[:, 1:]], dim=1)
+
+
+def test_only_frames_that_a_condition_changes_are_described_again(clips):
+    net = build_model("ia", image_size=64).eval()
+    seen = []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    frames, how = Described(net, clips), {"fold": 0, "seed": 1, "batch_size": 4}
+    predict(net, clips, [Intact()], **how, described=frames)
+    rows = predict(
+        net, clips, [FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again"), Intact()], **how, described=frames
+    )
+    assert sum(seen) == 3 * TILE * 3 + 1 + 3 * TILE  # three batches of up to 4 clips, each in the time of 16
+    audio, video, _ = clips[torch.arange(10)]
+    for condition in (FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again")):
+        expected = net(*condition(audio, video, None)).logits.softmax(dim=1).detach().numpy()
+        ours = rows[rows.condition == condition.name].filter(regex=r"^p\d").to_numpy()
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_noise_is_drawn_from_the_seed(clips):
+    net = build_model("ia", image_size=64).eval()
+    one, again, other = (predict(net, clips, paper_conditions("noise"), fold=0, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, again)
+    assert not one.equals(other)
+
+
+def test_a_clip_without_video_counts_where_sound_is_asked_for_and_not_where_a_picture_is(clips):
+    clips.table = clips.table.assign(has_video=[True] * 3 + [False] * 7)
+    rows = predict(build_model("ia", image_size=64), clips, paper_conditions("none"), fold=2, seed=1)
+    assert rows.condition.value_counts().to_dict() == {"AV": 10, "A": 10, "A noise": 10, "V": 3, "V noise": 3}
+    assert set(rows.fold) == {2}
+
+
+@pytest.mark.parametrize("fusion, left_out", [("audio", "V"), ("video", "A")])
+def test_one_branch_alone_is_not_asked_about_the_other_modality(fusion, left_out, clips):
+    asked = set(predict(build_model(fusion, image_size=64), clips, paper_conditions("none"), fold=0, seed=1).condition)
+    assert {"AV", "A", "V"} - asked == {left_out}
+
+
+def test_attention_is_collected_for_all_clips_in_order(clips):
+    net = build_model("ia", heads=2, image_size=64).eval()
+    collected = attention(net, clips, batch_size=4)
+    audio, video, _ = clips[torch.arange(7, 8)]
+    single = net(audio, video).attention
+    assert collected["video_to_audio"].shape == (10, 2, 150, 3)
+    for name, tensor in single.items():
+        np.testing.assert_allclose(collected[name][7], tensor[0].detach().numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_some_conditions_alone_are_predicted_as_among_all(clips):
+    net = build_model("ia", image_size=64).eval()
+    asked, how = paper_conditions("softhard"), {"fold": 0, "seed": 3}
+    every, some = predict(net, clips, asked, **how), predict(net, clips, asked[1:3], **how)
+    assert list(dict.fromkeys(some.condition)) == ["A", "V"]
+    expected = every[every.condition.isin(["A", "V"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, expected)

@@ -1,0 +1,487 @@
+"""Intervals, comparisons and numbers of actors: against cases by hand, scipy, statsmodels, and simulated people."""
+
+import math
+import re
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, bootstrap, norm, t, ttest_rel
+from statsmodels.stats.contingency_tables import mcnemar
+
+from workbook import ROOT, InputError
+from workbook.evaluate.measures import EMOTION, SENTIMENT
+from workbook.evaluate.metrics import class_scores, metrics, sentiment_scores
+from workbook.evaluate.protocol import RUNGS, ladder
+from workbook.evaluate.statistics import (
+    actors_needed,
+    as_cells,
+    common_clips,
+    differences,
+    in_words,
+    intervals,
+    smallest_difference,
+)
+from workbook.run.parameters import Parameters
+from workbook.sweep.grid import plan, read_grids
+
+AV = ("AV",)
+FEW = {"resamples": 499}
+
+
+def answers(right: np.ndarray, condition: str = "AV", classes: int = 2) -> pd.DataFrame:
+    """Predictions of actors (rows) on clips (columns) that are right where `right` (A, N) is True."""
+    A, N = right.shape
+    label = np.tile(np.arange(N) % classes, (A, 1))
+    guess = np.where(right, label, (label + 1) % classes).ravel()
+    table = pd.DataFrame({"clip": [f"{a:02}-{n:02}" for a in range(A) for n in range(N)]})
+    table = table.assign(actor=np.repeat(range(1, A + 1), N), fold=np.repeat(np.arange(A) // 4, N))
+    table = table.assign(condition=condition, label=label.ravel())
+    return table.assign(**{f"p{k}": (guess == k).astype(float) for k in range(classes)})
+
+
+def people(rng, actors=24, clips=60, mean=0.6, spread=0.12, taste=0.0, ahead=(0.0,)) -> list[pd.DataFrame]:
+    """One table per system, of people drawn anew: their accuracies have this mean and spread.
+
+    taste : standard deviation by which a system suits a person better or worse
+    ahead : what each system adds for all actors, or (actors,) for each
+    """
+    size = mean * (1 - mean) / spread**2 - 1
+    ease = rng.beta(mean * size, (1 - mean) * size, actors)
+    chances = [np.clip(ease + more + taste * rng.standard_normal(actors), 0, 1) for more in ahead]
+    return [answers(rng.random((actors, clips)) < chance[:, None]) for chance in chances]
+
+
+def three_conditions(rng, actors=7, clips=11, classes=3) -> pd.DataFrame:
+    rates = {"AV": 0.8, "A": 0.5, "V": 0.4}
+    tables = [answers(rng.random((actors, clips)) < rate, name, classes) for name, rate in rates.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def sentiments(rng, actors=7, clips=11) -> pd.DataFrame:
+    label = rng.integers(-3, 4, (actors, clips)).ravel()
+    table = answers(np.ones((actors, clips), bool)).drop(columns=["p0", "p1"])
+    return table.assign(label=label, value=0.7 * label + rng.standard_normal(len(label)))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# ------------------------------------------------------------------------------------------------------- measures
+
+
+@pytest.mark.parametrize("measure", SENTIMENT)
+def test_measures_of_sentiment_are_those_of_metrics_however_actors_are_drawn(measure, rng):
+    table = sentiments(rng)
+    for drawn in ([1, 2, 3, 4, 5, 6, 7], [3, 3, 1, 7, 7, 7, 2]):
+        rows = pd.concat([table[table.actor == actor] for actor in drawn])
+        sums = SENTIMENT[measure].columns(rows).sum(axis=0)
+        assert SENTIMENT[measure].score(sums) == pytest.approx(sentiment_scores(rows)[measure])
+
+
+@pytest.mark.parametrize("measure", EMOTION)
+def test_measures_of_emotion_are_those_of_metrics_also_without_a_class(measure, rng):
+    table = answers(rng.random((7, 11)) < 0.6, classes=5)
+    for rows in (table, table[table.actor.isin([2, 5])], table[table.label != 3]):
+        assert EMOTION[measure].score(EMOTION[measure].columns(rows).sum(axis=0)) == pytest.approx(
+            class_scores(rows)[measure]
+        )
+
+
+def test_every_measure_of_metrics_has_its_interval(rng):
+    assert set(SENTIMENT) == set(sentiment_scores(sentiments(rng)))
+    assert set(EMOTION) == set(class_scores(answers(np.ones((2, 4), bool))))
+
+
+def test_correlation_of_equal_scores_is_0_as_in_metrics(rng):
+    table = sentiments(rng).assign(value=0.3)
+    assert intervals({"flat": table}, "correlation", AV, **FEW).value[0] == 0 == sentiment_scores(table)["correlation"]
+
+
+# ------------------------------------------------------------------------------------------------------- intervals
+
+
+@pytest.mark.parametrize("measure", EMOTION)
+def test_values_are_the_metrics_of_each_condition_and_m(measure, rng):
+    table = three_conditions(rng)
+    found = intervals({"ours": table}, measure, **FEW).set_index("condition")
+    expected = metrics(table)
+    for condition in ("AV", "A", "V"):
+        assert found.value[condition] == pytest.approx(expected["conditions"][condition][measure])
+    assert found.value["M"] == pytest.approx(expected["M"][measure])
+    assert (found.low < found.value).all() and (found.value < found.high).all()
+    assert (found.actors == 7).all() and (found.folds == 2).all() and (found.clips == 77).all()
+
+
+@pytest.mark.parametrize("actors", [5, 12])
+def test_an_interval_is_the_widened_bootstrap_of_the_actors_accuracies(actors, rng):
+    (table,) = people(rng, actors)
+    accuracies = (table.p0 > 0.5).eq(table.label == 0).groupby(table.actor).mean().to_numpy() * 100
+    tail = norm.cdf(-math.sqrt(actors / (actors - 1)) * t.ppf(0.975, actors - 1))
+    settings = {"n_resamples": 99_999, "method": "percentile", "rng": 1}
+    scipys = bootstrap((accuracies,), np.mean, confidence_level=1 - 2 * tail, **settings).confidence_interval
+    found = intervals({"ours": table}, conditions=AV, resamples=99_999).iloc[0]
+    assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=0.15)
+
+
+def test_an_interval_of_many_actors_is_students(rng):
+    (table,) = people(rng, actors=60, clips=20)
+    accuracies = (table.p0 > 0.5).eq(table.label == 0).groupby(table.actor).mean().to_numpy() * 100
+    student = t.interval(0.95, 59, accuracies.mean(), accuracies.std(ddof=1) / math.sqrt(60))
+    found = intervals({"ours": table}, conditions=AV).iloc[0]
+    assert (found.low, found.high) == pytest.approx(student, abs=0.3)
+
+
+def test_people_who_are_all_alike_leave_no_doubt_and_one_person_leaves_all(rng):
+    right = np.tile([True, True, False, True], (5, 1))
+    same, alone = (intervals({"ours": answers(right[:A])}, conditions=AV, **FEW).iloc[0] for A in (5, 1))
+    assert same.low == same.value == same.high == 75
+    assert alone.value == 75 and math.isnan(alone.low) and math.isnan(alone.high)
+
+
+def test_an_interval_of_actors_is_wider_than_one_of_clips(rng):
+    (table,) = people(rng)
+    right = int(((table.p0 > 0.5) == (table.label == 0)).sum())
+    of_clips = binomtest(right, len(table)).proportion_ci()
+    found = intervals({"ours": table}, conditions=AV).iloc[0]
+    assert found.high - found.low > 1.5 * 100 * (of_clips.high - of_clips.low)
+
+
+def test_the_seed_decides_alone(rng):
+    (table,) = people(rng, actors=9)
+    first, again, other = (intervals({"a": table}, conditions=AV, seed=seed, resamples=199) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    assert first.low[0] != other.low[0] or first.high[0] != other.high[0]
+
+
+def test_seeds_in_one_table_count_as_one_clip_with_their_mean(rng):
+    one, two = people(rng, actors=8, ahead=(0.0, 0.1))
+    found = intervals({"both": pd.concat([one, two]), "twice": pd.concat([one, one]), "once": one}, conditions=AV)
+    parts = [metrics(table)["conditions"]["AV"]["accuracy"] for table in (one, two)]
+    assert found.value[0] == pytest.approx(fmean(parts)) and (found.clips == 480).all()
+    assert found[["value", "low", "high"]].iloc[1].tolist() == pytest.approx(
+        found[["value", "low", "high"]].iloc[2].tolist()
+    )
+
+
+def test_a_condition_that_a_system_lacks_has_no_row_nor_has_m(rng):
+    table = three_conditions(rng)
+    found = intervals({"audio": table[table.condition != "V"], "both": table}, **FEW)
+    assert list(zip(found.system, found.condition, strict=True)) == [
+        ("audio", "AV"),
+        ("audio", "A"),
+        *[("both", name) for name in ("AV", "A", "V", "M")],
+    ]
+
+
+def test_m_has_no_interval_where_some_actors_lack_a_condition(rng):
+    table = three_conditions(rng)
+    found = intervals({"ours": table[(table.condition != "V") | (table.actor < 3)]}, **FEW).set_index("condition")
+    assert found.actors["V"] == 2 and found.low.notna()[["AV", "A", "V"]].all()
+    assert math.isfinite(found.value["M"]) and math.isnan(found.low["M"])
+
+
+# ------------------------------------------------------------------------------------------------------- differences
+
+
+def test_two_systems_by_hand():
+    """Three actors of four clips: the first system has 3, 2 and 4 of them right, the second 1, 1 and 1."""
+    first = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], bool)
+    second = np.array([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]], bool)
+    row = differences({"a": answers(first), "b": answers(second)}, conditions=AV).iloc[0]
+    assert row["difference"] == pytest.approx(100 * 6 / 12)
+    assert row["p"] == row["p_holm"] == pytest.approx(2 / 8)  # of 8 ways to swap, none and all are as far apart
+    assert (row["only_first"], row["only_second"]) == (8, 2)
+    assert row["p_mcnemar"] == pytest.approx(binomtest(2, 10).pvalue)
+    assert row["deviation"] == pytest.approx(25) and row["effect"] == pytest.approx(2)  # of 50, 25 and 75 points
+    assert (row["actors"], row["clips"], row["pairs"]) == (3, 12, 1)
+    assert 25 <= row["low"] <= row["high"] <= 75
+
+
+def test_few_actors_are_swapped_in_every_way():
+    rng = np.random.default_rng(3)
+    one, two = people(rng, actors=9, clips=17, ahead=(0.1, 0.0))
+    right = [((table.p0 > 0.5) == (table.label == 0)).to_numpy().reshape(9, 17).sum(axis=1) for table in (one, two)]
+    gains = right[0] - right[1]
+    signs = 1 - 2 * np.array([[number >> bit & 1 for bit in range(9)] for number in range(2**9)])
+    expected = (np.abs(signs @ gains) >= abs(gains.sum())).mean()
+    assert differences({"a": one, "b": two}, conditions=AV).p[0] == pytest.approx(expected)
+
+
+def test_p_of_many_actors_is_near_that_of_the_paired_t_test():
+    rng = np.random.default_rng(5)
+    one, two = people(rng, ahead=(0.04, 0.0))
+    means = [((table.p0 > 0.5) == (table.label == 0)).groupby(table.actor).mean() for table in (one, two)]
+    row = differences({"a": one, "b": two}, conditions=AV).iloc[0]
+    student = ttest_rel(*means)
+    assert 0.005 < student.pvalue < 0.2 and row["p"] == pytest.approx(student.pvalue, rel=0.25)
+    assert row["effect"] == pytest.approx(student.statistic / math.sqrt(24))
+
+
+def test_mcnemar_is_statsmodels_own_on_the_table_of_both():
+    one, two = people(np.random.default_rng(7), ahead=(0.05, 0.0))
+    right = [(table.p0 > 0.5) == (table.label == 0) for table in (one, two)]
+    crossed = pd.crosstab(*right)
+    row = differences({"a": one, "b": two.sample(frac=1, random_state=0)}, conditions=AV, **FEW).iloc[0]
+    assert row["p_mcnemar"] == pytest.approx(mcnemar(crossed.to_numpy(), exact=True).pvalue)
+    assert (row["only_first"], row["only_second"]) == (crossed.loc[True, False], crossed.loc[False, True])
+
+
+def test_a_system_does_not_differ_from_itself(rng):
+    table = three_conditions(rng)
+    found = differences({"a": table, "b": table[::-1]}, **FEW)
+    assert list(found.condition) == ["AV", "A", "V", "M"]
+    assert (found[["difference", "low", "high", "deviation"]].abs() < 1e-9).all(axis=None) and (found.p == 1).all()
+    assert (found.p_mcnemar.dropna() == 1).all() and found.p_mcnemar.notna().sum() == 3
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rng = np.random.default_rng(3)
+    one, two = three_conditions(rng), three_conditions(rng)
+    kept = (one.condition != "V") | one["clip"].str.endswith(("1", "2", "3"))  # fewer clips of V than of AV and A
+    one, two = one[kept], two[kept]
+    straight, turned = (differences({"a": one, "b": table}, **FEW) for table in (two, two[::-1]))
+    assert straight.p.between(0.02, 0.98).all()
+    pd.testing.assert_frame_equal(straight, turned)
+
+
+@pytest.mark.parametrize("measure", EMOTION)
+def test_exchanging_the_two_systems_changes_signs_alone(measure, rng):
+    one, two = three_conditions(rng), three_conditions(rng)
+    pairs = ({"a": one, "b": two}, {"b": two, "a": one})
+    there, back = (differences(pair, measure, **FEW) for pair in pairs)
+    assert there.difference.tolist() == pytest.approx((-back.difference).tolist())
+    assert there.p.tolist() == back.p.tolist()
+    expected = [metrics(one)["conditions"][name][measure] - metrics(two)["conditions"][name][measure] for name in "AV"]
+    assert there.difference[1:3].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("measure", SENTIMENT)
+def test_sentiment_is_compared_by_every_measure(measure, rng):
+    table = sentiments(rng)
+    worse = table.assign(value=table.value + 2 * rng.standard_normal(len(table)))
+    row = differences({"good": table, "worse": worse}, measure, AV, **FEW).iloc[0]
+    expected = sentiment_scores(table)[measure] - sentiment_scores(worse)[measure]
+    assert row["difference"] == pytest.approx(expected) and row["low"] <= row["difference"] <= row["high"]
+    assert 2 / 2**7 <= row["p"] <= 1 and (row["difference"] < 0) == (measure == "mae")
+    assert math.isnan(row["p_mcnemar"]) == (measure != "accuracy")
+
+
+def test_holm_multiplies_the_smallest_p_by_the_number_of_pairs_and_keeps_the_order(rng):
+    systems = dict(zip("abcd", people(rng, actors=12, ahead=(0.0, 0.05, 0.1, 0.2)), strict=True))
+    found = differences(systems, conditions=AV)
+    assert len(found) == 6 and (found.pairs == 6).all()
+    ordered = found.sort_values("p", ignore_index=True)
+    by_hand = np.minimum(1, np.maximum.accumulate(ordered.p * (6 - np.arange(6))))
+    assert ordered.p_holm.tolist() == pytest.approx(by_hand.tolist())
+
+
+def test_seeds_are_compared_by_their_mean_without_mcnemar(rng):
+    one, two, three = people(rng, actors=8, ahead=(0.0, 0.0, 0.1))
+    row = differences({"seeds": pd.concat([one, two]), "other": three}, conditions=AV, **FEW).iloc[0]
+    parts = [metrics(table)["conditions"]["AV"]["accuracy"] for table in (one, two, three)]
+    assert row["difference"] == pytest.approx(fmean(parts[:2]) - parts[2]) and math.isnan(row["p_mcnemar"])
+    twice, once = (
+        differences({"a": table, "b": three}, conditions=AV, **FEW).iloc[0] for table in (pd.concat([one, one]), one)
+    )
+    names = ["difference", "low", "high", "p", "effect", "clips"]
+    assert twice[names].tolist() == pytest.approx(once[names].tolist())
+
+
+# ------------------------------------------------------------------------------------------------------- bad tables
+
+
+def test_missing_folds_are_named_and_the_clips_of_both_can_be_compared(rng):
+    one, two = people(rng, actors=12, ahead=(0.0, 0.1))
+    systems = {"IA1": one, "LT1": two[two.fold != 1]}
+    message = (
+        r"IA1 and LT1 were tested on different clips: LT1 lacks 240 predictions of fold 1, such as 04-00 in AV; "
+        r"run what is missing, or compare common_clips\(systems\)"
+    )
+    with pytest.raises(InputError, match=message):
+        differences(systems)
+    common = common_clips(systems)
+    assert {len(table) for table in common.values()} == {480} and set(common["IA1"].fold) == {0, 2}
+    row = differences(common, conditions=AV, **FEW).iloc[0]
+    assert (row["actors"], row["clips"]) == (8, 480)
+
+
+def test_common_clips_leaves_alone_what_only_one_system_can_do(rng):
+    table = three_conditions(rng)
+    audio = table[(table.condition != "V") & (table.actor != 3)]
+    common = common_clips({"both": table, "audio": audio})
+    assert common["both"].groupby("condition").actor.nunique().to_dict() == {"A": 6, "AV": 6, "V": 7}
+    assert set(differences(common, **FEW).condition) == {"AV", "A"}
+
+
+def test_systems_without_a_common_clip_are_refused(rng):
+    (table,) = people(rng, actors=8)
+    with pytest.raises(InputError, match="in condition AV no clip was tested by all of a, b"):
+        common_clips({"a": table[table.fold == 0], "b": table[table.fold == 1]})
+
+
+def test_what_cannot_be_read_or_compared_is_refused_in_a_sentence(rng):
+    (table,) = people(rng, actors=4, clips=5)
+    cases = [
+        ({"a": table}, {}, "a comparison needs two systems"),
+        ({}, {}, "there is no system"),
+        ({"a": table, "b": table.drop(columns="actor")}, {}, "the table of b has no column actor"),
+        ({"a": table, "b": table}, {"measure": "f1"}, "measure is 'f1'; a has accuracy, uar"),
+        ({"a": table, "b": table}, {"conditions": ["AVV"]}, "no system has condition 'AVV'; choose from AV"),
+        ({"a": table, "b": pd.concat([table, table[:3]])}, {}, "in the table of b some clips stand more often"),
+        ({"a": table, "b": table.assign(label=1)}, {}, "a and b have other labels for the same clips"),
+        ({"a": table, "b": table.assign(condition="V")}, {}, "no two of these systems share a condition"),
+    ]
+    for systems, settings, message in cases:
+        with pytest.raises(InputError, match=message):
+            differences(systems, **settings)
+
+
+# ------------------------------------------------------------------------------------------------------- how many
+
+
+def test_the_power_that_was_asked_for_is_what_simulated_actors_have():
+    rng, seen, times = np.random.default_rng(0), 0, 4000
+    actors = actors_needed(5, 8)
+    assert actors == 23  # statsmodels and any table of the paired t-test: d = 0.625, 80 %
+    for _ in range(times):
+        gains = rng.normal(5, 8, actors)
+        seen += ttest_rel(gains, 0 * gains).pvalue < 0.05
+    assert seen / times == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_two_questions_about_power_are_each_others_reverse():
+    for points, deviation, pairs in ((5, 8, 1), (3, 11, 36), (2, 4, 3)):
+        actors = actors_needed(points, deviation, pairs=pairs)
+        assert smallest_difference(actors, deviation, pairs=pairs) <= points
+        assert smallest_difference(actors - 1, deviation, pairs=pairs) > points
+    assert actors_needed(-5, 8) == actors_needed(5, 8) < actors_needed(5, 8, pairs=36)
+
+
+def test_every_number_of_actors_and_pairs_has_a_smallest_difference_that_falls_with_more_actors():
+    for pairs in (4, 10, 36):
+        found = [smallest_difference(actors, 8, pairs=pairs) for actors in range(30, 61)]
+        assert found == sorted(found, reverse=True) and 0 < found[-1] < found[0] < 8
+
+
+def test_the_page_on_statistics_prints_the_numbers_that_come_out():
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S)
+    lines = re.findall(r"^(\w+\(.*\))  # ([\d.]+)\b", "\n".join(code), re.M)
+    assert [call.split("(")[0] for call, _ in lines] == ["actors_needed", "actors_needed", "smallest_difference"]
+    for call, printed in lines:
+        assert eval(call) == pytest.approx(float(printed), abs=0.05), call
+
+
+def test_the_first_example_of_the_page_runs_on_the_runs_of_the_demo(tmp_path, rng):
+    code, *_ = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/statistics.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    demo = plan(read_grids(ROOT / "params/demo.yaml"), {"dataset": "toy", "outputs_root": str(tmp_path)})
+    for values in demo:
+        folder = Parameters(**values).folder
+        folder.mkdir(parents=True)
+        three_conditions(rng, actors=8).to_parquet(folder / "predictions.parquet")
+    names = {}
+    exec(code.replace("from workbook import OUTPUTS", f"from pathlib import Path; OUTPUTS = Path('{tmp_path}')"), names)
+    assert len(names["table"]) == 4 and set(names["table"].actors) == {8}
+
+
+def test_fewer_actors_than_p_needs_show_nothing_however_large_the_difference():
+    for times_the_deviation in (3, 5, 8, 15, 20, 40, 99):  # among them effects of which statsmodels knows no power
+        assert actors_needed(times_the_deviation, 1) == 6 and 2 / 2**6 < 0.05 < 2 / 2**5
+        assert actors_needed(times_the_deviation, 1, pairs=18) == 10 and 2 / 2**10 < 0.05 / 18 < 2 / 2**9
+    assert smallest_difference(5, 1) == math.inf and smallest_difference(6, 1) < 3
+    for call in (lambda: actors_needed(0, 8), lambda: actors_needed(3, 0), lambda: smallest_difference(9, 1, pairs=0)):
+        with pytest.raises(InputError, match=r"^(difference|deviation|alpha)"):
+            call()
+
+
+# ------------------------------------------------------------------------------------------------------- words
+
+
+def test_cells_hold_value_and_interval_in_the_given_order(rng):
+    table = three_conditions(rng)
+    found = intervals({"z": table, "a": table[table.condition == "A"]}, **FEW)
+    cells = as_cells(found)
+    assert list(cells.index) == ["z", "a"] and list(cells.columns) == ["AV", "A", "V", "M"]
+    first = found.iloc[0]
+    assert cells.loc["z", "AV"] == f"{first.value:.1f} ({first.low:.1f} to {first.high:.1f})"
+    assert cells.loc["a", "V"] == ""
+
+
+def test_a_sentence_says_who_has_more_or_what_the_actors_could_show(rng):
+    systems = dict(zip(["none", "softhard", "hard"], people(rng, ahead=(0.0, 0.2, 0.2)), strict=True))
+    rows = [row for _, row in differences(systems, conditions=AV).iterrows()]
+    size = -rows[0]["difference"]
+    assert in_words(rows[0]).startswith(f"In AV softhard has {size:.1f} points more than none (95 %: ")
+    assert in_words(rows[0]).endswith("after Holm; 24 actors).")
+    seen = smallest_difference(24, rows[2]["deviation"], pairs=3)
+    assert in_words(rows[2]) == (
+        f"softhard and hard cannot be told apart in AV: they are {abs(rows[2]['difference']):.1f} points apart; "
+        f"24 actors would show a true difference of {seen:.1f} in four cases of five."
+    )
+    (four, _) = people(rng, actors=4, ahead=(0.0, 0.3))
+    better = four.assign(p0=(four.label == 0).astype(float), p1=(four.label == 1).astype(float))
+    (row,) = (row for _, row in differences({"a": four, "b": better}, conditions=AV).iterrows())
+    assert row["p"] == 0.125 and in_words(row).endswith("and 4 actors cannot show any difference.")
+
+
+def test_a_ladder_falls_by_its_steps(rng):
+    tables = people(rng, actors=20, ahead=(0.3, 0.1, 0.05, 0.0))
+    rungs = dict(zip(RUNGS, [tables[0], *[table[table.fold == 0] for table in tables[1:3]], tables[3]], strict=True))
+    found = ladder(rungs, **FEW)
+    assert tuple(found.rung) == RUNGS and found.actors.tolist() == [20, 4, 4, 20] and math.isnan(found.step[0])
+    assert found.step[1:].tolist() == pytest.approx(np.diff(found.value).tolist())
+    with pytest.raises(InputError, match="no system has condition 'A'"):
+        ladder(rungs, "A")
+    with pytest.raises(InputError, match="'all folds' has no predictions in condition AV"):
+        ladder({**rungs, "all folds": tables[3].assign(condition="V")})
+
+
+# ------------------------------------------------------------------------------------------------------- simulations
+
+
+def coverage(actors: int, times: int, folds_differ: float = 0.0) -> float:
+    """The share of intervals, in percent, that hold the accuracy of all people, 60 %."""
+    rng, held = np.random.default_rng(actors), 0
+    for _ in range(times):
+        network = np.repeat(folds_differ * rng.standard_normal(actors), 4)[:actors]  # four actors share one
+        (table,) = people(rng, actors, ahead=(network,))
+        row = intervals({"": table}, conditions=AV, resamples=999).iloc[0]
+        held += row["low"] <= 60 <= row["high"]
+    return 100 * held / times
+
+
+def test_intervals_of_24_actors_hold_the_truth_as_often_as_they_say():
+    assert coverage(24, 200) == pytest.approx(95, abs=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actors, share", [(4, 90), (5, 91), (8, 95), (12, 95), (20, 95), (24, 95)])
+def test_coverage_is_what_the_docstring_says(actors, share):
+    assert coverage(actors, 2000) == pytest.approx(share, abs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("points, share", [(3, 93), (6, 88)])
+def test_networks_that_differ_cost_the_coverage_that_the_docstring_says(points, share):
+    assert coverage(20, 2000, points / 100) == pytest.approx(share, abs=2)
+
+
+def false_alarms(times: int, taste: float) -> tuple[float, float]:
+    """How often equal systems have p and p_mcnemar below 0.05, in percent."""
+    rng, alarms = np.random.default_rng(1), np.zeros(2)
+    for _ in range(times):
+        one, two = people(rng, taste=taste, ahead=(0.0, 0.0))
+        row = differences({"a": one, "b": two}, conditions=AV, resamples=499).iloc[0]
+        alarms += row["p"] < 0.05, row["p_mcnemar"] < 0.05
+    return tuple(100 * alarms / times)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taste, expected", [(0.04, (4, 9)), (0.08, (5, 24))])
+def test_false_alarms_are_as_rare_as_the_docstring_says(taste, expected):
+    assert false_alarms(1000, taste) == pytest.approx(expected, abs=3)

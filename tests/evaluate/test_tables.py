@@ -1,0 +1,268 @@
+import re
+from collections import Counter
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from conftest import data
+
+from workbook import ROOT, InputError
+from workbook.cli import main
+from workbook.evaluate.paper_tables import SYSTEMS, beside_paper, contradictions, paper_tables
+from workbook.run.parameters import Parameters
+from workbook.run.records import start_run, write_json
+from workbook.run.results import result_table
+from workbook.sweep.grid import expand, plan
+
+FOLDS = {"ravdess": range(5), "mosei": range(1)}  # section IV: five folds of RAVDESS, MULT's one split of MOSEI
+FILES = [file for file in sorted((ROOT / "params").glob("table*.yaml")) if file.stem.split("-")[1] in FOLDS]
+
+
+def planned(file, root) -> list[Parameters]:
+    """The runs that a file asks for, its corpus being anywhere."""
+    grids = yaml.safe_load(file.read_text())
+    (root / "mosei_senti_data.pkl").touch()
+    (root / "03-01-01-01-01-01-01.wav").touch()
+    return [
+        Parameters(**run)
+        for run in plan([grid | {"data_root": str(root), "outputs_root": str(root)} for grid in grids])
+    ]
+
+
+def described(table: str, system: str) -> dict:
+    """What the paper says of a system by its name: letters, then the heads where they are more than its usual."""
+    letters, heads = re.fullmatch(r"([A-Z]+)(\d*)", system).groups()
+    own = {"MULT": 5}
+    dense = table == "III" and letters != "MULT"
+    return {"fusion": letters.lower(), "heads": int(heads or own.get(letters, 1)), "dense_head": dense}
+
+
+def finished_run(root, accuracies, errors=(), **values):
+    """The folder of an evaluated run with these accuracies, and these errors, of AV, A and V."""
+    values = {"data_root": str(root), "outputs_root": str(root)} | values
+    with start_run(Parameters(**values), data("abc")) as run:
+        pass
+    write_json(run.folder / "run.json", run.record | {"seconds": {"train": 1}})
+    kinds = {"accuracy": accuracies} | ({"mae": errors} if errors else {})
+    scores = {
+        condition: {kind: values[k] for kind, values in kinds.items()} for k, condition in enumerate(("AV", "A", "V"))
+    }
+    means = {kind: sum(values) / 3 for kind, values in kinds.items()}
+    write_json(run.folder / "metrics.json", {"conditions": scores, "M": means})
+    return run.folder
+
+
+def cell(beside, table, metric, dropout, system, condition, dataset):
+    """The one row of a printed number."""
+    wanted = {"table": table, "dataset": dataset, "metric": metric, "dropout": dropout, "system": system}
+    rows = beside[(beside[[*wanted]] == pd.Series(wanted)).all(axis=1) & (beside["condition"] == condition)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_the_printed_numbers_are_all_there_and_typed():
+    numbers = paper_tables()
+    assert [*numbers] == ["table", "dataset", "metric", "dropout", "system", "condition", "value", "note"]
+    assert len(numbers) == 9 * 3 * 4 * 3 + 5 * 3 * 4 * 2  # systems x dropouts x conditions x columns of the print
+    assert not numbers.duplicated(["table", "dataset", "metric", "dropout", "system", "condition"]).any()
+    assert not numbers.isna().any(axis=None)
+    assert set(numbers["dropout"]) == {"none", "softhard", "noise"}
+    assert numbers["value"].dtype == "float64"
+
+
+def test_every_printed_mean_is_the_mean_or_has_a_note():
+    numbers = paper_tables()
+    keys = ["table", "dataset", "metric", "dropout", "system"]
+    wide = numbers.pivot(index=keys, columns="condition", values="value")
+    notes = numbers[numbers["condition"] == "M"].set_index(keys)["note"].loc[wide.index]
+    rounding = wide.index.get_level_values("metric").map({"accuracy": 0.011, "mae": 0.0011}).to_numpy()
+    odd = (wide["M"] - wide[["AV", "A", "V"]].mean(axis=1)).abs() > rounding
+    pd.testing.assert_series_equal(odd, notes.str.contains("printed mean differs"), check_names=False)
+
+
+def test_the_contradictions_found_by_the_code_are_those_that_the_notes_tell():
+    numbers, found = paper_tables(), contradictions()
+    keys = ["table", "dataset", "metric", "dropout", "system", "condition"]
+    noted = numbers[numbers["note"] != ""]
+    assert found[keys].to_numpy().tolist() == noted[keys].to_numpy().tolist()
+    means = found[found["condition"] == "M"]
+    assert (len(means), len(found) - len(means)) == (7, 1)  # seven printed means and one misprint
+    assert means["note"].tolist() == [
+        "printed with three decimals" if "decimals" in what else "printed mean differs from the mean of AV, A and V"
+        for what in means["what"]
+    ]
+
+
+def test_the_one_wrong_decimal_point_is_put_where_the_printed_mean_comes_out_right():
+    (misprint,) = contradictions().query("condition != 'M'").itertuples()
+    row = paper_tables().query("table == 'II' and dataset == 'mosei' and metric == 'accuracy' and system == 'LT1'")
+    values = row[row["dropout"] == "softhard"].set_index("condition")["value"]
+    assert (misprint.printed, misprint.expected, misprint.note) == ("0.629", values["V"], "printed as 0.629")
+    assert values[["AV", "A", "V"]].mean() == pytest.approx(values["M"], abs=0.005)
+    assert (values["AV"] + values["A"] + float(misprint.printed)) / 3 != pytest.approx(values["M"], abs=1)
+
+
+@pytest.mark.parametrize("dataset", FOLDS)
+def test_every_cell_of_the_tables_is_asked_for_once_in_each_fold_and_nothing_else_is(dataset, tmp_path):
+    cells = paper_tables().query("dataset == @dataset")[["table", "dropout", "system"]].drop_duplicates()
+    printed = Counter(
+        (*described(table, system).items(), dropout, fold)
+        for table, dropout, system in cells.itertuples(index=False)
+        for fold in FOLDS[dataset]
+    )
+    runs = [run for file in FILES for run in planned(file, tmp_path) if run.dataset == dataset]
+    names = ("fusion", "heads", "dense_head")
+    asked = Counter((*((name, getattr(run, name)) for name in names), run.dropout, run.fold) for run in runs)
+    assert asked == printed
+    assert max(asked.values()) == 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_table_is_run_as_the_paper_has_it(file, tmp_path):
+    said = {  # section IV.1; section IV.2 by way of MULT's code
+        "ravdess": {"epochs": 100, "learning_rate": 0.04, "image_size": 224, "frames": 15, "fold_scheme": "paper"},
+        "mosei": {"epochs": 40, "learning_rate": 0.001, "batch_size": 24, "protocol": "mult", "fold_scheme": "own"},
+    }
+    for run in planned(file, tmp_path):
+        assert said[run.dataset].items() <= run.model_dump().items()
+    assert {run.dataset for run in planned(file, tmp_path)} == {file.stem.split("-")[1]}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_says_how_many_runs_it_makes(file, tmp_path):
+    says = int(re.search(r"(\d+) runs\.", file.read_text())[1])
+    assert len(planned(file, tmp_path)) == says
+    assert f"| `{file.relative_to(ROOT)}`" in (ROOT / "docs" / "paper_tables.md").read_text()
+
+
+def test_the_features_of_ravdess_are_run_on_the_papers_folds_and_its_systems(tmp_path):
+    file = ROOT / "params" / "table2-features.yaml"
+    (tmp_path / "units.npz").touch()
+    grid = yaml.safe_load(file.read_text()) | {"data_root": str(tmp_path / "units.npz")}
+    runs = [Parameters(**run) for run in plan([grid])]
+    assert len(runs) == int(re.search(r"(\d+) runs\.", file.read_text())[1]) == 60
+    assert {(run.fold_scheme, run.protocol) for run in runs} == {("paper", "paper")}
+    printed = [described("II", name) for name in ("LT1", "IT1", "IA1", "TAV")]
+    asked = Counter((run.dropout, run.fold, run.fusion, run.heads) for run in runs)
+    assert set(asked) == {
+        (dropout, fold, system["fusion"], system["heads"])
+        for dropout in ("none", "softhard", "noise")
+        for fold in range(5)
+        for system in printed
+    }
+
+
+def test_several_grids_make_the_runs_of_one_after_the_other(tmp_path):
+    grids = [{"fusion": ["lt", "ia"], "heads": [1, 4]}, {"fusion": "tav"}]
+    runs = expand(grids)
+    assert [(run["fusion"], run.get("heads")) for run in runs] == [
+        ("lt", 1), ("lt", 4), ("ia", 1), ("ia", 4), ("tav", None),
+    ]  # fmt: skip
+    assert expand([{"fusion": "ia"}]) == expand({"fusion": "ia"})
+    with pytest.raises(InputError, match="the grid holds no run"):
+        plan([{"fusion": "ia"}, {"fold": []}])
+    with pytest.raises(InputError, match="the grid holds no run"):
+        plan([])
+    with pytest.raises(InputError, match="ia1-softhard/fold0-seed1 twice"):
+        plan([{"fusion": ["ia", "lt"], "outputs_root": str(tmp_path)}, {"fusion": "ia", "outputs_root": str(tmp_path)}])
+
+
+def test_a_value_of_the_command_line_is_given_to_every_grid_of_a_file(tmp_path):
+    file = tmp_path / "grids.yaml"
+    file.write_text(yaml.safe_dump([{"fusion": ["lt", "ia"], "dropout": "none"}, {"fusion": "tav"}]))
+    given = ["-p", "outputs_root", str(tmp_path), "-p", "dropout", "noise", "--dry-run"]
+    ended = CliRunner().invoke(main, ["run", str(file), *given], catch_exceptions=False)
+    assert ended.exit_code == 0
+    planned = [f"{tmp_path}/toy/{system}-noise/fold0-seed1: new" for system in ("lt1", "ia1", "tav1")]
+    assert ended.output.splitlines()[:-1] == planned and not (tmp_path / "toy").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "- fusion: ia\n- 3\n", "3"])
+def test_a_list_of_anything_but_grids_is_refused(content, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(content)
+    ended = CliRunner().invoke(main, ["run", str(file)])
+    assert ended.exit_code == 2
+    assert "holds no parameters" in ended.output
+
+
+def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
+    datasets = {"II": "ravdess", "III": "mosei"}
+    for table, names in SYSTEMS.items():
+        for printed, ours in names.items():
+            root = tmp_path / printed / table
+            root.mkdir(parents=True)
+            folder = finished_run(root, (90, 60, 30), dataset=datasets[table], **described(table, printed))
+            assert result_table([folder])["system"].tolist() == [ours]
+    numbers = paper_tables()
+    assert {table: set(rows["system"]) for table, rows in numbers.groupby("table")} == {
+        table: set(names) for table, names in SYSTEMS.items()
+    }
+
+
+def test_our_mean_over_folds_stands_beside_the_printed_number(tmp_path):
+    given = {"dataset": "ravdess", "dropout": "softhard"}
+    folders = [
+        finished_run(tmp_path, (80, 50, 71), fold=0, **given),
+        finished_run(tmp_path, (90, 50, 73), fold=3, seed=1, **given),
+        finished_run(tmp_path, (70, 50, 73), fold=3, seed=2, **given),  # one fold, however many seeds
+        finished_run(tmp_path, (11, 11, 11), fold=1, fold_scheme="luna", **given),  # other folds than the paper's
+        finished_run(tmp_path, (13, 13, 13), fusion="cma", **given),  # no system of the tables
+    ]
+    beside = beside_paper(result_table(folders))
+    numbers = paper_tables()
+    assert beside["paper"].tolist() == numbers["value"].tolist()
+    assert beside["system"].tolist() == numbers["system"].tolist()
+    both = cell(beside, "II", "accuracy", "softhard", "IA1", "AV", "ravdess")
+    assert (both["ours"], both["folds"], both["paper"]) == (80, 2, 81.58)
+    assert both["difference"] == pytest.approx(80 - 81.58)
+    mean = cell(beside, "II", "accuracy", "softhard", "IA1", "M", "ravdess")
+    assert mean["ours"] == pytest.approx((80 + 50 + 72) / 3)
+    others = beside.drop(beside.query("system == 'IA1' and dropout == 'softhard' and dataset == 'ravdess'").index)
+    assert others["ours"].isna().all() and others["difference"].isna().all()
+    assert (others["folds"] == 0).all()
+
+
+def test_runs_with_other_settings_are_not_averaged_but_stand_in_rows_of_their_own(tmp_path):
+    given = {"dataset": "ravdess", "dropout": "none"}
+    short = {"epochs": 8, "image_size": 64}
+    folders = [
+        finished_run(tmp_path, (80, 20, 30), fold=0, **given),
+        finished_run(tmp_path, (90, 20, 30), fold=1, **given),
+        finished_run(tmp_path, (10, 20, 30), fold=0, **given, **short),
+    ]
+    beside = beside_paper(result_table(folders))
+    rows = beside.query("dataset == 'ravdess' and system == 'IA1' and dropout == 'none' and condition == 'AV'")
+    found = rows.set_index("settings")[["ours", "folds"]].T.to_dict("list")
+    usual, other = sorted(found, key=len)
+    assert other.split()[1:] == ["epochs8", "size64"]
+    assert found == {usual: [85, 2], other: [10, 1]}
+    assert len(beside) == len(paper_tables()) + 4  # AV, A, V and M of the second settings
+
+
+def test_accuracies_and_errors_of_sentiment_each_find_their_place(tmp_path):
+    folders = [
+        finished_run(tmp_path, (65, 61, 57), (0.83, 0.89, 0.97), dataset="mosei", dropout="none", fusion="mult"),
+        finished_run(tmp_path, (67, 63, 59), (0.79, 0.81, 0.87), dataset="mosei", dropout="none", dense_head=True),
+        finished_run(tmp_path, (68, 64, 60), (0.77, 0.82, 0.85), dataset="mosei", dropout="none"),
+    ]
+    beside = beside_paper(result_table(folders))
+    assert (beside["folds"] == 1).sum() == 3 * 8
+    found = {
+        (table, system, metric): cell(beside, table, metric, "none", system, "A", "mosei")["ours"]
+        for table, system in (("III", "MULT"), ("III", "IA1"), ("II", "IA1"))
+        for metric in ("accuracy", "mae")
+    }
+    assert list(found.values()) == [61, 0.89, 63, 0.81, 64, 0.82]
+
+
+def test_without_a_run_every_number_of_ours_is_missing():
+    beside = beside_paper(result_table([]))
+    assert len(beside) == len(paper_tables())
+    assert beside["ours"].isna().all()
+
+
+def test_another_kind_of_table_is_refused():
+    with pytest.raises(InputError, match="no column fold_scheme"):
+        beside_paper(result_table([]).drop(columns="fold_scheme"))

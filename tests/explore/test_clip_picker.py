@@ -1,0 +1,130 @@
+"""Choosing a clip, without a browser."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbook import InputError
+from workbook.explore.clip_picker import ClipChoice, answered
+
+CLIPS = pd.DataFrame(
+    {
+        "clip": ["a", "b", "c", "d", "e"],
+        "emotion": ["happy", "happy", "sad", "sad", "angry"],
+        "actor": [2, 11, 2, 11, 2],
+        "correct": [True, False, True, True, False],
+        "lost_without_audio": [0.1, 0.5, 0.3, 0.2, np.nan],
+    }
+)
+
+
+@pytest.fixture
+def told():
+    """The clips that were chosen, in order."""
+    return []
+
+
+@pytest.fixture
+def choice(told):
+    choice = ClipChoice(CLIPS)
+    choice.observe(lambda change: told.append(change["new"]), names="chosen")
+    return choice
+
+
+def test_it_opens_on_the_first_clip_or_the_one_it_is_told():
+    assert ClipChoice(CLIPS).chosen == "a"
+    assert ClipChoice(CLIPS, first="d").chosen == "d"
+    with pytest.raises(InputError, match="no clip f in the table"):
+        ClipChoice(CLIPS, first="f")
+    with pytest.raises(InputError, match="no clip to explore"):
+        ClipChoice(CLIPS[:0])
+
+
+def test_filters_narrow_the_clips_and_choose_once(choice, told):
+    choice.actor.value = 11
+    assert choice.clip.options == ("b", "d")
+    choice.emotion.value = "sad"
+    assert choice.clip.options == ("d",)
+    choice.answer.value = "right"  # d passes and stays
+    assert told == ["b", "d"]
+
+
+def test_the_chosen_clip_stays_when_a_filter_is_lifted(choice, told):
+    choice.emotion.value = "sad"
+    choice.emotion.value = "all"
+    assert choice.clip.options == ("a", "b", "c", "d", "e")
+    assert choice.chosen == "c" and told == ["c"]
+
+
+def test_no_clip_left_is_none_and_can_be_undone(choice, told):
+    choice.emotion.value = "angry"
+    choice.answer.value = "right"
+    assert choice.clip.options == () and choice.chosen is None
+    choice.later.click()
+    choice.answer.value = "wrong"
+    assert told == ["e", None, "e"]
+
+
+def test_the_clips_that_lose_most_without_a_modality_come_first(choice):
+    choice.order.value = "lost most without sound"
+    assert choice.clip.options == ("b", "c", "d", "a", "e")
+    assert choice.chosen == "b"
+    assert "lost most without picture" not in choice.order.options
+
+
+def test_buttons_go_to_the_clip_before_and_after(choice, told):
+    choice.earlier.click()
+    choice.later.click()
+    choice.later.click()
+    choice.earlier.click()
+    assert told == ["b", "c", "b"]
+
+
+def test_another_table_keeps_the_clip_and_the_filters(choice, told):
+    choice.answer.value = "right"
+    choice.take(CLIPS.assign(correct=[True, True, False, False, False]))
+    assert choice.clip.options == ("a", "b") and choice.chosen == "a" and told == []
+
+
+def test_a_clip_that_filters_hide_is_reached_all_the_same(choice):
+    choice.emotion.value = "sad"
+    choice.reach("e")
+    assert choice.chosen == "e" and choice.emotion.value == "all"
+    with pytest.raises(InputError, match="no clip z among these 5"):
+        choice.reach("z")
+
+
+def test_what_the_table_does_not_say_is_not_offered():
+    choice = ClipChoice(CLIPS[["clip", "emotion", "actor"]])
+    assert choice.answer.layout.display == choice.order.layout.display == "none"
+
+
+@pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
+def test_actors_are_offered_up_to_fifty(count, offered):
+    names = [f"-{number:04x}_Q" for number in range(count)]
+    choice = ClipChoice(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
+    assert (choice.actor.layout.display != "none") == offered
+    choice.actor.value = "-0003_Q"
+    assert choice.clip.options == ("-0003_Q",)
+
+
+def predictions(**conditions):
+    tables = [pd.DataFrame(rows).assign(condition=name) for name, rows in conditions.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_what_a_network_says_is_added_to_the_table():
+    both = {"clip": ["b", "a"], "label": [1, 0], "p0": [0.3, 0.9], "p1": [0.7, 0.1]}
+    sound = {"clip": ["a"], "label": [0], "p0": [0.2], "p1": [0.8]}
+    table = answered(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, A=sound)).set_index("clip")
+    assert table.correct.tolist() == [True, True]
+    assert table.lost_without_video["a"] == pytest.approx(0.7) and np.isnan(table.lost_without_video["b"])
+    assert "lost_without_audio" not in table
+
+
+def test_sentiment_is_right_by_its_sign_and_lost_by_its_distance():
+    both = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [0.5, 0.1]}
+    picture = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [-1.0, 0.2]}
+    table = answered(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, V=picture))
+    assert table.correct.tolist() == [True, False]
+    assert table.lost_without_audio.tolist() == pytest.approx([1.5, 0.1])

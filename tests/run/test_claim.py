@@ -1,0 +1,213 @@
+"""One process at a time in a run folder, tried with real processes."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from workbook import InputError
+from workbook.run import claim as claims
+from workbook.run.claim import FILE, PIPELINE, claim, is_claimed
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from workbook.run.claim import claim
+with claim(Path(sys.argv[1])):
+    print('claimed', flush=True)
+    time.sleep(60)
+"""
+RACE = """
+import sys, time
+from pathlib import Path
+from workbook import InputError
+from workbook.run.claim import claim
+print('ready', flush=True)
+sys.stdin.readline()
+try:
+    with claim(Path(sys.argv[1])):
+        time.sleep(1)
+        print('won')
+except InputError as error:
+    print(error)
+"""
+
+
+def python(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """A process that has claimed tmp_path / "run"."""
+    with python(HOLD, tmp_path / "run") as process:
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+def of_another_host(folder, seconds_silent, **changes):
+    """Leaves the claim of a process on another computer, last renewed so many seconds ago."""
+    folder.mkdir()
+    owner = {"host": "lab3", "processes": 1, "pid": 12, "born": 1.0, "since": "2026-01-02T03:04:05+00:00", "token": "a"}
+    (folder / FILE).write_text(json.dumps(owner | changes))
+    os.utime(folder / FILE, (time.time() - seconds_silent,) * 2)
+
+
+def test_a_second_process_is_told_at_once_who_is_at_work(busy, tmp_path):
+    start = time.monotonic()
+    told = f"in use by process {busy.pid} on {platform.node()} since 20"
+    with pytest.raises(InputError, match=told), claim(tmp_path / "run"):
+        pytest.fail("two processes in one folder")
+    assert time.monotonic() - start < 1 and is_claimed(tmp_path / "run")
+
+
+def test_a_claim_ends_with_its_block_and_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), claim(tmp_path / "run"):
+        assert is_claimed(tmp_path / "run")
+        raise ZeroDivisionError
+    assert not is_claimed(tmp_path / "run") and not list((tmp_path / "run").iterdir())
+
+
+def test_the_claim_of_a_killed_process_is_free_at_once(busy, tmp_path):
+    busy.send_signal(signal.SIGKILL)
+    busy.wait()
+    assert (tmp_path / "run" / FILE).exists() and not is_claimed(tmp_path / "run")
+    with claim(tmp_path / "run"):
+        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+
+
+def test_a_killed_process_whose_parent_has_not_noticed_yet_is_dead_too(busy, tmp_path):
+    os.kill(busy.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while is_claimed(tmp_path / "run") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with claim(tmp_path / "run"):
+        pass
+
+
+def test_a_suspended_process_keeps_its_claim_however_long_it_is_silent(busy, tmp_path):
+    busy.send_signal(signal.SIGSTOP)
+    os.utime(tmp_path / "run" / FILE, (1, 1))
+    with pytest.raises(InputError, match="in use"), claim(tmp_path / "run"):
+        pass
+
+
+def test_a_process_id_that_was_given_to_another_process_is_no_owner(tmp_path):
+    here = {"host": platform.node(), "processes": claims._process_space(), "pid": os.getpid()}
+    of_another_host(tmp_path / "run", 2 * claims.SILENCE, **here)
+    with claim(tmp_path / "run"):
+        pass
+
+
+def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
+    of_another_host(tmp_path / "fresh", claims.SILENCE / 2)
+    told = "in use by process 12 on lab3 since 2026-01-02T03:04:05"
+    with pytest.raises(InputError, match=told), claim(tmp_path / "fresh"):
+        pytest.fail("two processes in one folder")
+    of_another_host(tmp_path / "silent", claims.SILENCE + 5)
+    (tmp_path / "silent" / f"{FILE}-stray").touch()
+    os.utime(tmp_path / "silent" / f"{FILE}-stray", (1, 1))
+    with claim(tmp_path / "silent"):
+        assert [path.name for path in (tmp_path / "silent").iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}', '{"host": 3'])
+def test_a_torn_claim_is_respected_until_it_is_old(content, tmp_path):
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(InputError, match="in use by another process"), claim(tmp_path):
+        pass
+    os.utime(tmp_path / FILE, (1, 1))
+    with claim(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_processes_that_race_for_a_dead_claim_one_wins(attempt, tmp_path):
+    of_another_host(tmp_path / "run", claims.SILENCE + 5)
+    racers = [python(RACE, tmp_path / "run") for _ in range(3)]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    said = sorted(racer.communicate()[0].strip() for racer in racers)
+    assert said[-1] == "won" and all("in use by" in line for line in said[:-1])
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_many_threads_that_race_for_a_dead_claim_never_work_at_once(tmp_path):
+    working, together, worked = threading.Semaphore(1), [], []
+    of_another_host(tmp_path / "run", claims.SILENCE + 5)
+
+    def race():
+        for _ in range(20):
+            try:
+                with claim(tmp_path / "run"):
+                    if not working.acquire(blocking=False):
+                        together.append(True)
+                        continue
+                    worked.append((tmp_path / "run" / FILE).read_text())
+                    working.release()
+            except InputError:
+                pass
+
+    threads = [threading.Thread(target=race) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert worked and not together
+
+
+def test_a_claim_is_renewed_while_its_process_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    with claim(tmp_path):
+        os.utime(tmp_path / FILE, (1, 1))
+        deadline = time.monotonic() + 10
+        while (tmp_path / FILE).stat().st_mtime == 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - (tmp_path / FILE).stat().st_mtime < 10
+
+
+def test_a_process_that_has_lost_its_folder_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    with pytest.raises(InputError, match="was taken over by process 12 on lab3"), claim(tmp_path / "run"):
+        (tmp_path / "run" / FILE).rename(tmp_path / "old")
+        (tmp_path / "run").rmdir()
+        of_another_host(tmp_path / "run", 0)
+        time.sleep(10)
+    assert (tmp_path / "run" / FILE).exists(), "the claim of the other process stays"
+
+
+def test_a_claim_that_is_lost_calls_what_it_was_given_and_the_other_kind_is_a_claim_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    lost = threading.Event()
+    with claim(tmp_path / "run", PIPELINE, on_loss=lost.set), claim(tmp_path / "run"):
+        assert is_claimed(tmp_path / "run", PIPELINE) and is_claimed(tmp_path / "run")
+        (tmp_path / "run" / PIPELINE).write_text((tmp_path / "run" / FILE).read_text())
+        assert lost.wait(10)
+    assert not is_claimed(tmp_path / "run") and (tmp_path / "run" / PIPELINE).exists()
+
+
+def test_a_claim_that_is_no_file_is_no_endless_loop(tmp_path):
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(InputError, match="in use by another process"), claim(tmp_path):
+        pass
+    os.utime(tmp_path / FILE, (1, 1))
+    with pytest.raises(InputError, match="cannot be written"), claim(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    told = r"cannot be written \(Not a directory\): give another outputs_root"
+    with pytest.raises(InputError, match=told), claim(tmp_path / "file" / "run"):
+        pass

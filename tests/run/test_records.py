@@ -1,0 +1,327 @@
+import json
+import subprocess
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from conftest import data
+from safetensors.torch import save_file
+
+import avlib
+from avlib import build_model
+from workbook import InputError, load_run
+from workbook.run.parameters import Parameters
+from workbook.run.provenance import device_name, git_commit
+from workbook.run.records import ARTEFACTS, atomic_write, check_same_run, start_run, write_json, write_table
+from workbook.run.trained import check_trained
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Makes parameters whose runs are kept in the test's own folder."""
+    return lambda **values: Parameters(outputs_root=str(tmp_path / "runs"), **values)
+
+
+def leave_artefacts(folder):
+    """A file with its own name in it for each artefact of a run but run.json."""
+    (folder / "figures").mkdir()
+    for name in ARTEFACTS:
+        if name != "run.json":
+            (folder / name / "a.png" if name == "figures" else folder / name).write_text(name)
+
+
+def made(parameters, store):
+    """The run after a training that did nothing."""
+    with start_run(parameters, store) as run:
+        pass
+    return run
+
+
+def trained(parameters, epochs=3):
+    """A run that left everything behind that training and evaluation leave."""
+    run = made(parameters, data("abc"))
+    leave_artefacts(run.folder)
+    write_table(run.folder / "history.csv", pd.DataFrame({"epoch": range(1, epochs + 1)}))
+    return run
+
+
+def renamed(run, folder):
+    """The run in another folder, as one from before its parameters were in its name."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    run.folder.rename(folder)
+    return replace(run, folder=folder)
+
+
+def cell(source, *tags, outputs=()):
+    """A code cell as a notebook file has it."""
+    return {"cell_type": "code", "source": [source], "metadata": {"tags": [*tags]}, "outputs": [*outputs]}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_run_folder_is_named_after_system_dropout_fold_and_seed(config, tmp_path):
+    folder = config(fusion="lt", heads=4, dropout="noise", fold=3, seed=5).folder
+    assert folder == tmp_path / "runs/toy/lt4-noise/fold3-seed5"
+    assert not folder.exists()
+    assert config(fold_scheme="loso", fold=23).folder.name == "loso-fold23-seed1"
+
+
+def test_a_run_from_before_a_parameter_was_added_had_its_default(config):
+    record = made(config(), data("abc")).record
+    del record["parameters"]["fold_scheme"]
+    write_json(config().folder / "run.json", record)
+    check_same_run(config())
+
+
+def test_a_dense_head_is_part_of_the_systems_name_and_mult_has_its_own_heads(config, tmp_path):
+    assert config(fusion="it", dense_head=True).folder == tmp_path / "runs/toy/it1-dense-softhard/fold0-seed1"
+    assert config(fusion="mult").folder == tmp_path / "runs/toy/mult5-softhard/fold0-seed1"
+
+
+def test_what_is_unusual_about_a_run_is_in_its_name(config):
+    unusual = {"audio_features": "logmel", "vision": "timm:mobilenetv4_conv_small", "train_vision": False}
+    assert config(**unusual).folder.parent.name == "ia1-logmel-mobilenetv4_conv_small-frozen-softhard"
+
+
+def test_a_new_run_records_what_it_was_made_with(config):
+    parameters = config(epochs=3)
+    run = made(parameters, data("abc"))
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record == run.record
+    assert record["parameters"] == parameters.model_dump(mode="json")
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert record["versions"]["avlib"] == avlib.__version__
+    assert (record["fingerprint"], record["seconds"].keys()) == ("abc", {"train"})
+    assert record["started"].endswith("+00:00")
+    assert not run.resumed
+
+
+def test_the_same_run_is_continued_with_its_seconds_and_its_files(config):
+    first = made(config(), data("abc"))
+    leave_artefacts(first.folder)
+    with first.stage("train"):
+        pass
+    again = made(config(resume=True, device="cpu"), data("abc"))
+    assert again.resumed
+    assert again.record["started"] == first.record["started"]
+    assert "train" in again.record["seconds"]
+    assert names(again.folder) == set(ARTEFACTS)
+
+
+def test_more_epochs_continue_an_older_run_in_its_folder_without_the_results_of_fewer(config):
+    renamed(trained(config(epochs=3)), config().folder)
+    run = made(config(), data("abc"))
+    assert run.resumed and run.record["parameters"]["epochs"] == 14
+    assert names(run.folder) == {"run.json", "history.csv", "model.safetensors", "checkpoint.pt"}
+
+
+@pytest.mark.parametrize(
+    ("before", "difference"),
+    [
+        ({"learning_rate": 0.02}, "learning_rate 0.02, not 0.06"),
+        ({"epochs": 20}, "epochs 20, not 14"),
+        ({"frames": 7}, "frames 7, not 6"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused_and_left_as_it_was(config, before, difference):
+    run = renamed(made(config(**before), data("abc")), config().folder)
+    content = (run.folder / "run.json").read_bytes()
+    with pytest.raises(InputError, match=difference) as refused, start_run(config(), data("abc")):
+        pytest.fail("two runs in one folder")
+    assert str(run.folder) in str(refused.value) and "outputs_root" in str(refused.value)
+    assert "set resume = False to start over" in str(refused.value)
+    with pytest.raises(InputError, match=difference):
+        check_same_run(config())
+    assert (run.folder / "run.json").read_bytes() == content and names(run.folder) == {"run.json"}
+
+
+def test_the_same_parameters_on_other_data_are_another_run(config):
+    made(config(), data("abc"))
+    check_same_run(config())
+    with pytest.raises(InputError, match="other data"):
+        made(config(), data("xyz"))
+
+
+def test_starting_over_removes_the_artefacts_and_nothing_else(config):
+    run = trained(config())
+    (run.folder / "train.ipynb").write_text("executed")
+    again = made(config(resume=False), data("xyz"))
+    assert not again.resumed
+    assert names(again.folder) == {"run.json", "train.ipynb"}
+
+
+@pytest.mark.parametrize("where", ["file", "circle", "long"])
+def test_a_place_where_no_run_can_be_kept_is_one_sentence(where, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(InputError, match="outputs_root"):
+        made(Parameters(outputs_root=str(tmp_path / where / ("x" * 300 if where == "long" else ""))), data("abc"))
+
+
+def test_a_checkpoint_without_a_record_is_not_continued(config):
+    folder = config().folder
+    folder.mkdir(parents=True)
+    leave_artefacts(folder)
+    assert not made(config(), data("abc")).resumed
+    assert names(folder) == {"run.json"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"other": 1}', "{"])
+def test_a_foreign_record_is_refused(config, content):
+    folder = config().folder
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(content)
+    with pytest.raises(InputError, match="is not the record of a run"):
+        made(config(), data("abc"))
+    assert (folder / "run.json").read_text() == content
+
+
+def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monkeypatch):
+    run = made(config(), data("abc"))
+    seconds = run.record["seconds"]["train"]
+    clock = iter([100.0, 102.5, 200.0, 201.0])
+    monkeypatch.setattr("workbook.run.records.monotonic", lambda: next(clock))
+    with run.stage("train"):
+        pass
+    with pytest.raises(KeyboardInterrupt), run.stage("train"):
+        raise KeyboardInterrupt
+    assert json.loads((run.folder / "run.json").read_text())["seconds"]["train"] == seconds + 3.5
+
+
+def test_an_untrained_run_names_the_command_that_trains_it(config):
+    with pytest.raises(InputError, match=r"papermill notebooks/train.ipynb .* -p fusion lt .*-p fold 2") as refused:
+        check_trained(config(fusion="lt", fold=2))
+    assert "-p heads" not in str(refused.value), "a default need not be given"
+    made(config(fusion="lt", fold=2), data("abc"))
+    with pytest.raises(InputError, match="holds no trained model; train it first"):
+        check_trained(config(fusion="lt", fold=2))
+
+
+def test_a_run_that_differs_in_how_it_was_trained_is_named_where_none_is_found(config):
+    run = trained(config(fusion="lt", learning_rate=0.02))
+    with pytest.raises(InputError, match=f"give run = '{run.folder}' if you mean that one, or train it first"):
+        check_trained(config(fusion="lt"))
+
+
+def test_a_run_older_than_a_parameter_is_continued_with_its_default_and_refused_with_another(config):
+    run = trained(config(epochs=3))
+    for name in ("dense_head", "pretrained", "run"):
+        del run.record["parameters"][name]
+    write_json(run.folder / "run.json", run.record)
+    assert check_trained(config(epochs=3), "abc") == run.record
+    assert made(config(epochs=3), data("abc")).resumed
+    write_json(run.folder / "run.json", run.record)
+    other = config(epochs=3, pretrained=__file__)
+    renamed(run, other.folder)
+    with pytest.raises(InputError, match="pretrained none, not "):
+        check_same_run(other)
+
+
+def test_an_older_run_is_opened_whatever_it_was_trained_for_and_on_no_other_input(config):
+    run = renamed(trained(config(epochs=3, learning_rate=0.02, pretrained=__file__)), config().folder)
+    assert check_trained(config(), "abc") == run.record
+    with pytest.raises(InputError, match="other data"):
+        check_trained(config(), "xyz")
+    renamed(run, config(frames=7).folder)
+    with pytest.raises(InputError, match="frames 6, not 7"):
+        check_trained(config(frames=7))
+
+
+def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
+    run = trained(config(epochs=3, learning_rate=0.02), epochs=2)
+    for parameters in (config(epochs=3, learning_rate=0.02), config(run=str(run.folder))):
+        with pytest.raises(
+            InputError, match=r"trained for 2 of 3 epochs; go on with .*-p epochs 3 -p learning_rate 0.02"
+        ):
+            check_trained(parameters)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [{"fusion": "lt", "heads": 2, "classes": 7}, {"fusion": "ia", "dense_head": True}, {"fusion": "mult"}],
+    ids=lambda system: system["fusion"],
+)
+def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config, system):
+    run = made(config(**system), data("abc"))
+    net = build_model(**system, image_size=64).eval()
+    save_file(net.state_dict(), run.folder / "model.safetensors")
+    audio, video = torch.randn(2, 10, 47), torch.rand(2, 3, 3, 64, 64)
+    loaded = load_run(run.folder)
+    assert not loaded.training
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(audio, video).logits, net(audio, video).logits, rtol=0, atol=0)
+
+
+def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match="is no trained run"):
+        load_run(tmp_path / "nowhere")
+    run = made(config(), data("abc"))
+    (run.folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="does not hold the model"):
+        load_run(run.folder)
+    save_file(build_model(fusion="it", image_size=64).state_dict(), run.folder / "model.safetensors")
+    with pytest.raises(InputError, match="does not hold the model") as refused:
+        load_run(run.folder)
+    assert "\n" not in str(refused.value) and "train it anew" in str(refused.value)
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path):
+    table = pd.DataFrame({"clip": ["01-02", "03-04"], "label": [3, 7], "p0": [0.1, 1 / 3]})
+    write_table(tmp_path / "new" / "t.parquet", table)
+    write_table(tmp_path / "new" / "t.csv", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "t.parquet"), table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "t.csv"), table)
+    assert names(tmp_path / "new") == {"t.parquet", "t.csv"}
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"whole": True})
+    with pytest.raises(OSError, match="disk full"), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk full")
+    with pytest.raises(TypeError):
+        write_json(path, {"not json": object()})
+    assert json.loads(path.read_text()) == {"whole": True}
+    assert names(tmp_path) == {"run.json"}
+
+
+def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    monkeypatch.setattr("workbook.run.provenance.ROOT", tmp_path)
+    assert git_commit() is None
+    (tmp_path / "file").write_text("one")
+    for step in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *step], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert git_commit() == {"commit": head, "dirty": False}
+    (tmp_path / "file").write_text("two")
+    assert git_commit() == {"commit": head, "dirty": True}
+    notebook = {"metadata": {}, "nbformat": 4, "cells": [cell("fold = 0", "parameters"), cell("1 + 1")]}
+    (tmp_path / "train.ipynb").write_text(json.dumps(notebook))
+    for step in (["add", "."], ["commit", "-q", "-m", "Add a notebook"]):
+        subprocess.run([*git, *step], check=True)
+    notebook["cells"] = [cell("fold = 3", "parameters"), cell("1 + 1", outputs=["2"]) | {"execution_count": 7}]
+    (tmp_path / "train.ipynb").write_text(json.dumps(notebook, indent=3))
+    assert not git_commit()["dirty"], "outputs and parameters are no code"
+    notebook["cells"][1]["source"] = ["1 + 2"]
+    (tmp_path / "train.ipynb").write_text(json.dumps(notebook))
+    assert git_commit()["dirty"]
+    (tmp_path / "train.ipynb").write_text("{")
+    assert git_commit()["dirty"]
+    (tmp_path / "train.ipynb").unlink()
+    assert git_commit()["dirty"]
+    monkeypatch.setattr("workbook.run.provenance.ROOT", tmp_path / "inside")
+    (tmp_path / "inside").mkdir()
+    assert git_commit() is None, "a workbook inside another checkout is not that checkout"
+
+
+def test_torch_names_the_gpu_of_a_run():
+    if torch.cuda.is_available():
+        assert device_name("cuda") == torch.cuda.get_device_name()
+    else:  # torch's own refusal
+        with pytest.raises((RuntimeError, AssertionError)):
+            device_name("cuda")

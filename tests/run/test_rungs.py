@@ -1,0 +1,72 @@
+"""The protocol ladder of a run, on data whose leak is known: the labels follow the people, not the emotions."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+from conftest import run_smoke
+from in_process import without_kernels
+
+from workbook import ROOT, InputError, open_trained
+from workbook.evaluate.protocol import RUNGS, in_words, ladder
+from workbook.run.rungs import FOLDER, rungs, train_on_test
+
+NOTEBOOK = ROOT / "notebooks" / "protocol.ipynb"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Fold 0 of five, evaluated. Each of 15 people has one label and a face of their own; nothing else tells it."""
+    rng, outputs = np.random.default_rng(0), tmp_path_factory.mktemp("rungs")
+    groups, labels = np.repeat(np.arange(15), 8), np.repeat(np.arange(15) % 3, 8)
+    video = rng.standard_normal((15, 6, 1))[groups] + 0.1 * rng.standard_normal((120, 6, 5))
+    np.savez(outputs / "mine.npz", audio=rng.standard_normal((120, 4, 20)), video=video, label=labels, group=groups)
+    given = {"dataset": "features", "data_root": str(outputs / "mine.npz"), "epochs": 8, "frames": 0, "image_size": 0}
+    given |= {"learning_rate": 0.01, "dropout": "none", "batch_size": 8}
+    with without_kernels():
+        folders = [run_smoke(outputs, outputs, ("train", "evaluate"), **given, fold=fold) for fold in range(5)]
+    return folders[0]
+
+
+def test_a_rung_that_is_not_there_is_named(run):
+    opened = open_trained(run)
+    with pytest.raises(InputError, match=r"clips.model\.safetensors is missing: workbook\.run\.rungs\.train_on_test"):
+        rungs(opened)
+
+
+def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, tmp_path):
+    with without_kernels():
+        papermill.execute_notebook(NOTEBOOK, None, {"run": str(run)}, progress_bar=False)
+    table = pd.read_csv(run / "protocol.csv").set_index("rung")
+    assert tuple(table.index) == RUNGS
+    assert table["value"]["random split of clips"] > 95  # who has met the people knows their labels
+    assert table["value"]["all folds"] < 60  # of three labels, by luck
+    assert table["actors"].tolist()[0] > 10 and table["actors"].tolist()[1:] == [3, 3, 15]
+    evaluated = json.loads((run / "metrics.json").read_text())["conditions"]["AV"]["accuracy"]
+    assert table["value"]["epoch chosen on validation"] == pytest.approx(evaluated)
+    assert table["value"]["split of actors"] >= evaluated  # the best of the same epochs, by the test clips
+    assert (run / "figures" / "protocol.png").stat().st_size
+    found = ladder(rungs(open_trained(run)), resamples=99)
+    words = in_words(found)
+    assert words.startswith(f"random split of clips: {found.value[0]:.1f} %; all folds: {found.value[3]:.1f} %. ")
+    assert f"{found.value[0] - found.value[3]:.1f} points of the first number come from the protocol" in words
+
+
+def test_a_training_on_test_goes_on_where_it_was_stopped(run):
+    opened = open_trained(run)
+    rows = train_on_test(opened, "clips")
+    assert [next(rows)["epoch"], next(rows)["epoch"]] == [1, 2]
+    rows.close()
+    before = (run / FOLDER / "clips" / "model.safetensors").read_bytes()
+    assert len(list(train_on_test(opened, "clips"))) == 8
+    assert (run / FOLDER / "clips" / "model.safetensors").read_bytes() == before
+
+
+def test_a_fold_that_is_not_evaluated_is_named(run):
+    opened = open_trained(run)
+    moved = (run.parent / "fold3-seed1" / "predictions.parquet").rename(run.parent / "kept.parquet")
+    with pytest.raises(InputError, match="is missing: train and evaluate fold 3 of this system first"):
+        rungs(opened)
+    moved.rename(run.parent / "fold3-seed1" / "predictions.parquet")

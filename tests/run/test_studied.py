@@ -1,0 +1,181 @@
+"""Studies of run folders, their figures, and degrade.ipynb."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+import torch
+from conftest import run_smoke
+from in_process import without_kernels
+
+from workbook import ROOT, InputError, plots
+from workbook.evaluate.conditions import Shift
+from workbook.run import studied
+from workbook.run.studied import ask, draw, open_runs, system_names, with_temperatures
+from workbook.studies import STUDIES, loss, surface
+from workbook.studies.gone import Gone
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two folds of a system on features of one's own, and one fold of another system, trained for an epoch."""
+    rng, outputs = np.random.default_rng(0), tmp_path_factory.mktemp("studied")
+    labels, groups = np.tile(np.arange(3), 30), np.repeat(np.arange(10), 9)
+    audio, video = rng.standard_normal((90, 5, 20)), rng.standard_normal((90, 4, 10))
+    audio[:, 0] += labels[:, None]
+    video[:, 1] -= labels[:, None]
+    np.savez(outputs / "mine.npz", audio=audio, video=video, label=np.array(["a", "b", "c"])[labels], group=groups)
+    given = {"dataset": "features", "data_root": str(outputs / "mine.npz"), "epochs": 1, "frames": 0, "image_size": 0}
+    found = []
+    with without_kernels():
+        for dropout, fold in (("none", 0), ("none", 1), ("softhard", 0)):
+            found.append(run_smoke(outputs / "mine.npz", outputs, ("train",), **given, dropout=dropout, fold=fold))
+    return found
+
+
+@pytest.fixture
+def runs(folders):
+    return open_runs(folders, device="cpu")
+
+
+def test_runs_in_one_folder_are_folds_of_one_system_named_by_what_differs(folders, runs):
+    assert {name: len(found) for name, found in runs.items()} == {"ia1 none": 2, "ia1 softhard": 1}
+    pattern = folders[0].parent / "fold*-seed1"
+    assert [run.folder for run in open_runs([pattern], device="cpu")[folders[0].parent.name.replace("-", " ")]] == [
+        *folders[:2]
+    ]
+    assert system_names(["ia1-frozen-none", "lt1-frozen-none"]) == {"ia1-frozen-none": "ia1", "lt1-frozen-none": "lt1"}
+    with pytest.raises(InputError, match="is no run: give the folder of a trained run, or a pattern"):
+        open_runs([folders[0].parent / "fold7*"])
+
+
+def test_what_was_tried_stays_in_each_runs_folder_and_is_not_tried_again(runs, monkeypatch):
+    found = ask(runs, "credit")
+    for folds in runs.values():
+        for run in folds:
+            kept = pd.read_parquet(run.folder / "studies" / "credit.parquet")
+            assert set(kept["fold"]) == {run.parameters.fold} and set(kept["clip"]) == set(run.test.table["clip"])
+            assert json.loads((run.folder / "run.json").read_text())["seconds"]["studies"] >= 0
+    monkeypatch.setattr(torch.nn.Module, "__call__", None)  # a network that is asked anything fails
+    again = ask(runs, "credit")
+    pd.testing.assert_frame_equal(again.table, found.table)
+    whole = found.systems["ia1 none"]
+    assert set(whole["fold"]) == {0, 1} and again.sentence == found.sentence
+
+
+def test_a_study_that_does_not_fit_the_data_says_why_and_draws_nothing(runs):
+    found = ask(runs, "surface")
+    assert found.sentence == "Left out: this study changes pixels and waveforms, which features do not have."
+    assert found.table.empty and draw(runs, found) is None
+
+
+def test_each_fold_has_its_own_temperature_and_no_answer_changes(runs):
+    found = ask(runs, "calibration")
+    mended = with_temperatures(runs, found.systems)
+    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d( \(a bound\))?", name) for name in mended)
+    for before, after in zip(found.systems.values(), mended.values(), strict=True):
+        columns = ["p0", "p1", "p2"]
+        assert len(before) == len(after)
+        both = before.merge(after, on=["clip", "condition", "fold"], suffixes=("", " after"))
+        np.testing.assert_array_equal(
+            both[columns].to_numpy().argmax(axis=1),
+            both[[f"{name} after" for name in columns]].to_numpy().argmax(axis=1),
+        )
+
+
+def test_each_network_of_a_fold_has_its_own_temperature(monkeypatch):
+    """Two seeds of one fold: one network is as sure as it should be, the other too sure."""
+    sure = {1: 0.75, 2: 0.99}
+
+    def known(run, *_):
+        table = pd.DataFrame({"p0": sure[run.parameters.seed], "p1": 1 - sure[run.parameters.seed]}, index=range(400))
+        return table.assign(label=(table.index % 4 == 0).astype(int), fold=0, condition="AV")
+
+    networks = [SimpleNamespace(parameters=SimpleNamespace(fold=0, seed=seed), validation=None) for seed in sure]
+    given = {"mine": pd.concat([known(run).assign(seed=run.parameters.seed) for run in networks])}
+    monkeypatch.setattr(studied, "_tried", known)
+    ((name, mended),) = with_temperatures({"mine": networks}, given).items()
+    assert mended["p0"].to_numpy() == pytest.approx(0.75, abs=0.01), "both say what they know"
+    assert name == f"mine, T {(1 + np.log(99) / np.log(3)) / 2:.2f}"
+    monkeypatch.setattr(studied, "_tried", lambda run, *_: known(run).assign(label=0))
+    (name,) = with_temperatures({"mine": networks}, given)
+    assert name == "mine, T 0.05 (a bound)"
+
+
+def result(**columns):
+    return {"condition": "", "low": np.nan, "high": np.nan, "actors": 4, "clips": 8} | columns
+
+
+def test_the_curve_of_graded_loss_has_its_ring_where_the_other_modality_alone_is_better():
+    about = {"system": "mine", "modality": "audio", "where": "end"}
+    points = [
+        result(**about, share=share, measure="accuracy", value=value) for share, value in ((0, 90), (50, 30), (100, 50))
+    ]
+    points.append(result(**about, share=np.nan, measure="better alone", value=25.0))
+    (ax,) = plots.study_loss(pd.DataFrame(points)).axes
+    curve, ring = ax.lines[0], ax.lines[-1]
+    assert curve.get_ydata().tolist() == [90, 30, 50]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (25, 60)
+
+
+def test_the_border_of_the_surface_lies_around_the_cells_in_which_sound_leads():
+    rows = []
+    for snr, picture, value, ahead in (
+        (np.inf, "AV", 90, -5),
+        (0, "AV", 60, -9),
+        (np.inf, "dark", 50, 20),
+        (0, "dark", 20, 0),
+    ):
+        about = {"system": "mine", "sound": f"noise {snr}", "snr": snr, "picture": picture}
+        rows += [result(**about, measure="accuracy", value=value), result(**about, measure="ahead", value=ahead)]
+    (ax,) = plots.study_surface(pd.DataFrame(rows)).axes
+    assert [text.get_text() for text in ax.texts] == ["90", "60", "50", "20"]
+    around = {(*line.get_xdata(), *line.get_ydata()) for line in ax.lines}
+    assert around == {(0, 0, 1, 2), (1, 1, 1, 2), (0, 1, 1, 1), (0, 1, 2, 2)}
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "surface"])
+def test_every_study_has_a_figure_that_is_saved(name, runs):
+    few = (lambda clips: loss.conditions(clips, levels=2)) if name == "loss" else None
+    found = ask(runs, name, few)
+    figure = draw(runs, found, **({"names": ["a", "b", "c"]} if name == "credit" else {}))
+    assert figure.axes
+    saved = runs["ia1 none"][0].folder / "figures" / f"degrade-{name}.png"
+    assert saved.stat().st_size > 5000
+
+
+def few_shifts(clips):
+    return [Shift(-0.5), Shift(0.0)]
+
+
+def test_the_notebook_degrades_two_systems_of_clips(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(surface, "SNRS", (0,))
+    monkeypatch.setattr(surface, "PICTURES", (Gone("video", 0.5, "scattered"),))
+    whole = loss.conditions
+    monkeypatch.setattr(loss, "conditions", lambda clips, fill: whole(clips, fill, levels=2))
+    monkeypatch.setitem(STUDIES, "offset", STUDIES["offset"]._replace(conditions=few_shifts))
+    folder = tmp_path / "toy" / smoke.parent.name / smoke.name
+    shutil.copytree(smoke, folder)
+    other = tmp_path / "toy" / smoke.parent.name.replace("softhard", "again") / smoke.name
+    shutil.copytree(smoke, other)
+    given = {"run": str(folder), "compare": str(other), "fill": "mean", "noise": "hum"}
+    with without_kernels():
+        papermill.execute_notebook(ROOT / "notebooks" / "degrade.ipynb", None, given, progress_bar=False)
+    sentences = json.loads((folder / "studies" / "sentences.json").read_text())
+    assert list(sentences) == ["loss", "surface", "offset", "conflict", "calibration", "credit", "stand_ins"]
+    assert all("again" in told and "softhard" in told for told in sentences.values())
+    kept = pd.read_parquet(other / "studies" / "loss.parquet")
+    assert kept["condition"].str.contains("mean instead").any()
+    assert {path.stem for path in (folder / "figures").glob("degrade-*.png")} == {f"degrade-{name}" for name in STUDIES}
+
+
+def test_a_text_parameter_has_to_be_text():
+    from workbook.run import configure
+
+    with pytest.raises(InputError, match="compare is 3; it must be text"):
+        configure({"compare": 3}, compare=str)

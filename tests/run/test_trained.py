@@ -1,0 +1,250 @@
+"""A run from its training to its being opened again, on a small file of features."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import avlib
+import workbook
+from workbook import InputError, open_trained
+from workbook.run.parameters import Parameters, configure
+from workbook.run.records import check_same_run, run_state, start_run
+from workbook.run.trained import build_network, clips_of, open_run, store_of, subjects
+from workbook.train.training import fit
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """An .npz of 60 clips of 10 people, whose label can be heard and seen."""
+    path = tmp_path_factory.mktemp("features") / "own.npz"
+    rng, label = np.random.default_rng(0), np.arange(60) % 2
+    audio = rng.standard_normal((60, 5, 33)).astype(np.float32) + label[:, None, None]
+    video = rng.standard_normal((60, 7, 11)).astype(np.float32) + label[:, None, None]
+    np.savez(path, audio=audio, video=video, label=np.array(["no", "yes"])[label], group=np.arange(60) // 6)
+    return path
+
+
+@pytest.fixture
+def config(features, tmp_path):
+    """Makes parameters of a run on these features."""
+    given = {"dataset": "features", "data_root": str(features), "dropout": "softhard", "epochs": 2, "device": "cpu"}
+    return lambda **values: Parameters(**(given | {"outputs_root": str(tmp_path / "runs")} | values))
+
+
+def train(config):
+    """The run after its training, as the notebook does it."""
+    store = store_of(config)
+    clips = clips_of(config, store)
+    torch.manual_seed(config.seed)
+    net = build_network(config, store)
+    names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
+    with start_run(config, store) as run:
+        for _ in fit(net, clips["train"], clips["validation"], run.folder, **config.model_dump(include=names)):
+            pass
+    return run
+
+
+def content(folder):
+    """What training left, but for times."""
+    files = ("history.csv", "model.safetensors")
+    return [(folder / name).read_bytes() for name in files], torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
+    run = train(config(seed=3))
+    opened = open_trained(run.folder, device="cpu")
+    assert opened.parameters.model_copy(update={"run": ""}) == config(seed=3)
+    assert (opened.folder, opened.record) == (run.folder, json.loads((run.folder / "run.json").read_text()))
+    assert not opened.network.training
+    assert opened.task.names == ("no", "yes")
+    assert sum(map(len, (opened.train, opened.validation, opened.test))) == len(opened.store) == 60
+    assert not {*opened.train.table.actor} & {*opened.test.table.actor}
+    audio, video, _ = opened.test[torch.arange(5)]
+    loaded = workbook.load_run(run.folder)
+    with torch.inference_mode():
+        torch.testing.assert_close(opened.network(audio, video).logits, loaded(audio, video).logits, rtol=0, atol=0)
+    assert opened.figure("a.png") == run.folder / "figures" / "a.png"
+    assert open_run(config(seed=3)).folder == run.folder, "its parameters lead to it too"
+
+
+def test_weights_of_an_earlier_version_open_under_the_names_of_today(small_net_run):
+    net, folder = small_net_run
+    old = {name.replace("frame_network.", "video.front."): value for name, value in net.state_dict().items()}
+    save_file(old, folder / "model.safetensors")
+    loaded = workbook.load_run(folder).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.fixture
+def small_net_run(tmp_path):
+    """A network with EfficientFace, and a run folder that names it."""
+    settings = {"fusion": "ia", "image_size": 64}
+    record = {"parameters": {}, "network": settings, "seconds": {}, "started": "", "fingerprint": ""}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    return avlib.build_model(**settings), tmp_path
+
+
+def test_a_run_opens_wherever_its_folder_and_its_data_were_moved(config, features, tmp_path):
+    run = train(config())
+    moved, data = tmp_path / "a class" / "run 1", tmp_path / "elsewhere" / "own.npz"
+    shutil.copytree(run.folder, moved)
+    data.parent.mkdir()
+    shutil.copy(features, data)
+    assert open_trained(moved).folder == moved
+    assert len(open_run(Parameters(run=str(moved), data_root=str(data))).test) == len(open_trained(moved).test)
+    with np.load(features) as arrays:
+        np.savez(data, **{**arrays, "audio": arrays["audio"] + 1})
+    with pytest.raises(InputError, match="was trained with other data"):
+        open_run(Parameters(run=str(moved), data_root=str(data)))
+
+
+def test_the_folder_of_a_run_stands_for_its_parameters(config, tmp_path):
+    run = train(config(learning_rate=0.01, heads=4))
+    cell = 'dataset: str = "toy"\nfusion: str = "ia"\nheads: int = 1\nresume: bool = True\nrun: str = ""\n'
+    namespace = {}
+    exec(cell, namespace)
+    namespace |= {"run": str(run.folder), "resume": False, "In": [cell, "# Parameters\nrun = 1\nresume = 2"]}
+    parameters = configure(namespace)
+    assert (parameters.dataset, parameters.heads, parameters.learning_rate) == ("features", 4, 0.01)
+    assert parameters.folder == run.folder and parameters.resume is False
+    with pytest.raises(InputError, match=r"heads is 2, but .* has 4: leave heads out"):
+        Parameters(run=str(run.folder), heads=2)
+    assert Parameters(run=str(run.folder), heads="4", learning_rate="1e-2").heads == 4
+    with pytest.raises(InputError, match=r"nowhere, which holds no run.json: give the folder of a trained run"):
+        open_trained(tmp_path / "nowhere")
+
+
+def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_anew(config, tmp_path):
+    short = train(config(epochs=2))
+    short_before = content(short.folder)[0]
+    longer = train(config(epochs=5))
+    anew = train(config(epochs=5, outputs_root=str(tmp_path / "anew")))
+    assert longer.resumed and not anew.resumed and longer.folder != short.folder
+    files, state = content(longer.folder)
+    assert files == content(anew.folder)[0]
+    for name, weight in content(anew.folder)[1]["net"].items():
+        torch.testing.assert_close(state["net"][name], weight, rtol=0, atol=0)
+    assert len(pd.read_csv(longer.folder / "history.csv")) == 5
+    assert content(short.folder)[0] == short_before, "the shorter run stays as it was"
+    assert not train(config(epochs=5, resume=False)).resumed
+
+
+def test_a_run_older_than_the_names_of_today_is_taken_over_by_the_same_run(config):
+    old = train(config(learning_rate=0.01))
+    before = content(old.folder)[0]
+    folder = old.folder.parents[1] / "ia1-softhard" / old.folder.name
+    folder.parent.mkdir()
+    old.folder.rename(folder)
+    told = f"holds no trained model; give run = '{folder}' if you mean that one, or train it first"
+    with pytest.raises(InputError, match=told):
+        open_run(config(learning_rate=0.01))
+    assert open_trained(folder, device="cpu").parameters.learning_rate == 0.01
+    again = train(config(learning_rate=0.01))
+    assert again.resumed and again.folder != folder and content(again.folder)[0] == before
+    assert not train(config(learning_rate=0.02)).resumed
+
+
+def test_a_run_says_how_it_stands(config):
+    run = train(config())
+    assert (run_state(run.folder), run.record["stage"]) == ("done", "train")
+    assert run.record["ended"] >= run.record["started"]
+    with pytest.raises(ZeroDivisionError), run.stage("evaluate"):
+        assert run_state(run.folder) == "running"
+        raise ZeroDivisionError("too\nlittle")
+    assert run_state(run.folder) == "failed: ZeroDivisionError: too little"
+    with pytest.raises(KeyboardInterrupt), run.stage("evaluate"):
+        raise KeyboardInterrupt
+    assert run_state(run.folder) == "interrupted"
+    with pytest.raises(InputError, match="it ends here"), run.stage("attention"):
+        raise InputError("it ends here")
+    assert run_state(run.folder) == "failed: it ends here"
+    assert run.record["seconds"].keys() == {"train", "evaluate", "attention"}
+
+
+def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
+    store = store_of(config())
+    told = "stopped after epoch 0 of 2: run it again to go on"
+    with pytest.raises(InputError, match=told), start_run(config(), store):
+        raise KeyboardInterrupt
+    run = train(config())
+    assert run.resumed and run_state(run.folder) == "done"
+
+
+def test_what_training_will_find_is_said_beforehand(config):
+    assert check_same_run(config()) == f"a new run: {config().folder}"
+    train(config())
+    assert check_same_run(config()) == "already trained 2 of 2 epochs; resume = False trains it again"
+    history = config().folder / "history.csv"
+    history.write_text("\n".join(history.read_text().splitlines()[:2]))
+    assert check_same_run(config()) == "trained 1 of 2 epochs so far; training goes on from there"
+    assert check_same_run(config(resume=False)).startswith("a new run: ")
+
+
+def test_a_checkpoint_without_its_weights_is_ignored_and_said(config, caplog):
+    first = train(config())
+    before = content(first.folder)[0]
+    (first.folder / "model.safetensors").unlink()
+    with caplog.at_level("INFO"):
+        again = train(config())
+    assert not again.resumed and "holds a checkpoint without model.safetensors: training starts over" in caplog.text
+    assert content(again.folder)[0] == before
+
+
+TRAIN = """
+import sys, time
+from workbook.run.parameters import Parameters
+from workbook.run.records import start_run
+from workbook.run.trained import store_of
+config = Parameters(dataset="features", data_root=sys.argv[1], epochs=2, device="cpu", outputs_root=sys.argv[2])
+with start_run(config, store_of(config)):
+    print("training", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_training_is_refused_at_once_and_a_killed_one_is_interrupted(config, features, tmp_path):
+    environment = os.environ | {"AVLIB_DATA": str(workbook.DATA)}
+    command = [sys.executable, "-c", TRAIN, str(features), str(tmp_path / "runs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as first:
+        assert first.stdout.readline() == "training\n"
+        try:
+            assert run_state(config().folder) == "running"
+            start = time.monotonic()
+            for refused in (train, check_same_run):
+                with pytest.raises(InputError, match=f"is in use by process {first.pid} on .* since "):
+                    refused(config())
+            assert time.monotonic() - start < 5
+        finally:
+            first.kill()
+    assert run_state(config().folder) == "interrupted"
+    assert run_state(train(config()).folder) == "done"
+
+
+def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(smoke, tmp_path):
+    outputs = tmp_path / "outputs"
+    own = outputs / smoke.relative_to(smoke.parents[2])
+    shutil.copytree(smoke, own)
+    other, elsewhere = own.with_name("fold0-seed2"), own.with_name("fold1-seed1")
+    shutil.copytree(own, other)
+    shutil.copytree(own, elsewhere)
+    for folder, changed in ((other, {"seed": 2}), (elsewhere, {"fold": 1})):
+        record = json.loads((folder / "run.json").read_text())
+        record["parameters"] |= {"outputs_root": str(outputs)} | changed
+        (folder / "run.json").write_text(json.dumps(record))
+    (other / "predictions.parquet").unlink()
+    run = open_trained(own)
+    found = subjects(run)
+    assert [name.rpartition("/")[2] for name in found] == ["fold0-seed1", "fold0-seed2"]
+    first, second = (opened() for opened in found.values())
+    assert first.net is run.network and set(first.predictions.condition) >= {"AV", "A", "V"}
+    assert second.net is not run.network and second.predictions is None
+    assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]

@@ -1,0 +1,128 @@
+"""Noise has the level that is asked for; pictures lose what they should lose."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from avlib import build_model
+from workbook import ROOT, InputError
+from workbook.data.audio import mfcc
+from workbook.data.build import build_store
+from workbook.data.ravdess import EMOTIONS, find_trials
+from workbook.data.recut import samples_of
+from workbook.data.window import SAMPLE_RATE
+from workbook.evaluate.conditions import Context, Intact
+from workbook.evaluate.evaluation import TILE
+from workbook.studies import STUDIES, predictions, surface
+from workbook.studies.corruptions import NOISES, Blurred, Both, Coarse, Covered, Dark, Noisy, add_noise
+from workbook.studies.study import of
+from workbook.task import Classification
+from workbook.train.batches import Clips
+
+
+@pytest.fixture(scope="module")
+def heard(small_toy, tmp_path_factory):
+    """Eight clips of the toy corpus, of four actors, from their files."""
+    trials, problems = find_trials(small_toy)
+    trials = trials.groupby("actor").head(2).head(8)
+    how = {"frames": 2, "image_size": 64, "workers": 1, "progress": False}
+    store = build_store(tmp_path_factory.mktemp("heard") / "store", trials, problems, **how)
+    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS))
+
+
+def context(clips):
+    return Context(clips, torch.arange(len(clips)), torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("snr", [-10, 0, 20])
+def test_the_snr_measured_on_the_output_is_the_one_asked_for(kind, snr, heard):
+    for place in range(3):
+        clean = samples_of(heard.store, heard.rows[place])
+        noise = Noisy(kind, snr).samples(heard, place, seed=7).astype(float) - clean
+        measured = 10 * np.log10(np.mean(clean.astype(float) ** 2) / np.mean(noise**2))
+        assert measured == pytest.approx(snr, abs=0.1)
+
+
+def test_noise_comes_before_the_features_and_leaves_the_picture(heard):
+    audio, video, _ = heard[torch.arange(len(heard))]
+    noisy, same = Noisy("white", 0)(audio, video, context(heard))
+    assert same is video and noisy.shape == audio.shape
+    np.testing.assert_array_equal(noisy[1], mfcc(Noisy("white", 0).samples(heard, 1, seed=7)))
+    nearly, _ = Noisy("white", 90)(audio, video, context(heard))
+    assert (nearly - audio).abs().mean() < (noisy - audio).abs().mean() / 5
+    assert Noisy("hum", 5).name == "hum noise at 5 dB"
+
+
+def test_white_noise_hum_and_babble_are_what_they_are_called(heard):
+    rng, length = np.random.default_rng(0), 2 * SAMPLE_RATE
+    power = {kind: np.abs(np.fft.rfft(NOISES[kind](heard, 0, length, rng))) ** 2 for kind in ("white", "hum")}
+    hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+    low = hertz < SAMPLE_RATE / 4
+    assert power["white"][low].sum() == pytest.approx(power["white"][~low].sum(), rel=0.05)
+    assert sorted(hertz[np.argsort(power["hum"])[-6:]]) == [50, 100, 150, 200, 250, 300]
+    alone = heard.where(heard.table["actor"] == heard.table["actor"][0])
+    with pytest.raises(InputError, match="babble needs other people's voices, and all clips are of actor"):
+        Noisy("babble", 0)(*heard[torch.arange(1)][:2], context(alone))
+
+
+def test_a_silent_window_stays_silent_and_an_unknown_noise_is_refused():
+    assert not add_noise(np.zeros(50, np.float32), np.ones(50), 0).any()
+    with pytest.raises(InputError, match="kind of noise is 'pink': choose one of white, babble, hum"):
+        Noisy("pink", 0)
+
+
+@pytest.mark.parametrize("picture", [Blurred(5), Dark(50), Coarse(4), Covered(50)], ids=lambda one: one.name)
+def test_a_picture_keeps_its_shape_and_its_sound_and_loses_what_it_should(picture, heard):
+    audio, video, _ = heard[torch.arange(len(heard))]
+    same, worse = picture(audio, video, context(heard))
+    assert same is audio and worse.shape == video.shape and worse.min() >= 0 and worse.max() <= 1
+    fine = video.diff(dim=-1).abs().mean()
+    lost = {
+        "blurred 5 %": worse.diff(dim=-1).abs().mean() < fine / 2 and abs(worse.mean() - video.mean()) < 0.02,
+        "dark 50 %": torch.allclose(worse, video / 2),
+        "coarse 4 pixels": len(worse[0, 0, 0].unique()) <= 16,
+        "covered 50 %": not worse[..., 32:, :].any() and torch.equal(worse[..., :32, :], video[..., :32, :]),
+    }
+    assert lost[picture.name]
+
+
+def test_a_picture_of_ones_own_is_one_method_and_meets_any_sound(heard):
+    """The example of docs/studies.md, as it is printed."""
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").split("## A condition of your own")[1]
+    names = {}
+    exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], names)
+    audio, video, _ = heard[torch.arange(len(heard))]
+    same, mirrored = names["Mirrored"](100)(audio, video, context(heard))
+    assert same is audio and torch.equal(mirrored, video.flip(-1))
+    rows = predictions(build_model("ia", image_size=64), heard, names["conditions"], fold=0, seed=1)
+    assert list(rows["condition"].unique()) == ["mirrored 100 %", "babble noise at 5 dB and mirrored 100 %"]
+    assert Both(None, None).name == "AV"
+
+
+def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypatch):
+    monkeypatch.setattr(surface, "SNRS", (0,))
+    monkeypatch.setattr(surface, "PICTURES", (Dark(50),))
+    torch.manual_seed(0)
+    net, asked = build_model("ia", image_size=64).eval(), surface.conditions(heard)
+    described = []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    rows = predictions(net, heard, asked, fold=0, seed=1)
+    own = 2 * TILE  # 8 clips of 2 frames, in the time of TILE clips
+    assert sum(described) == own + 8 * 2 + 1, "own frames, dark ones once for all sounds, and a black one"
+    table = STUDIES["surface"].table({"mine": rows}, asked)
+    cells = of(table, measure="ahead")
+    assert {(row.snr, row.picture) for row in cells.itertuples()} == {
+        (np.inf, "AV"),
+        (0, "AV"),
+        (np.inf, "dark 50 %"),
+        (0, "dark 50 %"),
+    }
+    of_sound = of(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
+    of_picture = of(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
+    assert of(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
+    whole = predictions(net, heard, [Intact()], fold=0, seed=1)
+    np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
+    assert "mine falls from" in STUDIES["surface"].sentence(table)

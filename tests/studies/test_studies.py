@@ -1,0 +1,406 @@
+"""Studies of networks whose answers are known by construction."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from avlib.attention import Output
+from workbook import InputError
+from workbook.data.store import Store
+from workbook.evaluate.conditions import Context, Intact, Shift
+from workbook.evaluate.evaluation import predict
+from workbook.studies import STUDIES, calibration, conflict, credit, loss, offset, predictions, stand_ins
+from workbook.studies.gone import FILLS, PLACES, Gone
+from workbook.studies.study import fingerprint, of
+from workbook.train.batches import Clips
+
+K, ACTORS, TAKES, Ta, Tv = 3, 5, 4, 20, 10
+N = K * ACTORS * TAKES
+HOW = {"fold": 0, "seed": 1}
+
+
+class Known(nn.Module):
+    """A network that reads each clip's posteriors from its two modalities: `listens` hears, `averages` weighs both.
+
+    A modality that is all zeros says nothing: its posterior is even.
+    """
+
+    def __init__(self, picture: float, sound: float):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([sound, picture]))
+        self.fusion, self.asked = SimpleNamespace(modalities=("audio", "video")), 0
+
+    def describe(self, video):
+        return video
+
+    def encode(self, audio, video):
+        self.asked += 1
+        return audio.sum(dim=2), video.sum(dim=1)
+
+    def fuse(self, *evidence):
+        even = torch.full_like(evidence[0], 1 / K)
+        parts = [torch.where(one.sum(1, keepdim=True) > 0, one / one.sum(1, keepdim=True), even) for one in evidence]
+        return Output(sum(w * part for w, part in zip(self.weights, parts, strict=True)).log(), {})
+
+
+def listens():
+    return Known(picture=0.0, sound=1.0)
+
+
+def averages():
+    return Known(picture=0.5, sound=0.5)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Clips whose every step holds a posterior; the true label has 0.6 in sound and 0.8 in picture, others share."""
+    rng, labels = np.random.default_rng(0), np.tile(np.arange(K), ACTORS * TAKES)
+    table = pd.DataFrame({"clip": [f"c{row:02d}" for row in range(N)], "actor": np.repeat(range(ACTORS), K * TAKES)})
+    table = table.assign(label=labels, has_audio=True, has_video=True)
+    posteriors = [np.where(np.eye(K)[labels] > 0, top, (1 - top) / (K - 1)) for top in (0.6, 0.8)]
+    loud = rng.uniform(1, 2, (N, 1, Ta))  # a weight of each step, which the sum over steps divides out
+    audio, video = posteriors[0][:, :, None] * loud, posteriors[1][:, None, :].repeat(Tv, axis=1)
+    arrays = video.astype(np.float32), audio.astype(np.float32)
+    manifest = {"fingerprint": "abc", "names": ["x", "y", "z"]}
+    store = Store(tmp_path_factory.mktemp("known"), table, *arrays, pd.DataFrame(), manifest)
+    from workbook.task import Classification
+
+    return Clips(store, np.arange(N), labels, Classification(("x", "y", "z")))
+
+
+def asked(study, clips, conditions=None, **nets):
+    """The table of a study about these networks."""
+    conditions = conditions or study.conditions(clips)
+    return study.table({name: predictions(net, clips, conditions, **HOW) for name, net in nets.items()}, conditions)
+
+
+def applied(condition, clips):
+    chosen = torch.arange(len(clips))
+    audio, video, _ = clips[chosen]
+    return (audio, video), condition(audio, video, Context(clips, chosen, torch.Generator().manual_seed(0)))
+
+
+# part of a modality
+
+
+@pytest.mark.parametrize("modality, axis, steps", [("audio", 2, Ta), ("video", 1, Tv)])
+@pytest.mark.parametrize("where", PLACES)
+def test_the_asked_share_of_steps_is_gone_and_the_others_stay(modality, axis, steps, where, clips):
+    before, after = applied(Gone(modality, 0.3, where), clips)
+    place = 0 if modality == "audio" else 1
+    assert after[1 - place] is before[1 - place]
+    given, found = (each[place].movedim(axis, 1).flatten(2) for each in (before, after))
+    gone = ~found.any(dim=2)  # (N, T)
+    assert (gone.sum(dim=1) == round(0.3 * steps)).all()
+    assert torch.equal(found[~gone], given[~gone])
+    first = {"start": 0, "middle": (steps - gone[0].sum()) // 2, "end": steps - gone[0].sum()}.get(where)
+    if where == "scattered":
+        assert (gone != gone[0]).any() and (gone.int().diff().abs().sum(dim=1) > 2).any()
+        more = Gone(modality, 0.6, where).steps(N, steps, torch.Generator().manual_seed(0))
+        assert (more | ~gone).all(), "a larger share takes more of the same steps"
+    else:
+        assert (gone == gone[0]).all() and gone[0].int().argmax() == first
+
+
+def test_no_share_changes_nothing_and_the_whole_share_leaves_only_the_stand_in(clips):
+    before, after = applied(Gone("audio", 0.0), clips)
+    assert after[0] is before[0] and after[1] is before[1]
+    mean = before[0].mean(dim=(0, 2))
+    assert not applied(Gone("audio"), clips)[1][0].any()
+    torch.testing.assert_close(applied(Gone("audio", fill="mean"), clips)[1][0], mean[None, :, None].expand(N, K, Ta))
+
+
+def test_a_held_step_is_the_last_one_before_the_gap_or_the_first_after_it(clips):
+    (audio, video), (_, held) = applied(Gone("video", 0.4, "middle", "held"), clips)
+    assert torch.equal(held[:, 3:7], video[:, 2:3].expand(-1, 4, -1)) and torch.equal(held[:, 7:], video[:, 7:])
+    assert torch.equal(applied(Gone("audio", 0.5, "start", "held"), clips)[1][0][..., 0], audio[..., Ta // 2])
+
+
+def test_another_clips_steps_are_never_the_clips_own(clips):
+    (audio, _), (other, _) = applied(Gone("audio", fill="another clip"), clips)
+    sources = [(audio == one).flatten(1).all(dim=1).nonzero().item() for one in other]
+    assert all(source != place for place, source in enumerate(sources)) and len(set(sources)) > N / 3
+    with pytest.raises(InputError, match="no other clip with video"):
+        applied(Gone("video", fill="another clip"), clips.where(clips.table["clip"] == "c00"))
+
+
+@pytest.mark.parametrize("wrong", [{"modality": "text"}, {"share": 1.5}, {"where": "left"}, {"fill": "ones"}])
+def test_a_loss_that_there_is_not_is_one_sentence(wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} is"):
+        Gone(**({"modality": "audio"} | wrong))
+
+
+# predictions that are kept
+
+
+def test_a_study_that_was_stopped_goes_on_without_trying_a_condition_twice(clips, tmp_path):
+    conditions, path, net = loss.conditions(clips), tmp_path / "kept.parquet", averages()
+    whole = predictions(net, clips, conditions, **HOW)
+    batches = net.asked / len(conditions)
+    net.asked, forward, count = 0, net.fuse, iter(range(10**6))
+
+    def dies(*evidence):
+        if next(count) == 20 * batches:
+            raise KeyboardInterrupt
+        return forward(*evidence)
+
+    net.fuse = dies
+    with pytest.raises(KeyboardInterrupt):
+        predictions(net, clips, conditions, **HOW, path=path)
+    done = pd.read_parquet(path)["condition"].nunique()
+    assert done == 20, "each condition that was finished"
+    net.fuse, net.asked = forward, 0
+    again = predictions(net, clips, conditions, **HOW, path=path)
+    assert net.asked == (len(conditions) - done) * batches
+    pd.testing.assert_frame_equal(again, whole, check_dtype=False)
+    net.asked = 0
+    some = predictions(net, clips, conditions[3:5], **HOW, path=path)
+    assert net.asked == 0 and list(some["condition"].unique()) == [one.name for one in conditions[3:5]]
+
+
+def test_another_network_other_clips_or_a_changed_condition_are_tried_anew(clips, tmp_path):
+    path = tmp_path / "kept.parquet"
+    predictions(averages(), clips, [Intact(), Gone("audio")], **HOW, path=path)
+    other = predictions(listens(), clips, [Intact()], **HOW, path=path)
+    pd.testing.assert_frame_equal(other, predictions(listens(), clips, [Intact()], **HOW))
+    few = clips.where(clips.table["actor"] == 0)
+    assert fingerprint(averages(), clips, 1, 0) not in (
+        fingerprint(listens(), clips, 1, 0),
+        fingerprint(averages(), few, 1, 0),
+        fingerprint(averages(), clips, 2, 0),
+    )
+    named = [Named(0.5), Named(2.0)]
+    first, second = (predictions(averages(), clips, [one], **HOW, path=path) for one in named)
+    assert not np.allclose(first["p0"], second["p0"]), "the same name, another value"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"kept.parquet is damaged .*: delete it"):
+        predictions(averages(), clips, [Intact()], **HOW, path=str(path))
+    with pytest.raises(InputError, match="two conditions have the same name"):
+        predictions(averages(), clips, named, **HOW)
+
+
+class Named:
+    """A condition whose name does not tell its value; its repr does."""
+
+    name, needs, removes = "named", (), ()
+
+    def __init__(self, power):
+        self.power = power
+
+    def __repr__(self):
+        return f"Named({self.power})"
+
+    def __call__(self, audio, video, context):
+        return audio**self.power, video
+
+
+# the seven studies
+
+
+def test_a_network_that_only_listens_is_flat_under_every_loss_of_picture(clips):
+    table = asked(STUDIES["loss"], clips, loss.conditions(clips, levels=4), listens=listens())
+    deaf = of(table, modality="video")
+    assert set(of(deaf, measure="accuracy")["value"]) == {100.0} and set(of(deaf, measure="area")["value"]) == {100.0}
+    assert of(deaf, measure="confidence")["value"].to_numpy() == pytest.approx(60)
+    assert (of(deaf, measure="better alone")["value"] == 100).all()
+    assert len(of(deaf, measure="accuracy")) == len(PLACES) * (4 + 1)
+    lost = of(table, modality="audio", measure="confidence", share=100.0)
+    assert lost["value"].to_numpy() == pytest.approx(100 / K)
+
+
+def test_where_half_a_modality_harms_the_other_alone_is_better_from_there_on(clips):
+    names, shares = ["0", "50", "90", "100"], np.array([0, 0.5, 0.9, 1])
+    rights = pd.DataFrame([[1, 1, 0, 1], [1, 0, 0, 0]], columns=names)
+    measure = loss.better_alone(names, shares, "100", fewest=0.5)
+    sums = measure.columns(rights).sum(axis=0)  # 2 1 0 1 1: equal to the end at 50 %, below it from there on
+    assert measure.score(sums) == pytest.approx(50)
+    assert measure.score(np.array([[2, 1.5, 0.5, 1, 1], [3, 2, 1, 0, 0]])) == pytest.approx([70, 100])
+    assert loss.better_alone(names, shares, "100").score(sums) == 100, "one clip says nothing"
+
+
+@pytest.mark.parametrize("fill", ["mean", "held", "zeros"])
+def test_the_other_modality_alone_has_zeros_beside_it_whatever_stands_in(fill, clips):
+    conditions = loss.conditions(clips, fill, levels=2)
+    whole = {one.name for one in conditions if isinstance(one, Gone) and one.share == 1}
+    assert {"all audio gone", "all video gone"} <= whole and not any("held" in name for name in whole)
+    table = asked(STUDIES["loss"], clips, conditions, both=averages())
+    ends = of(table, measure="accuracy", modality="audio", share=100.0)["condition"].unique()
+    assert list(ends) == ["all audio gone, mean instead" if fill == "mean" else "all audio gone"]
+    assert len(of(table, measure="better alone")) == 2 * len(PLACES)
+
+
+def test_a_modality_of_one_step_has_no_half(clips):
+    store = clips.store
+    short = Store(store.path, store.clips, store.video[:, :1], store.audio, pd.DataFrame(), store.manifest)
+    one = Clips(short, clips.rows, clips.labels, clips.task)
+    for study in ("loss", "calibration", "stand_ins"):
+        gone = [each for each in STUDIES[study].conditions(one) if isinstance(each, Gone)]
+        assert {each.share for each in gone if each.modality == "video"} == {1.0}
+        assert {each.share for each in gone if each.modality == "audio"} > {1.0}
+
+
+def test_the_credit_of_two_averaged_posteriors_is_known(clips):
+    net, conditions = averages(), credit.conditions(clips)
+    rows = predictions(net, clips, conditions, **HOW)
+    shares = credit.shares(rows, conditions, "probability")
+    assert shares["sound"].to_numpy() == pytest.approx((0.6 - 1 / K) / 2)
+    assert shares["picture"].to_numpy() == pytest.approx((0.8 - 1 / K) / 2)
+    assert shares["together"].abs().max() < 1e-6
+    table = credit.table({"both": rows}, conditions)
+    whole = of(table, by="all").set_index("measure")["value"]
+    gained = 100 - 100 / K  # without evidence it always says x, which a third of the clips are
+    assert whole["sound"] + whole["picture"] == pytest.approx(gained)
+    assert whole["either"] == 100 and whole["only both"] == whole["spoiled"] == 0, "each is right without the other"
+    assert whole["together"] == pytest.approx(-gained)
+    own = of(table, by="label", measure="sound").set_index("group")["value"]
+    assert own.to_dict() == pytest.approx({"0": 0, "1": 50, "2": 50})
+    alone = credit.shares(predictions(listens(), clips, conditions, **HOW), conditions)
+    assert alone["picture"].abs().max() == 0 and alone["sound"].mean() == pytest.approx(gained / 100)
+    with pytest.raises(InputError, match="'all audio gone' has no predictions"):
+        credit.shares(rows[rows["condition"] != "all audio gone"], conditions)
+
+
+def test_a_clip_that_needs_both_one_that_needs_either_and_one_that_is_spoiled_are_told_apart(clips):
+    conditions = credit.conditions(clips)
+    rights = {"needs both": (1, 0, 0, 0), "either": (1, 1, 1, 0), "spoiled": (0, 1, 0, 0), "by default": (0, 0, 0, 1)}
+    rows = [
+        {"clip": clip, "actor": 0, "label": 0, "condition": condition.name, "p0": float(one), "p1": 1.0 - one}
+        for clip, answers in rights.items()
+        for condition, one in zip(conditions, answers, strict=True)
+    ]
+    found = credit.shares(pd.DataFrame(rows), conditions).set_index("clip")
+    assert found["together"].to_dict() == {"needs both": 1, "either": -1, "spoiled": -1, "by default": 1}
+    cases = found[[*credit.CASES]]
+    assert cases.loc["needs both"].tolist() == [1, 0, 0] and cases.loc["either"].tolist() == [0, 1, 0]
+    assert cases.loc["spoiled"].tolist() == [0, 0, 1] and not cases.loc["by default"].any()
+
+
+def test_the_calibration_of_two_averaged_posteriors_is_known(clips):
+    """All answers are right: so the error is what confidence lacks to 1."""
+    table = asked(STUDIES["calibration"], clips, both=averages()).set_index(["measure", "condition"])["value"]
+    for condition, sure in {
+        "AV": 0.7,
+        "all audio gone": (0.8 + 1 / K) / 2,
+        "all video gone": (0.6 + 1 / K) / 2,
+    }.items():
+        assert table["confidence", condition] == pytest.approx(100 * sure, abs=1e-3)
+        assert table["ece", condition] == pytest.approx(100 - 100 * sure, abs=1e-3)
+        others = (1 - sure) ** 2 * (1 + 1 / (K - 1))
+        assert table["brier", condition] == pytest.approx(others, abs=1e-4)
+    assert table["rises", "all audio gone"] == 0
+
+
+def drawn(sure, seed=0, clips=4000):
+    """Predictions of a network that knows its chances: an answer with probability s is right in a share s of clips."""
+    rng = np.random.default_rng(seed)
+    chances = rng.dirichlet([0.7] * K, clips)
+    labels = (rng.random((clips, 1)) > chances.cumsum(axis=1)).sum(axis=1)
+    given = chances**sure / (chances**sure).sum(axis=1, keepdims=True)
+    table = pd.DataFrame(given, columns=[f"p{k}" for k in range(K)])
+    names = {"clip": [f"c{k}" for k in range(clips)], "actor": np.arange(clips) % 8, "fold": 0, "condition": "AV"}
+    return table.assign(**names, label=labels)
+
+
+def test_temperature_finds_by_how_much_logits_were_sharpened_and_mends_them():
+    calibrated, sharp = drawn(1.0), drawn(2.5)
+    assert calibration.temperature(calibrated) == pytest.approx(1, abs=0.1)
+    found = calibration.temperature(sharp)
+    assert found == pytest.approx(2.5, rel=0.08)
+    mended = calibration.with_temperature(sharp, 2.5)
+    np.testing.assert_allclose(mended[["p0", "p1", "p2"]], calibrated[["p0", "p1", "p2"]], atol=1e-4)
+    tables = {"sharp": sharp, "mended": mended}
+    errors = of(calibration.table(tables, [Intact()]), measure="ece").set_index("system")["value"]
+    assert errors["mended"] < 3 < 10 < errors["sharp"]
+
+
+def test_a_network_that_is_surest_where_it_is_right_errs_less_when_it_may_refuse():
+    risks = pd.DataFrame(calibration.risks(drawn(1.0))).set_index("at")["value"]
+    assert risks[100.0] > 2 * risks[30.0] and (np.diff(risks) > -1).all()
+
+
+def test_a_shift_by_whole_steps_equals_shifted_arrays(clips):
+    by, net = 3 / Ta, averages()
+    rows = predictions(net, clips, [Shift(by)], **HOW)
+    moved = np.zeros_like(clips.store.audio)
+    moved[..., :-3] = clips.store.audio[..., 3:]
+    store = Store(clips.store.path, clips.store.clips, clips.store.video, moved, pd.DataFrame(), clips.store.manifest)
+    expected = predict(net, Clips(store, clips.rows, clips.labels, clips.task), [Intact()], **HOW)
+    np.testing.assert_array_equal(rows.filter(regex=r"^p\d"), expected.filter(regex=r"^p\d"))
+    table = asked(STUDIES["offset"], clips, listens=listens())
+    assert list(table["by"]) == sorted(table["by"]) and len(table) == 2 * offset.STEPS + 1
+    assert np.isnan(offset.authors_lag(clips))
+
+
+def test_in_a_conflict_a_network_that_listens_follows_the_voice_and_one_that_averages_the_clearer_face(clips):
+    table = of(asked(STUDIES["conflict"], clips, listens=listens(), both=averages()), face="", voice="")
+    found = table.set_index(["system", "measure"])["value"]
+    assert found["listens", "voice"] == 100 and found["listens", "face"] == 0 and found["listens", "lead"] == -100
+    assert found["both", "face"] == 100 and found["both", "neither"] == 0
+    assert found["listens", "agree"] == found["both", "agree"] == 100
+
+
+def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
+    (audio, video), (voiced, same) = applied(conflict.Voice(2, "z"), clips)
+    assert same is video
+    for place, one in enumerate(voiced):
+        sources = (audio == one).flatten(1).all(dim=1).nonzero()[:, 0].tolist()
+        assert place not in sources
+        assert all(clips.labels[source] == 2 for source in sources)
+        assert all(clips.table["actor"][source] == clips.table["actor"][place] for source in sources)
+    few = clips.where(clips.table.index < K)  # one clip of each emotion
+    (own, _), (voiced, _) = applied(conflict.Voice(2, "z"), few)
+    assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
+    with pytest.raises(InputError, match="needs all emotions of each actor: actor 0 has no voice that is z"):
+        STUDIES["conflict"].conditions(clips.where(clips.table["label"] != 2))
+    with pytest.raises(InputError, match="actor 0 has no voice that is z, for the face of clip c00"):
+        applied(conflict.Voice(2, "z"), clips.where(clips.table["label"] != 2))
+
+
+def test_every_stand_in_is_tried_for_half_and_for_all_of_a_modality(clips):
+    table = of(asked(STUDIES["stand_ins"], clips, listens=listens()), measure="accuracy")
+    fills = set(FILLS) - {"silence"}  # which features do not know
+    assert set(of(table, modality="audio", share=50.0)["fill"]) == fills
+    assert set(of(table, modality="video", share=100.0)["fill"]) == fills - {"held"}
+    assert (of(table, modality="video")["value"] == 100).all()
+    assert stand_ins.sentence(table)
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "surface"])
+def test_a_study_has_one_shape_of_table_and_tells_of_every_system(name, clips):
+    few = loss.conditions(clips, levels=2) if name == "loss" else None
+    table = asked(STUDIES[name], clips, few, listener=listens(), averager=averages())
+    assert {"system", "condition", "measure", "value", "low", "high", "actors", "clips"} <= set(table)
+    told = STUDIES[name].sentence(table)
+    first, second = told.splitlines()
+    assert "listener" in first and "averager" in second and first.endswith(".") and "nan" not in told
+
+
+def test_the_sentence_on_loss_names_where_the_other_modality_alone_is_better():
+    about = {"system": "mine", "modality": "audio"}
+    rows = [about | {"where": where, "measure": "area", "value": 60.0} for where in ("start", "end")]
+    rows += [about | {"where": "start", "measure": "better alone", "value": 40.0}]
+    rows += [about | {"where": "end", "measure": "better alone", "value": 12.0}]
+    told = "mine keeps on average 60 % while audio goes. Video alone is better once 12 % of audio is gone at the end."
+    assert loss.sentence(pd.DataFrame(rows)) == told
+
+
+def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
+    rows = [{"by": by, "value": value, "unit": "s"} for by, value in ((0.0, 90.0), (-1.0, 70.0))]
+    table = pd.DataFrame(rows).assign(system="mine", measure="accuracy")
+    assert offset.sentence(table) == "mine has 90 % in step, and at worst 70 % with the sound 1 s late."
+
+
+def test_features_have_no_surface(clips):
+    with pytest.raises(InputError, match="pixels and waveforms, which features do not have"):
+        STUDIES["surface"].conditions(clips)
+
+
+def test_studies_need_neither_papermill_nor_a_run_folder():
+    code = "import sys, workbook.studies; assert not {'papermill', 'workbook.run', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

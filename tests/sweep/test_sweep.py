@@ -1,0 +1,265 @@
+"""Grids: what is done, skipped, told and estimated, with kernels that stay; test_kills.py has the faults."""
+
+import os
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from in_process import without_kernels
+from nbformat.v4 import new_code_cell, new_notebook
+from sweeps import start, table, times_done, wait_for
+from test_pipeline import finished_run
+
+from workbook.cli import main
+from workbook.data.datasets import ensure_store
+from workbook.data.workers import prepare_all
+from workbook.run.claim import PIPELINE, claim
+from workbook.run.parameters import Parameters
+from workbook.run.records import note, run_folders
+from workbook.run.results import all_runs, where
+from workbook.sweep import sweep
+from workbook.sweep.estimates import Estimates, listing
+from workbook.sweep.grid import plan, read_grids
+from workbook.sweep.job import Outcome
+from workbook.sweep.kernels import Kernel
+from workbook.sweep.notebooks import notebooks_left, run_pipeline
+from workbook.sweep.sweep import Local, Sweep, share
+
+
+@pytest.fixture
+def in_this_process():
+    """Without kernels, for what does not depend on them."""
+    with without_kernels():
+        yield
+
+
+def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, tmp_path):
+    ended = start(grid(), "--jobs", "2")
+    said = ended.communicate()[0]
+    assert ended.returncode == 0, said
+    assert "(4 of 4 done)" in said and said.splitlines()[-1] == str(tmp_path / "runs" / "features" / "comparison.png")
+    assert [*times_done(tmp_path / "runs").values()] == [1] * 4
+    pd.testing.assert_frame_equal(table(run_folders(tmp_path / "runs")), quiet)
+    records = {folder: (folder / "run.json").read_bytes() for folder in run_folders(tmp_path / "runs")}
+    lines = []
+    again = Sweep(plan(read_grids(grid())), echo=lines.append).run()
+    assert [outcome.state for outcome in again] == ["complete"] * 4 and not lines
+    assert {folder: (folder / "run.json").read_bytes() for folder in records} == records
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, tmp_path, in_this_process):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    with np.load(runs[0]["data_root"]) as arrays:
+        np.savez(tmp_path / "odd.npz", **{name: arrays[name][:3] for name in arrays})  # too few people for folds
+    runs[0]["data_root"] = str(tmp_path / "odd.npz")
+    outcomes = Sweep(runs, fail_fast=fast).run()
+    assert [outcome.state for outcome in outcomes] == (["failed"] if fast else ["failed", "done"])
+    (odd,) = (run for run in all_runs(tmp_path / "runs").to_dict("records") if "odd" in run["folder"])
+    assert odd["state"] == f"failed: {outcomes[0].reason}", "it has no record, but a log"
+
+
+def test_an_error_outside_the_notebooks_fails_its_run_and_loses_no_other(grid, in_this_process, monkeypatch):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    odd = Parameters(**runs[0]).folder
+
+    def read(folder):
+        if folder == odd:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sweep, "read_record", read)
+    outcomes = Sweep(runs).run()
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert outcomes[0].reason == "OSError: [Errno 5] Input/output error"
+
+
+def test_runs_of_a_job_that_ends_early_have_failed_and_no_command_ends_well_without_them(grid, monkeypatch):
+    file = grid(fusion="audio", seed=[1, 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "_next", lambda sweep: 1 / 0)
+        outcomes = Sweep(plan(read_grids(file))).run()
+    assert [outcome.reason for outcome in outcomes] == ["its job ended early: ZeroDivisionError: division by zero"] * 2
+    monkeypatch.setattr(Local, "jobs", lambda *given: [])
+    ended = CliRunner().invoke(main, ["run", str(file)])
+    assert ended.exit_code == 1 and "2 of 2 runs have not ended" in ended.output
+
+
+class StoresAlone(Local):
+    """An engine that prepares clips itself, here in one process, and executes no run."""
+
+    def prepare(self, trials, settings):
+        return prepare_all(trials, settings, 1)
+
+    def jobs(self, count, echo):
+        return []
+
+
+def test_an_engine_makes_missing_stores_first_and_where_that_fails_only_their_runs_have_failed(small_toy, tmp_path):
+    for folder in ("whole", "torn"):
+        (tmp_path / folder).mkdir()
+        for wav in sorted(small_toy.rglob("03-*.wav"))[:2]:
+            shutil.copy(wav, tmp_path / folder)
+    for wav in (tmp_path / "torn").iterdir():
+        wav.write_bytes(b"")
+    grid = {"dataset": "ravdess", "image_size": 64, "frames": 2, "outputs_root": str(tmp_path / "runs")}
+    sweep = Sweep(plan(grid | {"data_root": [str(tmp_path / "whole"), str(tmp_path / "torn")]}), engine=StoresAlone())
+    (outcome,) = sweep.run()
+    whole, torn = sweep.configs.values()
+    assert len(ensure_store("ravdess", whole.data_root, **whole.of_store)) == 2
+    assert (outcome.folder, outcome.state) == (torn.folder, "failed")
+    assert outcome.reason.startswith("no clip of the corpus can be used")
+    assert [*sweep.todo] == [whole.folder]
+
+
+def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, tmp_path):
+    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
+    folder, lines = Parameters(**runs[0]).folder, []
+    with claim(folder, PIPELINE):
+        sweep = Sweep(runs, echo=lines.append)
+        thread = threading.Thread(target=sweep.run)
+        thread.start()
+        wait_for(lambda: "waiting for 1 run of other processes" in lines)
+        run_pipeline(runs[0])
+    thread.join()
+    assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
+        folder: "complete", Parameters(**runs[1]).folder: "done",
+    }  # fmt: skip
+
+
+class Contested:
+    """An engine whose only run is claimed by others at the first two attempts, though it looks free."""
+
+    prepare, when = None, []
+
+    def jobs(self, count, echo):
+        return [self]
+
+    def attempt(self, values, **how):
+        self.when.append(time.monotonic())
+        state = "claimed" if len(self.when) < 3 else "complete"
+        return Outcome(Parameters(**values).folder, state)
+
+    def close(self):
+        pass
+
+    stop = close
+
+
+def test_a_claimed_run_that_looks_free_is_tried_once_a_second_and_not_without_a_pause(grid):
+    engine = Contested()
+    (outcome,) = Sweep(plan(read_grids(grid(fusion="audio", seed=1))), jobs=1, engine=engine).run()
+    assert outcome.state == "complete" and len(engine.when) == 3
+    assert np.diff(engine.when).min() >= 1
+
+
+def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):
+    file = grid(fusion="audio", seed=1)
+    (outcome,) = Sweep(plan(read_grids(file))).run()
+    said = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
+    assert said[0] == f"{outcome.folder}: complete"
+    assert re.fullmatch(rf"{outcome.folder.with_name('fold0-seed2')}: new, about \d+ s", said[1])
+    assert re.fullmatch(
+        r"3 runs, 2 of them to be done: about \d+ s with --jobs 2, and [\d.]+ MB of the .* that are free", said[-1]
+    )
+    assert not outcome.folder.with_name("fold0-seed2").exists()
+    assert "known once a run of their dataset is done" in listing(
+        plan({"outputs_root": str(tmp_path / "none")}), jobs=1
+    )
+
+
+def test_estimates_come_from_the_runs_that_are_most_like_and_are_made_once(tmp_path, monkeypatch):
+    for seed, (dropout, seconds) in enumerate([("none", 10), ("none", 30), ("softhard", 50), ("noise", 90)]):
+        folder = finished_run(tmp_path, {"AV": 50}, seconds, dropout=dropout, seed=seed, epochs=10)
+        note(folder, notebooks={"train": seconds + 1, "evaluate": 3})
+    runs = plan({"outputs_root": str(tmp_path), "dropout": ["none", "softhard", "hard"], "epochs": 20, "seed": 9})
+    grid = Sweep(runs)
+    assert [grid.estimates.seconds(config) for config in grid.configs.values()] == [44, 104, 84]
+    asked = []
+    monkeypatch.setattr(Estimates, "seconds", lambda estimates, config: asked.append(config) or 60)
+    assert [grid._seconds_left(), grid._seconds_left()] == [180, 180] and len(asked) == 3
+
+
+def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_process):
+    runs = plan(read_grids(grid(fusion="audio", seed=1)))
+    config = Parameters(**runs[0])
+    assert notebooks_left(config) == ["train", "evaluate"]
+    Sweep(runs).run()
+    assert notebooks_left(config) == []
+    (config.folder / "metrics.json").unlink()
+    assert notebooks_left(config) == ["evaluate"]
+    assert notebooks_left(config.model_copy(update={"resume": False})) == ["train", "evaluate"]
+    changed = config.model_copy(update={"epochs": 3})
+    assert notebooks_left(changed) == ["train", "evaluate"]
+
+
+def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    cores = len(os.sched_getaffinity(0))
+    assert share(0, 1)[0] == {}
+    assert share(2, 3)[0] == {"OMP_NUM_THREADS": str(max(1, cores // 3)), "CUDA_VISIBLE_DEVICES": "3"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert share(1, 2)[0] == {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "5"}
+
+
+@pytest.mark.slow
+def test_a_kernel_that_stays_computes_and_shows_what_a_new_one_does(grid, features, tmp_path):
+    ensure_store("features", features)
+    runs = plan(read_grids(grid(fusion=["audio", "ia"], seed=1)))
+    with Kernel() as kernel:
+        for values in runs:
+            run_pipeline(values, kernel=kernel)
+        process = kernel.manager.provisioner.pid
+        kernel.memory = 1  # byte, so that it is replaced
+        kernel.make_ready()
+        assert kernel.manager.provisioner.pid != process and not Path(f"/proc/{process}").exists()
+    for notebook in ("train", "evaluate", "attention"):
+        run_pipeline(runs[1] | {"outputs_root": str(tmp_path / "new")}, [notebook])
+    for new in (path for path in (tmp_path / "new").rglob("*") if path.is_file()):
+        stayed = tmp_path / "runs" / new.relative_to(tmp_path / "new")
+        if new.suffix == ".ipynb":
+            assert outputs(stayed) == outputs(new)
+        elif new.name not in ("run.json", "checkpoint.pt"):  # these hold times
+            assert stayed.read_bytes() == new.read_bytes(), new
+
+
+def outputs(path: Path) -> list:
+    """The numbers, printed lines, figures and widgets of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    printed = ["".join(out.text for out in cell.outputs if out.output_type == "stream") for cell in cells]
+    lines = [re.sub(r".*\r", "", text).replace("/new/", "/runs/") for text in printed]
+    figures = [out.data.get("image/png") for cell in cells for out in cell.outputs if "data" in out]
+    return [[cell.execution_count for cell in cells], lines, figures, "widgets" in notebook.metadata]
+
+
+def test_a_kernel_that_stays_starts_processes_in_its_second_notebook_too(tmp_path):
+    source = "from concurrent.futures import ProcessPoolExecutor\n"
+    source += "from multiprocessing import get_context\n"
+    source += "with ProcessPoolExecutor(1, get_context('spawn')) as pool:\n    print(*pool.map(abs, [-3]))"
+    notebook = tmp_path / "pool.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), notebook)
+    with Kernel() as kernel:
+        for name in ("first", "second"):
+            kernel.execute(notebook, tmp_path / f"{name}.ipynb", {}, None, None)
+            assert nbformat.read(tmp_path / f"{name}.ipynb", 4).cells[-1].outputs[0].text == "3\n"
+
+
+def test_runs_are_found_by_a_condition_and_a_bad_one_is_a_sentence(grid, tmp_path, in_this_process):
+    Sweep(plan(read_grids(grid(fusion=["audio", "video"], seed=1)))).run()
+    runs = all_runs(tmp_path / "runs")
+    assert where(runs, "fusion == 'audio' and AV >= 0")["fusion"].tolist() == ["audio"]
+    assert (runs["seconds"] > 0).all() and set(runs["commit"].str.len()) <= {0, 7, 8}
+    for bad in ("fuson == 'ia'", "fusion = 'ia'", "AV + 1", "(", "1"):
+        ended = CliRunner().invoke(main, ["runs", str(tmp_path / "runs"), "--where", bad])
+        assert ended.exit_code == 2 and ended.output.startswith(f"Error: {bad!r} is no condition on runs (")
+        assert ended.output.count("\n") == 1
+    listed = CliRunner().invoke(main, ["runs", str(tmp_path / "runs"), "--where", "fusion == 'video'"]).output
+    assert len(listed.splitlines()) == 2 and listed.splitlines()[1].endswith("done")

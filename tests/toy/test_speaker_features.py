@@ -1,0 +1,130 @@
+"""The toy speakers as features: what tells the emotion, what does not, and which fusions find the speaker."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import workbook
+from avlib import build_model
+from workbook import InputError
+from workbook.attention.truth import best_reachable, shares, summary
+from workbook.data import datasets
+from workbook.data.features import read_npz
+from workbook.data.ravdess import EMOTIONS
+from workbook.toy import speaker_features as toy
+from workbook.toy.speaker import EXPRESSIONS, VOICE_GROUPS, reachable
+from workbook.train.batches import splits
+from workbook.train.training import fit
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The store of the features, as the parameters make it, and their truth."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbook, "DATA", tmp_path_factory.mktemp("data"))
+        yield datasets.ensure_store("toy_speaker_features"), datasets.truth("toy_speaker_features")
+
+
+def test_every_cast_shows_every_emotion_equally_often(corpus):
+    store, truth = corpus
+    assert list(truth.index) == list(store.clips["clip"]) and (store.clips.emotion == truth.emotion.array).all()
+    counts = truth.groupby(["actor", "emotion"]).size()
+    assert len(counts) == toy.CASTS * len(EMOTIONS) and set(counts) == {toy.TAKES}
+    assert store.video.shape == (len(truth), toy.STEPS, 2 * toy.CHANNELS)
+    assert store.audio.shape == (len(truth), 2 * toy.CHANNELS, toy.STEPS)
+
+
+def test_the_three_people_of_a_clip_differ_in_kind_and_show_three_emotions_of_the_voice_group(corpus):
+    _, truth = corpus
+    groups = {EXPRESSIONS[emotion]: heard for emotion, heard in VOICE_GROUPS.items()}
+    for row in truth.itertuples():
+        kinds, shown = row.kinds.split(), row.expressions.split()
+        assert len(set(kinds)) == len(set(shown)) == 3 and set(kinds) < set(toy.KINDS)
+        assert {groups[name] for name in shown} == {VOICE_GROUPS[row.emotion]}
+        place = kinds.index(row.kind)
+        assert shown[place] == EXPRESSIONS[row.emotion]
+        assert (row.face_start, row.face_end) == pytest.approx((place / 3, (place + 1) / 3))
+
+
+def test_the_speaker_is_equally_often_each_of_the_three(corpus):
+    _, truth = corpus
+    places = truth["face_start"].round(3).value_counts(normalize=True)
+    assert len(places) == 3 and places.between(0.29, 0.38).all()  # four standard errors of 1536 clips
+
+
+def test_what_is_best_reachable_is_counted_from_the_truth(corpus):
+    """Who knows the voice, the set of faces, or both, can only name the most frequent emotion of these clips."""
+    _, truth = corpus
+    known = truth.assign(heard=truth["emotion"].map(VOICE_GROUPS), faces=truth["expressions"].str.split().map(sorted))
+    known["faces"] = known["faces"].str.join(" ")
+    for condition, columns in {"A": ["heard"], "V": ["faces"], "without attention": ["heard", "faces"]}.items():
+        right = known.groupby(columns).emotion.agg(lambda emotions: emotions.value_counts().max()).sum()
+        assert 100 * right / len(known) == pytest.approx(reachable()[condition]["accuracy"], abs=5)
+    assert known.groupby(["kinds", "expressions", "kind"]).emotion.nunique().eq(1).all()
+    assert best_reachable("toy_speaker_features", 8)["M"] == pytest.approx((100 + 25 + 100 / 3) / 3)
+
+
+def test_scores_that_add_up_have_their_lowest_cross_entropy_at_even_odds():
+    """Three people, three emotions, all orders: no sum of a score of the voice and one of the faces does better."""
+    orders = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])  # emotion of each kind
+    labels = orders.flatten()  # (6 orders, 3 speakers)
+    of_faces, of_voice = (torch.randn(n, 3, dtype=torch.float64, requires_grad=True) for n in (6, 3))
+    optimizer = torch.optim.LBFGS([of_faces, of_voice], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
+
+    def loss():
+        optimizer.zero_grad()
+        logits = (of_faces[:, None] + of_voice).flatten(0, 1)
+        value = torch.nn.functional.cross_entropy(logits, labels)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    probabilities = (of_faces[:, None] + of_voice).softmax(dim=-1)
+    torch.testing.assert_close(probabilities, torch.full((6, 3, 3), 1 / 3, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def trained(fusion, store, folder):
+    """A network after three epochs with the defaults of the dataset, its test clips and their output."""
+    parts = splits(store, 0, 8, ("audio", "video"), fold_scheme="paper")
+    torch.manual_seed(1)
+    net = build_model(fusion, audio_channels=2 * toy.CHANNELS, video_channels=2 * toy.CHANNELS)
+    given = {"dropout": "none", "batch_size": 24, "learning_rate": 0.001, "seed": 1, "epochs": 3, "protocol": "mult"}
+    list(fit(net, parts["train"], parts["validation"], folder, **given))
+    test = parts["test"]
+    audio, video, labels = test[torch.arange(len(test))]
+    with torch.inference_mode():
+        output = net.eval()(audio, video)
+    return test, output, 100 * (output.logits.argmax(1) == labels).double().mean().item()
+
+
+def test_ia_finds_the_speaker_among_people_not_met(corpus, tmp_path):
+    store, truth = corpus
+    test, output, accuracy = trained("ia", store, tmp_path)
+    vectors = {"video": output.attention["video"].numpy()}
+    times = {"video": (np.arange(toy.STEPS) + 0.5) / toy.STEPS}
+    found = summary(shares(test.table, vectors, times, truth.reset_index(drop=True))).iloc[0]
+    assert accuracy > 95
+    assert found["share"] > 0.8 and found["chance"] == pytest.approx(1 / 3)
+
+
+def test_concat_cannot_find_the_speaker(corpus, tmp_path):
+    store, _ = corpus
+    _, output, accuracy = trained("concat", store, tmp_path)
+    assert 20 < accuracy < 45  # a third, give or take four standard errors of 256 clips
+    assert not output.attention
+
+
+def test_the_same_seed_makes_the_same_features_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        toy.make_file(tmp_path / f"{name}.npz", seed=seed, casts=2, takes=1)
+    first, again, other = (read_npz(tmp_path / f"{name}.npz") for name in "abc")
+    np.testing.assert_array_equal(first.video, again.video)
+    np.testing.assert_array_equal(first.audio, again.audio)
+    assert not np.array_equal(first.video, other.video)
+    pd.testing.assert_frame_equal(toy.truth(tmp_path / "a.npz"), toy.truth(tmp_path / "b.npz"))
+
+
+def test_truth_where_there_are_no_features_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no toy features at"):
+        toy.truth(tmp_path / "toy_speaker.npz")

@@ -1,0 +1,238 @@
+"""The toy corpus: what it writes, what it shows, and what nothing can tell from it."""
+
+from dataclasses import replace
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from facenet_pytorch import MTCNN
+from sklearn.tree import DecisionTreeClassifier
+
+from workbook import InputError
+from workbook.data.ravdess import EMOTIONS, find_trials
+from workbook.data.window import SAMPLE_RATE, WINDOW
+from workbook.toy import corpus as toy
+from workbook.toy.face import FPS
+from workbook.toy.voice import PROSODIES, STEP
+
+ACTORS, SEED = 2, 3
+MARGIN = 0.01  # seconds either side of a cue that are neither inside nor outside of it
+FULL = toy.truth_of(toy.plan_corpus(0, 24, 2))  # the truth of the whole corpus, which costs no drawing
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("toy") / "corpus"
+    toy.make_corpus(root, seed=SEED, actors=ACTORS, takes=1, workers=2, progress=False)
+    return root
+
+
+def decoded(path):
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def heard(path):
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
+
+
+def outside(interval, times):
+    return (times < interval[0] - MARGIN) | (times > interval[1] + MARGIN)
+
+
+def twins(emotion, other, take=0):
+    """Two clips that differ in the emotion only: the second takes its random numbers from the first."""
+    clip = toy.plan_clip(SEED, 1, emotion, take)
+    twin = replace(clip, emotion=other)
+    object.__setattr__(twin, "generator", clip.generator)
+    return clip, twin
+
+
+def test_every_clip_is_a_trial_with_picture_and_sound(corpus):
+    trials, problems = find_trials(corpus)
+    assert len(problems) == 0
+    assert len(trials) == ACTORS * len(EMOTIONS)
+    assert (trials.video_path != "").all() and (trials.audio_path != "").all()
+    truth = toy.truth(corpus).set_index("clip")
+    assert sorted(trials["clip"]) == sorted(truth.index)
+    pd.testing.assert_series_equal(trials.set_index("clip").emotion.sort_index(), truth.emotion.sort_index())
+
+
+def test_the_names_of_a_whole_corpus_are_unique_and_neutral_is_never_strong():
+    everything = toy.truth_of(toy.plan_corpus(0, 24, toy.MAX_TAKES))
+    assert everything["clip"].is_unique and len(everything) == 24 * 8 * toy.MAX_TAKES
+    intensity = everything["clip"].str.split("-").str[2]
+    assert set(intensity[everything.emotion == "neutral"]) == {"01"}
+    assert set(intensity[everything.emotion == "happy"]) == {"01", "02"}
+
+
+def test_files_are_h264_with_aac_and_16_bit_wav_of_the_stated_length(corpus):
+    for row in toy.truth(corpus).itertuples():
+        folder = corpus / f"Actor_{row.actor:02}"
+        with av.open(str(folder / f"01-{row.clip}.mp4")) as container:
+            assert container.streams.video[0].codec_context.name == "h264"
+            assert container.streams.audio[0].codec_context.name == "aac"
+            assert container.streams.video[0].frames == round(row.duration * FPS)
+        wav = soundfile.info(folder / f"03-{row.clip}.wav")
+        assert (wav.subtype, wav.samplerate, wav.channels) == ("PCM_16", SAMPLE_RATE, 1)
+        assert wav.frames == round(row.duration * SAMPLE_RATE)
+
+
+def test_one_process_makes_what_two_make(corpus, tmp_path):
+    toy.make_corpus(tmp_path, seed=SEED, actors=1, takes=1, workers=1, progress=False)
+    for row in toy.truth(tmp_path).itertuples():
+        film, sound = f"Actor_01/01-{row.clip}.mp4", f"Actor_01/03-{row.clip}.wav"
+        np.testing.assert_array_equal(decoded(tmp_path / film), decoded(corpus / film))
+        np.testing.assert_array_equal(heard(tmp_path / film), heard(corpus / film))
+        np.testing.assert_array_equal(soundfile.read(tmp_path / sound)[0], soundfile.read(corpus / sound)[0])
+
+
+def test_another_seed_makes_another_corpus():
+    clip = toy.plan_clip(SEED, 1, "happy", 0)
+    other = toy.plan_clip(SEED + 1, 1, "happy", 0)
+    assert (clip.face, clip.voice) != (other.face, other.voice)
+    assert not np.array_equal(toy.samples_of(clip)[:1000], toy.samples_of(other)[:1000])
+
+
+def test_only_what_is_missing_is_made_again(corpus):
+    films = sorted(corpus.rglob("*.mp4"))
+    before = decoded(films[5])
+    ages = {path: path.stat().st_mtime_ns for path in corpus.rglob("*.*") if path.suffix in (".mp4", ".wav")}
+    films[5].unlink()
+    (corpus / "truth.parquet").unlink()
+    toy.make_corpus(corpus, seed=SEED, actors=ACTORS, takes=1, workers=1, progress=False)
+    changed = {path for path, age in ages.items() if path.stat().st_mtime_ns != age}
+    assert {path.name[3:-4] for path in changed} == {films[5].name[3:-4]}
+    np.testing.assert_array_equal(decoded(films[5]), before)
+    assert len(toy.truth(corpus)) == ACTORS * len(EMOTIONS)
+    assert not list(corpus.rglob(".*"))
+
+
+@pytest.mark.parametrize("other", [{"seed": SEED + 1}, {"actors": ACTORS + 1}, {"takes": 2}])
+def test_another_corpus_in_the_same_folder_is_refused(corpus, other):
+    with pytest.raises(InputError, match="another toy corpus"):
+        toy.make_corpus(corpus, **{"seed": SEED, "actors": ACTORS, "takes": 1, **other}, progress=False)
+
+
+def test_a_folder_of_other_clips_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "Actor_01").mkdir()
+    with pytest.raises(InputError, match="empty folder"):
+        toy.make_corpus(tmp_path, actors=1, takes=1, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["Actor_01"]
+
+
+@pytest.mark.parametrize("size", [{"actors": 25}, {"takes": 5}, {"actors": 0}])
+def test_a_size_that_ravdess_has_no_names_for_is_refused(tmp_path, size):
+    with pytest.raises(InputError, match="1 to 24 actors"):
+        toy.make_corpus(tmp_path / "corpus", **size)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_truth_of_a_folder_without_corpus_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no whole toy corpus"):
+        toy.truth(tmp_path)
+
+
+def test_face_and_voice_together_name_the_emotion_and_alone_do_not():
+    assert FULL.groupby(["face_group", "voice_group"]).emotion.nunique().eq(1).all()
+    for column in ("face_group", "voice_group"):
+        assert sorted(FULL.groupby(column).emotion.nunique()) == [1, 1, 2, 2, 2]
+
+
+def test_reachable_is_what_a_tree_grown_to_the_end_reaches_on_the_groups():
+    observed = {"A": ["voice_group"], "V": ["face_group"], "AV": ["face_group", "voice_group"]}
+    for condition, columns in observed.items():
+        groups = pd.get_dummies(FULL[columns])
+        tree = DecisionTreeClassifier().fit(groups, FULL.emotion)
+        assert toy.reachable()[condition]["accuracy"] == pytest.approx(100 * tree.score(groups, FULL.emotion))
+    best = {name: score["accuracy"] for name, score in toy.reachable().items()}
+    assert best["AV"] > best["A"] >= 50
+
+
+def test_cues_lie_inside_the_clip_and_its_central_window():
+    margin = np.maximum(0, (FULL.duration - WINDOW) / 2)
+    for cue in ("face", "voice"):
+        start, end = FULL[f"{cue}_start"], FULL[f"{cue}_end"]
+        assert (start >= margin).all() and (end <= FULL.duration - margin).all()
+        assert (end - start).between(1.2, 2.2).all()
+    assert (FULL.duration < WINDOW).any() and (FULL.duration > WINDOW).any()
+
+
+def test_the_two_cues_are_drawn_independently():
+    spare = FULL.duration.clip(upper=WINDOW)
+    place = [(FULL[f"{cue}_start"] + FULL[f"{cue}_end"] - FULL.duration) / spare for cue in ("face", "voice")]
+    assert abs(np.corrcoef(*place)[0, 1]) < 0.2  # four standard errors of 384 clips
+
+
+def test_no_emotion_has_its_own_lengths_or_times():
+    times = FULL.groupby("emotion")[["face_start", "voice_start", "duration"]]
+    assert (times.mean() - FULL[["face_start", "voice_start", "duration"]].mean()).abs().to_numpy().max() < 0.4
+
+
+def test_without_the_cue_the_faces_of_all_emotions_are_equal():
+    for emotion in EMOTIONS[1:]:
+        clip, twin = twins("neutral", emotion)
+        film, other = toy.frames_of(clip), toy.frames_of(twin)
+        times = np.arange(len(film)) / FPS
+        away = outside(clip.face, times)
+        assert 5 < away.sum() < len(film)
+        np.testing.assert_array_equal(film[away], other[away])
+        middle = abs(times - sum(clip.face) / 2) < 0.4
+        change = np.abs(film[middle].astype(int) - other[middle]).mean()
+        assert (change > 0.8) == (toy.FACE_GROUPS[emotion] != "rest"), (emotion, change)
+
+
+def test_emotions_of_one_group_look_or_sound_the_same():
+    for table, made in ((toy.FACE_GROUPS, toy.frames_of), (toy.VOICE_GROUPS, toy.samples_of)):
+        for emotion, other in (("fearful", "surprised"), ("fearful", "angry"), ("happy", "surprised"), ("sad", "calm")):
+            same = np.array_equal(*(made(clip) for clip in twins(emotion, other)))
+            assert same == (table[emotion] == table[other])
+
+
+def test_before_its_cue_the_voice_is_the_same_whatever_follows():
+    for emotion in EMOTIONS[1:]:
+        clip, twin = twins("neutral", emotion)
+        plain, other = toy.samples_of(clip), toy.samples_of(twin)
+        start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
+        np.testing.assert_array_equal(plain[: start - STEP], other[: start - STEP])
+        assert np.abs(plain[start:end] - other[start:end]).mean() > 0.1 * np.abs(plain[start:end]).mean()
+
+
+def test_a_loud_cue_is_loud_and_the_voice_after_it_is_not():
+    clip, twin = next(pair for take in range(4) if (pair := twins("neutral", "angry", take))[0].voice[1] < 2.6)
+    plain, cued = toy.samples_of(clip), toy.samples_of(twin)
+    start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
+    rise = lambda part: 20 * np.log10(np.std(cued[part]) / np.std(plain[part]))  # noqa: E731
+    assert rise(slice(start, end)) > 4
+    assert abs(rise(slice(end + 9 * STEP, None))) < 2
+
+
+def test_no_sample_is_cut_off(corpus):
+    assert max(np.abs(soundfile.read(path)[0]).max() for path in corpus.rglob("*.wav")) < 0.98
+
+
+def test_every_way_of_speaking_is_used():
+    assert set(PROSODIES) == set(toy.VOICE_GROUPS.values())
+
+
+def test_mtcnn_finds_the_face_with_its_cue_and_without(corpus):
+    shown = []
+    for row in toy.truth(corpus).itertuples():
+        film = decoded(corpus / f"Actor_{row.actor:02}" / f"01-{row.clip}.mp4")
+        shown += [film[round((row.face_start + row.face_end) / 2 * FPS)], film[0]]
+    _, confidence = MTCNN(min_face_size=21).detect(np.stack(shown))
+    assert min(frame[0] or 0 for frame in confidence) > 0.95
+
+
+def test_a_frame_is_labelled_by_what_it_shows_at_its_time(corpus):
+    truth = toy.truth(corpus).set_index("clip")
+    truth = truth[truth.emotion.isin(["happy", "calm"])][::-1]  # in another order than the truth
+    starts = truth.face_start - 1.0  # each window begins a second before its cue
+    labels = toy.frame_labels(corpus, pd.DataFrame({"clip": truth.index, "window_start": starts.array}), 36)
+    for emotion, row, length in zip(truth.emotion, labels, truth.face_end - truth.face_start, strict=True):
+        smiles = np.flatnonzero(row == "smile")  # frame k is k / 10 + 0.05 seconds into the window
+        assert set(row) == ({"smile", "rest"} if emotion == "happy" else {"rest"})
+        assert emotion == "calm" or (smiles[0] == 11 and abs(len(smiles) - (length / 0.1 - 1)) < 1)

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from avlib import build_model
+from workbook import InputError
+from workbook.data.ravdess import EMOTIONS
+from workbook.data.store import Store
+from workbook.task import Classification
+from workbook.train.batches import Clips
+from workbook.train.descriptors import describe_once, descriptor_file, freeze
+from workbook.train.training import fit
+
+EMOTION = Classification(EMOTIONS)
+
+
+@pytest.fixture
+def clips(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    yield tuple(Clips(tiny_store, rows, labels[rows], EMOTION) for rows in (np.arange(32), np.arange(32, 48)))
+    for path in tiny_store.path.parent.glob("*descriptors*"):
+        path.unlink()
+
+
+def network(fusion="ia", seed=3):
+    torch.manual_seed(seed)
+    return build_model(fusion, image_size=64)
+
+
+def run(folder, clips, net, epochs=2, dropout="softhard"):
+    folder.mkdir(exist_ok=True)
+    settings = {"dropout": dropout, "epochs": epochs, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    return list(fit(net, *clips, folder, **settings, train_vision=False))
+
+
+def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clips):
+    net = network()
+    seen, (train, _) = freeze(net, *clips)
+    chosen = torch.tensor([5, 17, 2])
+    (audio, video, labels), (_, descriptors, again) = clips[0][chosen], train[chosen]
+    assert descriptors.shape == (3, 3, 1024) and torch.equal(labels, again)
+    whole, behind = net.eval()(audio, video).logits, seen.eval()(audio, descriptors).logits
+    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
+    dark = net(audio, torch.zeros_like(video)).logits
+    torch.testing.assert_close(seen(audio, torch.zeros_like(descriptors)).logits, dark, rtol=1e-4, atol=1e-5)
+
+
+def test_black_frames_have_descriptors_of_zeros(clips):
+    video = clips[0].store.video.copy()
+    video[2], video[5, 1:] = 0, 0
+    store = Store(
+        clips[0].store.path,
+        clips[0].store.clips,
+        video,
+        *[getattr(clips[0].store, name) for name in ("audio", "problems", "manifest")],
+    )
+    dark = Clips(store, np.arange(7), clips[0].labels[:7], EMOTION)
+    descriptors = freeze(network(), dark)[1][0][torch.arange(7)][1]
+    shown = descriptors.any(dim=2)
+    assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
+
+
+def test_the_frame_network_stays_frozen_and_all_the_rest_learns(tmp_path, clips):
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    run(tmp_path / "run", clips, net)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("frame_network."), name
+
+
+def test_a_frozen_run_can_be_gone_on_with_bit_for_bit(tmp_path, clips):
+    whole = run(tmp_path / "whole", clips, network(), epochs=3)
+    run(tmp_path / "broken", clips, network(), epochs=1)
+    assert run(tmp_path / "broken", clips, network(), epochs=3) == whole
+
+
+def test_descriptors_are_kept_and_made_anew_for_another_frame_network(tmp_path, clips):
+    net = network()
+    freeze(net, *clips)
+    path = descriptor_file(clips[0], net)
+    written = path.stat().st_mtime_ns
+    freeze(network(), *clips)
+    assert path.stat().st_mtime_ns == written
+    assert descriptor_file(clips[0], network(seed=4)) != path
+    assert not list(path.parent.glob(".*"))
+
+
+def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
+    net, looked_at = network(), []
+    freeze(net, *clips)
+    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    run(tmp_path / "run", clips, net, epochs=2)
+    assert looked_at == [1]  # the black one
+
+
+@pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
+def test_a_network_without_a_frame_network_has_nothing_to_freeze(net, clips):
+    with pytest.raises(InputError, match="train_vision is false, but this network has no frame network"):
+        freeze(build_model(**net), *clips)
+
+
+def test_clips_described_once_say_what_the_whole_net_says_and_write_nothing(clips):
+    net, some = network(), clips[0].where(clips[0].table.actor == 2)
+    seen, described = describe_once(net, some)
+    chosen = torch.tensor([5, 0, 3])
+    (audio, video, labels), (sound, descriptors, again) = some[chosen], described[chosen]
+    assert descriptors.shape == (3, 3, 1024) and torch.equal(audio, sound) and torch.equal(labels, again)
+    with torch.inference_mode():
+        whole, behind = net.eval()(audio, video).logits, seen(audio, descriptors).logits
+    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
+    assert list(described.table["clip"]) == list(some.table["clip"])
+    assert not list(some.store.path.parent.glob("*descriptors*"))

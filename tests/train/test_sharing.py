@@ -1,0 +1,220 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from avlib import build_model, modality_dropout
+from avlib.dropout import DROPOUTS, variants
+from workbook.train import sharing
+from workbook.train.sharing import Counts, Unshareable, can_share, counted, plain_forward, share, statistics
+from workbook.train.training import informative
+
+B, Tv, S = 3, 2, 64
+MOBILENET = "timm:mobilenetv3_small_050"
+DISTINCT_VIDEOS = {"none": B, "hard": B + 1, "soft": 2 * B, "softhard": 2 * B + 1, "noise": 2 * B, "sampled": B}
+
+
+def clips(dtype=torch.float64):
+    torch.manual_seed(5)
+    return torch.randn(B, 10, 156, dtype=dtype), torch.rand(B, Tv, 3, S, S, dtype=dtype)
+
+
+def pairs_of(kind, audio, video):
+    return variants(kind, audio, video, torch.Generator().manual_seed(1))
+
+
+def learnt(net, forward, pairs, kept=None):
+    """Logits, all gradients and all running statistics of one pass forward and back, each as one vector."""
+    net = copy.deepcopy(net).train()
+    logits = forward(net, pairs, kept).logits
+    F.cross_entropy(logits, torch.arange(len(logits)) % 8).backward()
+    gradients = torch.cat([weight.grad.flatten() for weight in net.parameters() if weight.grad is not None])
+    running = torch.cat([buffer.flatten().to(logits.dtype) for buffer in net.buffers()])
+    return logits.detach(), gradients, running
+
+
+def check_the_same(net, pairs, tolerance, kept=None):
+    """Sharing gives what the plain batch gives, within a share of its norm."""
+    shared, plain = (learnt(net, forward, pairs, kept) for forward in (sharing.forward, plain_forward))
+    for ours, theirs in zip(shared, plain, strict=True):
+        assert float((ours - theirs).norm()) <= tolerance * float(theirs.norm())
+
+
+@pytest.mark.parametrize("vision", ["efficientface", MOBILENET])
+@pytest.mark.parametrize("kind", DROPOUTS)
+def test_shared_clips_teach_exactly_what_the_plain_batch_does(kind, vision):
+    net = build_model("ia", image_size=S, vision=vision).double()
+    check_the_same(net, pairs_of(kind, *clips()), 1e-9)
+
+
+@pytest.mark.parametrize("fusion", ["lt", "audio", "video"])
+def test_shared_clips_teach_the_same_behind_other_fusions(fusion):
+    check_the_same(build_model(fusion, image_size=S).double(), pairs_of("softhard", *clips()), 1e-9)
+
+
+def without_kinks(module):
+    """The module with a smooth function for every ReLU, at whose kink rounding alone turns gradients by percents."""
+    for name, child in module.named_children():
+        setattr(module, name, nn.Softplus() if isinstance(child, nn.ReLU) else without_kinks(child))
+    return module
+
+
+@pytest.mark.parametrize("kind", ["softhard", "noise"])
+def test_shared_clips_teach_the_same_in_single_precision(kind):
+    check_the_same(without_kinks(build_model("ia", image_size=S)), pairs_of(kind, *clips(torch.float32)), 1e-3)
+
+
+@pytest.mark.parametrize("kind", DROPOUTS)
+def test_clips_that_lack_a_modality_teach_the_same(kind):
+    audio, video = clips()
+    audio[0], video[1] = 0, 0
+    pairs = pairs_of(kind, audio, video)
+    kept = informative(pairs)
+    assert not kept.all() or kind in ("none", "soft", "noise", "sampled")
+    check_the_same(build_model("ia", image_size=S).double(), pairs, 1e-9, kept)
+
+
+def test_features_are_shared_like_frames():
+    audio, video = torch.randn(B, 7, 29).double(), torch.randn(B, Tv, 11).double()
+    check_the_same(
+        build_model("ia", audio_channels=7, video_channels=11).double(), pairs_of("softhard", audio, video), 1e-9
+    )
+
+
+@pytest.mark.parametrize("kind", DROPOUTS)
+def test_shared_clips_are_the_plain_ones_and_counted(kind):
+    audio, video = clips()
+    pairs = pairs_of(kind, audio, video)
+    plain = modality_dropout(kind, audio, video, torch.arange(B), torch.Generator().manual_seed(1))
+    for tensors, expected in zip(zip(*pairs, strict=True), plain[:2], strict=True):
+        shared = share(tensors)
+        assert torch.equal(shared.values[shared.index], expected)
+        column = shared.counts.column(torch.zeros(len(shared.values)))
+        assert torch.equal(column.long(), shared.index.bincount(minlength=len(shared.values)))
+        assert shared.counts.total == len(expected)
+    assert len(share([video for _, video in pairs]).values) == DISTINCT_VIDEOS[kind]
+
+
+def test_a_black_frame_is_described_once_however_many_variants_lack_the_picture():
+    net, seen = build_model("ia", image_size=S), []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    sharing.forward(net, pairs_of("softhard", *clips(torch.float32)))
+    assert seen == [2 * B * Tv + 1]
+
+
+def test_sampled_clips_have_one_black_frame_and_the_frames_of_those_that_are_seen():
+    net, described = build_model("ia", image_size=S), []
+    pairs = pairs_of("sampled", *clips(torch.float32))
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    sharing.forward(net, pairs, informative(pairs))
+    seen = int(pairs[0][1].flatten(1).any(dim=1).sum())
+    assert 0 < seen < B and described == [seen * Tv + 1]
+    check_the_same(net.double(), pairs_of("sampled", *clips()), 1e-9, informative(pairs))
+
+
+def test_rows_that_are_left_out_take_their_clips_with_them_and_empty_clips_are_one():
+    video = clips()[1]
+    video[1] = 0
+    kept = torch.tensor([True, False, True, True, True, False])
+    shared = share([video, None], kept)
+    assert torch.equal(shared.values[shared.index], torch.cat([video, torch.zeros_like(video)])[kept])
+    assert len(shared.values) == 3  # two clips, and the empty one of all others
+    column = shared.counts.column(torch.zeros(3))
+    assert torch.equal(column.long(), shared.index.bincount())
+
+
+class Chatty(nn.Module):
+    """A frame network that looks across the batch, draws at random, or normalises something else than its rows."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.layers = kind, nn.Conv2d(3, 1024, 8, 8)
+        self.norm, self.other = nn.BatchNorm2d(1024), nn.BatchNorm1d(1024)
+
+    def forward(self, images):
+        maps = self.layers(images)
+        if self.kind == "dropout":
+            maps = F.dropout(maps, 0.1, self.training)
+        if self.kind == "mean of the batch":
+            maps = maps - maps.mean(dim=0)
+        if self.kind == "norm of places":
+            maps = (
+                self.other(maps.flatten(2).transpose(1, 2).flatten(0, 1)).unflatten(0, (len(maps), -1)).transpose(1, 2)
+            )
+            return maps.mean(dim=2)
+        return self.norm(maps).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    "kind, shareable", [("plain", True), ("dropout", False), ("mean of the batch", False), ("norm of places", False)]
+)
+def test_a_network_is_tried_before_its_clips_are_shared(kind, shareable):
+    net = build_model("ia", image_size=S)
+    net.frame_network = Chatty(kind)
+    audio, video = clips(torch.float32)
+    before = torch.get_rng_state()
+    assert can_share(net, audio, video) is shareable
+    assert torch.equal(torch.get_rng_state(), before), "nothing of what follows is drawn otherwise"
+
+
+@pytest.mark.parametrize(
+    "fusion, vision",
+    [("ia", "efficientface"), ("mult", "efficientface"), ("lt", MOBILENET), ("audio", "efficientface")],
+)
+def test_the_networks_of_the_table_can_share(fusion, vision):
+    assert can_share(build_model(fusion, image_size=S, vision=vision), *clips(torch.float32))
+
+
+def test_a_norm_that_gets_other_rows_is_not_guessed_at():
+    with pytest.raises(Unshareable, match="batch norm gets 6 maps for 5 rows"), counted(Counts((2, 3), (2, 1))):
+        nn.BatchNorm1d(4)(torch.randn(6, 4))
+
+
+def test_moments_far_from_zero_keep_their_digits():
+    maps = torch.randn(5, 3, 7, 7) + 1000
+    mean, variance = statistics(maps, Counts((2, 3), (3, 1)))
+    plain = maps.double()[[0, 0, 0, 1, 1, 1, 2, 3, 4]].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean.double(), plain.mean(dim=1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(variance.double(), plain.var(dim=1, correction=0), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}])
+def test_a_counted_norm_is_torchs_own_on_the_plain_batch(options):
+    torch.manual_seed(3)
+    counts, maps = Counts((2, 3), (3, 1)), torch.randn(5, 7, 11, 13, dtype=torch.float64)
+    ours, theirs = nn.BatchNorm2d(7, **options).double(), nn.BatchNorm2d(7, **options).double()
+    for _ in range(2):
+        with counted(counts):
+            found = ours(maps)
+        expected = theirs(maps.repeat_interleave(torch.tensor([3, 3, 1, 1, 1]), dim=0))
+        torch.testing.assert_close(found, expected[[0, 3, 6, 7, 8]])
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    if options.get("track_running_stats", True):
+        theirs.load_state_dict(ours.state_dict())
+        with counted(counts):
+            assert torch.equal(ours.eval()(maps), theirs.eval()(maps))
+
+
+def test_maps_in_bfloat16_have_their_statistics_in_float32_as_torch_does_it():
+    torch.manual_seed(3)
+    maps = (torch.randn(5, 7, 11, 13) + 20).bfloat16()
+    ours, theirs = nn.BatchNorm2d(7), nn.BatchNorm2d(7)
+    with counted(Counts((2, 3), (3, 1))):
+        found = ours(maps)
+    expected = theirs(maps.repeat_interleave(torch.tensor([3, 3, 1, 1, 1]), dim=0))
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(found, expected[[0, 3, 6, 7, 8]])
+
+
+def test_a_step_in_bfloat16_learns_what_the_plain_batch_does_within_its_precision():
+    net, pairs, losses = build_model("ia", image_size=S), pairs_of("softhard", *clips(torch.float32)), []
+    for forward in (sharing.forward, plain_forward):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = forward(copy.deepcopy(net).train(), pairs).logits.float()
+        losses.append(F.cross_entropy(logits, torch.arange(len(logits)) % 8))
+        losses[-1].backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)

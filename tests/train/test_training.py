@@ -1,0 +1,295 @@
+import copy
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avlib import build_model, modality_dropout
+from workbook import ROOT, InputError
+from workbook.data.ravdess import EMOTIONS
+from workbook.task import Classification
+from workbook.train.batches import Clips
+from workbook.train.memory import channels_last
+from workbook.train.training import augment, fit, informative, optimizer_and_schedule, train_epoch, train_step
+
+EMOTION = Classification(EMOTIONS)
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    return Clips(tiny_store, np.arange(32), labels[:32], EMOTION), Clips(
+        tiny_store, np.arange(32, 48), labels[32:], EMOTION
+    )
+
+
+def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard", protocol="paper"):
+    """The history of a run in `folder`, which is left in the lurch after `stop_after` epochs."""
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(3)
+    net = build_model(fusion, image_size=64)
+    rows = []
+    settings = {"dropout": dropout, "epochs": epochs, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    for row in fit(net, *clips, folder, **settings, protocol=protocol):
+        rows.append(row)
+        if len(rows) == stop_after:
+            break
+    return rows
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(tmp_path, clips):
+    whole = run(tmp_path / "whole", clips, epochs=3)
+    run(tmp_path / "broken", clips, epochs=3, stop_after=1)
+    torch.manual_seed(99)  # what happens in between must not matter
+    resumed = run(tmp_path / "broken", clips, epochs=3)
+    assert resumed == whole
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_goes_on_on_another_kind_of_device(tmp_path, clips, caplog):
+    run(tmp_path, clips, epochs=2, stop_after=1, fusion="audio", dropout="none")
+    state = torch.load(tmp_path / "checkpoint.pt")
+    state["generators"]["device"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with caplog.at_level("INFO"):
+        assert len(run(tmp_path, clips, epochs=2, fusion="audio", dropout="none")) == 2
+    assert "another kind of device" in caplog.text
+
+
+def test_a_first_epoch_that_is_interrupted_begins_again_from_the_same_weights(tmp_path, clips):
+    def stop(done, total, loss):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(3)
+    net = build_model("ia", image_size=64)
+    settings = {"dropout": "softhard", "epochs": 1, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        list(fit(net, *clips, tmp_path / "broken", **settings, progress=stop))
+    again = list(fit(net, *clips, tmp_path / "broken", **settings))
+    assert again == run(tmp_path / "whole", clips, epochs=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut", "another network"])
+def test_a_damaged_checkpoint_is_one_sentence(content, tmp_path, clips):
+    run(tmp_path, clips, epochs=1)
+    path = tmp_path / "checkpoint.pt"
+    if content == "another network":
+        torch.save({"net": {"video.front.stem": torch.zeros(1)}}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:1000] if content == "cut" else content)
+    with pytest.raises(InputError, match=r"checkpoint.pt is damaged or of another network: resume = F"):
+        run(tmp_path, clips, epochs=2)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(tmp_path, clips):
+    net = build_model("audio", image_size=64)
+    settings = {"dropout": "none", "epochs": 3, "batch_size": 8, "learning_rate": 1e30, "seed": 3}
+    with pytest.raises(InputError, match=r"the loss is not finite in epoch 1: give a learning_rate below 1e\+30"):
+        list(fit(net, *clips, tmp_path, **settings))
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_branch_alone_is_not_taught_by_variants_of_the_other_one(tiny_store, monkeypatch):
+    labels = tiny_store.clips.label.to_numpy()
+    heard = Clips(tiny_store, np.arange(48), labels, EMOTION, modalities=("audio",))
+    seen_by_net = []
+    net = build_model("audio", image_size=64)
+    monkeypatch.setattr(
+        net, "fuse", lambda audio, video: seen_by_net.append(audio) or type(net).fuse(net, audio, video)
+    )
+    optimizer, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generators = {"order": torch.Generator(), "device": torch.Generator()}
+    train_epoch(net, heard, optimizer, dropout="softhard", batch_size=16, generators=generators)
+    assert len(torch.cat(seen_by_net)) == 3 * 48, "full, softened and without picture; not without sound"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import numpy as np
+from test_training import EMOTION, run
+from workbook.train.batches import Clips
+from workbook.data.store import Store
+store = Store.open(sys.argv[1])
+labels = store.clips.label.to_numpy()
+clips = Clips(store, np.arange(32), labels[:32], EMOTION), Clips(store, np.arange(32, 48), labels[32:], EMOTION)
+run(Path(sys.argv[2]), clips, epochs=20, fusion="audio", dropout="none")
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path, tiny_store, clips):
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tiny_store.path), str(folder)], cwd=ROOT)
+    while not (folder / "history.csv").exists() or len(pd.read_csv(folder / "history.csv")) < 3:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    resumed = run(folder, clips, epochs=20, fusion="audio", dropout="none")
+    assert resumed == run(tmp_path / "whole", clips, epochs=20, fusion="audio", dropout="none")
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, clips):
+    first = run(tmp_path / "run", clips, epochs=1)
+    written = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
+    assert run(tmp_path / "run", clips, epochs=1) == first
+    assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == written
+
+
+def test_the_network_learns_and_its_best_epoch_is_kept(tmp_path, clips):
+    rows = run(tmp_path / "run", clips, epochs=6, fusion="audio", dropout="none")
+    best = max(rows, key=lambda row: row["validation_accuracy"])
+    assert best["validation_accuracy"] > 50  # chance is 12.5
+    net = build_model("audio", image_size=64)
+    net.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
+    audio, video, labels = clips[1][torch.arange(16)]
+    right = (net.eval()(audio, video).logits.argmax(dim=1) == labels).float().mean()
+    assert 100 * float(right) == pytest.approx(best["validation_accuracy"])
+
+
+def test_the_history_on_disk_is_the_history_returned(tmp_path, clips):
+    rows = run(tmp_path / "run", clips, epochs=2, fusion="audio", dropout="none")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run" / "history.csv"), pd.DataFrame(rows))
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_plateau_divides_the_learning_rate_by_ten_after_ten_epochs_without_progress():
+    sgd, schedule = optimizer_and_schedule(build_model("audio"), 0.04, "paper")
+    rates = []
+    for _ in range(13):
+        rates.append(sgd.param_groups[0]["lr"])
+        schedule.step(1.0)
+    assert rates == pytest.approx([0.04] * 12 + [0.004])  # one best epoch, ten bad ones, and the next falls
+
+
+def test_the_authors_steps_fall_at_epochs_40_55_65_and_70():
+    sgd, schedule = optimizer_and_schedule(build_model("audio"), 0.04, "authors")
+    rates = {}
+    for epoch in range(1, 101):
+        rates[epoch] = sgd.param_groups[0]["lr"]
+        sgd.step()
+        schedule.step()
+    for epoch, rate in {1: 0.04, 39: 0.04, 40: 4e-3, 54: 4e-3, 55: 4e-4, 65: 4e-5, 70: 4e-6, 100: 4e-6}.items():
+        assert rates[epoch] == pytest.approx(rate), epoch
+
+
+def test_augmentation_flips_and_turns_all_frames_of_a_clip_alike():
+    frame = torch.zeros(3, 33, 33)
+    frame[:, 10:20, 4:8] = 1
+    video = frame.expand(7, 5, 3, 33, 33).clone()
+    moved = augment(video, torch.Generator().manual_seed(0))
+    assert moved.shape == video.shape
+    assert torch.allclose(moved, moved[:, :1].expand_as(moved))
+    centre = (moved[:, 0, 0] * torch.arange(33)).sum(dim=(1, 2)) / moved[:, 0, 0].sum(dim=(1, 2))
+    assert (centre > 16).any() and (centre < 16).any()  # some flipped, some not
+    assert not torch.allclose(moved[0], moved[1])
+
+
+def test_augmentation_turns_by_at_most_ten_degrees():
+    video = torch.zeros(97, 1, 3, 65, 65)
+    video[..., 32, 48:] = 1  # a horizontal ray to the right of the centre
+    moved = augment(video, torch.Generator().manual_seed(0))[:, 0, 0]
+    rows, columns = torch.meshgrid(torch.arange(65.0) - 32, torch.arange(65.0) - 32, indexing="ij")
+    mass = moved.sum(dim=(1, 2))
+    angles = torch.rad2deg(
+        torch.atan(((moved * rows).sum(dim=(1, 2)) / mass) / ((moved * columns).sum(dim=(1, 2)) / mass))
+    )
+    assert angles.abs().max() < 10.5 and angles.abs().max() > 8
+
+
+def test_variants_without_any_modality_are_left_out():
+    audio, video = torch.ones(3, 10, 5), torch.ones(3, 2, 3, 4, 4)
+    audio[1:], video[2] = 0, 0
+    kept = informative([(audio, video), (None, video), (audio, None)])
+    assert kept.tolist() == [True, True, False, True, True, False, True, False, False]
+
+
+@pytest.mark.parametrize("dropout", ["softhard", "noise", "sampled"])
+def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
+    torch.manual_seed(0)
+    ours = build_model("lt", image_size=64).double().train()
+    plain = copy.deepcopy(ours)
+    audio, video, labels = (
+        torch.randn(3, 10, 156).double(),
+        torch.rand(3, 2, 3, 64, 64).double(),
+        torch.tensor([5, 0, 7]),
+    )
+    sgd, other = (optimizer_and_schedule(net, 0.04, "paper")[0] for net in (ours, plain))
+    step = {"task": EMOTION, "dropout": dropout, "generator": torch.Generator().manual_seed(1)}
+    loss, logits, seen = train_step(ours, (audio, video, labels), sgd, **step)
+    audio, video, labels = modality_dropout(dropout, audio, video, labels, torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.cross_entropy(plain(audio, video).logits.float(), labels)
+    expected.backward()
+    other.step()
+    torch.testing.assert_close(loss, expected)
+    assert torch.equal(seen, labels) and len(logits) == len(labels)
+    for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_sampled_steps_describe_each_seen_frame_and_one_black_one():
+    torch.manual_seed(0)
+    net, described = build_model("ia", image_size=64), []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    batch = torch.randn(9, 10, 156), torch.rand(9, 2, 3, 64, 64), torch.zeros(9, dtype=torch.long)
+    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generator = torch.Generator().manual_seed(1)
+    train_step(net, batch, sgd, task=EMOTION, dropout="sampled", generator=generator)
+    seen = (torch.rand(9, generator=generator.manual_seed(1)) < 0.5).sum()
+    assert 0 < seen < 9 and described == [2 * seen + 1]
+
+
+def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
+    clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16], EMOTION)
+    clips.table = clips.table.assign(has_video=np.arange(16) < 4)
+    video = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.video, 0).astype(np.uint8)
+    clips.store = replace(tiny_store, video=video)
+    net = build_model("ia", image_size=64)
+    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
+    generators = {"order": torch.Generator().manual_seed(0), "device": torch.Generator().manual_seed(0)}
+    row = train_epoch(net, clips, sgd, dropout="softhard", batch_size=8, generators=generators)
+    assert np.isfinite(row["train_loss"])
+
+
+def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
+    rows = np.array([5, 41, 7, 11, 13])
+    clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows], EMOTION)
+    order = torch.tensor([2, 0, 3, 1, 4])
+    first, second = clips.batches(3, order)
+    assert len(second[2]) == 2
+    for place, clip in enumerate(order[:3]):
+        row = rows[clip]
+        assert np.array_equal(first[0][place].numpy(), tiny_store.audio[row])
+        expected = torch.from_numpy(tiny_store.video[row]).permute(0, 3, 1, 2).float() / 255
+        assert torch.equal(first[1][place], expected)
+        assert first[2][place] == tiny_store.clips.label[row]
+
+
+def test_channels_last_changes_the_layout_and_no_value():
+    video = torch.rand(2, 3, 3, 5, 7)
+    laid_out = channels_last(video)
+    assert torch.equal(laid_out, video) and laid_out.stride(2) == 1
+    assert laid_out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
+    labels = tiny_store.clips.label.to_numpy()
+    clips = (
+        Clips(tiny_store, np.arange(32), labels[:32], EMOTION, "cuda"),
+        Clips(tiny_store, np.arange(32, 48), labels[32:], EMOTION, "cuda"),
+    )
+    assert clips[0].video_of(torch.tensor([0])).is_cuda
+    assert len(run(tmp_path / "run", clips, epochs=2)) == 2

@@ -1,0 +1,276 @@
+"""The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avlib import __version__
+from workbook import DATA, OUTPUTS, ROOT, InputError
+
+BENCHMARKS = (
+    "preprocess",
+    "phone",
+    "train",
+    "evaluate",
+    "load",
+    "scale",
+    "busy",
+    "attribution",
+    "sweep",
+    "runs",
+    "explore",
+    "viewers",
+    "studies",
+)
+
+
+class Refused(click.ClickException):
+    """Wrong input: one line and exit status 2, as for click's own options."""
+
+    exit_code = 2
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C: one line, and the usual exit status of shells."""
+
+    exit_code = 130
+
+
+class Commands(click.Group):
+    """The commands; an InputError is one line instead of a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            raise Refused(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="avlib")
+def main() -> None:
+    """Audiovisual emotion recognition with incomplete data: run the notebooks and compare their results."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
+@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Cuts the grid, or sets a value.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: 1, with Ray as many as fit.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster, host:port; default: $RAY_ADDRESS, or one on this machine.")
+@click.option("--cpus-per-run", "cpus", type=click.FloatRange(0, min_open=True), help="With Ray; default: 1.")
+@click.option("--gpus-per-run", "gpus", type=click.FloatRange(0), help="With Ray, such as 0.25; default: none.")
+@click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="A run that takes longer is ended.")
+@click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
+@click.option("--dry-run", is_flag=True, help="List the runs, and about how long they take; execute none.")
+def run(
+    file: Path,
+    extra: tuple[tuple[str, str], ...],
+    jobs: int | None,
+    engine: str,
+    limit_minutes: float | None,
+    fail_fast: bool,
+    dry_run: bool,
+    **of_ray: Any,
+) -> None:
+    """Run preprocess, train, evaluate and attention with the parameters of a file.
+
+    A list of values, such as `dropout: [none, softhard]`, makes one run per value. A file may hold a list of several
+    such grids. Each run has a folder under outputs/, with a log. Complete runs are skipped; a run that was stopped or
+    has failed goes on where it stopped. The same command may run several times at once, also on several machines.
+    """
+    from workbook.sweep.estimates import listing
+    from workbook.sweep.grid import plan, read_grids, read_value
+    from workbook.sweep.sweep import Sweep, engine_of
+
+    given = {name: read_value(text) for name, text in extra}
+    runs = plan(read_grids(file), given)
+    if dry_run:
+        click.echo(listing(runs, jobs or 1))
+        return
+    for name in ("SIGTERM", "SIGHUP"):  # as from a cluster's scheduler, and from a closed terminal
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        with engine_of(engine, **of_ray) as where:
+            settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
+            outcomes = Sweep(runs, jobs=jobs, engine=where, **settings).run()
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on where it stopped") from None
+    _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
+    failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
+        listed = "\n".join(failed)
+        raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
+    if len(outcomes) < len(runs):
+        lost = f"{len(runs) - len(outcomes)} of {len(runs)} runs have not ended"
+        raise click.ClickException(f"{lost}; the same command goes on with them")
+
+
+def _show_results(folders: list[Path]) -> None:
+    """Prints the table of these runs, and compares those of each dataset in a figure."""
+    from workbook.run.results import as_text, comparison, result_table
+
+    if folders:
+        click.echo(f"\n{as_text(result_table(folders))}")
+    for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
+        compared = [folder for folder in folders if folder.parents[1] == out]
+        if len(compared) > 1:
+            click.echo(f"\n{comparison(compared, out)}")
+
+
+@main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+def table(outputs_root: Path) -> None:
+    """Print the results of all runs under OUTPUTS_ROOT (default: outputs/), then the runs that are not finished."""
+    from workbook.run.results import all_results, as_text
+
+    table, unfinished = all_results(outputs_root)
+    if table.empty and not unfinished:
+        raise InputError(f"no finished run under {outputs_root}; `avlib run params/demo.yaml` makes two")
+    if not table.empty:
+        click.echo(as_text(table))
+    for line in unfinished:
+        click.echo(line)
+
+
+@main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.option("--where", "condition", metavar="CONDITION", help="Such as \"fusion == 'ia' and AV > 80\".")
+def runs(outputs_root: Path, condition: str | None) -> None:
+    """List all runs under OUTPUTS_ROOT (default: outputs/) with their results, seconds, device, commit and state.
+
+    `run.results.all_runs()` returns the same as a pandas frame, with all parameters; each is a name for --where.
+    """
+    from workbook.run.results import SHOWN, all_runs, as_text, where
+
+    found = all_runs(outputs_root)
+    if condition is not None:
+        found = where(found, condition)
+    if found.empty:
+        raise InputError(f"no such run under {outputs_root}" if condition else f"no run under {outputs_root}")
+    click.echo(as_text(found[[*SHOWN]].dropna(axis="columns", how="all")))
+
+
+@main.command()
+@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+def report(outputs_root: Path) -> None:
+    """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
+    from workbook.run.report import execute_report
+
+    click.echo(execute_report(outputs_root))
+
+
+@main.command()
+@click.argument("clip", type=click.Path(path_type=Path), metavar="CLIP")
+@click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of a trained run.")
+@click.option("--sound", type=click.Path(path_type=Path), help="The sound, where it is in a file of its own.")
+@click.option("--hop", type=float, default=1.8, show_default=True, help="Seconds between two windows, at most.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a page to keep.")
+@click.option("--json", type=click.Path(path_type=Path), metavar="OUT", help="Write all probabilities.")
+def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None) -> None:
+    """Say what a trained network hears and sees in CLIP: a film or a sound of any length.
+
+    The network gets windows of 3.6 s that slide over the clip; of a film, the largest face. It answers from sound and
+    picture (AV), from the sound alone (A) and from the picture alone (V).
+    """
+    from workbook.run.predictor import open_predictor, write_answer
+
+    predictor = open_predictor(folder.absolute() if folder.exists() else folder)
+    windows, table = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
+    click.echo("\n".join(predictor.learnt.sentences()) + "\n")
+    click.echo(write_answer(windows, table, predictor.learnt, html, json))
+
+
+@main.command()
+def parameters() -> None:
+    """List all parameters: default, allowed values, meaning."""
+    import pandas as pd
+
+    from workbook.data.datasets import DATASETS
+    from workbook.run.parameters import MUST_BE, Parameters, choices
+
+    rows = []
+    for name, field in Parameters.model_fields.items():
+        allowed = " | ".join(map(str, choices()[name])) if name in choices() else MUST_BE[name]
+        rows.append((name, str(field.default), allowed, field.description))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    own = pd.DataFrame({name: dataset.defaults for name, dataset in DATASETS.items()}).T
+    click.echo("\n0 or nothing stands for the dataset's default (-: none, or its files say):")
+    click.echo(own.replace(0, "-").to_string())
+
+
+@main.command()
+@click.option("--run", default="", metavar="FOLDER", help="A trained run; that of the defaults unless given.")
+@click.option("--ip", default="127.0.0.1", show_default=True, help="Who may look: 127.0.0.1 this machine alone.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
+@click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels kept for new viewers.")
+@click.option("--browser/--no-browser", default=True, help="Open a browser here.")
+def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
+    """Show the explorer as a page, without code, through Voila. Viewers change no file."""
+    from tempfile import TemporaryDirectory
+
+    from workbook.run.app import serve
+
+    with TemporaryDirectory(prefix="avlib-app-") as folder:
+        sys.exit(serve(run, ip, port, ready, browser, Path(folder)))
+
+
+@main.command()
+@click.argument("dataset", type=click.Choice(["ravdess"]))
+@click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Whose clips, such as 1-3,7.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=DATA / "ravdess",
+    metavar="FOLDER",
+    help="Folder of the corpus; default: data/ravdess.",
+)
+def download(dataset: str, actors: str, folder: Path) -> None:
+    """Download the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
+
+    All 24 actors are about 13.6 GB, and as much again unpacked. Existing files are not downloaded again.
+    """
+    from workbook.data import download as source
+
+    try:
+        root = source.download_ravdess(folder, source.parse_actors(actors), source.RECORD, echo=click.echo)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on where it stopped") from None
+    where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
+    click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(BENCHMARKS))
+@click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write what was found to this JSON file.")
+@click.option("--rounds", type=click.IntRange(1), help="How often each side is measured.")
+@click.option("--batch", type=click.IntRange(1), help="Clips in a batch.")
+@click.option("--frames", type=click.IntRange(1), help="Frames of a clip.")
+@click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
+@click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
+@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep, or in the list of runs.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
+@click.option("--steps", type=click.IntRange(1), help="Steps of the explorer in each of its series.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")
+@click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
+def bench(name: str, out: Path | None, **options) -> None:
+    """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
+    if not (ROOT / "benchmarks").is_dir():
+        raise InputError(f"there is no folder benchmarks in {ROOT}: measuring needs a checkout of the whole workbook")
+    sys.path.insert(0, str(ROOT))
+    import benchmarks
+
+    given = {option: value for option, value in options.items() if value is not None}
+    benchmarks.run(name, benchmarks.Options(**given), out, click.echo)

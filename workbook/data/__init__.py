@@ -1,0 +1,1 @@
+"""Data: one record per dataset (`datasets`), the arrays (`store`), the splits (`folds`), and readers."""

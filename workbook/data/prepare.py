@@ -1,0 +1,180 @@
+"""One clip on its way from files to arrays: what cannot be used of it is reported, and the rest stays."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+
+from workbook import InputError
+from workbook.data.faces import FaceDetector, crop_face, fill_boxes
+from workbook.data.faults import fault
+from workbook.data.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
+from workbook.data.window import WINDOW, Window, cut_window, duration, place_window, span_of
+from workbook.files import checksum, path_text
+
+PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
+
+
+@dataclass
+class Prepared:
+    """What became of one clip."""
+
+    record: dict  # the columns of the clip table that come from the files
+    problems: list[dict]  # rows of the table of problems
+    video: np.ndarray | None  # faces (frames, size, size, 3) uint8 RGB; None where the picture cannot be used
+    audio: np.ndarray | None  # features (channels, 156) float32; None where the sound cannot be used
+
+
+def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
+    """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
+
+    trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file), and
+        with start and end where the clip is a part of its file, in seconds
+    audio_features : a name of `workbook.data.audio.AUDIO_FEATURES`
+    Raises Fault where the machine, not a file, is to blame.
+    """
+    report = Report(trial["clip"])
+    audio_path, video_path = trial["audio_path"], trial["video_path"]
+    samples = report.attempt("audio", audio_path, read_audio)
+    video_file = report.attempt("video", video_path, open_video)
+    picture = video_file.picture if video_file else None
+    audio_samples = 0 if samples is None else len(samples)
+    window = place_window(protocol, audio_samples, picture, frames, span_of(trial))
+
+    audio, video, confidence = None, None, float("nan")
+    if samples is not None:
+        audio = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
+    if video_file:
+        with video_file:
+            found = report.attempt("video", video_path, _faces, video_file, window, image_size, protocol)
+        video, confidence = found or (None, confidence)
+    record = {
+        "has_audio": audio is not None,
+        "has_video": video is not None,
+        "duration": duration(audio_samples, picture, span_of(trial)),
+        "window_start": window.audio_start,
+        "face_confidence": confidence,
+        "video_sha256": _sha256(video_path),
+        "audio_sha256": _sha256(audio_path),
+    }
+    return Prepared(record, report.problems(), video, audio)
+
+
+class Report:
+    """The problems of one clip as they come up; one row for a file whose sound and picture fail for the same reason."""
+
+    def __init__(self, clip: str):
+        self.clip = clip
+        self.modalities: dict[tuple[str, str], list[str]] = {}  # (path, reason) -> the modalities lost by it
+
+    def attempt(self, modality: str, path: str, read: Callable, *arguments):
+        """What `read(path, *arguments)` returns, or None after noting why it does not; None where there is no file."""
+        if not path:
+            return None
+        try:
+            return read(path, *arguments)
+        except Exception as error:  # a decoder's surprise must not cost the other modality, nor the clips after this
+            passing = fault(error, path)
+            if passing:
+                raise passing from error
+            surprise = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
+            reason = path_text(str(error) if isinstance(error, InputError) else surprise)
+        self.modalities.setdefault((path, reason), []).append(modality)
+        return None
+
+    def problems(self) -> list[dict]:
+        return [
+            {"clip": self.clip, "path": path, "modality": " and ".join(modalities), "reason": reason}
+            for (path, reason), modalities in self.modalities.items()
+        ]
+
+
+def window_features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
+    """The audio features of a clip's window, (channels, 156)."""
+    from workbook.data.audio import extractor  # librosa takes a second, and a clip may have no sound
+
+    part = cut_window(samples, window.audio_start, window.span)
+    if is_silent(part):
+        raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
+    with np.errstate(all="ignore"):
+        features = extractor(name)(part)
+    if not np.isfinite(features).all():
+        peak = f"{np.abs(samples).max():.2g}"
+        raise InputError(f"{Path(path).name} has damaged samples, up to {peak} where 1 is loud: no features come of it")
+    return features
+
+
+def _faces(
+    path: str, video: Video | CroppedFaces, window: Window, size: int, protocol: str
+) -> tuple[np.ndarray, float]:
+    """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
+
+    Frames past the end of the picture stay zero, as in the original code. Protocol `authors` keeps its colours: BT.601,
+    in the order blue, green, red. A frame is let go as soon as its face is cut out; one without a face waits for the
+    others' boxes.
+    """
+    count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
+    boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
+    waiting: dict[int, np.ndarray] = {}
+    times = window.frame_times[window.frame_times < window.span[1]]
+    for pictures in groups(video.frames(times, bt601=protocol == "authors")):
+        rows = slice(count, count + len(pictures))
+        boxes[rows], confidence[rows] = _boxes(pictures, video.cropped)
+        for i, picture in enumerate(pictures, count):
+            if np.isnan(boxes[i, 0]):
+                waiting[i] = picture
+            else:
+                faces[i] = crop_face(picture, boxes[i], size)
+        count += len(pictures)
+    if not count:
+        raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
+    if len(waiting) == count:
+        raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
+    boxes = fill_boxes(boxes[:count])
+    for i, picture in waiting.items():
+        faces[i] = crop_face(picture, boxes[i], size)
+    sure = confidence[confidence != 0]  # NaN counts: it says that the confidence is not known
+    return faces[..., ::-1] if protocol == "authors" else faces, float(sure.mean())
+
+
+def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """The frames, as many of one size at a time as PIXELS has room for, and at least one."""
+    for (height, width, _), equal in groupby(frames, np.shape):
+        while group := list(islice(equal, max(1, PIXELS // (height * width)))):
+            yield group
+
+
+def _boxes(pictures: list[np.ndarray], cropped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where the face is in each picture, (n, 4), NaN where there is none, and how sure that is, (n,).
+
+    What the authors have cropped is a face from edge to edge; its confidence is not known.
+    """
+    if cropped:
+        height, width = pictures[0].shape[:2]
+        return np.tile([0, 0, width, height], (len(pictures), 1)), np.full(len(pictures), np.nan)
+    return detector().detect(pictures)
+
+
+@cache
+def detector() -> FaceDetector:
+    """This process's detector. It works on one thread: the clips run side by side already."""
+    import torch
+
+    torch.set_num_threads(1)
+    return FaceDetector()
+
+
+def _sha256(path: str) -> str:
+    """The hash of a file's bytes; "" where there is no file or it cannot be read. Raises Fault."""
+    if not path:
+        return ""
+    try:
+        return checksum(check_file(path))
+    except (OSError, InputError) as error:
+        passing = fault(error, path)
+        if passing:
+            raise passing from error
+        return ""

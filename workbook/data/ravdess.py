@@ -1,0 +1,160 @@
+"""RAVDESS on disk: trials from file names (Livingstone & Russo, 2018).
+
+A file name has seven two-digit fields, modality-channel-emotion-intensity-statement-repetition-actor, for example
+`01-01-03-02-01-01-05.mp4`. A trial may have the files `01-` (sound and picture), `02-` (picture) and `03-` (sound).
+Here it is one row, named by the six other fields.
+
+The original code's preprocessing writes `01-01-03-02-01-01-05_facecroppad.npy` and `03-01-03-02-01-01-05_croppad.wav`.
+Protocol `authors` reads these files.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from workbook import InputError
+from workbook.data.store import PROBLEM_COLUMNS
+from workbook.files import PASSING, path_text
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # codes 01 to 08
+
+FIELDS = {"modality": 3, "channel": 2, "emotion": 8, "intensity": 2, "statement": 2, "repetition": 2, "actor": 24}
+SUFFIXES = (".mp4", ".wav", ".flac")
+AUTHORS_FILES = AUTHORS_FACES, AUTHORS_SOUND = "_facecroppad.npy", "_croppad.wav"  # of the original preprocessing
+
+# The files of a trial's picture and sound as (modality, end of the name); the first existing one is used.
+VIDEO_SOURCES = ((1, ".mp4"), (2, ".mp4"))
+AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac"), (1, ".mp4"))
+AUTHORS_VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), *VIDEO_SOURCES)
+AUTHORS_AUDIO_SOURCES = ((3, AUTHORS_SOUND), *AUDIO_SOURCES)
+
+TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
+FILE_COLUMNS = [*FIELDS, "clip", "path", "kind", "label"]
+EXPECTED = "files such as Actor_05/03-01-03-02-01-01-05.wav (mp4, wav or flac) in any folder below it"
+
+
+def parse_name(name: str) -> dict[str, int]:
+    """The seven fields of a RAVDESS file name (without suffix) as numbers, for example {"modality": 1, ...}.
+
+    Raises InputError with the wrong field.
+    """
+    codes = name.split("-")
+    if len(codes) != len(FIELDS):
+        raise InputError(f"'{name}' has {len(codes)} fields where a name has seven: {'-'.join(FIELDS)}")
+    for (field, last), code in zip(FIELDS.items(), codes, strict=True):
+        if not re.fullmatch("[0-9]{2}", code) or not 1 <= int(code) <= last:
+            raise InputError(f"the {field} field of '{name}' is '{code}' where 01 to {last:02d} is expected")
+    return dict(zip(FIELDS, map(int, codes), strict=True))
+
+
+def find_trials(
+    root: Path | str, speech_only: bool = True, protocol: str = "paper"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per trial anywhere under `root`, and one row per file or folder that cannot be used.
+
+    trials : clip, actor, label (0 to 7), emotion, intensity, statement, repetition, video_path, audio_path; sorted by
+             clip. The picture is from the `01-` file, else `02-`; the sound from the `03-` file (wav before flac), else
+             from `01-`. A path is "" where there is no such file. Of two files with the same name
+             the first by path is used. Protocol `authors` prefers files of the original preprocessing. It adds the
+             column copies: 2 for a picture with an `01-` and a `02-` file, which the original code counts as two
+             clips, else 1.
+    problems : clip, path, modality, reason. Other and hidden files are ignored, and so are, with protocol `paper`,
+               those of the original preprocessing.
+
+    Raises InputError where `root` is missing or holds no clip.
+    """
+    root = Path(root).expanduser().resolve()
+    if not os.path.isdir(root):
+        raise InputError(f"{root} is not a folder: the corpus was expected there, {EXPECTED}")
+    files, problems = _scan(root)
+    files = files[files["channel"] == 1] if speech_only else files
+    authors, prepared = protocol == "authors", files["kind"].isin(AUTHORS_FILES)
+    if not authors:
+        files = files[~prepared]
+    if files.empty:
+        reason = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
+        hint = "; protocol=authors reads the files of the authors' scripts there" if prepared.any() else reason
+        raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{hint}")
+    trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
+    trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if authors else VIDEO_SOURCES)
+    trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if authors else AUDIO_SOURCES)
+    trials = trials.fillna({"video_path": "", "audio_path": ""})
+    if authors:
+        trials["copies"] = _copies(files).reindex(trials.index, fill_value=1)
+    return trials.reset_index(), problems
+
+
+def _copies(files: pd.DataFrame) -> pd.Series:
+    """The number of files, 1 or 2, that hold the picture of a clip, indexed by clip; only clips with a picture."""
+    pictures = files[files["modality"].isin([1, 2]) & files["kind"].isin([".mp4", AUTHORS_FACES])]
+    return pictures.groupby("clip")["modality"].nunique()
+
+
+def _best_source(files: pd.DataFrame, sources: tuple) -> pd.Series:
+    """The preferred path of each clip, indexed by clip; only clips with such a file."""
+    rank = [sources.index(kind) if kind in sources else -1 for kind in zip(files.modality, files.kind, strict=True)]
+    ranked = files.assign(rank=rank).query("rank >= 0").sort_values(["rank", "path"])
+    return ranked.drop_duplicates("clip").set_index("clip")["path"]
+
+
+def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every media file below `root` with a valid name, with its fields; and the problems, sorted by path."""
+    rows, problems = [], []
+
+    def report(path: Path | str, reason: str) -> None:
+        problems.append({"clip": "", "path": path_text(path), "modality": "", "reason": path_text(reason)})
+
+    def unreadable(error: OSError) -> None:
+        if error.errno in PASSING:
+            raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
+        report(error.filename, f"the folder cannot be read ({error.strerror}): its files are left out")
+
+    for path in _walk(root, unreadable):
+        try:
+            fields = parse_name(_stem_and_kind(path)[0])
+        except InputError as error:
+            report(path, str(error))
+            continue
+        kind = path.suffix.lower()
+        if fields["modality"] == 2 and kind in (".wav", ".flac"):
+            report(path, f"the name '{path.name}' means picture alone (modality 02), but {path.suffix} is sound")
+        elif fields["modality"] == 3 and kind == ".npy":
+            report(path, f"the name '{path.name}' means sound alone (modality 03), but the file holds faces")
+        else:
+            rows.append(_row(path, fields))
+    problems.sort(key=lambda problem: problem["path"])
+    return pd.DataFrame(rows, columns=FILE_COLUMNS), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+
+
+def _row(path: Path, fields: dict[str, int]) -> dict:
+    code = fields["emotion"]
+    stem, kind = _stem_and_kind(path)
+    return fields | {
+        "clip": stem[3:],
+        "path": path_text(path),
+        "kind": kind,
+        "label": code - 1,
+        "emotion": EMOTIONS[code - 1],
+    }
+
+
+def _stem_and_kind(path: Path) -> tuple[str, str]:
+    """The seven fields of a file's name, and the rest: its suffix, or the ending of the authors' scripts."""
+    for kind in AUTHORS_FILES:
+        if path.name.endswith(kind):
+            return path.name.removesuffix(kind), kind
+    return path.stem, path.suffix.lower()
+
+
+def _walk(root: Path, onerror) -> Iterator[Path]:
+    """The files of a corpus below `root`, sorted; follows links, but enters each real folder once."""
+    seen, found = {os.path.realpath(root)}, []
+    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
+        folders[:] = [name for name, path in real.items() if path not in seen]
+        seen.update(real.values())
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    yield from sorted(path for path in found if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)

@@ -1,0 +1,39 @@
+"""The protocol ladder: how much of a published number is the system, and how much the way it was tested."""
+
+import pandas as pd
+
+from workbook import InputError
+from workbook.evaluate.statistics import Systems, intervals
+
+RUNGS = ("random split of clips", "split of actors", "epoch chosen on validation", "all folds")
+
+
+def ladder(rungs: Systems, condition: str = "AV", measure: str = "accuracy", **settings) -> pd.DataFrame:
+    """One row per rung, as `intervals`, with a column `step`: its value less that of the rung before.
+
+    rungs : predictions of one system under stricter and stricter protocols, by name, such as those of `RUNGS`
+    settings : as in `intervals`
+
+    random split of clips : fold_scheme `clips`; the epoch with the best accuracy on the test clips
+    split of actors : a fold of a scheme by actors; the epoch chosen on the test clips too
+    epoch chosen on validation : the same fold, as the workbook trains it
+    all folds : the same, all folds in one table
+    `workbook.run.rungs` makes them of a run.
+
+    Rungs are tested on different people, so a step has no test of its own. A fold has few people.
+    Raises InputError as `intervals`, and where a rung lacks the condition.
+    """
+    table = intervals(rungs, measure, [condition], **settings).rename(columns={"system": "rung"})
+    missing = [name for name in rungs if name not in set(table["rung"])]
+    if missing:
+        raise InputError(f"'{missing[0]}' has no predictions in condition {condition}")
+    return table.assign(step=table["value"].diff())
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """What a ladder shows, in one or two sentences."""
+    first, last = table.iloc[0], table.iloc[-1]
+    lost, steps = first["value"] - last["value"], zip(table["rung"][1:], table["step"][1:], strict=True)
+    ends = f"{first['rung']}: {first['value']:.1f} %; {last['rung']}: {last['value']:.1f} %"
+    share = f"{lost:.1f} points of the first number come from the protocol" if lost > 0 else "The number does not fall"
+    return f"{ends}. {share} ({', '.join(f'{rung} {step:+.1f}' for rung, step in steps)})."

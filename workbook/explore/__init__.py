@@ -1,0 +1,1 @@
+"""The explorer: change a clip, and see the answer and the attention follow."""

@@ -1,0 +1,194 @@
+"""Files that appear whole or not at all, stores that one process at a time works on, and disks that are full."""
+
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from workbook import InputError
+
+UNGUARDED = (
+    "the processes that prepare clips cannot start: a script that makes a corpus or a store has to be a file and to do "
+    "it under `if __name__ == '__main__':`"
+)
+UNGUARDED_EXIT = 97  # how a process ends that a pool started and that runs the user's script once more
+
+PASSING = {  # what the system says when a drive is away, memory or disk is short, or too many files are open
+    *(errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EREMOTEIO),
+    *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR),
+}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, which takes its place if the block ends well and is removed if not.
+
+    The file's mode follows the umask, whatever the library gives it. What a killed write has left is removed by the
+    next one. Raises InputError where the disk is full or read-only.
+    """
+    temporary = path.with_name(f".{path.stem}-{platform.node()}-{os.getpid()}{path.suffix}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            if temporary.stat().st_mode != mode:  # safetensors' files are their owner's alone
+                os.chmod(temporary, mode)
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):  # where it could not be made, there is nothing to remove
+            os.truncate(temporary, 0)  # gives its room back even while the error of a library holds it open
+            temporary.unlink()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes the temporary files of `path` whose process on this machine is gone."""
+    start = f".{path.stem}-{platform.node()}-"
+    for file in path.parent.glob(f"{glob.escape(start)}*{glob.escape(path.suffix)}"):
+        process = file.name.removeprefix(start).removesuffix(path.suffix)
+        if process.isdigit() and not _is_alive(int(process)):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is there, and somebody else's
+        pass
+    return True
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes to `path`. Raises InputError where its disk is full or read-only, or `path` cannot be."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        code, free = getattr(error, "errno", None), free_bytes(path)
+        if (
+            code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16)
+        ):  # torch's and others'
+            raise InputError(f"{path} cannot be written: its disk has {as_bytes(free)} free") from error
+        if code in READ_ONLY | NO_PLACE:
+            place = getattr(error, "filename", None) or path
+            raise InputError(f"{place} cannot be written: {os.strerror(code)}") from error
+        raise
+
+
+def reserve(files: list[Path], folder: Path) -> None:
+    """Takes the room of files that have their size but, up to now, holes in place of bytes.
+
+    A full disk would end the process that fills a hole through a memory map. Raises InputError where there is no room,
+    and removes the files; folder : what is said to need it
+    """
+    needed = sum(file.stat().st_size for file in files)
+    try:
+        for path in files:
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except (OSError, AttributeError) as error:  # macOS and some network drives cannot reserve
+        held = sum(file.stat().st_blocks * 512 for file in files)
+        free = free_bytes(folder) + held
+        if getattr(error, "errno", None) in FULL or free < needed:
+            for path in files:
+                path.unlink()
+            room = f"needs {as_bytes(needed)}, but its disk has {as_bytes(free)} free"
+            raise InputError(f"{folder} {room}: make room, or give another folder") from error
+
+
+def free_bytes(path: Path) -> int:
+    """The bytes that are free on the disk of a path, which may not be there yet."""
+    there = next(parent for parent in [path.absolute(), *path.absolute().parents] if os.path.exists(parent))
+    return shutil.disk_usage(there).free
+
+
+def checksum(path: Path | str) -> str:
+    """The SHA-256 of a file, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes `data` as indented JSON, whole or not at all."""
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def as_bytes(count: float) -> str:
+    """A number of bytes to be read, such as `13.6 GB`."""
+    power = min(len(f"{count:.0f}") - 1, 11) // 3
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+
+
+@contextmanager
+def folder_lock(path: Path) -> Iterator[None]:
+    """Waits until no other process is in such a block with this path: of several that would make it, one does.
+
+    The lock is a hidden file beside `path`. On a read-only disk nobody can make anything, so nobody waits. A process
+    that one in such a block has started, and that runs its script once more, ends here: it would wait for ever.
+    """
+    refuse_unguarded()
+    with _lock_file(path) as lock:
+        if lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process is at work on %s: waiting for it", path)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:  # a network drive without locks
+                log.info("%s cannot be locked: %s", path, error.strerror)
+        yield
+
+
+def _lock_file(path: Path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path.with_name(f".{path.name}.lock"), "w")
+    except OSError as error:
+        if error.errno in READ_ONLY:
+            return nullcontext()
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def refuse_unguarded() -> None:
+    """Ends a process that a pool has started and that, instead of working, runs the user's script once more."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(UNGUARDED_EXIT)
+
+
+def path_text(path: Path | str) -> str:
+    """A path as text that any file format takes: bytes that are not UTF-8 become `\\xe9` and the like."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def path_of(text: Path | str) -> Path:
+    """The path that a text of `path_text` stands for."""
+    plain = os.fspath(text)
+    if "\\x" not in plain or os.path.lexists(plain):
+        return Path(plain)
+    whole = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(plain))
+    return Path(os.fsdecode(whole))

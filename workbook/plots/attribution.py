@@ -1,0 +1,68 @@
+"""What speaks for an answer: the scores of a clip's steps, the places in its faces, and the share of each modality."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from workbook import InputError
+from workbook.data.window import HOP, SAMPLE_RATE
+from workbook.plots.panels import COLOUR, INK, QUIET, SECONDS, WIDTH, Clock, even_times, faces, tidy_axes, time_span
+
+
+def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
+    """The centres (steps,) of a modality's input steps: MFCC k at k hops; all others share the clip evenly."""
+    if modality == "audio" and clock == SECONDS:
+        return np.arange(steps) * HOP / SAMPLE_RATE
+    return even_times(steps, clock)
+
+
+def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
+    """How much each input step speaks for an answer (up) or against it (down), as `attention.attribution` finds it.
+
+    values : (T,), a score per MFCC step or frame        modality : audio | video      method : for the title
+    """
+    ax, values = tidy_axes(ax, WIDTH, 1.4), np.asarray(values, dtype=float)
+    times, colour = _input_times(len(values), modality, clock), COLOUR[modality]
+    if len(values) <= 30:
+        ax.bar(times, values, width=0.96 * time_span(times, clock)[2], color=colour)
+    else:
+        ax.plot(times, values, color=colour, linewidth=1.2)
+        ax.fill_between(times, 0, values, color=colour, alpha=0.25, linewidth=0)
+    ax.axhline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    ax.set(xlim=(0, clock.length), xlabel=clock.label)
+    title = f"{modality}: {method}, for (+) or against (−) the answer"
+    ax.set_title(title, loc="left", fontsize=9, color=colour)
+    return ax
+
+
+def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
+    """A row of faces, bright where the frame network's maps speak for the answer and dark elsewhere.
+
+    A map has S / 32 cells a side with EfficientFace: 7 of 224 pixels, and only 2 of 64.
+
+    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1], as `attention.attribution.grad_cam` finds it
+    """
+    if heat.shape != strip.shape[:3]:
+        raise InputError(f"the faces are {strip.shape[:3]} and Grad-CAM is {heat.shape}: they must agree.")
+    lit = (strip * (0.25 + 0.75 * heat[..., None])).round().astype(np.uint8)
+    return faces(lit, even_times(len(strip), clock), ax, clock)
+
+
+def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
+
+    table : a row per clip, columns emotion, audio, video and together, as `workbook.attention.importance.by_branches`
+    """
+    means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
+    ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)
+    heights = np.arange(len(means), dtype=float)
+    for place, name in enumerate(("audio", "video")):
+        ax.barh(heights + 0.38 * (place - 0.5), means[name], 0.36, color=COLOUR[name], label=f"{name}'s share")
+    ax.plot(means["together"], heights, "D", color=INK, markersize=5, label="only together")
+    ax.axvline(0, color=QUIET, linewidth=0.8)
+    ax.set(yticks=heights, yticklabels=means.index, xlabel="raises the output of the answer by")
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
+    return ax

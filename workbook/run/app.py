@@ -1,0 +1,94 @@
+"""The explorer as a page: Voila shows it, without code, to whoever opens the address."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+from workbook import ROOT, InputError
+
+IDLE = 120  # seconds that a kernel outlives its page; a reader who comes back within them finds it again
+PAGE = "page"  # the tag of the cell that makes a page; those before it prepare it
+HELP = """<details><summary>How to use it</summary>
+
+- Drag over picture or spectrogram to mask these seconds; click on a masked span to free it. Click elsewhere to move the
+  cursor.
+- By keyboard: Space plays, ← and → move the cursor, with Shift they mask audio, with Alt video; Delete frees all.
+- Bars are probabilities: full bars of the first network, hatched ones of the second. Black lines show them before any
+  change.
+- Attention of 1 is even. Grey lines show it before any change, dashed ones that of the second network. Shaded spans are
+  the truth, where it is known.
+- In the map white is even, colour is more, grey is less.
+
+</details>"""
+TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
+{% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
+"""  # Voila's own, without the icons that it would fetch from the internet
+
+
+def write_page(folder: Path, run: str = "", notebook: str = "explorer") -> Path:
+    """A notebook in a folder that shows one cell's output alone: the cell with the tag `page`.
+
+    run : folder of the trained run that it opens; "" as in the notebook itself
+    """
+    book = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4)
+    sources = [(cell.source, cell.metadata.get("tags", [])) for cell in book.cells if cell.cell_type == "code"]
+    place = next(number for number, (_, tags) in enumerate(sources) if PAGE in tags)
+    before = [source for source, _ in sources[:place]]
+    before.insert(1, f"# Parameters\nrun = {run!r}")  # behind the cell of the defaults, as papermill does
+    title = book.cells[0].source.splitlines()[0].removeprefix("# ")
+    cells = [
+        nbformat.v4.new_markdown_cell(f"### {title}\n\n{HELP}"),
+        nbformat.v4.new_code_cell("%%capture\n" + "\n\n".join(before)),
+        nbformat.v4.new_code_cell(sources[place][0]),
+    ]
+    path = folder / f"{notebook}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=book.metadata), path)
+    return path
+
+
+def write_template(folder: Path) -> None:
+    """Voila's template `avlib`, below a folder for $JUPYTER_PATH."""
+    template = folder / "voila" / "templates" / "avlib"
+    template.mkdir(parents=True)
+    (template / "index.html.j2").write_text(TEMPLATE)
+    (template / "conf.json").write_text('{"base_template": "lab"}')
+
+
+def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path) -> int:
+    """Serves the page until it is ended; returns Voila's exit status.
+
+    ip : the address it listens at; 127.0.0.1 = this machine alone      ready : kernels that wait for the next viewers
+    folder : an empty one, for the page's notebook
+    Raises InputError where Voila is not installed, and where the run cannot be opened.
+    """
+    try:
+        import voila  # noqa: F401
+    except ImportError:
+        raise InputError("the page needs Voila: pip install 'avlib[app]'") from None
+    from workbook.run.parameters import Parameters
+    from workbook.run.trained import check_trained
+
+    check_trained(Parameters(run=run))
+    page = write_page(folder, run)
+    write_template(folder)
+    command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]
+    command += ["--template=avlib", "--show_tracebacks=False"]
+    # Voila refuses the message with which a page says goodbye. So kernels that no page is connected to are looked for.
+    # Those of open pages go on, however long nothing happens there, and so do those that wait for the next viewers.
+    command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
+    command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
+    command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
+    command += [] if browser else ["--no-browser"]
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    threads = os.environ.get("OMP_NUM_THREADS", "2")  # more would make one viewer's step wait for another's
+    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # Voila has got it, too, and ends its kernels
+            process.terminate()

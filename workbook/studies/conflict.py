@@ -1,0 +1,119 @@
+"""Conflict: the face of one emotion with the voice of another, of the same actor. Who wins?
+
+What people do, without percentages, as tasks and emotions differ from ours:
+
+    de Gelder and Vroomen, The perception of emotions by ear and by eye (Cognition and Emotion 14, 2000): each biases
+        the judgement of the other, even if people are told to judge only one
+    Collignon et al., Audio-visual integration of emotion expression (Brain Research 1242, 2008): of fear and disgust
+        the face wins; once the face is made hard to see, the voice
+    Takagi et al., Multisensory perception of the six basic emotions (Frontiers in Integrative Neuroscience 9, 2015):
+        who wins depends on the emotion, and on what people are told to attend to
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from avlib.dropout import Modalities
+from workbook import InputError
+from workbook.evaluate.conditions import BOTH, Condition, Context
+from workbook.evaluate.statistics import Systems
+from workbook.studies.study import Study, estimate, mean_of, of, probabilities
+from workbook.train.batches import Clips
+
+MEASURES = ("face", "voice", "neither", "lead")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Each clip's face with a voice of this emotion, drawn at random from the other clips of the same actor.
+
+    A clip that is the actor's only one of this emotion keeps its own voice.
+
+    label : of the voice      emotion : its name
+    Raises InputError where an actor has no such clip.
+    """
+
+    label: int
+    emotion: str
+    needs, removes = BOTH, ()
+
+    @property
+    def name(self) -> str:
+        return f"voice {self.emotion}"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        partners = torch.tensor([self._partner(place, context) for place in context.chosen.tolist()])
+        return context.clips.audio_of(partners), video
+
+    def _partner(self, place: int, context: Context) -> int:
+        table, generator = context.clips.table, context.generator
+        fits = (table["actor"] == table["actor"][place]) & table["has_audio"]
+        fits = torch.tensor(fits.to_numpy()) & (context.clips.labels == self.label)
+        others = fits & (torch.arange(len(fits)) != place)
+        fits = (others if others.any() else fits).nonzero()[:, 0]
+        if not len(fits):
+            actor, clip = table["actor"][place], table["clip"][place]
+            raise InputError(f"actor {actor} has no voice that is {self.emotion}, for the face of clip {clip}")
+        return int(fits[torch.randint(len(fits), (1,), generator=generator, device=generator.device).cpu()])
+
+
+def conditions(clips: Clips) -> list[Condition]:
+    """A voice of each emotion with every face.
+
+    Raises InputError for sentiment, which has no classes, and where an actor has no voice of an emotion.
+    """
+    if clips.task.outputs == 1:
+        raise InputError("this study sets one emotion against another, and sentiment has no classes")
+    table = clips.table.assign(label=clips.labels.numpy())
+    voiced = set(table.loc[table["has_audio"], ["actor", "label"]].itertuples(index=False, name=None))
+    for actor in table["actor"].unique():
+        for label, emotion in enumerate(clips.task.names):
+            if (actor, label) not in voiced:
+                raise InputError(
+                    f"this study needs all emotions of each actor: actor {actor} has no voice that is {emotion}"
+                )
+    return [Voice(label, emotion) for label, emotion in enumerate(clips.task.names)]
+
+
+def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Whom the answers follow, over all conflicts and for each pair of emotions: a row per system, pair and measure.
+
+    face, voice : emotions; "" = all      measure : face, voice or neither, the share of answers (%) that name its
+    emotion; lead : face less voice, in points; agree : right answers (%) where face and voice are of one emotion
+    """
+    rows, emotions = [], {one.label: one.emotion for one in conditions}
+    for name, system in systems.items():
+        answers = probabilities(system).argmax(axis=1)
+        heard = system["condition"].map({one.name: one.label for one in conditions}).to_numpy()
+        face, voice = answers == system["label"].to_numpy(), answers == heard
+        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=heard)
+        same = clips["heard"] == clips["label"]
+        rows.append(_row(name, "", "", "agree", clips[same].assign(agree=face[same])))
+        rows += [_row(name, "", "", measure, clips[~same]) for measure in MEASURES]
+        for (seen, heard), own in clips[~same].groupby(["label", "heard"]):
+            rows += [_row(name, emotions[seen], emotions[heard], measure, own) for measure in MEASURES]
+    return pd.DataFrame(rows)
+
+
+def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) -> dict:
+    about = {"system": system, "condition": f"voice {voice}".strip(), "face": face, "voice": voice, "measure": measure}
+    return about | estimate(clips, mean_of(measure, 100))
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Who wins: a line for each system."""
+    lines = []
+    for system, own in of(table, face="", voice="").groupby("system", sort=False):
+        shares = own.set_index("measure")["value"]
+        face, voice = shares["face"], shares["voice"]
+        lines.append(
+            f"{system} follows the face in {face:.0f} %, the voice in {voice:.0f} % and neither in "
+            f"{shares['neither']:.0f} % of the conflicts."
+        )
+    return "\n".join(lines)
+
+
+STUDY = Study("Who wins when face and voice contradict each other?", conditions, table, sentence)

@@ -1,0 +1,182 @@
+"""Worse sound and worse pictures, in real units: noise on the waveform before the features, damage to the pixels.
+
+Pictures are changed by torchvision's v2 transforms. The three noises are made here: libraries of augmentation
+(audiomentations, torch-audiomentations) draw a level at random for training, and here it is given.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as F
+
+from avlib.dropout import Modalities
+from workbook import InputError
+from workbook.data.window import SAMPLE_RATE
+from workbook.evaluate.conditions import BOTH, Condition, Context
+from workbook.train.batches import Clips
+
+TALKERS = 4  # in babble
+HUM, OVERTONES = 50, 6  # hertz of the mains, and how many multiples of it are heard
+
+
+def white(clips: Clips, place: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise with the same power at all frequencies."""
+    return rng.standard_normal(length)
+
+
+def hum(clips: Clips, place: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """The hum of the mains: 50 Hz and its multiples up to 300 Hz, each quieter than the last, at random phases."""
+    multiples = np.arange(1, OVERTONES + 1)[:, None]
+    phases = rng.uniform(0, 2 * np.pi, (OVERTONES, 1))
+    return (np.sin(2 * np.pi * HUM * multiples * np.arange(length) / SAMPLE_RATE + phases) / multiples).sum(axis=0)
+
+
+def babble(clips: Clips, place: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Four clips of other actors at the same loudness. Raises InputError where there are no other actors."""
+    table = clips.table
+    others = np.flatnonzero((table["actor"] != table["actor"][place]) & table["has_audio"])
+    if not len(others):
+        raise InputError(f"babble needs other people's voices, and all clips are of actor {table['actor'][place]}")
+    voices = [_samples(clips, int(other)) for other in rng.choice(others, TALKERS, replace=len(others) < TALKERS)]
+    return sum(voice / max(np.sqrt(np.mean(voice**2)), 1e-9) for voice in voices)
+
+
+NOISES: dict[str, Callable[[Clips, int, int, np.random.Generator], np.ndarray]] = {
+    "white": white,
+    "babble": babble,
+    "hum": hum,
+}
+
+
+def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
+    """The samples with noise at a ratio of signal to noise of `snr` decibels, by their mean powers over the window.
+
+    A silent window stays silent.
+    """
+    signal, power = np.mean(np.square(samples, dtype=float)), np.mean(np.square(noise, dtype=float))
+    gain = np.sqrt(signal / max(power, 1e-20) / 10 ** (snr / 10))
+    return (samples + gain * noise).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Noise on the sound of each clip, before its features are computed. The file of the sound is read again.
+
+    kind : white | babble (of other actors in these clips) | hum      snr : decibels, of the window's mean powers
+    Raises InputError for another kind, and in a corpus of features.
+    """
+
+    kind: str
+    snr: float
+    needs, removes = BOTH, ()
+
+    def __post_init__(self):
+        if self.kind not in NOISES:
+            raise InputError(f"kind of noise is '{self.kind}': choose one of {', '.join(NOISES)}")
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} noise at {self.snr:g} dB"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        seed = context.generator.initial_seed()
+        found = [_noisy_features(context.clips, place, self, seed) for place in context.chosen.tolist()]
+        return torch.from_numpy(np.stack(found)).to(audio), video
+
+    def samples(self, clips: Clips, place: int, seed: int) -> np.ndarray:
+        """The noisy samples (79380,) of the clip at `place`; a clip has the same noise at every level."""
+        clean, rng = _samples(clips, place), np.random.default_rng([seed, place])
+        return add_noise(clean, NOISES[self.kind](clips, place, len(clean), rng), self.snr)
+
+
+@lru_cache(maxsize=512)  # 160 MB
+def _samples(clips: Clips, place: int) -> np.ndarray:
+    from workbook.data.recut import samples_of  # librosa takes a second
+
+    return samples_of(clips.store, clips.rows[place])
+
+
+@lru_cache(maxsize=8192)
+def _noisy_features(clips: Clips, place: int, noisy: Noisy, seed: int) -> np.ndarray:
+    """Kept, because a study meets the same noise with many pictures."""
+    from workbook.data.recut import features_of
+
+    return features_of(clips.store, noisy.samples(clips, place, seed))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A change of all frames. A kind of its own defines `changed`, and what its `level` means, in `unit`."""
+
+    level: float
+    needs, removes, unit = BOTH, (), " %"
+
+    @property
+    def name(self) -> str:
+        return f"{type(self).__name__.lower()} {self.level:g}{self.unit}"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        if video.ndim != 5:
+            raise InputError("features have no pixels: this needs a corpus of clips")
+        return audio, self.changed(video.flatten(0, 1), context.generator).view_as(video)
+
+    @abstractmethod
+    def changed(self, frames: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The changed frames, (N, 3, S, S) in [0, 1]."""
+
+
+class Blurred(Picture):
+    """level : standard deviation of a Gaussian, as a share of the picture's side (%)"""
+
+    def changed(self, frames, generator):
+        sigma = max(self.level / 100 * frames.shape[-1], 1e-3)
+        return F.gaussian_blur(frames, [2 * int(np.ceil(3 * sigma)) + 1] * 2, [sigma] * 2)
+
+
+class Dark(Picture):
+    """level : how much of the brightness is gone (%)"""
+
+    def changed(self, frames, generator):
+        return F.adjust_brightness(frames, 1 - self.level / 100)
+
+
+class Coarse(Picture):
+    """level : pixels along a side, of which the picture is made up again"""
+
+    unit = " pixels"
+
+    def changed(self, frames, generator):
+        size = [max(1, round(self.level))] * 2
+        return F.resize(F.resize(frames, size, antialias=True), [*frames.shape[-2:]], F.InterpolationMode.NEAREST)
+
+
+class Covered(Picture):
+    """level : share of the face (%) that is black, from below: 50 covers mouth and chin"""
+
+    def changed(self, frames, generator):
+        rows = torch.arange(frames.shape[-2], device=frames.device)
+        return frames * (rows < (1 - self.level / 100) * len(rows)).to(frames)[:, None]
+
+
+@dataclass(frozen=True)
+class Both:
+    """One condition after another: the first changes the sound, the second the picture. None = unchanged."""
+
+    sound: Condition | None
+    picture: Condition | None
+    needs, removes = BOTH, ()
+
+    @property
+    def name(self) -> str:
+        return " and ".join(one.name for one in (self.sound, self.picture) if one) or "AV"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        if self.sound:
+            audio, _ = self.sound(audio, video, context)
+        if self.picture:
+            _, video = self.picture(audio, video, context)
+        return audio, video

@@ -1,0 +1,117 @@
+"""Graded loss: 0 to 100 % of the time steps of one modality gone, here and there or in one burst."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbook.attention.baselines import TIME
+from workbook.evaluate.conditions import Condition, Intact
+from workbook.evaluate.measures import Measure
+from workbook.evaluate.statistics import Systems
+from workbook.studies.calibration import CONFIDENCE
+from workbook.studies.gone import PLACES, Gone
+from workbook.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
+from workbook.train.batches import Clips
+
+FEWEST = 2  # clips: a difference of one says nothing
+
+
+def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Condition]:
+    """Nothing gone; then for each modality some steps gone at each place; then all of it gone.
+
+    fill : what stands in their place; where nothing is left to be held, zeros do
+    levels : shares up to all, where a modality has as many steps
+    """
+    found: list[Condition] = [Intact()]
+    audio, video, _ = clips[torch.tensor([0])]
+    for modality, steps in {"audio": audio.shape[TIME["audio"]], "video": video.shape[TIME["video"]]}.items():
+        counts = sorted({round(steps * level / levels) for level in range(1, levels)} - {0, steps})
+        found += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
+        fills = dict.fromkeys(("zeros" if fill == "held" else fill, "zeros"))  # with zeros: the other modality alone
+        found += [Gone(modality, 1.0, fill=one) for one in fills]
+    return found
+
+
+def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """The curves, and what they come to: a row per system, modality, place (where), share and measure.
+
+    accuracy, confidence : in percent, at each share that is gone
+    area : under the curve of accuracy, its mean over all shares from 0 to 100 %
+    better alone : the share (%) from which on at least FEWEST more clips are right with the other modality alone, zeros
+        in place of this one. 100 = they never are.
+    """
+    rows = []
+    for (modality, where), curve in curves(conditions).items():
+        for share, condition in curve.items():
+            about = {"modality": modality, "where": where, "share": 100 * share}
+            for name, system in systems.items():
+                wanted = {"accuracy": accuracy(system)} | ({} if "value" in system else {"confidence": CONFIDENCE})
+                rows += results({name: system}, [condition], wanted, **about)
+        for name, system in systems.items():
+            about = {"system": name, "condition": "", "modality": modality, "where": where, "share": np.nan}
+            clips, names = per_clip(system, right(system)), [one.name for one in curve.values()]
+            alone = Gone(modality).name
+            if {*names, alone} <= set(clips):
+                shares = np.array([*curve])
+                area = clips.assign(area=np.trapezoid(clips[names], shares, axis=1))
+                rows.append(about | {"measure": "area"} | estimate(area, mean_of("area", 100)))
+                rows.append(about | {"measure": "better alone"} | estimate(clips, better_alone(names, shares, alone)))
+    return pd.DataFrame(rows)
+
+
+def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float, Condition]]:
+    """The conditions of each curve, by modality and place: share that is gone -> condition."""
+    found = {}
+    for modality in TIME:
+        gone = [one for one in conditions if isinstance(one, Gone) and one.modality == modality]
+        for where in dict.fromkeys(one.where for one in gone if one.share < 1) or {"end": None}:
+            own = {one.share: one for one in reversed(gone) if one.where == where or one.share == 1}
+            found[modality, where] = {0.0: Intact()} | dict(sorted(own.items()))
+    return found
+
+
+def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: float = FEWEST) -> Measure:
+    """The share (%) at which the line through the accuracies first falls below that of the other modality alone.
+
+    names : of the conditions of a curve, columns of `per_clip`      shares : that are gone in these
+    alone : the condition with the other modality alone      fewest : clips by which it must be better; 100 = nowhere
+    """
+
+    def columns(clips: pd.DataFrame) -> np.ndarray:
+        return clips[[*names, alone]].fillna(0).to_numpy()
+
+    def score(sums: np.ndarray) -> np.ndarray:
+        ahead = sums[..., :-1] - sums[..., -1:]  # (..., S) clips that are right beyond those of the other alone
+        below = ahead <= 1e-9 - fewest
+        at = below.argmax(axis=-1)[..., None]
+        before, after = (np.take_along_axis(ahead, np.maximum(at - k, 0), -1)[..., 0] for k in (1, 0))
+        start, end = shares[np.maximum(at - 1, 0)][..., 0], shares[at][..., 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cross = np.where(at[..., 0] > 0, start + (end - start) * np.maximum(before, 0) / (before - after), 0.0)
+        return 100 * np.where(below.any(axis=-1), cross, 1.0)
+
+    return Measure(columns, score)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """How much of the accuracy survives on the way, and where a broken modality is worse than none: a line a system."""
+    lines = []
+    for system, own in table.groupby("system", sort=False):
+        kept, worse = [], []
+        for modality, rows in own.groupby("modality", sort=False):
+            kept += [f"{of(rows, measure='area')['value'].mean():.0f} % while {modality} goes"]
+            broken = of(rows, measure="better alone")
+            if len(broken) and broken["value"].min() < 100:
+                first = broken.loc[broken["value"].idxmin()]
+                other = "video" if modality == "audio" else "audio"
+                where = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
+                worse += [
+                    f" {other.capitalize()} alone is better once {first['value']:.0f} % of {modality} is gone{where}."
+                ]
+        lines.append(f"{system} keeps on average {joined(kept)}.{''.join(worse)}")
+    return "\n".join(lines)
+
+
+STUDY = Study("How does accuracy fall while a modality goes?", conditions, table, sentence)

@@ -1,0 +1,154 @@
+"""Executes the notebooks of a run, in order, into its folder."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from time import monotonic
+from typing import Any, TextIO
+
+import papermill
+from nbclient.exceptions import DeadKernelError
+
+from avlib.fusion import FUSIONS
+from workbook import ROOT, InputError
+from workbook.data.datasets import DATASETS, current_fingerprint
+from workbook.files import writing
+from workbook.run.claim import Claimed
+from workbook.run.parameters import Parameters
+from workbook.run.pretrained import unfinished
+from workbook.run.records import MAY_CHANGE, check_same_run, difference, note, notebooks_done, read_record
+from workbook.sweep.kernels import Kernel, escaped
+
+NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
+
+MADE = {"train": "model.safetensors", "evaluate": "metrics.json"}  # what a notebook that was executed has left
+
+Echo = Callable[[str], None]
+
+
+class RunFailed(RuntimeError):
+    """A notebook failed: one sentence with the notebook, the cell, and the file with its outputs."""
+
+
+class Lines:
+    """A text stream for papermill that passes on complete lines; `\\r` overwrites a line.
+
+    terminal : shows an overwritten line, such as a progress bar, while it changes
+    """
+
+    def __init__(self, echo: Echo, terminal: TextIO | None = None):
+        self.echo, self.terminal, self.rest = echo, terminal, ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            self.echo(line.rstrip("\r").rpartition("\r")[2])
+        last = self.rest.rstrip("\r").rfind("\r")
+        self.rest = self.rest[max(last, 0) :]
+        if self.terminal and "\r" in self.rest:
+            self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
+            self.terminal.flush()
+
+    def flush(self) -> None:
+        pass  # only complete lines are passed on
+
+    def close(self) -> None:
+        if self.rest:
+            self.write("\n")
+
+
+def run_pipeline(
+    parameters: dict[str, Any],
+    notebooks: Sequence[str] = NOTEBOOKS,
+    echo: Echo = lambda line: None,
+    *,
+    kernel: Kernel | None = None,
+    terminal: TextIO | None = None,
+) -> Path:
+    """Executes the notebooks of one run in order; returns its folder, which has them with their outputs.
+
+    parameters : without lists; the others have their defaults
+    echo : gets each line that a notebook prints, at once      terminal : shows progress bars while they change
+    kernel : stays for further runs; None = one for this run alone
+    Notes in run.json which notebooks were executed, and the seconds of each.
+    Raises InputError, before it writes anything, for a parameter that does not fit, and where a notebook refuses its
+    input; RunFailed where a notebook fails. The cells executed until then are kept.
+    """
+    config = Parameters(**parameters)
+    check_same_run(config)
+    folder, seconds = config.folder, {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): give another outputs_root") from None
+    with nullcontext(kernel) if kernel else Kernel() as kernel:
+        for name in notebooks:
+            reason = _needless(name, config)
+            if reason:
+                echo(f"{name}: left out, since {reason}")
+                continue
+            echo(f"{name}: {folder / name}.ipynb")
+            start = monotonic()
+            _execute(name, config, set(parameters), echo, kernel, terminal)
+            seconds[name] = round(monotonic() - start, 1)
+            note(folder, notebooks=notebooks_done(folder) | seconds)
+    return folder
+
+
+def notebooks_left(config: Parameters) -> list[str]:
+    """The notebooks that a run still needs, in order; none where it is complete, on the data as they are now."""
+    needed = [name for name in NOTEBOOKS if not _needless(name, config)]
+    folder, record = config.folder, read_record(config.folder) if config.resume else None
+    if record is None or record["parameters"]["epochs"] != config.epochs:
+        return needed
+    fingerprint = current_fingerprint(config.dataset, config.data_root, **config.of_store)
+    if difference(record, config, fingerprint, but=MAY_CHANGE):
+        return needed
+    executed = record.get("notebooks", ())
+    done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]
+    later = needed[needed.index("train") + 1 :]
+    return [name for name in later if name not in done] if "train" in done else needed
+
+
+def _needless(notebook: str, config: Parameters) -> str:
+    """Why a run does not need a notebook, as the end of a sentence; "" where it does."""
+    if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
+        return f"{config.dataset} comes as features"
+    if notebook == "pretrain" and not config.teaches_frames:
+        return f"pretrained is {config.pretrained}"
+    if notebook == "pretrain" and not unfinished(config):
+        return f"{config.starts_from} is there"
+    if notebook == "attention" and not FUSIONS[config.fusion].widths:
+        return f"fusion {config.fusion} has no attention"
+    return ""
+
+
+def _execute(
+    name: str, config: Parameters, given: set[str], echo: Echo, kernel: Kernel, terminal: TextIO | None
+) -> None:
+    """Executes a notebook into the run folder, with the given parameters that it declares.
+
+    A notebook with the parameter `run` gets the run folder in place of the run's own parameters.
+    """
+    source, output = ROOT / "notebooks" / f"{name}.ipynb", config.folder / f"{name}.ipynb"
+    declared = set(papermill.inspect_notebook(escaped(source)))
+    values = config.model_dump(mode="json", include=given & declared)
+    if "run" in declared:
+        values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
+    printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
+    try:
+        kernel.execute(source, output, values, printed, warned)
+    except papermill.PapermillExecutionError as error:
+        refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
+        if refused:
+            raise refused(error.evalue) from None
+        where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
+        raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
+    except OSError:
+        with writing(output):
+            raise
+    except DeadKernelError:
+        raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
+    finally:
+        printed.close()
+        warned.close()

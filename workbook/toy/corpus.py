@@ -1,0 +1,183 @@
+"""A toy corpus with a known truth: drawn actors with synthesised voices, as mp4 and wav files with RAVDESS's names.
+
+Some emotions look alike and others sound alike. A face or a voice alone cannot tell every emotion, but both together
+can. The face of a clip shows the emotion in one interval, the voice in another. Outside of these the face rests and the
+voice is neutral.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbook.data.ravdess import EMOTIONS
+from workbook.data.window import WINDOW, frame_times
+from workbook.toy.face import EXPRESSIONS, FPS, draw_look, film
+from workbook.toy.files import Recording, Take, check_size, every_take, read_truth, write_corpus
+from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
+
+# The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
+# fearful and surprised, disgust and angry; in a voice, which tells arousal better than pleasure, calm and sad, fearful
+# and angry, surprised and happy. No two emotions share both.
+FACE_GROUPS = {
+    "neutral": "rest",
+    "calm": "rest",
+    "happy": "smile",
+    "sad": "droop",
+    "angry": "frown",
+    "disgust": "frown",
+    "fearful": "wide",
+    "surprised": "wide",
+}
+VOICE_GROUPS = {
+    "neutral": "plain",
+    "calm": "soft",
+    "sad": "soft",
+    "angry": "loud",
+    "fearful": "loud",
+    "happy": "bright",
+    "surprised": "bright",
+    "disgust": "harsh",
+}
+
+VERSION = 2  # of faces and voices; a change makes another corpus
+MAX_TAKES = 4  # neutral has two statements, two repetitions and one intensity
+FRAMES = (45, 70)  # shortest and longest clip in frames: 3.0 to 4.6 s at 15 frames per second
+CUE = (1.4, 2.2)  # shortest and longest cue in seconds
+EDGE = 0.1  # seconds between a cue and the ends of the window
+RAMP = 0.12  # seconds in which a cue appears or disappears
+
+
+def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
+    """The best possible accuracy in percent under AV, A and V, with equally many clips of each emotion.
+
+    Emotions of one group look (or sound) alike, so only one of a group can be right.
+
+    classes : the number of emotions, from the last of EMOTIONS; 0 = all
+    """
+    emotions = EMOTIONS[-classes:]
+    seen = {
+        "AV": {(FACE_GROUPS[emotion], VOICE_GROUPS[emotion]) for emotion in emotions},
+        "A": {VOICE_GROUPS[emotion] for emotion in emotions},
+        "V": {FACE_GROUPS[emotion] for emotion in emotions},
+    }
+    return {condition: {"accuracy": 100 * len(groups) / len(emotions)} for condition, groups in seen.items()}
+
+
+@dataclass(frozen=True)
+class Clip(Take):
+    """The plan of a clip; times in seconds of the clip."""
+
+    duration: float
+    face: tuple[float, float]  # start and end of the facial cue
+    voice: tuple[float, float]  # start and end of the vocal cue
+
+    @property
+    def intensity(self) -> int:
+        """1 normal, 2 strong; neutral is always 1, as in RAVDESS."""
+        return 1 if self.emotion == "neutral" else super().intensity
+
+
+def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
+    """A clip with random length and cue intervals, independent of its emotion's cues."""
+    clip = Clip(seed, actor, emotion, take, 0.0, (0.0, 0.0), (0.0, 0.0))
+    rng = clip.generator("plan")
+    duration = int(rng.integers(*FRAMES)) / FPS
+    return Clip(seed, actor, emotion, take, duration, _interval(duration, rng), _interval(duration, rng))
+
+
+def _interval(duration: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Start and end of a cue in seconds, inside the clip and its central window."""
+    first = max(0.0, (duration - WINDOW) / 2) + EDGE
+    last = min(duration, (duration + WINDOW) / 2) - EDGE
+    length = rng.uniform(*CUE)
+    start = rng.uniform(first, last - length)
+    return round(start, 3), round(start + length, 3)
+
+
+def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
+    """All clips of a corpus, by actor, emotion and take."""
+    return [plan_clip(*take) for take in every_take(seed, actors, takes)]
+
+
+def truth_of(clips: list[Clip]) -> pd.DataFrame:
+    """The table of truth, one row per clip: see `truth`."""
+    return pd.DataFrame(
+        {
+            "clip": clip.name,
+            "actor": clip.actor,
+            "emotion": clip.emotion,
+            "face_group": FACE_GROUPS[clip.emotion],
+            "voice_group": VOICE_GROUPS[clip.emotion],
+            "face_start": clip.face[0],
+            "face_end": clip.face[1],
+            "voice_start": clip.voice[0],
+            "voice_end": clip.voice[1],
+            "face_shows": FACE_GROUPS[clip.emotion] != "rest",
+            "voice_shows": VOICE_GROUPS[clip.emotion] != "plain",
+            "duration": clip.duration,
+        }
+        for clip in clips
+    )
+
+
+def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
+    """The strength of a cue at each time in seconds: 0 outside of its interval, 1 inside, a ramp at both ends."""
+    start, end = interval
+    return np.clip(np.minimum(times - start, end - times) / RAMP, 0.0, 1.0)
+
+
+def frames_of(clip: Clip) -> np.ndarray:
+    """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
+    look = draw_look(np.random.default_rng([clip.seed, clip.actor, 0]))
+    shown = presence(clip.face, np.arange(round(clip.duration * FPS)) / FPS) * clip.strength
+    return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], shown, clip.generator("face"))
+
+
+def samples_of(clip: Clip) -> np.ndarray:
+    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
+    voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
+    heard = presence(clip.voice, np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND)
+    prosody = PROSODIES[VOICE_GROUPS[clip.emotion]]
+    return speak(voice, prosody, heard * clip.strength, clip.statement, clip.generator("voice"))
+
+
+def draw_clip(clip: Clip) -> Recording:
+    """The film and the sound of a clip."""
+    return Recording(frames_of(clip), FPS, samples_of(clip))
+
+
+def make_corpus(
+    root: Path, seed: int = 0, actors: int = 24, takes: int = 2, workers: int | None = None, progress: bool = True
+) -> None:
+    """Writes the missing ones of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+
+    The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
+    root holds another corpus, and for more than 24 actors or 4 takes.
+    """
+    check_size(actors, takes, MAX_TAKES)
+    clips, settings = plan_corpus(seed, actors, takes), {"version": VERSION, "seed": seed}
+    settings |= {"actors": actors, "takes": takes}
+    write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
+
+
+def truth(root: Path) -> pd.DataFrame:
+    """The truth of a toy corpus, one row per clip.
+
+    clip, actor, emotion, face_group, voice_group; face_start, face_end, voice_start, voice_end and duration in seconds
+    of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice, so that nothing
+    differs in its interval. Raises InputError where root holds no complete corpus.
+    """
+    return read_truth(root, "workbook.toy.corpus.make_corpus")
+
+
+def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
+    """What each stored frame shows, (N, frames) str: a clip's expression while it is more than half there, else "rest".
+
+    clips : (N,) of a store, columns clip and window_start (seconds)        frames : of a clip
+    """
+    known = truth(root).set_index("clip").loc[clips["clip"]]
+    start, end, group = (known[name].to_numpy()[:, None] for name in ("face_start", "face_end", "face_group"))
+    shown = presence((start, end), frame_times(clips["window_start"].to_numpy()[:, None], frames))
+    return np.where(shown > 0.5, group.astype(str), "rest")

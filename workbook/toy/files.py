@@ -1,0 +1,192 @@
+"""Clips of a toy corpus as mp4 and wav files with RAVDESS's names: planning, writing, and what is known of them.
+
+A corpus gives its clips, and a function that draws one.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import av
+import numpy as np
+import pandas as pd
+import soundfile
+
+from workbook import InputError
+from workbook.data.ravdess import EMOTIONS
+from workbook.data.window import SAMPLE_RATE
+from workbook.files import UNGUARDED, atomic_write, write_json
+from workbook.progress import progress_bar
+
+MAX_ACTORS = 24
+STREAMS = ("plan", "face", "voice")  # of random numbers
+LOOKAHEAD = 40  # frames; x264 looks that far ahead at most
+
+
+@dataclass(frozen=True)
+class Take:
+    """A clip's place in a corpus: who shows which emotion for which time."""
+
+    seed: int
+    actor: int  # 1 to 24
+    emotion: str
+    take: int  # from 0; up to 8 have names of their own
+
+    @property
+    def intensity(self) -> int:
+        """1 normal, 2 strong."""
+        return 1 + (self.take + self.take // 2 + self.take // 4) % 2
+
+    @property
+    def strength(self) -> float:
+        """The strength of its expression and its prosody; 1 is what the tables of both say."""
+        return {1: 0.95, 2: 1.1}[self.intensity]
+
+    @property
+    def statement(self) -> int:
+        """1 = "kids are talking by the door", 2 = "dogs are sitting by the door"."""
+        return 1 + self.take % 2
+
+    @property
+    def name(self) -> str:
+        """The six fields after the modality, for example 01-03-01-02-01-05."""
+        emotion, repetition = EMOTIONS.index(self.emotion) + 1, 1 + self.take // 2 % 2
+        return "-".join(f"{n:02}" for n in (1, emotion, self.intensity, self.statement, repetition, self.actor))
+
+    def path(self, root: Path, modality: str) -> Path:
+        """The file of this clip's film (modality "mp4") or sound ("wav")."""
+        return root / f"Actor_{self.actor:02}" / f"{'01' if modality == 'mp4' else '03'}-{self.name}.{modality}"
+
+    def generator(self, stream: str) -> np.random.Generator:
+        """The random numbers of one of the STREAMS of this clip, the same in every process."""
+        return np.random.default_rng(
+            [self.seed, self.actor, EMOTIONS.index(self.emotion), self.take, STREAMS.index(stream)]
+        )
+
+
+class Recording(NamedTuple):
+    """A clip as it is drawn."""
+
+    frames: np.ndarray  # (N, H, W, 3) uint8 RGB
+    fps: int  # frames per second
+    samples: np.ndarray  # float32 in (-1, 1) at SAMPLE_RATE
+
+
+def every_take(seed: int, actors: int, takes: int) -> list[tuple[int, int, str, int]]:
+    """The seed, actor, emotion and take of all clips of a corpus, by actor, emotion and take."""
+    numbers = range(1, actors + 1)
+    return [(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
+
+
+def write_corpus(
+    root: Path,
+    clips: Sequence[Take],
+    draw: Callable[[Take], Recording],
+    truth: pd.DataFrame,
+    settings: dict,
+    workers: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Writes the missing ones of the clips' files below `root`, and `<root>/truth.parquet`.
+
+    draw : a function of a module, for other processes call it        settings : what tells the corpus from others
+    workers : processes, by default one per core; the files are the same with any number
+    Raises InputError where root holds something else.
+    """
+    root = Path(root)
+    _claim(root, settings)
+    missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
+    _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
+    with atomic_write(root / "truth.parquet") as part:
+        truth.to_parquet(part)
+
+
+def check_size(actors: int, takes: int, most: int) -> None:
+    """Raises InputError for more actors or takes than have names, or none. most : takes of an emotion"""
+    if not (1 <= actors <= MAX_ACTORS and 1 <= takes <= most):
+        raise InputError(f"this corpus has 1 to {MAX_ACTORS} actors and 1 to {most} takes, not {actors} and {takes}")
+
+
+def read_truth(root: Path, maker: str) -> pd.DataFrame:
+    """The truth of a corpus that `write_corpus` has finished; InputError where there is none.
+
+    maker : the function that makes such a corpus, for the message
+    """
+    path = Path(root) / "truth.parquet"
+    if not path.exists():
+        raise InputError(f"no whole toy corpus in {root}: {maker}(root) makes one")
+    return pd.read_parquet(path)
+
+
+def write_clip(root: Path, clip: Take, draw: Callable[[Take], Recording]) -> None:
+    """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip, each completely or not at all."""
+    recording = draw(clip)
+    with atomic_write(clip.path(root, "mp4")) as part:
+        _write_mp4(str(part), *recording)
+    with atomic_write(clip.path(root, "wav")) as part:
+        soundfile.write(part, recording.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+
+
+def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> None:
+    with av.open(path, "w", format="mp4") as container:
+        # One thread: the pool uses all cores, and the bytes must not depend on their number.
+        options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        if len(frames) < LOOKAHEAD:  # what x264 then looks ahead to depends on what was in memory before
+            options["x264-params"] = "mbtree=0"
+        video = container.add_stream("libx264", rate=fps, options=options)
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLE_RATE
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+
+
+def _claim(root: Path, settings: dict) -> None:
+    """Writes the settings of the corpus to corpus.json; InputError where root holds something else."""
+    note = root / "corpus.json"
+    if note.exists():
+        found = json.loads(note.read_text())
+        if found != settings:
+            raise InputError(f"{root} holds another toy corpus ({found}, not {settings}): give another folder")
+        return
+    if root.exists() and any(root.glob("Actor_*")):
+        raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
+    write_json(note, settings)
+
+
+def _write_clips(
+    root: Path, clips: list[Take], draw: Callable[[Take], Recording], workers: int, progress: bool
+) -> None:
+    """Writes the clips in one process or several; stops at the first error."""
+    bar = progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress or not clips)
+    if workers == 1 or len(clips) < 2:
+        for clip in clips:
+            write_clip(root, clip, draw)
+            bar.update()
+    else:
+        # New processes: a fork of a process with PyTorch's threads can hang.
+        context = get_context("spawn")
+        try:
+            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
+                for _ in pool.map(partial(write_clip, root, draw=draw), clips, chunksize=4):
+                    bar.update()
+        except BrokenProcessPool as error:
+            raise error if bar.n else InputError(UNGUARDED) from None
+    bar.close()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is killed; it would wait for work forever."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()

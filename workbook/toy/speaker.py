@@ -1,0 +1,180 @@
+"""Who is speaking? A toy corpus that needs attention: mp4 and wav files with RAVDESS's names.
+
+A clip shows three people in turn, each with an expression of their own. One of them is heard all the time. The emotion
+of the clip is that of the speaker. Who it is must be heard (a deep, a high, a child's voice) and seen (a beard, long
+red hair, large eyes). An "actor" of a file name is a cast of three people, who are in no other actor's clips.
+
+The voice tells the kind of the speaker, and whether the emotion is a quiet or a loud one. The three faces show three of
+the four emotions of that group, so a face alone is one of three answers. Which is right, the network must look up: the
+expression of the person whose kind is heard. Scores that add up, one of the voice and one of the faces, cannot do so;
+see `reachable`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from workbook.data.ravdess import EMOTIONS
+from workbook.data.window import WINDOW, frame_times
+from workbook.toy import face, voice
+from workbook.toy.files import Recording, Take, check_size, every_take, read_truth, write_corpus
+
+# The prosody of each emotion, and its expression. Voices tell two groups of four; every face is different.
+VOICE_GROUPS = dict.fromkeys(("neutral", "calm", "sad", "fearful"), "soft") | dict.fromkeys(
+    ("happy", "angry", "disgust", "surprised"), "loud"
+)
+EXPRESSIONS = {
+    "neutral": "rest",
+    "calm": "doze",
+    "sad": "droop",
+    "fearful": "tense",
+    "happy": "smile",
+    "angry": "frown",
+    "disgust": "sneer",
+    "surprised": "wide",
+}
+
+VERSION = 1  # of faces and voices; a change makes another corpus
+PEOPLE = 3  # in a clip, one after the other
+TURN = WINDOW / PEOPLE  # seconds of each
+FPS = 5  # frames per second
+MAX_TAKES = 8  # two intensities, two statements, two repetitions
+
+
+def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
+    """The best possible accuracy in percent under AV, A and V, and what is expected without attention.
+
+    The voice alone leaves the four emotions of its group. The faces alone leave three. So do both without attention, if
+    the cross-entropy is as low as it can be.
+
+    classes : must be all
+    Without attention means: the logit of an emotion is a score of the sound plus a score of the pictures, as in fusion
+    `concat`. Such logits have their lowest cross-entropy where the three faces are even. This is no limit of accuracy:
+    fitted by a clipped hinge loss to all balanced cases, such a sum named 62 % of them. Cross-entropy does not do that.
+    """
+    group = len(EMOTIONS) / len(set(VOICE_GROUPS.values()))
+    best = {"AV": 100.0, "A": 100 / group, "V": 100 / PEOPLE, "without attention": 100 / PEOPLE}
+    return {condition: {"accuracy": accuracy} for condition, accuracy in best.items()}
+
+
+class Turns(NamedTuple):
+    """Who is shown in a clip, in this order."""
+
+    kinds: tuple[str, ...]  # of person
+    emotions: tuple[str, ...]  # that they show
+    speaker: int  # whose voice is heard, from 0
+
+
+def draw_turns(emotion: str, kinds: tuple[str, ...], rng: np.random.Generator) -> Turns:
+    """Three people of different kinds in random order, who show three emotions of one voice group.
+
+    emotion : of the speaker, who is any of the three        kinds : to choose from, at least three
+    """
+    group = [other for other, heard in VOICE_GROUPS.items() if heard == VOICE_GROUPS[emotion] and other != emotion]
+    shown = [str(other) for other in rng.permutation(group)[: PEOPLE - 1]]
+    speaker = int(rng.integers(PEOPLE))
+    shown.insert(speaker, emotion)
+    return Turns(tuple(map(str, rng.permutation(kinds)[:PEOPLE])), tuple(shown), speaker)
+
+
+def truth_row(turns: Turns, length: float) -> dict:
+    """What the table of truth says of a clip's turns; `length` is the length of the clip in any unit."""
+    return {
+        "emotion": turns.emotions[turns.speaker],
+        "kind": turns.kinds[turns.speaker],
+        "kinds": " ".join(turns.kinds),
+        "expressions": " ".join(EXPRESSIONS[emotion] for emotion in turns.emotions),
+        "face_start": turns.speaker * length / PEOPLE,
+        "face_end": (turns.speaker + 1) * length / PEOPLE,
+        "voice_start": 0.0,
+        "voice_end": length,
+        "face_shows": True,
+        "voice_shows": False,
+        "duration": length,
+    }
+
+
+@dataclass(frozen=True)
+class Clip(Take):
+    """The plan of a clip."""
+
+    turns: Turns
+
+
+def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
+    """All clips of a corpus, by actor, emotion and take."""
+    plan = []
+    for take in every_take(seed, actors, takes):
+        rng = Take(*take).generator("plan")
+        plan.append(Clip(*take, draw_turns(take[2], face.KINDS, rng)))
+    return plan
+
+
+def truth_of(clips: list[Clip]) -> pd.DataFrame:
+    """The table of truth, one row per clip: see `truth`."""
+    return pd.DataFrame({"clip": clip.name, "actor": clip.actor, **truth_row(clip.turns, WINDOW)} for clip in clips)
+
+
+def frames_of(clip: Clip) -> np.ndarray:
+    """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
+    rng, shown = clip.generator("face"), np.full(round(TURN * FPS), clip.strength)
+    turns = zip(clip.turns.kinds, clip.turns.emotions, strict=True)
+    looks = [(face.draw_person(kind, _person(clip, kind)), EXPRESSIONS[emotion]) for kind, emotion in turns]
+    return np.concatenate([face.film(look, face.EXPRESSIONS[name], shown, rng, FPS) for look, name in looks])
+
+
+def samples_of(clip: Clip) -> np.ndarray:
+    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE: the speaker's voice all the time."""
+    own = voice.draw_person(clip.turns.kinds[clip.turns.speaker], _person(clip, clip.turns.kinds[clip.turns.speaker]))
+    heard = np.full(round(WINDOW * voice.STEPS_PER_SECOND), clip.strength)
+    return voice.speak(own, voice.PROSODIES[VOICE_GROUPS[clip.emotion]], heard, clip.statement, clip.generator("voice"))
+
+
+def _person(clip: Clip, kind: str) -> np.random.Generator:
+    """The random numbers of the look and of the voice of one of a cast."""
+    return np.random.default_rng([clip.seed, clip.actor, face.KINDS.index(kind)])
+
+
+def draw_clip(clip: Clip) -> Recording:
+    """The film and the sound of a clip."""
+    return Recording(frames_of(clip), FPS, samples_of(clip))
+
+
+def make_corpus(
+    root: Path, seed: int = 0, actors: int = 24, takes: int = 4, workers: int | None = None, progress: bool = True
+) -> None:
+    """Writes the missing ones of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+
+    The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
+    root holds another corpus, and for more than 24 actors or 8 takes.
+    """
+    check_size(actors, takes, MAX_TAKES)
+    clips = plan_corpus(seed, actors, takes)
+    settings = {"corpus": "speaker", "version": VERSION, "seed": seed, "actors": actors, "takes": takes}
+    write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
+
+
+def truth(root: Path) -> pd.DataFrame:
+    """The truth of a corpus, one row per clip.
+
+    clip, actor, emotion; kind, of the speaker; kinds and expressions, of the three people in their order, such as
+    "child man woman"; face_start, face_end, the speaker's turn, in seconds; voice_start, voice_end, the whole clip;
+    face_shows, True; voice_shows, False: the voice is the same all the time, so there is no moment to find; duration in
+    seconds. Raises InputError where root holds no complete corpus.
+    """
+    return read_truth(root, "workbook.toy.speaker.make_corpus")
+
+
+def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
+    """What each stored frame shows, (N, frames) str: the kind of person and the expression, such as "child smile".
+
+    clips : (N,) of a store, columns clip and window_start (seconds)        frames : of a clip
+    """
+    known = truth(root).set_index("clip").loc[clips["clip"]]
+    pairs = zip(known["kinds"].str.split(), known["expressions"].str.split(), strict=True)
+    people = np.array([[f"{kind} {name}" for kind, name in zip(*pair, strict=True)] for pair in pairs])  # (N, PEOPLE)
+    times = frame_times(clips["window_start"].to_numpy()[:, None], frames)
+    return np.take_along_axis(people, (times // TURN).astype(int), axis=1)

@@ -1,0 +1,85 @@
+"""Who is speaking? as features: made in a second, for lessons and tests.
+
+The same task as in `workbook.toy.speaker`, with four kinds of people, of whom each clip shows three. A kind, an
+expression and a group of voices is a pattern over some channels. Each person differs from their kind, and each step has
+noise. Nobody is in the clips of two casts.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbook import InputError
+from workbook.data.ravdess import EMOTIONS
+from workbook.files import atomic_write
+from workbook.toy.speaker import PEOPLE, VOICE_GROUPS, draw_turns, truth_row
+
+FILE = "toy_speaker.npz"
+KINDS = ("deep", "high", "child", "hoarse")  # of voices, and of looks that go with them
+CASTS = 24
+TAKES = 8  # clips of a cast with each emotion
+STEPS = 24  # of a clip, eight for each person
+CHANNELS = 20  # that show the kind, and as many that show the expression, or the group of voices
+STRENGTH = 2.0  # of a pattern in one channel, where the noise has a deviation of 1
+PERSON = 0.5  # deviation of a person from their kind in each channel
+
+
+def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = TAKES) -> None:
+    """Writes the features to an .npz at `path` and their truth beside it; the same seed gives the same arrays."""
+    path, rng = Path(path), np.random.default_rng(seed)
+    plan = [(cast, emotion, take) for cast in range(1, casts + 1) for emotion in EMOTIONS for take in range(takes)]
+    turns = [draw_turns(emotion, KINDS, rng) for _, emotion, _ in plan]
+    names = [f"cast{cast:02d}-{emotion}-{take}" for cast, emotion, take in plan]
+    rows = zip(names, plan, turns, strict=True)
+    table = pd.DataFrame({"clip": clip, "actor": cast, **truth_row(shown, 1.0)} for clip, (cast, *_), shown in rows)
+    with atomic_write(_truth_path(path)) as temporary:
+        table.to_parquet(temporary, index=False)
+    arrays = {"clip": names, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays, video=_video(rng, table), audio=_audio(rng, table))
+
+
+def _video(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
+    """The looks, (N, 2 CHANNELS, STEPS) float32: kind, then expression, of each person for a third of the steps."""
+    kinds, shown = (np.array(table[name].str.split().tolist()) for name in ("kinds", "expressions"))  # (N, PEOPLE)
+    actors = np.repeat(table["actor"].to_numpy()[:, None], PEOPLE, axis=1)
+    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, shown)], axis=-1) + _differences(rng, actors, kinds)
+    steps = np.repeat(people, STEPS // PEOPLE, axis=1).swapaxes(1, 2)
+    return (steps + rng.standard_normal(steps.shape)).astype(np.float32)
+
+
+def _audio(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
+    """The voices, (N, 2 CHANNELS, STEPS) float32: the speaker's kind, then the group of the emotion, all the time."""
+    kinds, groups = table["kind"].to_numpy(str), table["emotion"].map(VOICE_GROUPS).to_numpy(str)
+    voices = np.concatenate([_patterns(rng, kinds), _patterns(rng, groups)], axis=-1)
+    voices += _differences(rng, table["actor"].to_numpy(), kinds)
+    steps = np.repeat(voices[:, :, None], STEPS, axis=2)
+    return (steps + rng.standard_normal(steps.shape)).astype(np.float32)
+
+
+def _patterns(rng: np.random.Generator, names: np.ndarray) -> np.ndarray:
+    """The pattern of each name (...), signs in CHANNELS channels: (..., CHANNELS)."""
+    known, which = np.unique(names, return_inverse=True)
+    return rng.choice([-STRENGTH, STRENGTH], (len(known), CHANNELS))[which]
+
+
+def _differences(rng: np.random.Generator, actors: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """How each person, one kind (...) of a cast (...), differs from all of that kind: (..., 2 CHANNELS)."""
+    shape = (actors.max() + 1, len(KINDS), 2 * CHANNELS)
+    of_kind = np.searchsorted(sorted(KINDS), kinds)
+    return rng.normal(0, PERSON, shape)[actors, of_kind]
+
+
+def truth(path: Path | str) -> pd.DataFrame:
+    """The truth of each clip, as `workbook.toy.speaker.truth` returns it; times are shares of the clip in [0, 1].
+
+    path : of the .npz. Raises InputError where there is none.
+    """
+    if not _truth_path(path).exists():
+        raise InputError(f"no toy features at {path}: workbook.toy.speaker_features.make_file(path) makes them")
+    return pd.read_parquet(_truth_path(path))
+
+
+def _truth_path(path: Path | str) -> Path:
+    return Path(path).with_suffix(".truth.parquet")

@@ -1,0 +1,1 @@
+"""Training: batches of clips, the training loop, pretraining; `sharing` and `descriptors` save time."""

@@ -1,0 +1,172 @@
+"""Teaching a frame network on single frames, before the branches and the fusion learn with it.
+
+The paper starts from an EfficientFace that was taught to name expressions on AffectNet's images. Here any frame network
+is taught on the frames of a corpus, or on a folder of face images: a linear layer names what its descriptor shows.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from avlib.attention import Output
+from avlib.frame_networks import make_frame_network
+from avlib.model import precision
+from workbook import InputError
+from workbook.data.datasets import DATASETS, corpus_root
+from workbook.data.folds import split_rows
+from workbook.data.store import Store
+from workbook.task import Classification
+from workbook.train.batches import Clips
+from workbook.train.memory import channels_last
+from workbook.train.training import fit
+
+BATCH_SIZE, LEARNING_RATE = 32, 2e-3  # frames; of Adam, falling: a constant rate leaves twice as many frames misnamed
+VALIDATION = 0.1  # of the images of each class in a folder
+
+
+class FrameClassifier(nn.Module):
+    """A frame network with one linear layer that names what a frame shows.
+
+    vision, image_size : as in `make_frame_network`      classes : how many names there are
+    """
+
+    def __init__(self, vision: str, image_size: int, classes: int):
+        super().__init__()
+        self.frame_network, width = make_frame_network(vision, image_size)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Output:
+        """Logits (B, classes) of clips of one frame, (B, 1, 3, S, S) in [0, 1]; a frame has no sound."""
+        return Output(self.classifier(self.frame_network(video[:, 0])), {})
+
+
+def shown_in_frames(dataset: str, data_root: Path | str, store: Store) -> np.ndarray:
+    """What each frame of a store shows, (N, F) str: as `Dataset.frame_labels` says, else the emotion of its clip.
+
+    Raises InputError for features, which have no frames.
+    """
+    if store.video.ndim != 5:
+        raise InputError(f"{dataset} comes as features: it has no frames to teach a frame network on")
+    frames, known = store.video.shape[1], DATASETS[dataset].frame_labels
+    if known:
+        return known(corpus_root(dataset, data_root), store.clips, frames)
+    return np.repeat(store.clips[["emotion"]].to_numpy(str), frames, axis=1)
+
+
+def frame_clips(
+    store: Store, shown: np.ndarray, fold: int, fold_scheme: str = "paper", device: str = "cpu"
+) -> dict[str, Clips]:
+    """The frames of a fold's training and validation clips, {"train", "validation"}, each as a clip of one frame.
+
+    No frame of a test actor is among them, and no black one: there the picture is missing, or has ended.
+
+    shown : (N, F) str, what each frame shows      fold, fold_scheme : as in `split_rows`
+    """
+    N, F = shown.shape
+    names, labels = np.unique(shown, return_inverse=True)
+    table = store.clips.loc[np.repeat(store.clips.index, F)].assign(emotion=shown.ravel())
+    single = replace(store, video=store.video.reshape(N * F, 1, *store.video.shape[2:]), clips=table)
+    task, labels, found = Classification(tuple(names)), labels.ravel(), {}
+    for split in ("train", "validation"):
+        clips = split_rows(store.clips, fold, fold_scheme)[split]
+        rows = [row * F + np.flatnonzero(store.video[row].any(axis=(1, 2, 3))) for row in clips]
+        rows = np.concatenate([np.empty(0, int), *rows])
+        if not len(rows):
+            raise InputError(f"fold {fold} of fold_scheme '{fold_scheme}' has no {split} frame: choose another fold")
+        found[split] = Clips(single, rows, labels[rows], task, device, ("video",))
+    return found
+
+
+class ImageClips(Clips):
+    """Image files as clips of one frame; those of a batch are read, and made squares, when it is needed."""
+
+    def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
+        if modality == "audio":
+            return super()._read(modality, chosen)
+        with ThreadPoolExecutor() as readers:
+            images = list(readers.map(self._image, self.table["clip"].iloc[chosen.numpy()]))
+        return torch.from_numpy(np.stack(images))[:, None].to(self.device)  # (B, 1, S, S, 3)
+
+    def _image(self, path: str) -> np.ndarray:
+        """An image file as (S, S, 3) uint8 RGB; InputError where it cannot be read."""
+        S = self.store.video.shape[2]
+        try:
+            with Image.open(path) as image:
+                return np.array(image.convert("RGB").resize((S, S), Image.Resampling.BILINEAR))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as an image ({error}): mend it or remove it") from None
+
+
+def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -> dict[str, Clips]:
+    """The images of a folder with one subfolder per class, {"train", "validation"}, each as a clip of one frame.
+
+    A tenth of each class, drawn by `seed`, is for validation. A folder names no people, so one may be in both.
+    Raises InputError where the folder holds no such images.
+    """
+    from torchvision.datasets import ImageFolder
+
+    try:
+        images = ImageFolder(folder)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} needs a subfolder of images for each class: {error}") from None
+    paths, labels = zip(*images.samples, strict=True)
+    table = pd.DataFrame({"clip": paths, "emotion": [images.classes[label] for label in labels], "label": labels})
+    table = table.assign(actor="", has_audio=False, has_video=True)
+    held_out = table.groupby("label")["clip"].sample(frac=VALIDATION, random_state=seed).index
+    if not len(held_out):
+        raise InputError(f"{folder} holds {len(table)} images: a class needs at least 6, to have one for validation")
+    video = np.broadcast_to(np.uint8(0), (len(table), 1, image_size, image_size, 3))  # its shape only
+    listed = "\n".join(f"{Path(path).relative_to(folder)} {Path(path).stat().st_size}" for path in paths)
+    manifest = {"fingerprint": hashlib.sha256(listed.encode()).hexdigest()[:12]}
+    store = Store(folder, table, video, np.zeros((0, 1, 1), np.float32), pd.DataFrame(), manifest)
+    rows = {"train": table.index.difference(held_out).to_numpy(), "validation": np.sort(held_out)}
+    task = Classification(tuple(images.classes))
+    return {
+        split: ImageClips(store, those, table["label"].to_numpy()[those], task, device, ("video",))
+        for split, those in rows.items()
+    }
+
+
+def teach(
+    net: FrameClassifier,
+    clips: dict[str, Clips],
+    folder: Path,
+    *,
+    epochs: int,
+    seed: int,
+    progress: Callable | None = None,
+) -> Iterator[dict[str, float]]:
+    """Yields a row of the history after every epoch, as `train.training.fit`: it goes on where it was interrupted.
+
+    The weights of the best validation epoch are kept in model.safetensors, which `pretrained` takes.
+    """
+    settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": seed}
+    train, validation = clips["train"], clips["validation"]
+    return fit(
+        net, train, validation, folder, dropout="none", protocol="falling", share=False, progress=progress, **settings
+    )
+
+
+@torch.inference_mode()
+def named(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np.ndarray:
+    """What the net takes each frame for, (N,) indices of the task's names.
+
+    weights : a model.safetensors of `teach`, which is loaded first
+    """
+    if weights:
+        net.load_state_dict(load_file(weights))
+    net.to(clips.device).eval()
+    found = []
+    for audio, video, _ in clips.batches(4 * BATCH_SIZE):
+        with precision(clips.device):
+            found.append(net(audio, channels_last(video)).logits.argmax(dim=1).cpu())
+    return torch.cat(found).numpy()
