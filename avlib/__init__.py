@@ -9,11 +9,11 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `import avlib` takes no time.
 _LAZY = {
-    "authors_state_dict": "avlib.weights.authors",
+    "authors_state_dict": "avlib.weights",
     "build_model": "avlib.model",
     "FUSIONS": "avlib.fusion",
-    "load_authors_checkpoint": "avlib.weights.authors",
-    "load_efficientface": "avlib.weights.authors",
+    "load_authors_checkpoint": "avlib.weights",
+    "load_efficientface": "avlib.weights",
     "modality_dropout": "avlib.dropout",
     "Output": "avlib.attention",
 }

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from workbook import InputError
-
 Modalities = tuple[torch.Tensor | None, torch.Tensor | None]  # audio and video; None = missing
 
 
@@ -73,10 +71,10 @@ def variants(
 ) -> list[Modalities]:
     """Audio and video of the full clips, then of each variant; None = missing. With `IN_PLACE`, of the variants alone.
 
-    Raises InputError for an unknown kind.
+    Raises ValueError for an unknown kind.
     """
     if kind not in DROPOUTS:
-        raise InputError(f"dropout is '{kind}'; choose one of {', '.join(DROPOUTS)}")
+        raise ValueError(f"dropout is '{kind}'; choose one of {', '.join(DROPOUTS)}")
     full = [] if kind in IN_PLACE else [(audio, video)]
     return [*full, *(variant(audio, video, generator) for variant in DROPOUTS[kind])]
 
@@ -104,7 +102,7 @@ def modality_dropout(
     B becomes 1 B with none and sampled, 2 B with soft, 3 B with hard and noise, 4 B with softhard.
     audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)
     labels : (B,)      generator : for all that is random; on the device of the tensors
-    Raises InputError for an unknown kind.
+    Raises ValueError for an unknown kind.
     """
     audios, videos = zip(*variants(kind, audio, video, generator), strict=True)
     return side_by_side(audios), side_by_side(videos), labels.repeat(len(audios))

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from avlib.efficientface import FEATURES, STRIDE, EfficientFace
-from workbook import InputError
 
 PREFIX = "timm:"  # before the name of one of timm's networks
 log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
     """A frame network with fresh weights, and the length of its descriptors.
 
     vision : efficientface, or timm:NAME      image_size : side of the images in pixels
-    Raises InputError for an unknown network, and for a size that it does not take.
+    Raises ValueError for an unknown network, and for a size that it does not take.
     """
     check_vision(vision)
     if vision == "efficientface":
@@ -63,16 +62,16 @@ def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
         with torch.inference_mode():
             described = network.eval()(torch.zeros(1, 3, image_size, image_size))
     except Exception as error:  # each network fails in its own way at a wrong size
-        raise InputError(f"{vision} takes no images of {image_size} pixels: {error}") from None
+        raise ValueError(f"{vision} takes no images of {image_size} pixels: {error}") from None
     return network.train(), described.shape[1]
 
 
 def check_vision(vision: str) -> None:
-    """Raises InputError for an unknown frame network, with the nearest name."""
+    """Raises ValueError for an unknown frame network, with the nearest name."""
     if vision == "efficientface":
         return
     if not vision.startswith(PREFIX):
-        raise InputError(
+        raise ValueError(
             f"vision is '{vision}'; choose efficientface, or timm:NAME such as timm:mobilenetv4_conv_small"
         )
     import timm
@@ -81,14 +80,14 @@ def check_vision(vision: str) -> None:
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f": did you mean '{PREFIX}{near[0]}'?" if near else ""
-        raise InputError(f"vision is '{vision}', which timm {timm.__version__} does not know{hint}")
+        raise ValueError(f"vision is '{vision}', which timm {timm.__version__} does not know{hint}")
     try:
         timm.models.get_pretrained_cfg(name)
     except RuntimeError as error:  # timm knows the network, but not the weights named after the dot
-        raise InputError(f"vision is '{vision}', and timm {timm.__version__} says: {error}") from None
+        raise ValueError(f"vision is '{vision}', and timm {timm.__version__} says: {error}") from None
 
 
 def check_image_size(image_size: int) -> None:
-    """Raises InputError for a size that EfficientFace does not take."""
+    """Raises ValueError for a size that EfficientFace does not take."""
     if image_size < 2 * STRIDE or image_size % STRIDE:
-        raise InputError(f"image_size is {image_size}; choose a multiple of {STRIDE} from {2 * STRIDE}, as 64 or 224")
+        raise ValueError(f"image_size is {image_size}; choose a multiple of {STRIDE} from {2 * STRIDE}, as 64 or 224")

@@ -12,7 +12,6 @@ from torch import nn
 from avlib.attention import ConvolutionalMlp, Similarity, TransformerBlock, attention_vector
 from avlib.encoders import AUDIO_WIDTHS, VIDEO_WIDTHS, AudioBranch, NoBranch, VideoBranch
 from avlib.mult import HEADS, WIDTH, MultExchange, Projection, ResidualDense, last_steps
-from workbook import InputError
 
 Steps = torch.Tensor | None  # (B, C, T); None = the branch is missing
 Fused = tuple[Steps, Steps, dict[str, torch.Tensor]]
@@ -47,7 +46,7 @@ class Fusion(nn.Module):
 
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
-        """The number of heads in each attention; InputError where it does not fit."""
+        """The number of heads in each attention; ValueError where it does not fit."""
 
         def misfits(number: int) -> bool:
             return any(width % number for width in cls.widths)
@@ -55,17 +54,17 @@ class Fusion(nn.Module):
         said = f"heads is {heads}"
         if not cls.widths and heads != 1:
             why = f"fusion '{name}' has no attention"
-            raise InputError(f"{said}, but {why}: leave heads at 1")
+            raise ValueError(f"{said}, but {why}: leave heads at 1")
         if heads < 1 or misfits(heads):
             widths = " and ".join(map(str, sorted(set(cls.widths))))
             why = f"does not divide the attention width of fusion '{name}' ({widths})"
             fitting = ", ".join(str(n) for n in range(1, 33) if not misfits(n))
-            raise InputError(f"{said}, which {why}: choose one of {fitting}")
+            raise ValueError(f"{said}, which {why}: choose one of {fitting}")
         return heads
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
-        """Raises InputError where the entry takes no dense head."""
+        """Raises ValueError where the entry takes no dense head."""
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return audio, video, {}
@@ -261,13 +260,13 @@ class MultimodalTransformer(Fusion):
     def check_heads(cls, name: str, heads: int) -> int:
         if heads not in (1, HEADS):
             fixed = f"fusion '{name}' has {HEADS} heads by design"
-            raise InputError(f"heads is {heads}, but {fixed}: leave heads at 1")
+            raise ValueError(f"heads is {heads}, but {fixed}: leave heads at 1")
         return HEADS
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
         fixed = f"fusion '{name}' has a dense head by design"
-        raise InputError(f"dense_head is true, but {fixed}: leave it at false")
+        raise ValueError(f"dense_head is true, but {fixed}: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
@@ -320,11 +319,11 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 def check_heads(fusion: str, heads: int) -> int:
-    """The number of heads that the fusion will have; InputError where `heads` does not fit."""
+    """The number of heads that the fusion will have; ValueError where `heads` does not fit."""
     return FUSIONS[fusion].check_heads(fusion, heads)
 
 
 def check_dense_head(fusion: str, dense_head: bool) -> None:
-    """Raises InputError where `dense_head` is True and the fusion takes none."""
+    """Raises ValueError where `dense_head` is True and the fusion takes none."""
     if dense_head:
         FUSIONS[fusion].check_dense_head(fusion)

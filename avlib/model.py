@@ -7,7 +7,6 @@ from avlib.attention import Output
 from avlib.frame_networks import make_frame_network
 from avlib.fusion import FUSIONS, check_dense_head, check_heads
 from avlib.mult import ResidualDense
-from workbook import InputError
 
 
 class AudiovisualNet(nn.Module):
@@ -89,12 +88,12 @@ def build_model(
     vision : the frame network, efficientface or timm:NAME
     audio_channels : 10 MFCCs, or the number of audio features
     video_channels : the number of video features in each step; 0 where video comes as frames
-    Raises InputError for a value that does not fit.
+    Raises ValueError for a value that does not fit.
     """
     if fusion not in FUSIONS:
-        raise InputError(f"fusion is '{fusion}'; choose one of {', '.join(FUSIONS)}")
+        raise ValueError(f"fusion is '{fusion}'; choose one of {', '.join(FUSIONS)}")
     if classes < 1:
-        raise InputError(f"classes is {classes}; there must be at least 2, or 1 for a score")
+        raise ValueError(f"classes is {classes}; there must be at least 2, or 1 for a score")
     check_dense_head(fusion, dense_head)
     heads = check_heads(fusion, heads)
     return AudiovisualNet(fusion, heads, classes, image_size, dense_head, vision, audio_channels, video_channels)

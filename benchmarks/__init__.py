@@ -1,4 +1,4 @@
-"""The speed of the workbook and of the original code: `avlib bench NAME --peer FOLDER`, a checkout of that code.
+"""The speed of the workbook and of the original code: `python -m benchmarks NAME --peer CHECKOUT`.
 
 Each benchmark is a file with a function `measure(options)` that returns its results. They share `timing`, `peer`,
 `synthetic` and `ceilings`. avlib itself needs none of these files.
@@ -21,7 +21,7 @@ from workbook.files import atomic_write
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `avlib bench`; each benchmark reads some of them."""
+    """The options of `python -m benchmarks`; each benchmark reads some of them."""
 
     peer: Path | None = None  # a checkout of the original code
     device: str = "cpu"  # cpu | cuda

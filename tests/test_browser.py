@@ -142,7 +142,7 @@ def voila(smoke, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = "from workbook.run import app, cli; app.IDLE = 6; cli.main()"  # seconds, not minutes
+    code = "from workbook import cli; from workbook.run import app; app.IDLE = 6; cli.main()"  # seconds, not minutes
     command = [sys.executable, "-c", code, "app", "--run", str(smoke), "--ready", "1"]
     log = folder / "log"
     process = subprocess.Popen(

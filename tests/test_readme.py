@@ -61,7 +61,7 @@ def test_files_and_targets_that_a_page_names_are_there(page):
 
 def test_the_layout_names_what_is_there():
     (layout,) = re.findall(r"^```\n(avlib/ .*?)^```", README, re.M | re.S)
-    folder, missing = "", []
+    folder, package, missing = "", ROOT, []
     for line in layout.splitlines():
         entry = re.match(r"(?:  )?(\w+/)? +", line)
         if entry[1]:

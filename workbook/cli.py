@@ -8,23 +8,7 @@ from typing import Any
 import click
 
 from avlib import __version__
-from workbook import DATA, OUTPUTS, ROOT, InputError
-
-BENCHMARKS = (
-    "preprocess",
-    "phone",
-    "train",
-    "evaluate",
-    "load",
-    "scale",
-    "busy",
-    "attribution",
-    "sweep",
-    "runs",
-    "explore",
-    "viewers",
-    "studies",
-)
+from workbook import DATA, OUTPUTS, InputError
 
 
 class Refused(click.ClickException):
@@ -160,7 +144,7 @@ def runs(outputs_root: Path, condition: str | None) -> None:
 @click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
 def report(outputs_root: Path) -> None:
     """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
-    from workbook.run.report import execute_report
+    from workbook.sweep.notebooks import execute_report
 
     click.echo(execute_report(outputs_root))
 
@@ -246,31 +230,3 @@ def download(dataset: str, actors: str, folder: Path) -> None:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
     click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
-
-
-@main.command()
-@click.argument("name", type=click.Choice(BENCHMARKS))
-@click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write what was found to this JSON file.")
-@click.option("--rounds", type=click.IntRange(1), help="How often each side is measured.")
-@click.option("--batch", type=click.IntRange(1), help="Clips in a batch.")
-@click.option("--frames", type=click.IntRange(1), help="Frames of a clip.")
-@click.option("--image-size", type=click.IntRange(64), help="Side of a frame in pixels.")
-@click.option("--clips", type=click.IntRange(1), help="Clips, at most.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that preprocess.")
-@click.option("--runs", type=click.IntRange(1), help="Runs of a sweep, or in the list of runs.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs of a sweep, or viewers, at the same time.")
-@click.option("--steps", type=click.IntRange(1), help="Steps of the explorer in each of its series.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Of a sweep.")
-@click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
-def bench(name: str, out: Path | None, **options) -> None:
-    """Measure how fast avlib is, beside the original code where --peer names it; docs/speed.md has the results."""
-    if not (ROOT / "benchmarks").is_dir():
-        raise InputError(f"there is no folder benchmarks in {ROOT}: measuring needs a checkout of the whole workbook")
-    sys.path.insert(0, str(ROOT))
-    import benchmarks
-
-    given = {option: value for option, value in options.items() if value is not None}
-    benchmarks.run(name, benchmarks.Options(**given), out, click.echo)

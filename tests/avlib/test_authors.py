@@ -10,8 +10,8 @@ import torch
 
 from avlib import authors_state_dict, build_model, load_authors_checkpoint, load_efficientface
 from avlib.mult import Mult
-from avlib.weights.authors import load_mult, load_pretrained, to_authors
-from workbook import InputError
+from avlib.weights import load_mult, to_authors
+from workbook.train.pretraining import load_pretrained
 
 AUDIO, VIDEO = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
 LOADERS = [load_authors_checkpoint, load_mult, lambda path: load_efficientface(build_model("video"), path)]
@@ -94,9 +94,9 @@ def test_what_is_given_back_has_all_names_and_shapes_of_the_authors(fusion, head
 
 @pytest.mark.parametrize("options", [{}, {"dense_head": True}])
 def test_only_what_the_authors_have_can_be_given_back(options):
-    with pytest.raises(InputError, match="the authors' code has"):
+    with pytest.raises(ValueError, match="the authors' code has"):
         authors_state_dict(build_model("ia" if options else "mlt", **options))
-    with pytest.raises(InputError, match=r"has fusion lt, it, ia, and no 'Mult'"):
+    with pytest.raises(ValueError, match=r"has fusion lt, it, ia, and no 'Mult'"):
         authors_state_dict(Mult())
 
 
@@ -129,7 +129,7 @@ def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_p
 
 def test_a_net_without_faces_takes_no_face_network(tmp_path):
     path = saved(face_weights(build_model("ia"), 7), tmp_path / "faces.pth.tar")
-    with pytest.raises(InputError, match="this net has no EfficientFace"):
+    with pytest.raises(ValueError, match="this net has no EfficientFace"):
         load_efficientface(build_model("audio"), path)
 
 
@@ -148,15 +148,15 @@ def test_pretrained_weights_are_told_apart_and_told_with_their_checksum(tmp_path
     everything = saved(authors_state_dict(source), tmp_path / "all.pth")
     assert load_pretrained(net, everything).startswith("all weights from")
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in net.state_dict().items())
-    with pytest.raises(InputError, match=r"the authors' network with fusion it and 8 classes: it lacks 'av1.norm1_q"):
+    with pytest.raises(ValueError, match=r"the authors' network with fusion it and 8 classes: it lacks 'av1.norm1_q"):
         load_pretrained(build_model("it"), everything)
-    with pytest.raises(InputError, match=r"with fusion ia and 7 classes: its 'classifier_1.0.weight' is"):
+    with pytest.raises(ValueError, match=r"with fusion ia and 7 classes: its 'classifier_1.0.weight' is"):
         load_pretrained(build_model("ia", classes=7), everything)
 
 
 @pytest.mark.parametrize("load", LOADERS)
 def test_a_missing_file_is_named(load, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.pth is no file"):
+    with pytest.raises(ValueError, match=r"nowhere.pth is not a file"):
         load(tmp_path / "nowhere.pth")
 
 
@@ -168,7 +168,7 @@ def test_a_truncated_file_is_refused(load, share, new_format, tmp_path):
     torch.save({"state_dict": authors_state_dict(build_model("ia"))}, path, _use_new_zipfile_serialization=new_format)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(
-        InputError, match=r"net.pth is damaged or no checkpoint by torch.save; nothing in it was executed$"
+        ValueError, match=r"net.pth is damaged or no checkpoint by torch.save; nothing in it was executed$"
     ):
         load(path)
 
@@ -194,7 +194,7 @@ def test_code_in_a_file_is_refused_and_never_executed(load, write, tmp_path):
         {"state_dict": authors_state_dict(build_model("ia")), "extra": Code(tmp_path / "executed")},
         tmp_path / "net.pth",
     )
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(ValueError) as refused:
         load(tmp_path / "net.pth")
     assert not (tmp_path / "executed").exists()
     assert "\n" not in str(refused.value)
@@ -212,7 +212,7 @@ def test_code_in_a_file_is_refused_and_never_executed(load, write, tmp_path):
 def test_what_is_no_state_dict_is_refused(held, sentence, tmp_path):
     torch.save(held, tmp_path / "net.pth")
     for load in LOADERS:
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(ValueError, match=sentence):
             load(tmp_path / "net.pth")
 
 
@@ -221,13 +221,13 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_its_first_mismatch
     net = build_model("it")
     saved(authors_state_dict(net), authors), saved(face_weights(net, 7), faces), saved(mult_weights(), mult)
     for path in (faces, mult):
-        with pytest.raises(InputError, match=r"no checkpoint of the authors' network: it lacks av.attn.q.weight or"):
+        with pytest.raises(ValueError, match=r"no checkpoint of the authors' network: it lacks av.attn.q.weight or"):
             load_authors_checkpoint(path)
     for path in (authors, mult):
-        with pytest.raises(InputError, match=r"is not of EfficientFace: it lacks 'conv1.0.weight'"):
+        with pytest.raises(ValueError, match=r"is not of EfficientFace: it lacks 'conv1.0.weight'"):
             load_efficientface(build_model("ia"), path)
     for path in (authors, faces):
-        with pytest.raises(InputError, match=r"is no state dict of MULT: it lacks matrices called proj_a.weight"):
+        with pytest.raises(ValueError, match=r"is no state dict of MULT: it lacks matrices called proj_a.weight"):
             load_mult(path)
 
 
@@ -245,17 +245,17 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_its_first_mismatch
 def test_the_first_mismatch_of_a_checkpoint_is_named(change, sentence, tmp_path):
     theirs = authors_state_dict(build_model("ia")) | change
     path = saved({name: value for name, value in theirs.items() if value is not None}, tmp_path / "net.pth")
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         load_authors_checkpoint(path)
 
 
 def test_mult_with_language_is_refused(tmp_path):
     weights = mult_weights() | {"proj_l.weight": torch.zeros(30, 300, 1)}
-    with pytest.raises(InputError, match=r"MULT for audio and video alone, with its 5 layers: it has 'proj_l.weight'"):
+    with pytest.raises(ValueError, match=r"MULT for audio and video alone, with its 5 layers: it has 'proj_l.weight'"):
         load_mult(saved(weights, tmp_path / "mult.pt"))
 
 
 def test_heads_that_do_not_fit_the_checkpoint_are_refused(tmp_path):
     path = saved(authors_state_dict(build_model("lt")), tmp_path / "net.pth")
-    with pytest.raises(InputError, match="heads is 3, which does not divide"):
+    with pytest.raises(ValueError, match="heads is 3, which does not divide"):
         load_authors_checkpoint(path, heads=3)

@@ -3,7 +3,7 @@ import torch
 
 from avlib import modality_dropout
 from avlib.dropout import DROPOUTS, IN_PLACE, variant_names, variants
-from workbook import InputError, drop_modality
+from workbook import drop_modality
 
 B, Ta, Tv, S = 3, 11, 5, 7
 TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "sampled": 1}
@@ -132,10 +132,10 @@ def test_the_test_under_missing_data_replaces_that_modality_alone(missing, fill,
 
 
 def test_an_unknown_kind_is_refused_with_the_choices():
-    with pytest.raises(InputError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, sampled"):
+    with pytest.raises(ValueError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, sampled"):
         modality_dropout("some", torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), torch.zeros(1))
 
 
 def test_an_unknown_stand_in_is_refused_instead_of_scoring_the_intact_clip():
-    with pytest.raises(InputError, match="cannot replace 'audio' by 'silence'"):
+    with pytest.raises(ValueError, match="cannot replace 'audio' by 'silence'"):
         drop_modality(torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), "audio", "silence")

@@ -8,8 +8,7 @@ from avlib import FUSIONS, build_model
 from avlib.encoders import long_enough
 from avlib.frame_networks import TimmNetwork
 from avlib.mult import Mult
-from avlib.weights.authors import load_pretrained
-from workbook import InputError
+from workbook.train.pretraining import load_pretrained
 
 SMALL = "timm:mobilenetv4_conv_small"
 
@@ -60,7 +59,7 @@ def test_efficientface_alone_starts_from_the_seed():
     ],
 )
 def test_what_cannot_look_at_the_frames_is_refused(vision, sentence):
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         build_model("ia", image_size=64, vision=vision)
 
 

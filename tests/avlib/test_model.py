@@ -13,7 +13,6 @@ from avlib.efficientface import EfficientFace, interleave
 from avlib.encoders import audio_seconds
 from avlib.fusion import check_heads
 from avlib.mult import Mult, ResidualDense, future_mask
-from workbook import InputError
 
 # The table in docs/systems.md: system, its cells in order. Parameters are counted on paper below.
 LINES = (workbook.ROOT / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
@@ -129,7 +128,7 @@ def test_heads_are_accepted_where_they_divide_every_attention_width(fusion):
         if fits:
             assert check_heads(fusion, heads) == (own or heads)
         else:
-            with pytest.raises(InputError, match=f"heads is {heads}"):
+            with pytest.raises(ValueError, match=f"heads is {heads}"):
                 check_heads(fusion, heads)
 
 
@@ -258,7 +257,7 @@ def support(stage, step):
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(arguments, sentence):
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         build_model(**arguments)
 
 
@@ -276,7 +275,7 @@ def test_a_model_can_be_used_without_the_wings_being_installed():
     ]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-        "import torch, avlib, avlib.weights.authors, workbook.train.training, workbook.evaluate.evaluation\n"
+        "import torch, avlib, avlib.weights, workbook.train.training, workbook.evaluate.evaluation\n"
         "net = avlib.build_model('ia', image_size=64)\n"
         "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
     )

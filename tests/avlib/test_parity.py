@@ -15,7 +15,7 @@ from torch import nn
 
 from avlib import build_model
 from avlib.efficientface import FEATURES
-from avlib.weights.authors import from_authors, load_authors_checkpoint, load_efficientface, load_mult, to_authors
+from avlib.weights import from_authors, load_authors_checkpoint, load_efficientface, load_mult, to_authors
 
 FIXTURE = np.load(Path(__file__).parent / "parity" / "fixture.npz")
 THREADS = 2  # as the fixture was made: others add up in another order, and kinks of the network make much of that

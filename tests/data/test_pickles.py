@@ -350,7 +350,7 @@ def test_no_forged_array_is_followed_by_numpy(pickled, tmp_path, key):
     for number, (name, forged) in enumerate(FORGED.items()):
         pickled({**mult(), "train": mult()["train"] | {key: forged}}, name=f"{number} {name}.pkl")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom avlib import InputError\n"
+        "import sys\nfrom pathlib import Path\nfrom workbook import InputError\n"
         "from workbook.data.pickles import read_pickle\n"
         "for path in sorted(Path(sys.argv[1]).glob('*.pkl')):\n"
         "    try: read_pickle(path)\n"

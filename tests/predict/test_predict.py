@@ -18,7 +18,7 @@ from in_process import without_kernels
 from test_media import write_video
 
 from avlib import build_model
-from workbook import ROOT, InputError
+from workbook import ROOT, InputError, plots
 from workbook.cli import main
 from workbook.data.datasets import ensure_store
 from workbook.data.faces import follow, overlaps
@@ -214,7 +214,8 @@ def test_a_network_of_a_toy_corpus_says_so_before_it_answers_and_another_does_no
 def test_the_page_needs_no_other_file_and_begins_with_what_to_know(film, drawn):
     windows = slide(film, **SIZES)
     table = answers(build_model("ia", classes=4, image_size=64), replace(windows, name="<b>me</b>.mp4"), drawn)
-    text = page(replace(windows, name="<b>me</b>.mp4"), table, drawn)
+    figure = plots.probabilities(table, windows, drawn.labels)
+    text = page(replace(windows, name="<b>me</b>.mp4"), table, drawn, figure)
     assert not re.search(r"https?:|<script|<link", text) and "<b>me" not in text
     assert text.index("means nothing") < text.index("The answer</h2>") < text.index("data:image/png;base64,")
     cells = re.findall(r"<td>([\d.]+)</td>", text)

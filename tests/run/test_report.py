@@ -11,13 +11,13 @@ from conftest import data
 from in_process import without_kernels
 from scipy.io import wavfile
 
-from workbook import ROOT, InputError
+from workbook import ROOT, InputError, plots
 from workbook.cli import main
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, answers, every_pair, in_words
 from workbook.evaluate.statistics import differences
-from workbook.evaluate.tables import alone, as_latex, as_markdown, as_wide, beside, gains, highest, scores, styled
+from workbook.evaluate.tables import alone, as_latex, as_markdown, as_wide, beside, gains, highest, scores
 from workbook.run.parameters import Parameters
 from workbook.run.records import start_run, write_json
 from workbook.run.report import overview, sections, training_share
@@ -173,7 +173,7 @@ def test_the_exports_hold_every_number_of_the_table():
 
 def test_ours_and_the_papers_have_colours_of_their_own_in_the_notebook():
     wide = as_wide(beside(scores({("IA1", "none"): predictions((1, 1, 1))}, **QUICK), "II", "ravdess"), folds=5)
-    real, toy = (styled(wide, origin).to_html() for origin in ("real", "toy"))
+    real, toy = (plots.styled(wide, origin).to_html() for origin in ("real", "toy"))
     assert "#2b4162" in real and "#2b4162" not in toy and "#a0528c" in toy
     assert "font-style: italic" in real
 

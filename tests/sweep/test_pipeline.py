@@ -101,7 +101,7 @@ def test_runs_that_a_given_value_makes_the_same_count_once(tmp_path):
             "data_root is /nowhere, which is no file or folder",
         ),
         ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
-        ({"dataset": "ravdess", "data_root": str(Path(__file__).parent)}, "tests holds no speech clip"),
+        ({"dataset": "ravdess", "data_root": str(Path(__file__).parent)}, "tests.sweep holds no speech clip"),
     ],
 )
 def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):

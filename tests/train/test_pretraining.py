@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from avlib import build_model
-from avlib.weights.authors import load_pretrained
 from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import split_rows
@@ -24,7 +23,7 @@ from workbook.run.pretrained import checkpoint, frames_to_teach, start_pretraini
 from workbook.run.records import check_same_run
 from workbook.sweep import notebooks
 from workbook.train import pretraining
-from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, named, teach
+from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, load_pretrained, named, teach
 
 STRIPES = np.array(["black", "blue", "cyan", "green", "lime", "red", "tan", "white"])  # sorted: names of the 8 stripes
 

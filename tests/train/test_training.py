@@ -114,7 +114,7 @@ def test_a_branch_alone_is_not_taught_by_variants_of_the_other_one(tiny_store, m
 KILLED = """
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/train"]
 import numpy as np
 from test_training import EMOTION, run
 from workbook.train.batches import Clips

@@ -1,6 +1,7 @@
 """One record per dataset with all facts about it, and the way from a dataset's name to its store.
 
-A new dataset is a record in `DATASETS` and a function that reads its files: docs/extending.md has an example.
+A new dataset is a record in `DATASETS` and a function that reads its files: docs/extending.md has an example. The toy
+datasets join the table when `workbook.toy` is imported.
 
 A dataset of clips is a folder of films and sounds; making its store takes minutes to hours. A dataset of features is a
 file of arrays; its store takes seconds and is made when it is needed, and again when the file has changed.
@@ -11,7 +12,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -27,7 +27,6 @@ from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store, read_json
 from workbook.files import folder_lock
-from workbook.toy import mosei as toy_mosei
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,6 @@ USUAL = {
         "frame_epochs": 0,
     },
 }
-SMALL = {"image_size": 64, "frames": 6}  # of drawn clips
 
 
 @dataclass(frozen=True)
@@ -93,30 +91,6 @@ class Dataset:
             )
 
 
-def _later(module: str, name: str) -> Callable:
-    """A function whose module is imported at its first call: it needs libraries that a store does not."""
-    return lambda *arguments: getattr(import_module(module), name)(*arguments)
-
-
-def _maker(what: str, make: Callable, last: str = "") -> Callable:
-    """A function that makes a dataset at its root, unless a complete one is there.
-
-    last : the file of the root that `make` writes last; "" = the root is a file itself
-    """
-
-    def make_missing(root: Path) -> None:
-        if not (root / last).exists():
-            log.info("making %s in %s", what, root)
-            make(root)
-
-    return make_missing
-
-
-def _file_in(name: str) -> Callable:
-    """A function that returns the path of a file: the given one, or that of this name in the given folder."""
-    return lambda path: path if path.suffix == Path(name).suffix else path / name
-
-
 def _pickle(path: Path) -> Path:
     """The pickle at `path`, or the only one with a known name in that folder."""
     found = [path / name for name in PICKLES if (path / name).exists()]
@@ -134,29 +108,14 @@ def _npz(path: Path) -> Path:
     return path
 
 
-_BY_ACTOR = ("paper", "authors", "luna", "loso")  # fold schemes of RAVDESS's 24 actors
+BY_ACTOR = ("paper", "authors", "luna", "loso")  # fold schemes of RAVDESS's 24 actors
 
 DATASETS = {
-    "toy": Dataset(
-        title="toy corpus",
-        kind="clips",
-        read=find_trials,
-        fold_schemes=(*_BY_ACTOR, "groups", "clips"),
-        names=EMOTIONS,
-        classes=(8, 7),
-        defaults=SMALL | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "frame_epochs": 4},
-        make=_maker(
-            "the toy corpus (some minutes, once)", _later("workbook.toy.corpus", "make_corpus"), "truth.parquet"
-        ),
-        truth=_later("workbook.toy.corpus", "truth"),
-        reachable=_later("workbook.toy.corpus", "reachable"),
-        frame_labels=_later("workbook.toy.corpus", "frame_labels"),
-    ),
     "ravdess": Dataset(
         title="RAVDESS",
         kind="clips",
         read=find_trials,
-        fold_schemes=(*_BY_ACTOR, "groups", "clips"),
+        fold_schemes=(*BY_ACTOR, "groups", "clips"),
         protocols=("paper", "authors", "mult"),
         names=EMOTIONS,
         classes=(8, 7),
@@ -171,47 +130,6 @@ DATASETS = {
         fold_schemes=("groups", "own", "clips"),
         needs="folder",
         source="docs/data.md says what such a folder holds",
-    ),
-    "toy_speaker": Dataset(
-        title="toy speakers",
-        kind="clips",
-        read=find_trials,
-        fold_schemes=(*_BY_ACTOR, "groups"),
-        protocols=("mult", "paper"),
-        names=EMOTIONS,
-        classes=(8,),
-        defaults=SMALL
-        | {"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "pretrained": "frames", "frame_epochs": 3},
-        make=_maker(
-            "the toy speakers (a minute or two, once)", _later("workbook.toy.speaker", "make_corpus"), "truth.parquet"
-        ),
-        truth=_later("workbook.toy.speaker", "truth"),
-        reachable=_later("workbook.toy.speaker", "reachable"),
-        frame_labels=_later("workbook.toy.speaker", "frame_labels"),
-    ),
-    "toy_speaker_features": Dataset(
-        title="toy speakers' features",
-        kind="features",
-        read=read_npz,
-        fold_schemes=(*_BY_ACTOR, "groups"),
-        protocols=("mult", "paper"),
-        defaults={"epochs": 6},
-        locate=_file_in("toy_speaker.npz"),
-        make=_maker("the toy speakers' features", _later("workbook.toy.speaker_features", "make_file")),
-        truth=_later("workbook.toy.speaker_features", "truth"),
-        reachable=_later("workbook.toy.speaker", "reachable"),
-    ),
-    "toy_mosei": Dataset(
-        title="toy MOSEI",
-        kind="features",
-        read=read_pickle,
-        fold_schemes=("own", "groups"),
-        protocols=("mult", "paper"),
-        defaults={"epochs": 12},
-        locate=_file_in(PICKLES[0]),
-        make=_maker("the toy MOSEI", toy_mosei.make_pickle),
-        truth=toy_mosei.truth,
-        reachable=lambda classes: toy_mosei.reachable(),
     ),
     "mosei": Dataset(
         title="CMU-MOSEI",
@@ -228,7 +146,7 @@ DATASETS = {
         title="features of your own",
         kind="features",
         read=read_npz,
-        fold_schemes=("groups", *_BY_ACTOR, "clips"),
+        fold_schemes=("groups", *BY_ACTOR, "clips"),
         protocols=("mult", "paper"),
         needs="file",
         source="docs/features.md says what such a file holds",

@@ -7,12 +7,10 @@ other}. Names are those of `workbook.run.results`, such as TAV1; tables show the
 from typing import Any
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from workbook import InputError
 from workbook.evaluate.paper_tables import SYSTEMS, paper_tables
 from workbook.evaluate.statistics import CONDITIONS, intervals
-from workbook.plots.panels import ORIGIN_COLOUR, QUIET
 
 Systems = dict[tuple[str, str], pd.DataFrame]  # by (system, dropout)
 
@@ -130,21 +128,6 @@ def _ours(row: Any, decimals: int) -> str:
         return ""
     value, low, high = (f"{number:.{decimals}f}" for number in (row.value, row.low, row.high))
     return value if pd.isna(row.low) else f"{value} ({low} to {high})"
-
-
-def styled(wide: pd.DataFrame, origin: str) -> Styler:
-    """A table of `as_wide` for a notebook: ours in the colour of its origin, the paper's grey and in italics.
-
-    origin : real | toy
-    """
-    look = {
-        "ours": f"color: {ORIGIN_COLOUR[origin]}; white-space: nowrap",
-        "paper": f"color: {QUIET}; font-style: italic",
-    }
-    table = wide.style.apply(lambda column: [look.get(column.name[1], "white-space: nowrap")] * len(column))
-    cell = {"selector": "th, td", "props": "text-align: left; font-size: 85%; padding: 0.2em 0.5em"}
-    part = {"selector": "th.row_heading.level0", "props": "vertical-align: top"}
-    return table.set_table_styles([cell, part])
 
 
 def as_latex(wide: pd.DataFrame, caption: str, label: str) -> str:

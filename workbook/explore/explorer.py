@@ -21,6 +21,7 @@ from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.explore import live
 from workbook.explore.background import Background
 from workbook.explore.clip_picker import ClipChoice, answered, button, dropdown
+from workbook.explore.figure import explored
 from workbook.explore.probe import Change, Inputs, Probe, Subject, changes_of_picture
 from workbook.plots.panels import as_png
 from workbook.task import Sentiment
@@ -177,7 +178,7 @@ class Explorer(widgets.VBox):
         seen, heard = self._video(clip, change), self._heard(clip, change)
         seen = (255 * np.moveaxis(seen, 1, -1)).round().astype(np.uint8) if seen.ndim == 4 else seen.T
         masked = {name: getattr(change, f"{name}_masked") for name in ("audio", "video")}
-        return plots.explored(
+        return explored(
             answers,
             before,
             seen,

@@ -1,7 +1,7 @@
 """The explorer's figures in the browser: numbers and small pictures go there, live.js draws them.
 
 Nothing is drawn in Python for a step: some kilobytes go to the browser, which changes the figures it shows. So a step
-takes the time of the network, and the cursor can follow the sound. `plots.explored` draws the same for readers without
+takes the time of the network, and the cursor can follow the sound. `figure.explored` draws the same for readers without
 a kernel.
 """
 

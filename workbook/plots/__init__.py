@@ -3,7 +3,7 @@
 A function that draws one panel takes `ax` (a new one where it is None) and returns it; a function that arranges several
 panels returns the Figure, already closed for pyplot, so that a notebook shows it once, as the last expression of its
 cell. `panels` draws what goes in, `attention` what happens between the branches, `attribution` what speaks for an
-answer, `explored` one changed clip, `results` what comes out, `tables` the paper's tables, `prediction` what is said of
+answer, `results` what comes out, `tables` the paper's tables, `prediction` what is said of
 a clip of your own, `faithfulness` whether the answer depends on what is marked, `certainty` how sure the numbers are,
 `studies` what happens between whole and missing.
 
@@ -13,7 +13,6 @@ Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.
 from workbook.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
 from workbook.plots.attribution import branches, grad_cam, scores
 from workbook.plots.certainty import difference_matrices, difference_matrix, differences, ladder, system_intervals
-from workbook.plots.explored import explored
 from workbook.plots.faithfulness import areas_of_runs, deletion_curves, intervals, shuffled_layers
 from workbook.plots.panels import (
     AUDIO,
@@ -46,7 +45,7 @@ from workbook.plots.studies import (
     study_stand_ins,
     study_surface,
 )
-from workbook.plots.tables import slopes, system_heatmap
+from workbook.plots.tables import slopes, styled, system_heatmap
 
 __all__ = [
     "AUDIO",
@@ -71,7 +70,6 @@ __all__ = [
     "differences",
     "dropout_variants",
     "even_times",
-    "explored",
     "faces",
     "features",
     "frame",
@@ -98,6 +96,7 @@ __all__ = [
     "study_offset",
     "study_stand_ins",
     "study_surface",
+    "styled",
     "system_heatmap",
     "system_intervals",
     "waveform",

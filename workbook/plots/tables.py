@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from pandas.io.formats.style import Styler
 
 from workbook import InputError
 from workbook.plots.certainty import _style
-from workbook.plots.panels import CONDITION_STYLE, HALO, INK, ORIGIN_COLOUR, WIDTH, new_figure, tidy_axes
+from workbook.plots.panels import CONDITION_STYLE, HALO, INK, ORIGIN_COLOUR, QUIET, WIDTH, new_figure, tidy_axes
 
 CONDITIONS = ("AV", "A", "V")
 FEW = 5  # systems up to which every point has its number
@@ -120,3 +121,18 @@ def _heat(ax: Axes, values: pd.DataFrame, whose: str) -> None:
     ax.set_xticks(np.arange(values.shape[1]) + 0.5, values.columns, fontsize=9)
     ax.set_title(WHOSE[whose], fontsize=10, color=colour, fontweight="bold")
     ax.tick_params(length=0)
+
+
+def styled(wide: pd.DataFrame, origin: str) -> Styler:
+    """A table of `tables.as_wide` for a notebook: ours in the colour of its origin, the paper's grey and in italics.
+
+    origin : real | toy
+    """
+    look = {
+        "ours": f"color: {ORIGIN_COLOUR[origin]}; white-space: nowrap",
+        "paper": f"color: {QUIET}; font-style: italic",
+    }
+    table = wide.style.apply(lambda column: [look.get(column.name[1], "white-space: nowrap")] * len(column))
+    cell = {"selector": "th, td", "props": "text-align: left; font-size: 85%; padding: 0.2em 0.5em"}
+    part = {"selector": "th.row_heading.level0", "props": "vertical-align: top"}
+    return table.set_table_styles([cell, part])

@@ -6,7 +6,8 @@ papermill checks nothing: a misspelt name only warns, and `learning_rate: 4e-2` 
 
 import ast
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+import workbook.toy  # noqa: F401  (its datasets join the table)
 from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS
 
@@ -95,6 +97,15 @@ def _folder(value: Any) -> Any:
 def _file(value: Any) -> Any:
     """An absolute path as text, or a word in its place; a relative path starts at the workbook."""
     return str(_folder(value)) if isinstance(value, str) and value not in WORDS else value
+
+
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """A block in which a ValueError of avlib becomes an InputError with the same sentence."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
@@ -180,7 +191,8 @@ class Parameters(BaseModel):
     def _is_a_frame_network(cls, value):
         from avlib.frame_networks import check_vision
 
-        check_vision(value)
+        with _as_input_error():
+            check_vision(value)
         return value
 
     @field_validator("heads")
@@ -188,7 +200,8 @@ class Parameters(BaseModel):
     def _suits_the_fusion(cls, heads, info):
         from avlib.fusion import check_heads
 
-        return check_heads(info.data["fusion"], heads) if "fusion" in info.data else heads
+        with _as_input_error():
+            return check_heads(info.data["fusion"], heads) if "fusion" in info.data else heads
 
     @model_validator(mode="after")
     def _fits_together(self):

@@ -91,12 +91,14 @@ def write_answer(
 
     html, json : the files to write a page or all probabilities to; None = none
     """
+    from workbook.plots import probabilities
     from workbook.predict.page import page
     from workbook.predict.prediction import as_record, remarks, summary, top_answers
 
     if html:
         with atomic_write(html) as file:
-            file.write_text(page(windows, table, learnt), encoding="utf-8")
+            figure = probabilities(table, windows, learnt.labels)
+            file.write_text(page(windows, table, learnt, figure), encoding="utf-8")
     if json:
         write_json(json, as_record(windows, table, learnt))
     each = top_answers(table, learnt.labels, windows).to_string() if len(windows.starts) > 1 else ""

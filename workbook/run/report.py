@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbook import ROOT, InputError
+from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import FOLDS
 from workbook.data.ravdess import EMOTIONS
@@ -18,7 +18,6 @@ from workbook.run.names import PLACED, UNNAMED, run_name
 from workbook.run.parameters import choices, usual_values
 from workbook.run.records import parameters_of, read_record, write_table
 from workbook.run.results import CONDITIONS, all_runs
-from workbook.sweep.kernels import escaped
 
 OF_SYSTEM = ("dense_head", "audio_features")  # named with the system, all else in the settings
 KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # what the runs of a section share
@@ -225,19 +224,3 @@ def write_report(
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def execute_report(outputs_root: Path) -> Path:
-    """The executed report.ipynb on the runs below a folder, in its folder `report`, with all its files.
-
-    Raises InputError where there is no evaluated run.
-    """
-    import papermill
-
-    outputs_root = Path(outputs_root).absolute()
-    sections(outputs_root)
-    source, out = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
-    out.parent.mkdir(exist_ok=True)
-    given = {"outputs_root": str(outputs_root)}
-    papermill.execute_notebook(escaped(source), escaped(out), given, progress_bar=False, log_output=False)
-    return out

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from avlib.weights.authors import load_pretrained
 from workbook import InputError
 from workbook.data.folds import FOLDS
 from workbook.evaluate.conditions import paper_conditions
@@ -18,6 +17,7 @@ from workbook.run.names import run_name
 from workbook.run.parameters import Parameters
 from workbook.run.pretrained import checkpoint
 from workbook.run.trained import Trained, build_network, clips_of
+from workbook.train.pretraining import load_pretrained
 from workbook.train.training import fit
 
 FOLDER = "protocol"  # of a run: the trainings of the first two rungs

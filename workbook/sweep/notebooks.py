@@ -17,6 +17,7 @@ from workbook.run.claim import Claimed
 from workbook.run.parameters import Parameters
 from workbook.run.pretrained import unfinished
 from workbook.run.records import MAY_CHANGE, check_same_run, difference, note, notebooks_done, read_record
+from workbook.run.report import sections
 from workbook.sweep.kernels import Kernel, escaped
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
@@ -93,6 +94,20 @@ def run_pipeline(
             seconds[name] = round(monotonic() - start, 1)
             note(folder, notebooks=notebooks_done(folder) | seconds)
     return folder
+
+
+def execute_report(outputs_root: Path) -> Path:
+    """The executed report.ipynb on the runs below a folder, in its folder `report`, with all its files.
+
+    Raises InputError where there is no evaluated run.
+    """
+    outputs_root = Path(outputs_root).absolute()
+    sections(outputs_root)
+    source, out = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
+    out.parent.mkdir(exist_ok=True)
+    given = {"outputs_root": str(outputs_root)}
+    papermill.execute_notebook(escaped(source), escaped(out), given, progress_bar=False, log_output=False)
+    return out
 
 
 def notebooks_left(config: Parameters) -> list[str]:

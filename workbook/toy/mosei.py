@@ -111,7 +111,7 @@ def _truth_path(path: Path | str) -> Path:
     return Path(path).with_suffix(".truth.parquet")
 
 
-def reachable() -> dict[str, dict[str, float]]:
+def reachable(classes: int = 1) -> dict[str, dict[str, float]]:
     """The best possible accuracy and MAE on a toy MOSEI under AV, A and V.
 
     accuracy : of positive against negative, in percent, among the clips whose sentiment is not 0

@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from avlib.attention import Output
-from avlib.frame_networks import make_frame_network
-from avlib.model import precision
-from workbook import InputError
+from avlib.frame_networks import TimmNetwork, make_frame_network
+from avlib.model import AudiovisualNet, precision
+from avlib.weights import load_weights
+from workbook import ROOT, InputError
 from workbook.data.datasets import DATASETS, corpus_root
 from workbook.data.folds import split_rows
 from workbook.data.store import Store
+from workbook.files import checksum
 from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.memory import channels_last
@@ -170,3 +172,21 @@ def named(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np
         with precision(clips.device):
             found.append(net(audio, channels_last(video)).logits.argmax(dim=1).cpu())
     return torch.cat(found).numpy()
+
+
+def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
+    """Loads the weights that training starts from; returns a line with their source and the SHA-256 of the file.
+
+    path : as in `avlib.weights.load_weights`; "" = fresh weights. A frame network of timm then loads timm's, where they
+        can be fetched.
+    Raises InputError, with the first mismatch, for another file.
+    """
+    if not path:
+        frames = net.frame_network
+        return frames.fetch() if isinstance(frames, TimmNetwork) else "fresh weights, from the seed"
+    path = ROOT / Path(path).expanduser()
+    try:
+        loaded = load_weights(net, path)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return f"{loaded} from {path}, sha256 {checksum(path)}"

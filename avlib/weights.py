@@ -1,22 +1,31 @@
-"""Other people's checkpoints: loaded into our networks, and our weights under the authors' names.
+"""Checkpoints of others, read without executing their code; our weights, written for the authors' code.
 
 Three formats: the authors' own (katerynaCh/multimodal-emotion-recognition), EfficientFace's (zengqunzhao/EfficientFace)
 and MULT's (yaohungt/Multimodal-Transformer).
 """
 
+import re
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from avlib.efficientface import EfficientFace
-from avlib.frame_networks import TimmNetwork
 from avlib.fusion import FUSIONS
 from avlib.model import AudiovisualNet, build_model
 from avlib.mult import Mult
-from avlib.weights.foreign import Weights, check_weights, read_weights
-from workbook import InputError
-from workbook.files import checksum
+
+Weights = dict[str, torch.Tensor]
+
+# Objects that may stand beside the weights: the meter of EfficientFace's training script, and its numpy arrays.
+BESIDE = (
+    "__main__.RecorderMeter",
+    "__main__.RecorderMeter1",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "numpy.ndarray",
+    "numpy.dtype",
+)
 
 # The entry that only a checkpoint of this system of the authors has.
 SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
@@ -66,7 +75,6 @@ _RENAMES = [
     *_QUARTERS,
 ]
 
-
 _MULT_RENAMES = [
     ("dense.hidden.", "proj1."),
     ("dense.output.", "proj2."),
@@ -86,6 +94,57 @@ _MULT_RENAMES = [
 ]
 
 
+class Ignored:
+    """Replaces an object that is not a weight: takes any arguments and any state, and keeps nothing."""
+
+    def __new__(cls, *_):
+        return super().__new__(cls)
+
+    def __setstate__(self, _):
+        pass
+
+
+def read_weights(path: str | Path) -> tuple[Path, Weights]:
+    """The path of a file of weights, and its weights by name, without `module.` before the names.
+
+    The file is a .safetensors, or it is by torch.save and holds a state dict, or a dict with one under `state_dict`.
+    Code in it is never executed.
+    Raises ValueError where the file is missing, damaged, or holds anything else.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    try:
+        if path.suffix == ".safetensors":
+            return path, load_file(path)
+        with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"holds {foreign[1]}, which is no weight" if foreign else "is damaged or no checkpoint by torch.save"
+        raise ValueError(f"{path} {what}; nothing in it was executed") from None
+    weights = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict) or not weights:
+        raise ValueError(f"{path} holds no state dict, but a {type(weights).__name__} of another kind")
+    for name, weight in weights.items():
+        if not torch.is_tensor(weight):
+            raise ValueError(f"{path} holds no state dict: its '{name}' is a {type(weight).__name__}, not a tensor")
+    return path, {str(name).removeprefix("module."): weight for name, weight in weights.items()}
+
+
+def check_weights(path: Path, theirs: Weights, expected: Weights, whose: str) -> None:
+    """Raises ValueError with the first name or shape that differs from the expected one."""
+    for name, weight in expected.items():
+        if name not in theirs:
+            raise ValueError(f"{path} is not of {whose}: it lacks '{name}'")
+        if theirs[name].shape != weight.shape:
+            shapes = f"{tuple(theirs[name].shape)}, not {tuple(weight.shape)}"
+            raise ValueError(f"{path} is not of {whose}: its '{name}' is {shapes}")
+    for name in theirs:
+        if name not in expected:
+            raise ValueError(f"{path} is not of {whose}: it has '{name}'")
+
+
 def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
     for ours, theirs in renames:
         name = name.replace(ours, theirs)
@@ -93,13 +152,13 @@ def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
 
 
 def _fusion(net: nn.Module) -> str:
-    """The name of the net's fusion; InputError where the authors' code has no such system."""
+    """The name of the net's fusion; ValueError where the authors' code has no such system."""
     name = next((name for name, entry in FUSIONS.items() if type(getattr(net, "fusion", None)) is entry), "")
     if name not in SIGNS:
         other = name or type(net).__name__
-        raise InputError(f"the authors' code has fusion {', '.join(SIGNS)}, and no '{other}'")
+        raise ValueError(f"the authors' code has fusion {', '.join(SIGNS)}, and no '{other}'")
     if not isinstance(net.dense, nn.Identity):
-        raise InputError("the authors' code has no dense head: build the net with dense_head=False")
+        raise ValueError("the authors' code has no dense head: build the net with dense_head=False")
     return name
 
 
@@ -145,7 +204,7 @@ def authors_state_dict(net: AudiovisualNet) -> Weights:
     """The weights of `net` (lt, it or ia) under the authors' names, complete for their `load_state_dict`.
 
     Weights that their network never uses are zeros: a classifier on each branch and, in `ia`, values and their
-    projection. Raises InputError for a net that their code does not have.
+    projection. Raises ValueError for a net that their code does not have.
     """
     theirs = to_authors(net)
     classes, pooled = net.classifier.weight.shape
@@ -164,10 +223,10 @@ def _system(path: Path, theirs: Weights) -> tuple[str, int]:
     """Fusion and number of classes of one of the authors' checkpoints."""
     fusion = next((fusion for fusion, sign in SIGNS.items() if sign in theirs), None)
     if fusion is None:
-        raise InputError(f"{path} is no checkpoint of the authors' network: it lacks {' or '.join(SIGNS.values())}")
+        raise ValueError(f"{path} is no checkpoint of the authors' network: it lacks {' or '.join(SIGNS.values())}")
     shape = theirs["classifier_1.0.weight"].shape if "classifier_1.0.weight" in theirs else ()
     if len(shape) != 2 or shape[0] < 2:
-        raise InputError(f"{path} is no checkpoint of the authors' network: it lacks a matrix classifier_1.0.weight")
+        raise ValueError(f"{path} is no checkpoint of the authors' network: it lacks a matrix classifier_1.0.weight")
     return fusion, shape[0]
 
 
@@ -176,7 +235,7 @@ def load_authors_checkpoint(path: str | Path, heads: int = 1) -> AudiovisualNet:
 
     Fusion and classes are read from it.
     heads : in each attention; the weights do not tell their number
-    Raises InputError, with the first mismatch, for another file, and where `heads` does not fit.
+    Raises ValueError, with the first mismatch, for another file, and where `heads` does not fit.
     """
     path, theirs = read_weights(path)
     fusion, classes = _system(path, theirs)
@@ -195,7 +254,7 @@ def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
     """Loads one of EfficientFace's checkpoints (`.pth.tar`) into the net's frame network.
 
     Its last layer, of 7, 8 or 12,666 classes, is left out; the net uses the features before it.
-    Raises InputError, with the first mismatch, for another file, and for a net without EfficientFace.
+    Raises ValueError, with the first mismatch, for another file, and for a net without EfficientFace.
     """
     _take_efficientface(net, *read_weights(path))
 
@@ -203,7 +262,7 @@ def load_efficientface(net: AudiovisualNet, path: str | Path) -> None:
 def _take_efficientface(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
     faces = net.frame_network
     if not isinstance(faces, EfficientFace):
-        raise InputError(f"{path} has weights of EfficientFace, but this net has no EfficientFace")
+        raise ValueError(f"{path} has weights of EfficientFace, but this net has no EfficientFace")
     names = {name: _renamed(f"frame_network.{name}", _RENAMES).split(".", 1)[1] for name in faces.state_dict()}
     theirs = {name: weight for name, weight in theirs.items() if not name.startswith("fc.")}
     check_weights(path, theirs, {names[name]: weight for name, weight in faces.state_dict().items()}, "EfficientFace")
@@ -220,13 +279,13 @@ def _take_frame_network(net: nn.Module, path: Path, theirs: Weights) -> None:
 def load_mult(path: str | Path) -> Mult:
     """The audiovisual MULT from a state dict with MULT's names, in eval mode on the CPU; sizes are read from it.
 
-    Raises InputError, with the first mismatch, for another file.
+    Raises ValueError, with the first mismatch, for another file.
     """
     path, theirs = read_weights(path)
     theirs = {name: weight for name, weight in theirs.items() if not name.endswith((".version", "._float_tensor"))}
     sizes = [theirs[name].shape if name in theirs else () for name in MULT_SIGNS]
     if not all(len(shape) > 1 for shape in sizes):
-        raise InputError(f"{path} is no state dict of MULT: it lacks matrices called {', '.join(MULT_SIGNS)}")
+        raise ValueError(f"{path} is no state dict of MULT: it lacks matrices called {', '.join(MULT_SIGNS)}")
     audio, video, outputs = sizes
     net = Mult(audio[1], video[1], outputs[0])
     names = {name: _renamed(name, _MULT_RENAMES) for name in net.state_dict()}
@@ -236,25 +295,19 @@ def load_mult(path: str | Path) -> Mult:
     return net.eval()
 
 
-def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
-    """Loads the weights that training starts from; returns a line with their source and the SHA-256 of the file.
+def load_weights(net: nn.Module, path: str | Path) -> str:
+    """Loads a file of weights into `net`; returns what was loaded, such as "EfficientFace's weights".
 
     path : a checkpoint of EfficientFace, one of the authors' with the net's own fusion and classes, or a
-           model.safetensors of this workbook, whose frame network is taken. "" = fresh weights; a frame network of timm
-           then loads timm's, where they can be fetched.
-    Raises InputError, with the first mismatch, for another file.
+           model.safetensors of this workbook, whose frame network is taken
+    Raises ValueError, with the first mismatch, for another file.
     """
-    if not path:
-        frames = net.frame_network
-        return frames.fetch() if isinstance(frames, TimmNetwork) else "fresh weights, from the seed"
     path, theirs = read_weights(path)
     if any(sign in theirs for sign in SIGNS.values()):
         _take_authors(net, path, theirs)
-        what = "all weights"
-    elif any(name.startswith(FRAMES) for name in theirs):
+        return "all weights"
+    if any(name.startswith(FRAMES) for name in theirs):
         _take_frame_network(net, path, theirs)
-        what = "the frame network"
-    else:
-        _take_efficientface(net, path, theirs)
-        what = "EfficientFace's weights"
-    return f"{what} from {path}, sha256 {checksum(path)}"
+        return "the frame network"
+    _take_efficientface(net, path, theirs)
+    return "EfficientFace's weights"

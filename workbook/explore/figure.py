@@ -1,26 +1,22 @@
 """One clip as the explorer shows it, without a browser: what is seen and heard, attention, and what is said."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from workbook.attention.truth import CUE
+from workbook.explore.probe import Answer
 from workbook.plots.attention import attention_map, draw_heard, draw_seen, mark_cue, received_over_time
 from workbook.plots.attribution import scores as draw_scores
 from workbook.plots.panels import COLOUR, CONDITION_STYLE, INK, QUIET, SECONDS, Clock, new_figure, tidy_axes
-
-if TYPE_CHECKING:
-    from workbook.explore.probe import Answer
 
 SIZE = 12.8, 7.2  # inches
 
 
 def explored(
-    answers: dict[str, "Answer"],
-    before: dict[str, "Answer"],
+    answers: dict[str, Answer],
+    before: dict[str, Answer],
     seen: np.ndarray,
     heard: np.ndarray,
     names: list[str],
@@ -54,8 +50,8 @@ def explored(
 
 def _over_time(
     figure: SubFigure,
-    answers: dict[str, "Answer"],
-    before: dict[str, "Answer"],
+    answers: dict[str, Answer],
+    before: dict[str, Answer],
     seen: np.ndarray,
     heard: np.ndarray,
     clock: Clock,
@@ -95,7 +91,7 @@ def _over_time(
         mark_cue(axes[0], axes[1:-1], cues.get(CUE[modality]))
 
 
-def _compared(ax: Axes, answers: list["Answer"], modality: str) -> None:
+def _compared(ax: Axes, answers: list[Answer], modality: str) -> None:
     """Lines over the first network's attention: grey before the change, dashed the network beside it."""
     for answer, style in zip(answers, ({"color": QUIET}, {"color": INK, "linestyle": "--"}), strict=False):
         if modality in answer.vectors:
