@@ -10,8 +10,8 @@ from avlib import FUSIONS
 from avlib.attention import Similarity, attention_vector, attention_weights
 from avlib.model import AudiovisualNet
 from avlib.mult import future_mask
-from workbook.attention.clips import concentration, maps_and_vectors, relative_vectors, step_times
 from workbook.attention.truth import shares, summary
+from workbook.attention.vectors import concentration, maps_and_vectors, relative_vectors, step_times
 from workbook.plots.source import source
 
 N, H, TA, TV = 2, 3, 150, 3

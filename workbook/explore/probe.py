@@ -19,7 +19,7 @@ import torch
 
 from avlib.model import AudiovisualNet, precision
 from workbook import InputError
-from workbook.attention.clips import maps_and_vectors, relative_vectors, step_times
+from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_times
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
 from workbook.evaluate.conditions import Condition, Context, paper_conditions
 from workbook.train.batches import Clips

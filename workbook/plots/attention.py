@@ -39,7 +39,7 @@ def attention_over_clip(
 ) -> Figure:
     """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
 
-    vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention, as `attention.clips.relative_vectors`;
+    vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention, as `attention.vectors.relative_vectors`;
         one or both: a fusion in one direction looks at one modality alone
     times : step centres on the clock, for each vector
     seen : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
