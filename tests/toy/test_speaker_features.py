@@ -8,10 +8,11 @@ import torch
 import workbook
 from avlib import build_model
 from workbook import InputError
-from workbook.attention.truth import best_reachable, shares, summary
+from workbook.attention.truth import shares, summary
 from workbook.data import datasets
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
+from workbook.evaluate.metrics import best_reachable
 from workbook.toy import speaker_features as toy
 from workbook.toy.speaker import EXPRESSIONS, VOICE_GROUPS, reachable
 from workbook.train.batches import splits

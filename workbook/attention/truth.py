@@ -8,16 +8,13 @@ looking at the same seconds in every clip would earn. Attention that follows the
 """
 
 from collections.abc import Callable
-from statistics import fmean
 
 import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
 from workbook import InputError
-from workbook.data.datasets import DATASETS
 from workbook.data.window import WINDOW
-from workbook.evaluate.metrics import AVERAGED
 
 MEANS = ["share", "chance", "lift", "lift_elsewhere"]
 SUMMARY = ["modality", "clips", "left_out", *MEANS, "p_chance", "p_elsewhere"]  # columns of `summary`
@@ -213,20 +210,3 @@ def _p_above_zero(differences: pd.Series) -> float:
     if len(differences) < 10:
         return np.nan
     return float(wilcoxon(differences, alternative="greater", zero_method="zsplit", method="asymptotic").pvalue)
-
-
-def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
-    """What is best reachable on a dataset, by column; M is the mean of AV, A and V, as in the paper. Mostly empty.
-
-    A corpus that needs attention also has "without attention".
-
-    classes : how many emotions are told apart; 0 is all
-    """
-    known = DATASETS[dataset].reachable if dataset in DATASETS else None
-    scores, best = known(classes) if known else {}, {}
-    for measure, column in {"accuracy": "", "mae": "MAE "}.items():
-        values = {condition: score[measure] for condition, score in scores.items() if measure in score}
-        if values:
-            mean = fmean(values[name] for name in AVERAGED)
-            best |= {f"{column}{name}": value for name, value in (values | {"M": mean}).items()}
-    return best

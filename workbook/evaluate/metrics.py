@@ -4,12 +4,14 @@ A table of predictions has one probability per class (columns p0, p1, …) or, f
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_absolute_error, recall_score
 
+from workbook.data.datasets import DATASETS
 from workbook.task import AVERAGED, LARGEST_SENTIMENT
 
 
@@ -98,3 +100,20 @@ def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFr
     rows = predictions.assign(accuracy=100.0 * (truth == guess), emotion=[emotions[label] for label in truth])
     means = rows.groupby(["emotion", "condition"], sort=False).accuracy.mean().reset_index()
     return means.sort_values("emotion", key=lambda names: names.map(emotions.index), kind="stable", ignore_index=True)
+
+
+def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
+    """What is best reachable on a dataset, by column; M is the mean of AV, A and V, as in the paper. Mostly empty.
+
+    A corpus that needs attention also has "without attention".
+
+    classes : how many emotions are told apart; 0 is all
+    """
+    known = DATASETS[dataset].reachable if dataset in DATASETS else None
+    scores, best = known(classes) if known else {}, {}
+    for measure, column in {"accuracy": "", "mae": "MAE "}.items():
+        values = {condition: score[measure] for condition, score in scores.items() if measure in score}
+        if values:
+            mean = fmean(values[name] for name in AVERAGED)
+            best |= {f"{column}{name}": value for name, value in (values | {"M": mean}).items()}
+    return best

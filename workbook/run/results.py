@@ -75,7 +75,7 @@ def result_table(folders: Iterable[Path]) -> pd.DataFrame:
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     """The result table of these rows of `all_runs`."""
-    from workbook.attention.truth import best_reachable  # imports scipy, which `all_runs` does not need
+    from workbook.evaluate.metrics import best_reachable  # imports scikit-learn, which `all_runs` does not need
 
     table = rows.reindex(columns=COLUMNS).reset_index(drop=True)
     for dataset, classes in dict.fromkeys(rows[["dataset", "labels"]].itertuples(index=False, name=None)):
