@@ -222,10 +222,10 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
     All 24 actors are about 13.6 GB, and as much again unpacked. Existing files are not downloaded again.
     """
-    from workbook.data import download as source
+    from workbook.data.download import download_ravdess, parse_actors
 
     try:
-        root = source.download_ravdess(folder, source.parse_actors(actors), source.RECORD, echo=click.echo)
+        root = download_ravdess(folder, parse_actors(actors))
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on where it stopped") from None
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
