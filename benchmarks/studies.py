@@ -8,8 +8,8 @@ import torch
 from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn
+from workbook.evaluate.conditions import PLACES, Gone
 from workbook.studies import predictions
-from workbook.studies.gone import PLACES, Gone
 
 COUNTS = (25, 50, 100, 200)  # conditions
 

@@ -20,11 +20,11 @@ from workbook.attention.attribution import (
     occlusion,
     where_in_faces,
 )
-from workbook.attention.baselines import Baselines
 from workbook.data.audio import mfcc
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.store import Store
 from workbook.data.window import WINDOW_SAMPLES
+from workbook.evaluate.baselines import Baselines
 from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.descriptors import describe_once

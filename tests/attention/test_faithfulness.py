@@ -12,7 +12,6 @@ from torch import nn
 from avlib import build_model
 from workbook import InputError
 from workbook.attention import faithfulness, interventions
-from workbook.attention.baselines import baselines
 from workbook.attention.importance import (
     by_attention,
     by_branches,
@@ -24,6 +23,7 @@ from workbook.attention.importance import (
     some_clips,
 )
 from workbook.data.features import read_npz, write_store
+from workbook.evaluate.baselines import baselines
 from workbook.train.batches import splits
 from workbook.train.training import fit
 

@@ -14,11 +14,10 @@ from conftest import run_smoke
 from in_process import without_kernels
 
 from workbook import ROOT, InputError, plots
-from workbook.evaluate.conditions import Shift
+from workbook.evaluate.conditions import Gone, Shift
 from workbook.run import studied
 from workbook.run.studied import ask, draw, open_runs, system_names, with_temperatures
 from workbook.studies import STUDIES, loss, surface
-from workbook.studies.gone import Gone
 
 
 @pytest.fixture(scope="module")

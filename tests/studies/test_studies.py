@@ -13,10 +13,9 @@ from torch import nn
 from avlib.attention import Output
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.evaluate.conditions import Context, Intact, Shift
+from workbook.evaluate.conditions import FILLS, PLACES, Context, Gone, Intact, Shift, Voice
 from workbook.evaluate.evaluation import predict
-from workbook.studies import STUDIES, calibration, conflict, credit, loss, offset, predictions, stand_ins
-from workbook.studies.gone import FILLS, PLACES, Gone
+from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions, stand_ins
 from workbook.studies.study import fingerprint, of
 from workbook.train.batches import Clips
 
@@ -346,7 +345,7 @@ def test_in_a_conflict_a_network_that_listens_follows_the_voice_and_one_that_ave
 
 
 def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
-    (audio, video), (voiced, same) = applied(conflict.Voice(2, "z"), clips)
+    (audio, video), (voiced, same) = applied(Voice(2, "z"), clips)
     assert same is video
     for place, one in enumerate(voiced):
         sources = (audio == one).flatten(1).all(dim=1).nonzero()[:, 0].tolist()
@@ -354,12 +353,12 @@ def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
         assert all(clips.labels[source] == 2 for source in sources)
         assert all(clips.table["actor"][source] == clips.table["actor"][place] for source in sources)
     few = clips.where(clips.table.index < K)  # one clip of each emotion
-    (own, _), (voiced, _) = applied(conflict.Voice(2, "z"), few)
+    (own, _), (voiced, _) = applied(Voice(2, "z"), few)
     assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
     with pytest.raises(InputError, match="needs all emotions of each actor: actor 0 has no voice that is z"):
         STUDIES["conflict"].conditions(clips.where(clips.table["label"] != 2))
     with pytest.raises(InputError, match="actor 0 has no voice that is z, for the face of clip c00"):
-        applied(conflict.Voice(2, "z"), clips.where(clips.table["label"] != 2))
+        applied(Voice(2, "z"), clips.where(clips.table["label"] != 2))
 
 
 def test_every_stand_in_is_tried_for_half_and_for_all_of_a_modality(clips):

@@ -33,7 +33,7 @@ from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
-from workbook.attention.baselines import TIME, Baselines, baselines
+from workbook.evaluate.baselines import TIME, Baselines, baselines
 from workbook.train.memory import channels_last, memory_kept
 
 log = logging.getLogger(__name__)

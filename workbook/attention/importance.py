@@ -18,8 +18,8 @@ import torch
 from avlib.model import AudiovisualNet, precision
 from workbook import InputError
 from workbook.attention.attribution import branches, integrated_gradients
-from workbook.attention.baselines import Baselines
 from workbook.attention.vectors import relative_vectors, step_times
+from workbook.evaluate.baselines import Baselines
 from workbook.evaluate.evaluation import check_attention
 from workbook.train.batches import Clips
 from workbook.train.descriptors import describe, with_frame_network

@@ -6,22 +6,26 @@ A condition has a `name`, the modalities that a clip must have in order to count
     condition(audio, video, context) -> (audio, video)
 
 It returns None for a modality that it removes, and the same tensor for one that it does not change, so that nothing is
-computed twice. `context` holds the other clips, the sound outside of the window, and random numbers.
+computed twice. `context` holds the other clips, the sound outside the window, and random numbers.
 
-`paper_conditions` are those of section IV. Write your own with the same three attributes and one method.
+`paper_conditions` are those of section IV; `workbook.evaluate.corruptions` has noise, blur and darkness. Write your own
+with the same three attributes and one method, as a dataclass: two conditions are the same if their repr is.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 import torch
 
-from avlib.dropout import Modalities, with_noisy_audio, with_noisy_video, without_audio, without_video
+from avlib.dropout import Modalities, noise_like, with_noisy_audio, with_noisy_video, without_audio, without_video
 from workbook import InputError
+from workbook.evaluate.baselines import TIME, Baselines, baselines
 from workbook.train.batches import Clips
 
 BOTH = ("audio", "video")
+PLACES = {"scattered": "here and there", "start": "at the start", "middle": "in the middle", "end": "at the end"}
 
 
 class Context(NamedTuple):
@@ -49,6 +53,17 @@ class Intact:
 
     def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context | None = None) -> Modalities:
         return audio, video
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """`none`: neither audio nor video; what a network answers without evidence."""
+
+    name: str = "none"
+    needs, removes = BOTH, ()  # it removes both, and counts
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        return None, None
 
 
 REPLACED: dict[tuple[str, str], Callable] = {
@@ -89,19 +104,136 @@ class Missing:
         return REPLACED[self.missing, self.fill](audio, video, context.generator)
 
 
+# ------------------------------------------------------------------------------------------------ part of a modality
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Some time steps of one modality are gone, and a fill takes their place.
+
+    modality : audio | video      share : of its steps, in [0, 1], rounded to whole steps
+    where : scattered (drawn for each clip), or one burst at the start | middle | end      fill : one of FILLS
+    It counts even where no step is left.
+    Raises InputError for another value.
+    """
+
+    modality: str
+    share: float = 1.0
+    where: str = "end"
+    fill: str = "zeros"
+    needs, removes = BOTH, ()
+
+    def __post_init__(self):
+        for name, choices in {"modality": TIME, "where": PLACES, "fill": FILLS}.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is '{getattr(self, name)}': choose one of {', '.join(choices)}")
+        if not 0 <= self.share <= 1:
+            raise InputError(f"share is {self.share:g}: it must be from 0 to 1")
+
+    @property
+    def name(self) -> str:
+        filled = "" if self.fill == "zeros" else f", {self.fill} instead"
+        if self.share == 1:
+            return f"all {self.modality} gone{filled}"
+        return f"{100 * self.share:.3g} % of {self.modality} gone {PLACES[self.where]}{filled}"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        if self.modality == "audio":
+            return self._filled(audio, context), video
+        return audio, self._filled(video, context)
+
+    def _filled(self, values: torch.Tensor, context: Context) -> torch.Tensor:
+        axis = TIME[self.modality]
+        gone = self.steps(len(values), values.shape[axis], context.generator).to(values.device)
+        if not gone.any():
+            return values
+        shape = [len(values), *[1] * (values.ndim - 1)]
+        shape[axis] = -1
+        return torch.where(gone.view(shape), FILLS[self.fill](values, gone, self.modality, context), values)
+
+    def changes(self, clips: Clips) -> bool:
+        """Whether the share comes to at least one step of these clips, and, of a part, leaves one."""
+        steps = clips.steps[self.modality]
+        return self.share == 1 or 0 < round(self.share * steps) < steps
+
+    def steps(self, clips: int, steps: int, generator: torch.Generator) -> torch.Tensor:
+        """(clips, steps) True = gone, equally many in each clip. A larger share contains a smaller one's steps."""
+        count = round(self.share * steps)
+        if self.where == "scattered":
+            chance = torch.rand(clips, steps, generator=generator, device=generator.device)
+            return chance.argsort(dim=1).argsort(dim=1) < count
+        first = {"start": 0, "middle": (steps - count) // 2, "end": steps - count}[self.where]
+        places = torch.arange(steps)
+        return ((places >= first) & (places < first + count)).expand(clips, steps)
+
+
+def _zeros(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    return torch.zeros_like(values)
+
+
+def _noise(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    return noise_like(values, context.generator)
+
+
+def _mean(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    return getattr(_baselines(context.clips, "mean"), modality)
+
+
+def _silence(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    return getattr(_baselines(context.clips, "silence"), modality)
+
+
+@lru_cache(maxsize=2)
+def _baselines(clips: Clips, name: str) -> Baselines:
+    """The baseline of these clips, computed once for all batches and conditions."""
+    return baselines(clips, name)
+
+
+def _held(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    """The last step before a gap; at the start, the first step that is left; with none left, the clip's first."""
+    places = torch.arange(gone.shape[1], device=gone.device)
+    last = torch.where(gone, -1, places).cummax(dim=1).values  # (B, T)
+    last = torch.where(last < 0, (~gone).int().argmax(dim=1, keepdim=True), last)
+    clip = torch.arange(len(values), device=gone.device)[:, None]
+    return values[clip, last] if modality == "video" else values.mT[clip, last].mT
+
+
+def _another_clip(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
+    """The same steps of another clip, drawn at random among all that have the modality."""
+    having = context.clips.table[f"has_{modality}"].to_numpy().nonzero()[0]
+    if len(having) < 2:
+        raise InputError(f"there is no other clip with {modality} to take steps from")
+    size, generator = (len(values),), context.generator
+    drawn = torch.randint(len(having) - 1, size, generator=generator, device=generator.device).cpu()
+    own = torch.searchsorted(torch.from_numpy(having), context.chosen)
+    others = torch.from_numpy(having)[(own + 1 + drawn) % len(having)]
+    return (context.clips.audio_of if modality == "audio" else context.clips.video_of)(others)
+
+
+FILLS: dict[str, Callable] = {  # what takes the place of the steps that are gone
+    "zeros": _zeros,  # as modality dropout has it
+    "silence": _silence,  # of sound, in a corpus of clips
+    "mean": _mean,  # over the tested clips
+    "noise": _noise,  # standard normal
+    "held": _held,
+    "another clip": _another_clip,
+}
+
+# ------------------------------------------------------------------------------------------- of another moment or clip
+
+
 @dataclass(frozen=True)
 class Shift:
     """The picture with the sound of another moment: the window of the sound begins `by` later in the clip.
 
     by : seconds; for features, which have no seconds, a share of the clip. Negative = earlier: heard late.
     unit : of `by`, in words
-    Outside of the clip there is silence; in features, zeros.
+    Outside the clip there is silence; in features, zeros.
     """
 
     by: float
     unit: str = "s"
-    needs = BOTH
-    removes = ()
+    needs, removes = BOTH, ()
 
     @property
     def name(self) -> str:
@@ -119,8 +251,7 @@ class Swap:
     """
 
     modality: Literal["audio", "video"]
-    needs = BOTH
-    removes = ()
+    needs, removes = BOTH, ()
 
     @property
     def name(self) -> str:
@@ -134,15 +265,80 @@ class Swap:
 
     def _partner(self, place: int, context: Context) -> int:
         table, labels = context.clips.table, context.clips.labels
-        fits = (table["actor"] == table["actor"][place]) & table[f"has_{self.modality}"]
-        fits = torch.tensor(fits.to_numpy()) & (labels != labels[place])
+        fits = _of_same_actor(place, self.modality, context) & (labels != labels[place])
         if not fits.any():
             raise InputError(
                 f"clip {table['clip'][place]} has no partner with {self.modality}: "
                 f"actor {table['actor'][place]} has no other label in these clips"
             )
-        drawn = torch.randint(int(fits.sum()), (1,), generator=context.generator, device=context.generator.device)
-        return int(fits.nonzero()[drawn.cpu()])
+        return _drawn(fits, context)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Each clip's face with a voice of this emotion, drawn at random from the other clips of the same actor.
+
+    A clip that is the actor's only one of this emotion keeps its own voice.
+
+    label : of the voice      emotion : its name
+    Raises InputError where an actor has no such clip.
+    """
+
+    label: int
+    emotion: str
+    needs, removes = BOTH, ()
+
+    @property
+    def name(self) -> str:
+        return f"voice {self.emotion}"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        partners = torch.tensor([self._partner(place, context) for place in context.chosen.tolist()])
+        return context.clips.audio_of(partners), video
+
+    def _partner(self, place: int, context: Context) -> int:
+        fits = _of_same_actor(place, "audio", context) & (context.clips.labels == self.label)
+        if not fits.any():
+            actor, clip = context.clips.table.loc[place, ["actor", "clip"]]
+            raise InputError(f"actor {actor} has no voice that is {self.emotion}, for the face of clip {clip}")
+        others = fits & (torch.arange(len(fits)) != place)
+        return _drawn(others if others.any() else fits, context)
+
+
+def _of_same_actor(place: int, modality: str, context: Context) -> torch.Tensor:
+    """(N,) True = a clip of the same actor that has the modality."""
+    table = context.clips.table
+    return torch.tensor(((table["actor"] == table["actor"][place]) & table[f"has_{modality}"]).to_numpy())
+
+
+def _drawn(fits: torch.Tensor, context: Context) -> int:
+    """One of the places where `fits` (N,) is True, at random."""
+    generator = context.generator
+    drawn = torch.randint(int(fits.sum()), (1,), generator=generator, device=generator.device)
+    return int(fits.nonzero()[drawn.cpu()])
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two conditions in one: the first changes the sound, the second the picture. None = unchanged."""
+
+    sound: Condition | None
+    picture: Condition | None
+    needs, removes = BOTH, ()
+
+    @property
+    def name(self) -> str:
+        return " and ".join(part.name for part in (self.sound, self.picture) if part) or "AV"
+
+    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
+        if self.sound:
+            audio, _ = self.sound(audio, video, context)
+        if self.picture:
+            _, video = self.picture(audio, video, context)
+        return audio, video
+
+
+# ------------------------------------------------------------------------------------------------------- the paper's
 
 
 def paper_conditions(dropout: str) -> list[Condition]:
@@ -169,8 +365,6 @@ def drop_modality(
     audio : (B, 10, Ta)      video : (B, Tv, 3, H, W) in [0, 1], or features (B, Tv, C)
     missing : audio | video      fill : zeros | noise (standard normal, as in training)
     """
-    context = Context(clips=None, chosen=None, generator=generator)
-    replaced = Missing("", missing, fill)(audio, video, context)
-    return tuple(
-        torch.zeros_like(given) if left is None else left for given, left in zip((audio, video), replaced, strict=True)
-    )
+    pair = audio, video
+    replaced = Missing("", missing, fill)(*pair, Context(None, None, generator))
+    return tuple(torch.zeros_like(old) if new is None else new for old, new in zip(pair, replaced, strict=True))

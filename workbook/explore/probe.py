@@ -216,8 +216,8 @@ class Probe:
     def _attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from workbook.attention.attribution import integrated_gradients  # captum takes a second
-        from workbook.attention.baselines import Baselines
         from workbook.attention.importance import behind_frames
+        from workbook.evaluate.baselines import Baselines
 
         audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()
         nothing = Baselines(torch.zeros_like(audio), self._replaced("black").expand_as(video), "zeros")

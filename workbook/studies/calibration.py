@@ -12,11 +12,10 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from workbook import InputError
-from workbook.attention.baselines import TIME
-from workbook.evaluate.conditions import Condition, Intact
+from workbook.evaluate.baselines import TIME
+from workbook.evaluate.conditions import Condition, Gone, Intact
 from workbook.evaluate.measures import Measure
 from workbook.evaluate.statistics import Systems
-from workbook.studies.gone import Gone
 from workbook.studies.study import Study, accuracy, estimate, mean_of, of, per_clip, probabilities, results
 from workbook.train.batches import Clips
 

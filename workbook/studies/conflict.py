@@ -11,53 +11,16 @@ What people do, without percentages, as tasks and emotions differ from ours:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
-from avlib.dropout import Modalities
 from workbook import InputError
-from workbook.evaluate.conditions import BOTH, Condition, Context
+from workbook.evaluate.conditions import Condition, Voice
 from workbook.evaluate.statistics import Systems
 from workbook.studies.study import Study, estimate, mean_of, of, probabilities
 from workbook.train.batches import Clips
 
 MEASURES = ("face", "voice", "neither", "lead")
-
-
-@dataclass(frozen=True)
-class Voice:
-    """Each clip's face with a voice of this emotion, drawn at random from the other clips of the same actor.
-
-    A clip that is the actor's only one of this emotion keeps its own voice.
-
-    label : of the voice      emotion : its name
-    Raises InputError where an actor has no such clip.
-    """
-
-    label: int
-    emotion: str
-    needs, removes = BOTH, ()
-
-    @property
-    def name(self) -> str:
-        return f"voice {self.emotion}"
-
-    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
-        partners = torch.tensor([self._partner(place, context) for place in context.chosen.tolist()])
-        return context.clips.audio_of(partners), video
-
-    def _partner(self, place: int, context: Context) -> int:
-        table, generator = context.clips.table, context.generator
-        fits = (table["actor"] == table["actor"][place]) & table["has_audio"]
-        fits = torch.tensor(fits.to_numpy()) & (context.clips.labels == self.label)
-        others = fits & (torch.arange(len(fits)) != place)
-        fits = (others if others.any() else fits).nonzero()[:, 0]
-        if not len(fits):
-            actor, clip = table["actor"][place], table["clip"][place]
-            raise InputError(f"actor {actor} has no voice that is {self.emotion}, for the face of clip {clip}")
-        return int(fits[torch.randint(len(fits), (1,), generator=generator, device=generator.device).cpu()])
 
 
 def conditions(clips: Clips) -> list[Condition]:

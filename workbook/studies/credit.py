@@ -19,32 +19,17 @@ Sources: Shapley (1953); Grabisch and Roubens, An axiomatic approach to the conc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
-from avlib.dropout import Modalities
 from workbook import InputError
-from workbook.evaluate.conditions import BOTH, Condition, Context, Intact
+from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.gone import Gone
 from workbook.studies.study import Study, estimate, mean_of, of, per_clip, probabilities, right
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
 VALUES = ("accuracy", "probability")
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """`none`: neither sound nor picture; what a network says without any evidence."""
-
-    name: str = "none"
-    needs, removes = BOTH, ()  # it removes all, and counts
-
-    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
-        return None, None
 
 
 def conditions(clips: Clips) -> list[Condition]:

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 
-from workbook.attention.baselines import TIME
-from workbook.evaluate.conditions import Condition, Intact
+from workbook.evaluate.baselines import TIME
+from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.measures import Measure
 from workbook.evaluate.statistics import Systems
 from workbook.studies.calibration import CONFIDENCE
-from workbook.studies.gone import PLACES, Gone
 from workbook.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
 from workbook.train.batches import Clips
 
@@ -25,8 +23,7 @@ def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Cond
     levels : shares up to all, where a modality has as many steps
     """
     found: list[Condition] = [Intact()]
-    audio, video, _ = clips[torch.tensor([0])]
-    for modality, steps in {"audio": audio.shape[TIME["audio"]], "video": video.shape[TIME["video"]]}.items():
+    for modality, steps in clips.steps.items():
         counts = sorted({round(steps * level / levels) for level in range(1, levels)} - {0, steps})
         found += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
         fills = dict.fromkeys(("zeros" if fill == "held" else fill, "zeros"))  # with zeros: the other modality alone

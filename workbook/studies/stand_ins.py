@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbook.attention.baselines import TIME
-from workbook.evaluate.conditions import Condition, Intact
+from workbook.evaluate.baselines import TIME
+from workbook.evaluate.conditions import FILLS, Condition, Gone, Intact
 from workbook.evaluate.statistics import Systems
 from workbook.studies.calibration import CONFIDENCE
-from workbook.studies.gone import FILLS, Gone
 from workbook.studies.study import Study, accuracy, joined, of, results
 from workbook.train.batches import Clips
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from workbook import InputError
-from workbook.evaluate.conditions import Condition, Intact
+from workbook.evaluate.conditions import Both, Condition, Gone, Intact
+from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
 from workbook.evaluate.statistics import Systems
-from workbook.studies.corruptions import Blurred, Both, Coarse, Covered, Dark, Noisy
-from workbook.studies.gone import Gone
 from workbook.studies.study import Study, accuracy, estimate, mean_of, of, per_clip, results, right
 from workbook.train.batches import Clips
 

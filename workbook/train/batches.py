@@ -52,6 +52,12 @@ class Clips:
         """Whether every clip has both modalities and both are read."""
         return len(self.modalities) == 2 and bool(self.table.has_audio.all() and self.table.has_video.all())
 
+    @property
+    def steps(self) -> dict[str, int]:
+        """The number of time steps of each modality; 1 of one that is not read."""
+        steps = {"audio": self.store.audio.shape[-1], "video": self.store.video.shape[1]}
+        return {name: count if name in self.modalities else 1 for name, count in steps.items()}
+
     def where(self, kept: pd.Series) -> "Clips":
         """The clips for which `kept` (N,) is True."""
         kept = np.array(kept)

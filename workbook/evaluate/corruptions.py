@@ -16,7 +16,7 @@ import torchvision.transforms.v2.functional as F
 from avlib.dropout import Modalities
 from workbook import InputError
 from workbook.data.window import SAMPLE_RATE
-from workbook.evaluate.conditions import BOTH, Condition, Context
+from workbook.evaluate.conditions import BOTH, Context
 from workbook.train.batches import Clips
 
 TALKERS = 4  # in babble
@@ -160,23 +160,3 @@ class Covered(Picture):
     def changed(self, frames, generator):
         rows = torch.arange(frames.shape[-2], device=frames.device)
         return frames * (rows < (1 - self.level / 100) * len(rows)).to(frames)[:, None]
-
-
-@dataclass(frozen=True)
-class Both:
-    """One condition after another: the first changes the sound, the second the picture. None = unchanged."""
-
-    sound: Condition | None
-    picture: Condition | None
-    needs, removes = BOTH, ()
-
-    @property
-    def name(self) -> str:
-        return " and ".join(one.name for one in (self.sound, self.picture) if one) or "AV"
-
-    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
-        if self.sound:
-            audio, _ = self.sound(audio, video, context)
-        if self.picture:
-            _, video = self.picture(audio, video, context)
-        return audio, video

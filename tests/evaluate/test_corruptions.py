@@ -13,10 +13,10 @@ from workbook.data.build import build_store
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.recut import samples_of
 from workbook.data.window import SAMPLE_RATE
-from workbook.evaluate.conditions import Context, Intact
+from workbook.evaluate.conditions import Both, Context, Intact
+from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise
 from workbook.evaluate.evaluation import TILE
 from workbook.studies import STUDIES, predictions, surface
-from workbook.studies.corruptions import NOISES, Blurred, Both, Coarse, Covered, Dark, Noisy, add_noise
 from workbook.studies.study import of
 from workbook.task import Classification
 from workbook.train.batches import Clips
