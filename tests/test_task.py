@@ -1,11 +1,11 @@
-"""Naming a class and scoring a sentiment: losses, what counts as right, and the measures of CMU-MOSEI."""
+"""Naming a class and scoring a sentiment: losses, what counts as right, and the metrics of CMU-MOSEI."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from workbook.evaluate.metrics import confusion, decided, metrics, per_emotion, sentiment_scores
+from workbook.evaluate.metrics import confusion, decided, metrics, per_emotion, scores
 from workbook.task import Classification, Sentiment
 
 TRUTH = [-3.0, -0.4, 0.0, 0.0, 1.0, 2.4, 3.0]
@@ -16,28 +16,28 @@ def rows(truth=TRUTH, said=SAID, condition="AV"):
     return pd.DataFrame({"condition": condition, "label": truth, "value": said})
 
 
-def test_the_sentiment_measures_of_a_table_worked_out_by_hand():
-    scores = sentiment_scores(rows())
-    assert scores["mae"] == pytest.approx((2.0 + 0.6 + 0.1 + 0.1 + 1.0 + 1.2 + 0.4) / 7)
-    assert scores["accuracy"] == pytest.approx(100 * 4 / 5)  # -0.4 is taken for positive; two neutral ones do not count
-    assert scores["uar"] == pytest.approx(100 * (1 / 2 + 3 / 3) / 2)
-    assert scores["accuracy_neutral"] == pytest.approx(100 * 5 / 7)  # wrong: -0.4, and the neutral one scored -0.1
-    assert scores["accuracy7"] == pytest.approx(100 * 4 / 7)  # -3 is said to be -1, 1 to be 2, 2.4 to be 3
-    assert scores["accuracy5"] == pytest.approx(100 * 5 / 7)  # cut to 2, 2.4 and 3.6 are the same
-    assert scores["correlation"] == pytest.approx(np.corrcoef(TRUTH, SAID)[0, 1])
+def test_the_metrics_of_sentiment_of_a_table_worked_out_by_hand():
+    found = scores(rows())
+    assert found["mae"] == pytest.approx((2.0 + 0.6 + 0.1 + 0.1 + 1.0 + 1.2 + 0.4) / 7)
+    assert found["accuracy"] == pytest.approx(100 * 4 / 5)  # -0.4 is taken for positive; two neutral ones do not count
+    assert found["uar"] == pytest.approx(100 * (1 / 2 + 3 / 3) / 2)
+    assert found["accuracy_neutral"] == pytest.approx(100 * 5 / 7)  # wrong: -0.4, and the neutral one scored -0.1
+    assert found["accuracy7"] == pytest.approx(100 * 4 / 7)  # -3 is said to be -1, 1 to be 2, 2.4 to be 3
+    assert found["accuracy5"] == pytest.approx(100 * 5 / 7)  # cut to 2, 2.4 and 3.6 are the same
+    assert found["correlation"] == pytest.approx(np.corrcoef(TRUTH, SAID)[0, 1])
 
 
 def test_f1_is_the_mean_of_both_signs_weighed_by_their_size():
     right_positive, right_negative = 2 * 3 / (3 + 4), 2 * 1 / (2 + 1)  # 2 hits / (true + said)
-    assert sentiment_scores(rows())["f1"] == pytest.approx(100 * (3 * right_positive + 2 * right_negative) / 5)
+    assert scores(rows())["f1"] == pytest.approx(100 * (3 * right_positive + 2 * right_negative) / 5)
 
 
 def test_a_net_that_always_says_the_same_has_no_correlation_and_half_of_the_recall():
-    scores = sentiment_scores(rows(said=[0.7] * 7))
-    assert scores["correlation"] == 0 and scores["uar"] == 50
+    found = scores(rows(said=[0.7] * 7))
+    assert found["correlation"] == 0 and found["uar"] == 50
 
 
-def test_m_is_the_mean_of_every_measure_over_the_three_conditions():
+def test_m_is_the_mean_of_every_metric_over_the_three_conditions():
     tables = [rows(said=np.array(SAID) + shift, condition=name) for name, shift in (("AV", 0), ("A", 1), ("V", -2))]
     measured = metrics(pd.concat(tables))
     assert measured["M"]["mae"] == pytest.approx(

@@ -1,18 +1,27 @@
-"""Metrics of a table of predictions: accuracy, recall, measures of sentiment, confusions. No model runs here.
+"""Metrics of a table of predictions: accuracy, recall, scores of sentiment, confusions. No model runs here.
 
 A table of predictions has one probability per class (columns p0, p1, …) or, for sentiment, the score (column value).
+Each metric follows from sums over clips, so that a bootstrap of actors only adds per-actor sums again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import pearsonr
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_absolute_error, recall_score
 
 from workbook.data.datasets import DATASETS
 from workbook.task import AVERAGED, LARGEST_SENTIMENT
+
+PROBABILITIES = r"^p\d+$"  # names of columns
+
+
+class Metric(NamedTuple):
+    """A metric as a function of sums over clips."""
+
+    columns: Callable[[pd.DataFrame], np.ndarray]  # predictions of N clips -> (N, S), which are summed
+    score: Callable[[np.ndarray], np.ndarray]  # (..., S) sums -> (...) the metric; NaN where no clip counts
 
 
 def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +31,7 @@ def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """
     if "value" in predictions:
         return whole_scores(predictions.label), whole_scores(predictions.value)
-    return predictions.label.to_numpy(), predictions.filter(regex=r"^p\d+$").to_numpy().argmax(axis=1)
+    return predictions.label.to_numpy(), predictions.filter(regex=PROBABILITIES).to_numpy().argmax(axis=1)
 
 
 def whole_scores(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
@@ -30,68 +39,120 @@ def whole_scores(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndar
     return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
 
 
-def metrics(predictions: pd.DataFrame) -> dict:
-    """Accuracy and unweighted average recall in percent by condition, and M, the mean over AV, A and V.
+def _hits(truth: np.ndarray, guess: np.ndarray, classes: int = 2) -> np.ndarray:
+    """(N, 2) right answers, and clips."""
+    return np.column_stack([truth == guess, np.ones(len(truth))])
 
-    UAR is the mean of the classes' recalls, so a frequent class weighs no more than a rare one.
-    For sentiment, accuracy is that of the sign, as in Table II; `sentiment_scores` has the other measures.
+
+def _hits_by_class(truth: np.ndarray, guess: np.ndarray, classes: int = 2) -> np.ndarray:
+    """(N, 3 classes) right answers, clips of a class, and answers that name it."""
+    clips, answers = np.eye(classes)[truth.astype(int)], np.eye(classes)[guess.astype(int)]
+    return np.hstack([clips * answers, clips, answers])
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0] / sums[..., 1]
+
+
+def _percent(sums: np.ndarray) -> np.ndarray:
+    return 100 * _mean(sums)
+
+
+def _mean_recall(sums: np.ndarray) -> np.ndarray:
+    right, clips, _ = np.split(sums, 3, axis=-1)
+    return 100 * np.nanmean(np.where(clips > 0, right / np.where(clips > 0, clips, 1), np.nan), axis=-1)
+
+
+def _weighted_f1(sums: np.ndarray) -> np.ndarray:
+    right, clips, answers = np.split(sums, 3, axis=-1)
+    f1 = 2 * right / np.maximum(clips + answers, 1e-12)
+    return 100 * (clips * f1).sum(axis=-1) / clips.sum(axis=-1)
+
+
+def _classes(hits: Callable) -> Callable:
+    return lambda rows: hits(*decided(rows), classes=rows.filter(regex=PROBABILITIES).shape[1])
+
+
+def _signs(hits: Callable) -> Callable:
+    """Positive against negative; a clip labelled 0 (neutral) adds nothing."""
+    return lambda rows: hits(rows.label > 0, rows.value > 0) * (rows.label != 0).to_numpy()[:, None]
+
+
+def _negative_or_not(hits: Callable) -> Callable:
+    return lambda rows: hits(rows.label >= 0, rows.value >= 0)
+
+
+def _whole_scores(largest: int) -> Callable:
+    return lambda rows: _hits(whole_scores(rows.label, largest), whole_scores(rows.value, largest))
+
+
+def _errors(rows: pd.DataFrame) -> np.ndarray:
+    return np.column_stack([(rows.label - rows.value).abs(), np.ones(len(rows))])
+
+
+def _products(rows: pd.DataFrame) -> np.ndarray:
+    x, y = (rows[name].to_numpy(dtype=float) for name in ("label", "value"))
+    return np.column_stack([np.ones(len(x)), x, y, x * x, y * y, x * y])
+
+
+def _correlation(sums: np.ndarray) -> np.ndarray:
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    spreads = n * xx - x * x, n * yy - y * y
+    constant = (spreads[0] <= 1e-9 * n * xx) | (spreads[1] <= 1e-9 * n * yy)
+    return np.where(constant, 0.0, (n * xy - x * y) / np.sqrt(np.where(constant, 1.0, spreads[0] * spreads[1])))
+
+
+# Of emotions, in percent. UAR (unweighted average recall) is the mean of the classes' recalls: a frequent class weighs
+# no more than a rare one. A class without a clip does not count.
+EMOTION = {
+    "accuracy": Metric(_classes(_hits), _percent),
+    "uar": Metric(_classes(_hits_by_class), _mean_recall),
+}
+# Of sentiment, as in MULT's code; the `_neutral` ones as in MMSA's. F1 is the mean over both classes, weighted by size.
+SENTIMENT = {
+    "accuracy": Metric(_signs(_hits), _percent),  # positive against negative, without neutral clips: the paper's
+    "uar": Metric(_signs(_hits_by_class), _mean_recall),
+    "f1": Metric(_signs(_hits_by_class), _weighted_f1),
+    "accuracy_neutral": Metric(_negative_or_not(_hits), _percent),  # negative against all others, over all clips
+    "f1_neutral": Metric(_negative_or_not(_hits_by_class), _weighted_f1),
+    "accuracy7": Metric(_whole_scores(3), _percent),  # of scores clipped to ±3 and rounded
+    "accuracy5": Metric(_whole_scores(2), _percent),
+    "mae": Metric(_errors, _mean),  # mean absolute error, in points of sentiment
+    "correlation": Metric(_products, _correlation),  # Pearson's; 0 where all scores are equal
+}
+
+
+def metrics_of(table: pd.DataFrame) -> dict[str, Metric]:
+    """The metrics that a table of predictions has, by name: EMOTION or SENTIMENT."""
+    return SENTIMENT if "value" in table else EMOTION
+
+
+def scores(rows: pd.DataFrame) -> dict[str, float]:
+    """All metrics of rows of one condition, by name; in percent except mae and correlation."""
+    with np.errstate(invalid="ignore"):
+        return {name: float(score(columns(rows).sum(axis=0))) for name, (columns, score) in metrics_of(rows).items()}
+
+
+def metrics(predictions: pd.DataFrame) -> dict:
+    """The `scores` and the number of clips of each condition, and M, the mean over AV, A and V.
+
     A condition without any clip is left out, and M too where one of its three is missing.
     """
-    scores = sentiment_scores if "value" in predictions else class_scores
-    measured = {
+    conditions = {
         condition: scores(rows) | {"clips": len(rows)}
         for condition, rows in predictions.groupby("condition", sort=False)
     }
     mean = {}
-    if set(AVERAGED) <= set(measured):
-        keys = [key for key in measured["AV"] if key != "clips"]
-        mean = {key: float(np.mean([measured[name][key] for name in AVERAGED])) for key in keys}
-    return {"conditions": measured, "M": mean}
-
-
-def class_scores(rows: pd.DataFrame) -> dict[str, float]:
-    """Accuracy and unweighted average recall of rows of one condition, in percent."""
-    truth, guess = decided(rows)
-    return {"accuracy": 100 * accuracy_score(truth, guess), "uar": _mean_recall(truth, guess)}
-
-
-def sentiment_scores(rows: pd.DataFrame) -> dict[str, float]:
-    """The measures of CMU-MOSEI on rows of one condition, in percent except mae and correlation.
-
-    accuracy, uar, f1 : positive against negative, without clips labelled 0 (neutral); the paper's accuracy
-    accuracy_neutral, f1_neutral : negative against all others, over all clips
-    accuracy7, accuracy5 : of scores clipped to ±3 or ±2 and rounded
-    mae : mean absolute error, in points of sentiment      correlation : Pearson's; 0 where all scores are equal
-    F1 is the mean over both classes, weighted by their size. Source: MULT's code; of the `_neutral` ones, MMSA's.
-    """
-    truth, value = (rows[name].to_numpy(dtype=float) for name in ("label", "value"))
-    decisive = truth != 0  # True = not neutral
-    signs = truth[decisive] > 0, value[decisive] > 0
-    neutral = truth >= 0, value >= 0
-    constant = np.ptp(truth) == 0 or np.ptp(value) == 0
-    return {
-        "accuracy": 100 * accuracy_score(*signs),
-        "uar": _mean_recall(*signs),
-        "f1": 100 * f1_score(*signs, average="weighted", zero_division=0),
-        "accuracy_neutral": 100 * accuracy_score(*neutral),
-        "f1_neutral": 100 * f1_score(*neutral, average="weighted", zero_division=0),
-        "accuracy7": 100 * float(np.mean(whole_scores(rows.label) == whole_scores(rows.value))),
-        "accuracy5": 100 * float(np.mean(whole_scores(rows.label, 2) == whole_scores(rows.value, 2))),
-        "mae": float(mean_absolute_error(truth, value)),
-        "correlation": 0.0 if constant else float(pearsonr(truth, value).statistic),
-    }
-
-
-def _mean_recall(truth: np.ndarray, guess: np.ndarray) -> float:
-    return 100 * recall_score(truth, guess, labels=sorted(set(truth)), average="macro")
+    if set(AVERAGED) <= set(conditions):
+        names = metrics_of(predictions)
+        mean = {name: float(np.mean([conditions[condition][name] for condition in AVERAGED])) for name in names}
+    return {"conditions": conditions, "M": mean}
 
 
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
     """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
-    rows = predictions[predictions.condition == condition]
-    if rows.empty:
-        return np.zeros((classes, classes), int)
-    return confusion_matrix(*decided(rows), labels=range(classes))
+    truth, guess = decided(predictions[predictions.condition == condition])
+    return np.bincount(classes * truth + guess, minlength=classes**2).reshape(classes, classes)
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
@@ -103,16 +164,16 @@ def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFr
 
 
 def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
-    """What is best reachable on a dataset, by column; M is the mean of AV, A and V, as in the paper. Mostly empty.
+    """The best reachable scores of a dataset, by column of the table of runs; empty where they are not known.
 
     A corpus that needs attention also has "without attention".
 
-    classes : how many emotions are told apart; 0 is all
+    classes : the number of emotions; 0 is all
     """
-    known = DATASETS[dataset].reachable if dataset in DATASETS else None
-    scores, best = known(classes) if known else {}, {}
-    for measure, column in {"accuracy": "", "mae": "MAE "}.items():
-        values = {condition: score[measure] for condition, score in scores.items() if measure in score}
+    reachable = DATASETS[dataset].reachable if dataset in DATASETS else None
+    scores, best = reachable(classes) if reachable else {}, {}
+    for metric, column in {"accuracy": "", "mae": "MAE "}.items():
+        values = {condition: score[metric] for condition, score in scores.items() if metric in score}
         if values:
             mean = fmean(values[name] for name in AVERAGED)
             best |= {f"{column}{name}": value for name, value in (values | {"M": mean}).items()}

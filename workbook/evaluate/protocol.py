@@ -8,7 +8,7 @@ from workbook.evaluate.statistics import Systems, intervals
 RUNGS = ("random split of clips", "split of actors", "epoch chosen on validation", "all folds")
 
 
-def ladder(rungs: Systems, condition: str = "AV", measure: str = "accuracy", **settings) -> pd.DataFrame:
+def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **settings) -> pd.DataFrame:
     """One row per rung, as `intervals`, with a column `step`: its value less that of the rung before.
 
     rungs : predictions of one system under stricter and stricter protocols, by name, such as those of `RUNGS`
@@ -23,7 +23,7 @@ def ladder(rungs: Systems, condition: str = "AV", measure: str = "accuracy", **s
     Rungs are tested on different people, so a step has no test of its own. A fold has few people.
     Raises InputError as `intervals`, and where a rung lacks the condition.
     """
-    table = intervals(rungs, measure, [condition], **settings).rename(columns={"system": "rung"})
+    table = intervals(rungs, metric, [condition], **settings).rename(columns={"system": "rung"})
     missing = [name for name in rungs if name not in set(table["rung"])]
     if missing:
         raise InputError(f"'{missing[0]}' has no predictions in condition {condition}")

@@ -1,9 +1,9 @@
-"""How sure one can be of a measure: intervals, systems compared in pairs, and how many actors it takes.
+"""How sure one can be of a metric: intervals, systems compared in pairs, and how many actors it takes.
 
 Only predictions are read. A *system* is a table as `evaluation.predict` makes it, with all its folds. It may hold
 several seeds: a clip then counts with the mean over its predictions.
 
-Clips of one person are alike, so chance draws people here, not clips. A simulation shows what that is worth: 60 clips
+Clips of one person are alike, so a bootstrap draws people, not clips. A simulation shows what that is worth: 60 clips
 an actor, and actors whose accuracies have mean 60 and standard deviation 12 points (`test_coverage`, with -m slow). The
 table says how often an interval of 95 % holds the true accuracy:
 
@@ -30,17 +30,18 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from workbook import InputError
-from workbook.evaluate.measures import measures
-from workbook.evaluate.metrics import AVERAGED
+from workbook.evaluate.metrics import metrics_of
+from workbook.task import AVERAGED
 
 CONDITIONS = (*AVERAGED, "M")
-LEVEL, RESAMPLES, BATCH = 0.95, 9999, 1000  # of an interval; random draws; how many of them are in memory at a time
+LEVEL, RESAMPLES, BATCH = 0.95, 9999, 1000  # of an interval; random draws; draws in memory at a time
+NO_MCNEMAR = dict.fromkeys(("p_mcnemar", "only_first", "only_second"), math.nan)
 Systems = dict[str, pd.DataFrame]  # by name
 
 
 def intervals(
     systems: Systems,
-    measure: str = "accuracy",
+    metric: str = "accuracy",
     conditions: Sequence[str] = CONDITIONS,
     *,
     level: float = LEVEL,
@@ -49,33 +50,30 @@ def intervals(
 ) -> pd.DataFrame:
     """One row per system and condition: system, condition, value, low, high, actors, clips, folds.
 
-    measure : as in `evaluate.metrics`; value is its name there      level : share of intervals that hold the truth
+    metric : a name in `evaluate.metrics`      level : share of intervals that hold the truth
     low, high : from a bootstrap of actors; NaN with one actor. M, the mean of AV, A and V, draws the same actors for
-        all three, and is NaN where actors can be drawn who have no clip in one of these.
+        all three, and is NaN where a draw may leave one of these without a clip.
 
     Percentiles are widened for few actors, by Student's t and n / (n - 1): Hesterberg, What teachers should know about
     the bootstrap, The American Statistician 69 (2015), `expanded percentile`.
-    A condition that a system lacks has no row. Raises InputError for tables of another kind, an unknown measure, or a
-    condition that no system has.
+    A condition that a system lacks has no row. Raises InputError for other tables, metrics and conditions.
     """
-    _check(systems, measure, conditions)
+    _check(systems, metric, conditions)
     rows = []
     for name, table in systems.items():
         for condition in _tested(table, conditions):
-            own, sums, score = _rows(table, condition), *_sums(table, condition, measure)
-            everyone = np.arange(sums.shape[1])
-            low, high = actor_interval(
-                lambda index, axis, s=sums, f=score: _value(f, s, index), everyone, level, resamples, seed
-            )
-            size = {"actors": len(everyone), "clips": own["clip"].nunique(), "folds": own["fold"].nunique()}
-            value = float(_value(score, sums, everyone))
-            rows.append({"system": name, "condition": condition, "value": value, "low": low, "high": high, **size})
+            predictions, value_of = _rows(table, condition), _statistic(*_sums(table, condition, metric))
+            actors = np.arange(predictions["actor"].nunique())
+            low, high = actor_interval(value_of, actors, level, resamples, seed)
+            row = {"system": name, "condition": condition, "value": float(value_of(actors)), "low": low, "high": high}
+            sizes = {f"{column}s": predictions[column].nunique() for column in ("actor", "clip", "fold")}
+            rows.append(row | sizes)
     return pd.DataFrame(rows)
 
 
 def differences(
     systems: Systems,
-    measure: str = "accuracy",
+    metric: str = "accuracy",
     conditions: Sequence[str] = CONDITIONS,
     *,
     level: float = LEVEL,
@@ -85,14 +83,14 @@ def differences(
     """One row per pair of systems and condition, first less second, on the same clips.
 
     difference, low, high : with the interval of a bootstrap of actors, as in `intervals`
-    p : of a permutation test in which chance swaps the two systems for all clips of an actor, two-sided. Up to 13
-        actors are swapped in every way. p is never below 2 / 2^n with n actors (0.125 for 4), nor below 2 / resamples:
-        for more than 200 pairs, give more than the usual 9999.
-    p_holm : p after Holm's correction over all pairs of the condition; `pairs` is how many these are
+    p : of a two-sided permutation test that swaps the two systems for all clips of an actor. Up to 13 actors are
+        swapped in every way. p is never below 2 / 2^n with n actors (0.125 for 4), nor below 2 / resamples: for more
+        than 200 pairs, give more than the usual 9999.
+    p_holm : p after Holm's correction over all `pairs` of the condition
     p_mcnemar : McNemar's exact test of clips; NaN except for the accuracy of one condition and one seed
     only_first, only_second : clips that only one of the two has right; NaN where p_mcnemar is
     effect : mean of the actors' own differences in units of their standard deviation (d_z), `deviation` (points)
-    actors, clips : how many
+    actors, clips : their numbers
 
     Why p swaps actors: of equal systems, 5 % should have p < 0.05. Simulated as above (24 actors), with systems that
     suit each person by 4 (8) points of chance better or worse, these are 4 % (5 %) of them. By McNemar's test they
@@ -100,19 +98,17 @@ def differences(
     Raises InputError as `intervals` does, for fewer than two systems, and where two systems were tested on different
     clips, as when folds are missing: `common_clips` cuts them to those that all have.
     """
-    _check(systems, measure, conditions)
-    if len(systems) < 2:
-        raise InputError("a comparison needs two systems: give a dict of at least two tables")
+    _check(systems, metric, conditions)
     rows = []
     for first, second in combinations(systems, 2):
         pair = systems[first], systems[second]
         for condition in _tested(pair[0], _tested(pair[1], conditions)):
             _check_same_clips(first, second, *(_rows(table, condition) for table in pair))
-            found = _difference(pair, condition, measure, level, resamples, seed)
-            rows.append({"first": first, "second": second, "condition": condition, **found})
-    table = pd.DataFrame(rows)
-    if table.empty:
+            difference = _difference(pair, condition, metric, level, resamples, seed)
+            rows.append({"first": first, "second": second, "condition": condition, **difference})
+    if not rows:
         raise InputError("no two of these systems share a condition: there is nothing to compare")
+    table = pd.DataFrame(rows)
     by_condition = table.groupby("condition")["p"]
     holm = by_condition.transform(holm_corrected)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm)
@@ -124,37 +120,35 @@ def holm_corrected(p: Sequence[float]) -> np.ndarray:
     return multipletests(p, method="holm")[1] if len(p) > 1 else np.asarray(p)  # statsmodels takes half a second
 
 
-def _difference(pair: tuple, condition: str, measure: str, level: float, resamples: int, seed: int) -> dict[str, float]:
-    (first, score), (second, _) = (_sums(table, condition, measure) for table in pair)
-    everyone, both = np.arange(first.shape[1]), np.concatenate([first, second], axis=1)
+def _difference(pair: tuple, condition: str, metric: str, level: float, resamples: int, seed: int) -> dict[str, float]:
+    (first, score), (second, _) = (_sums(table, condition, metric) for table in pair)
+    actors, value_of = np.arange(first.shape[1]), _statistic(np.concatenate([first, second], axis=1), score)
+    sides = actors, actors + len(actors)  # where each actor's sums of the first and the second system stand
 
     def difference(index, other, axis=-1):
-        return np.round(_value(score, both, index) - _value(score, both, other), 9)  # equal sums stay equal
+        return np.round(value_of(index) - value_of(other), 9)  # equal sums stay equal
 
     low, high = actor_interval(
-        lambda index, axis: difference(index, index + len(everyone)), everyone, level, resamples, seed
+        lambda index, axis: difference(index, index + len(actors)), actors, level, resamples, seed
     )
-    sides, rng = (everyone, everyone + len(everyone)), np.random.default_rng(seed)
-    swapped = {"permutation_type": "samples", "n_resamples": resamples, "batch": BATCH, "vectorized": True}
-    p = permutation_test(sides, difference, rng=rng, **swapped).pvalue if len(everyone) > 1 else 1.0
-    own = difference(*(side[:, None] for side in sides))
-    own = own[np.isfinite(own)]  # an actor may lack one of M's three conditions
-    deviation = float(own.std(ddof=1)) if len(own) > 1 else math.nan
-    found = {"difference": float(difference(*sides)), "low": low, "high": high, "p": float(p)}
-    found |= _mcnemar(pair, condition) if measure == "accuracy" and condition != "M" else dict(NO_MCNEMAR)
-    found |= {"effect": float(own.mean()) / deviation if deviation else math.nan, "deviation": deviation}
-    return found | {"actors": len(everyone), "clips": _rows(pair[0], condition)["clip"].nunique()}
-
-
-NO_MCNEMAR = dict.fromkeys(("p_mcnemar", "only_first", "only_second"), math.nan)
+    swaps = {"permutation_type": "samples", "n_resamples": resamples, "batch": BATCH, "vectorized": True}
+    swaps["rng"] = np.random.default_rng(seed)
+    p = permutation_test(sides, difference, **swaps).pvalue if len(actors) > 1 else 1.0
+    by_actor = difference(*(side[:, None] for side in sides))
+    by_actor = by_actor[np.isfinite(by_actor)]  # an actor may lack one of M's three conditions
+    deviation = float(by_actor.std(ddof=1)) if len(by_actor) > 1 else math.nan
+    row = {"difference": float(difference(*sides)), "low": low, "high": high, "p": float(p)}
+    row |= _mcnemar(pair, condition) if metric == "accuracy" and condition != "M" else NO_MCNEMAR
+    row |= {"effect": float(by_actor.mean()) / deviation if deviation else math.nan, "deviation": deviation}
+    return row | {"actors": len(actors), "clips": _rows(pair[0], condition)["clip"].nunique()}
 
 
 def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[str, float]:
     """McNemar's test of one condition; NaN where clips have several predictions, as from several seeds."""
     rows = [_rows(table, condition).sort_values("clip") for table in pair]
     if any(own["clip"].duplicated().any() for own in rows):
-        return dict(NO_MCNEMAR)
-    first, second = (measures(own)["accuracy"].columns(own)[:, 0] for own in rows)
+        return NO_MCNEMAR
+    first, second = (metrics_of(own)["accuracy"].columns(own)[:, 0] for own in rows)
     ahead, behind = int((first > second).sum()), int((first < second).sum())
     p = float(mcnemar([[0, ahead], [behind, 0]], exact=True).pvalue)
     return {"p_mcnemar": p, "only_first": ahead, "only_second": behind}
@@ -163,60 +157,51 @@ def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[st
 def as_cells(table: pd.DataFrame) -> pd.DataFrame:
     """`intervals` as a table to print: a row per system, a column per condition, such as `64.6 (58.1 to 70.9)`."""
     cells = table.assign(cell=[f"{row.value:.1f} ({row.low:.1f} to {row.high:.1f})" for row in table.itertuples()])
-    order = {name: list(dict.fromkeys(table[name])) for name in ("system", "condition")}
-    found = cells.pivot(index="system", columns="condition", values="cell")
-    return found.reindex(index=order["system"], columns=order["condition"]).fillna("")
+    wide = cells.pivot(index="system", columns="condition", values="cell")
+    return wide.reindex(index=table["system"].unique(), columns=table["condition"].unique()).fillna("")
 
 
 def in_words(row: pd.Series, alpha: float = 0.05) -> str:
-    """A row of `differences` as a sentence: which system has more and how much, or what its actors could show."""
+    """A row of `differences` as a sentence: which system has more, or what the actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
     size, condition, actors = f"{abs(row['difference']):.1f} points", row["condition"], int(row["actors"])
     if row["p_holm"] < alpha:
         low, high = sorted((row["low"], row["high"]), key=abs)
-        sure = f"95 %: {abs(low):.1f} to {abs(high):.1f}; p {row['p_holm']:.3f} after Holm"
-        return f"In {condition} {more} has {size} more than {less} ({sure}; {actors} actors)."
-    told = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
-    seen = smallest_difference(actors, row["deviation"], pairs=row["pairs"]) if row["deviation"] > 0 else 0.0
-    if not math.isfinite(seen):
-        return f"{told}, and {actors} actors cannot show any difference."
-    return f"{told}; {actors} actors would show a true difference of {seen:.1f} in four cases of five."
+        interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; p {row['p_holm']:.3f} after Holm"
+        return f"In {condition} {more} has {size} more than {less} ({interval}; {actors} actors)."
+    sentence = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
+    smallest = smallest_difference(actors, row["deviation"], pairs=row["pairs"]) if row["deviation"] > 0 else 0.0
+    if not math.isfinite(smallest):
+        return f"{sentence}, and {actors} actors cannot show any difference."
+    return f"{sentence}; {actors} actors would show a true difference of {smallest:.1f} in four cases of five."
 
 
 def common_clips(systems: Systems) -> Systems:
-    """The same systems, each condition cut to the clips that all systems which have it were tested on.
-
-    Raises InputError where a condition is left without a clip.
-    """
-    _check(systems)
-    tested = pd.concat([table[["condition", "clip"]].drop_duplicates() for table in systems.values()])
-    having = pd.concat([table["condition"].drop_duplicates() for table in systems.values()]).value_counts()
-    counts = tested.value_counts().reset_index(name="systems")
-    common = counts[counts["systems"] == counts["condition"].map(having)]
-    lost = [name for name in having.index if name not in set(common["condition"])]
-    if lost:
-        raise InputError(f"in condition {lost[0]} no clip was tested by all of {', '.join(systems)}")
-    kept = pd.MultiIndex.from_frame(common[["condition", "clip"]])
-    return {
-        name: table[pd.MultiIndex.from_frame(table[["condition", "clip"]]).isin(kept)].reset_index(drop=True)
+    """The same systems, each condition cut to the clips that all systems which have it were tested on."""
+    clips: dict[str, set[str]] = {}
+    for table in systems.values():
+        for condition, own in table.groupby("condition")["clip"]:
+            clips[condition] = clips.get(condition, set(own)) & set(own)
+    common = {
+        name: [clip in clips[condition] for condition, clip in table[["condition", "clip"]].to_numpy()]
         for name, table in systems.items()
     }
+    return {name: table[common[name]].reset_index(drop=True) for name, table in systems.items()}
 
 
 def actors_needed(
     difference: float, deviation: float, *, power: float = 0.8, alpha: float = 0.05, pairs: int = 1
 ) -> int:
-    """The number of actors with which a true difference is seen (p below alpha) with probability `power`.
+    """The number of actors with which a true difference is found (p below alpha) with probability `power`.
 
     difference : in points      deviation : of the actors' differences, in points; column `deviation` of `differences`
-    pairs : how many pairs are compared; the smallest p must then be below alpha / pairs (Holm's first step)
+    pairs : number of pairs compared; the smallest p must then be below alpha / pairs (Holm's first step)
 
-    The power is that of the paired t-test, which the permutation test shares; at least as many actors as p needs to be
-    able to fall below alpha. Raises InputError for a difference of 0 or a deviation that is not above 0.
+    The power is that of the paired t-test, which the permutation test shares. The number is never so small that p
+    cannot fall below alpha. Raises InputError for a difference of 0 or a deviation that is not above 0.
     """
-    _check_power(deviation, alpha, power, pairs)
-    if not difference:
-        raise InputError("difference is 0: no number of actors shows that; give points other than 0")
+    if not (difference and deviation > 0):
+        raise InputError(f"difference is {difference:g} and deviation {deviation:g}: give points other than 0")
     effect = abs(difference) / deviation
     fewest = math.ceil(1 + math.log2(pairs / alpha))  # 2 / 2^n is the smallest p
     if not TTestPower().power(effect, fewest, alpha / pairs) < power:  # NaN where it is too near to 1
@@ -227,28 +212,18 @@ def actors_needed(
 def smallest_difference(
     actors: int, deviation: float, *, power: float = 0.8, alpha: float = 0.05, pairs: int = 1
 ) -> float:
-    """The smallest true difference in points that so many actors show with probability `power`; as `actors_needed`.
+    """The smallest true difference in points that these actors show with probability `power`; as `actors_needed`.
 
-    Infinite with so few actors that p cannot fall below alpha / pairs.
+    Infinite where they are too few for p to fall below alpha / pairs.
     """
-    _check_power(deviation, alpha, power, pairs)
     if 2 / 2**actors > alpha / pairs:
         return math.inf
     return deviation * _solved(nobs=actors, alpha=alpha / pairs, power=power)
 
 
 def _solved(**known: float) -> float:
-    """The one of effect_size, nobs, alpha and power that is missing."""
+    """Solves for the one of effect_size, nobs, alpha and power that is missing."""
     return float(np.squeeze(TTestPower().solve_power(**known)))  # statsmodels returns a number or an array of one
-
-
-def _check_power(deviation: float, alpha: float, power: float, pairs: int) -> None:
-    if not deviation > 0:
-        raise InputError(f"deviation is {deviation:g}; give points above 0, as in column deviation of differences()")
-    if not (0 < alpha < power < 1 and pairs >= 1):
-        raise InputError(
-            f"alpha {alpha:g}, power {power:g}, pairs {pairs}: it must be 0 < alpha < power < 1 and pairs >= 1"
-        )
 
 
 def _rows(table: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -262,9 +237,9 @@ def _tested(table: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
     return [name for name in conditions if (set(AVERAGED) <= there if name == "M" else name in there)]
 
 
-def _sums(table: pd.DataFrame, condition: str, measure: str) -> tuple[np.ndarray, Callable]:
-    """What a measure adds up, by condition and actor (P, A, S), and its score; P is 3 for M, else 1."""
-    columns, score = measures(table)[measure]
+def _sums(table: pd.DataFrame, condition: str, metric: str) -> tuple[np.ndarray, Callable]:
+    """What a metric adds up, by condition and actor (P, A, S), and its score; P is 3 for M, else 1."""
+    columns, score = metrics_of(table)[metric]
     parts = []
     for name in AVERAGED if condition == "M" else (condition,):
         rows = table[table["condition"] == name]
@@ -274,10 +249,17 @@ def _sums(table: pd.DataFrame, condition: str, measure: str) -> tuple[np.ndarray
     return np.stack([part.reindex(actors, fill_value=0.0) for part in parts]), score
 
 
-def _value(score: Callable, sums: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The measure (...) over the actors in `index` (..., A), of sums (P, A, S); the mean over the P conditions."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where none of these actors has a clip
-        return score(sums[:, index].sum(axis=-2)).mean(axis=0)
+def _statistic(sums: np.ndarray, score: Callable) -> Callable:
+    """The metric as a function of actors: (index (..., A), axis=-1) -> (...), the mean over the P conditions.
+
+    sums : (P, A, S), as `_sums` makes them
+    """
+
+    def value(index: np.ndarray, axis: int = -1) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where none of these actors has a clip
+            return score(sums[:, index].sum(axis=-2)).mean(axis=0)
+
+    return value
 
 
 def actor_interval(
@@ -285,7 +267,7 @@ def actor_interval(
 ) -> tuple[float, float]:
     """The interval (low, high) of a statistic, by a bootstrap of actors, widened for few as in `intervals`.
 
-    statistic : (actors (..., A), axis=-1) -> (...), with actors drawn from `actors` (A,)
+    statistic : (actors (..., A), axis=-1) -> (...), of actors drawn from `actors` (A,)
     Both ends are NaN with one actor.
     """
     n = len(actors)
@@ -296,43 +278,40 @@ def actor_interval(
     settings |= {"confidence_level": 1 - 2 * tail, "rng": np.random.default_rng(seed)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # of M without a clip in one of its conditions: NaN
-        found = bootstrap((actors,), statistic, **settings)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        ends = bootstrap((actors,), statistic, **settings).confidence_interval
+    return float(ends.low), float(ends.high)
 
 
-def _check(systems: Systems, measure: str = "", conditions: Sequence[str] = ()) -> None:
-    """Raises InputError where a table cannot be read as predictions, or knows neither the measure nor a condition."""
-    if not systems:
-        raise InputError("there is no system: give a dict of tables of predictions by name")
+def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:
+    """Raises InputError for a table that holds no predictions, and for an unknown metric or condition."""
     for name, table in systems.items():
-        for column in ("clip", "actor", "fold", "condition", "label"):
-            if column not in table:
-                raise InputError(
-                    f"the table of {name} has no column {column}: give predictions as predict() makes them"
-                )
-        if measure and measure not in measures(table):
-            raise InputError(f"measure is '{measure}'; {name} has {', '.join(measures(table))}")
+        missing = [column for column in ("clip", "actor", "fold", "condition", "label") if column not in table]
+        if missing:
+            raise InputError(
+                f"the table of {name} has no column {missing[0]}: give predictions as predict() makes them"
+            )
+        if metric not in metrics_of(table):
+            raise InputError(f"metric is '{metric}'; {name} has {', '.join(metrics_of(table))}")
         if (table.groupby(["condition", "clip"]).size().groupby("condition").nunique() > 1).any():
             raise InputError(f"in the table of {name} some clips stand more often than others: give each as often")
-    lacking = [name for name in conditions if not any(_tested(table, [name]) for table in systems.values())]
-    wrong = [name for name in lacking if name not in CONDITIONS] or (lacking if len(lacking) == len(conditions) else [])
-    if wrong:
-        there = dict.fromkeys(name for table in systems.values() for name in table["condition"])
-        raise InputError(f"no system has condition '{wrong[0]}'; choose from {', '.join(there)}")
+    there = {name for name in conditions if any(_tested(table, [name]) for table in systems.values())}
+    unknown = [name for name in conditions if name not in there and (name not in CONDITIONS or not there)]
+    if unknown:
+        names = dict.fromkeys(name for table in systems.values() for name in table["condition"])
+        raise InputError(f"no system has condition '{unknown[0]}'; choose from {', '.join(names)}")
 
 
 def _check_same_clips(first: str, second: str, one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Raises InputError where one of two systems lacks clips of the other, or has other labels for them."""
     one, other = (rows.drop_duplicates(["condition", "clip"]).set_index(["condition", "clip"]) for rows in (one, other))
     for name, rows, theirs in ((second, one, other), (first, other, one)):
-        alone = rows[~rows.index.isin(theirs.index)]
-        if len(alone):
-            folds = " ".join(map(str, sorted(set(alone["fold"]))))
+        lacking = rows[~rows.index.isin(theirs.index)]
+        if len(lacking):
+            folds = " ".join(map(str, sorted(set(lacking["fold"]))))
             raise InputError(
-                f"{first} and {second} were tested on different clips: {name} lacks {len(alone)} predictions of fold "
-                f"{folds}, such as {alone.index[0][1]} in {alone.index[0][0]}; run what is missing, or compare "
+                f"{first} and {second} were tested on different clips: {name} lacks {len(lacking)} predictions of fold "
+                f"{folds}, such as {lacking.index[0][1]} in {lacking.index[0][0]}; run what is missing, or compare "
                 f"common_clips(systems)"
             )
     if not one["label"].equals(other["label"].reindex(one.index)):
-        raise InputError(
-            f"{first} and {second} have other labels for the same clips: were they taught the same classes?"
-        )
+        raise InputError(f"{first} and {second} have other labels for the same clips: do they have the same classes?")

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from workbook import InputError
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import Condition, Gone, Intact
-from workbook.evaluate.measures import Measure
+from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
 from workbook.studies.study import Study, accuracy, estimate, mean_of, of, per_clip, probabilities, results
 from workbook.train.batches import Clips
@@ -66,9 +66,9 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
 
-CONFIDENCE = Measure(_confidences, lambda sums: 100 * _ratio(sums))
-ECE = Measure(_binned, _ece)
-BRIER = Measure(_squares, _ratio)
+CONFIDENCE = Metric(_confidences, lambda sums: 100 * _ratio(sums))
+ECE = Metric(_binned, _ece)
+BRIER = Metric(_squares, _ratio)
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
-from workbook.evaluate.measures import Measure
+from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
 from workbook.studies.calibration import CONFIDENCE
 from workbook.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
@@ -69,7 +69,7 @@ def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float,
     return found
 
 
-def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: float = FEWEST) -> Measure:
+def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: float = FEWEST) -> Metric:
     """The share (%) at which the line through the accuracies first falls below that of the other modality alone.
 
     names : of the conditions of a curve, columns of `per_clip`      shares : that are gone in these
@@ -89,7 +89,7 @@ def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: f
             cross = np.where(at[..., 0] > 0, start + (end - start) * np.maximum(before, 0) / (before - after), 0.0)
         return 100 * np.where(below.any(axis=-1), cross, 1.0)
 
-    return Measure(columns, score)
+    return Metric(columns, score)
 
 
 def sentence(table: pd.DataFrame) -> str:

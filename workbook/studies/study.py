@@ -21,7 +21,7 @@ import torch
 from workbook import InputError
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.evaluation import Described, predict
-from workbook.evaluate.measures import Measure, measures
+from workbook.evaluate.metrics import Metric, metrics_of
 from workbook.evaluate.statistics import Systems, actor_interval
 from workbook.files import atomic_write
 from workbook.train.batches import Clips
@@ -92,7 +92,7 @@ def fingerprint(net: torch.nn.Module, clips: Clips, seed: int, fold: int) -> str
     return digest.hexdigest()[:12]
 
 
-def estimate(rows: pd.DataFrame, measure: Measure) -> dict[str, float]:
+def estimate(rows: pd.DataFrame, measure: Metric) -> dict[str, float]:
     """value, low and high of a measure of these rows, and the numbers of actors and clips.
 
     rows : columns clip, actor, and what the measure reads
@@ -110,7 +110,7 @@ def estimate(rows: pd.DataFrame, measure: Measure) -> dict[str, float]:
 
 
 def results(
-    systems: Systems, conditions: Sequence[Condition], wanted: dict[str, Measure] | None = None, **columns: Any
+    systems: Systems, conditions: Sequence[Condition], wanted: dict[str, Metric] | None = None, **columns: Any
 ) -> Iterator[dict[str, Any]]:
     """A row of results per system, condition and measure; a condition that a system lacks has none.
 
@@ -124,19 +124,19 @@ def results(
                 yield about | estimate(rows, measure)
 
 
-def accuracy(table: pd.DataFrame) -> Measure:
+def accuracy(table: pd.DataFrame) -> Metric:
     """The measure accuracy in percent; of sentiment that of the sign."""
-    return measures(table)["accuracy"]
+    return metrics_of(table)["accuracy"]
 
 
-def mean_of(column: str, scale: float = 1.0) -> Measure:
+def mean_of(column: str, scale: float = 1.0) -> Metric:
     """The measure that is the mean over clips of a column, times a scale; NaN does not count."""
 
     def columns(rows: pd.DataFrame) -> np.ndarray:
         values = rows[column].to_numpy(float)
         return np.column_stack([np.nan_to_num(values), np.isfinite(values)])
 
-    return Measure(columns, lambda sums: scale * sums[..., 0] / sums[..., 1])
+    return Metric(columns, lambda sums: scale * sums[..., 0] / sums[..., 1])
 
 
 def probabilities(table: pd.DataFrame) -> np.ndarray:
