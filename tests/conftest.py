@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ import pytest
 import yaml
 
 import workbook
-from workbook.data.store import Store
+from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, write_store
 from workbook.files import folder_lock
 
 SMOKE = yaml.safe_load((workbook.ROOT / "params" / "smoke.yaml").read_text())
@@ -81,8 +80,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory) -> Store:
     """48 clips of random numbers (6 actors, 8 labels, 3 frames of 64 pixels) whose label both modalities tell."""
-    folder = tmp_path_factory.mktemp("tiny") / "store"
-    folder.mkdir()
+    path = tmp_path_factory.mktemp("tiny") / "store"
     rng = np.random.default_rng(0)
     labels = np.tile(np.arange(8), 6)
     faces = rng.integers(0, 40, (48, 3, 64, 64, 3), dtype=np.uint8)
@@ -92,12 +90,12 @@ def tiny_store(tmp_path_factory) -> Store:
         mfcc[row, label] += 3
     clips = pd.DataFrame({"clip": [f"clip{row:02d}" for row in range(48)], "actor": np.repeat(range(1, 7), 8)})
     clips = clips.assign(label=labels, has_audio=True, has_video=True)
-    np.save(folder / "faces.npy", faces)
-    np.save(folder / "mfcc.npy", mfcc)
-    clips.to_parquet(folder / "clips.parquet")
-    pd.DataFrame(columns=["clip", "path", "modality", "reason"]).to_parquet(folder / "problems.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "0123456789ab"}))
-    return Store.open(folder)
+    problems = pd.DataFrame(columns=PROBLEM_COLUMNS)
+    draft = new_draft(path)
+    np.save(draft / "faces.npy", faces)
+    np.save(draft / "mfcc.npy", mfcc)
+    manifest = {"fingerprint": "0123456789ab", "arrays": {"video": "faces", "audio": "mfcc"}}
+    return write_store(path, clips, problems, manifest)
 
 
 def data(fingerprint):

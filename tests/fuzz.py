@@ -73,12 +73,12 @@ def read_clip(path: Path) -> bool:
 
 
 def read_features(path: Path) -> bool:
-    from workbook.data.features import read_npz, write_store
+    from workbook.data.features import read_npz, write_features
     from workbook.data.pickles import read_pickle
 
     features = read_pickle(path) if path.suffix == ".pkl" else read_npz(path)
     assert np.isfinite(features.audio).all() and np.isfinite(features.video).all(), "features are not finite"
-    write_store(path.with_suffix(".store"), features, path)
+    write_features(path.with_suffix(".store"), features, path)
     return True
 
 
@@ -130,9 +130,9 @@ def good_files(folder: Path) -> dict[str, tuple]:
         "group": np.arange(7),
     }
     np.savez(folder / "a.npz", **arrays)
-    from workbook.data.features import read_npz, write_store
+    from workbook.data.features import read_npz, write_features
 
-    write_store(folder / "whole", read_npz(folder / "a.npz"), folder / "a.npz")
+    write_features(folder / "whole", read_npz(folder / "a.npz"), folder / "a.npz")
     files = {name: (folder / name, read_clip) for name in ("a.mp4", "a.wav", "a.flac", "a.npy")}
     files |= {name: (folder / name, read_features) for name in ("mult.pkl", "mmsa.pkl", "a.npz")}
     return files | {f"store-{file.name}": (file, read_store) for file in sorted((folder / "whole").iterdir())}

@@ -22,7 +22,7 @@ from workbook.attention.importance import (
     prepare,
     some_clips,
 )
-from workbook.data.features import read_npz, write_store
+from workbook.data.features import read_npz, write_features
 from workbook.evaluate.baselines import baselines
 from workbook.train.batches import splits
 from workbook.train.training import fit
@@ -39,7 +39,7 @@ def split(tmp_path_factory):
     video[np.arange(240), label, CUE] += 4
     arrays = {"audio": audio.astype(np.float32), "video": video.astype(np.float32)}
     np.savez(folder / "own.npz", **arrays, label=np.array(["a", "b", "c"])[label], group=np.arange(240) // 24)
-    store = write_store(folder / "store", read_npz(folder / "own.npz"), folder / "own.npz")
+    store = write_features(folder / "store", read_npz(folder / "own.npz"), folder / "own.npz")
     return splits(store, 0, 3, ("audio", "video"), fold_scheme="groups")
 
 

@@ -392,9 +392,9 @@ def drop_axis(file):
         ("faces.npy", cut, ""),
         ("mfcc.npy", cut, ""),
         ("clips.parquet", relabel, "clips.parquet is not as it was written"),
-        ("clips.parquet", drop_row, "rows: table 3, video 4, audio 4, manifest 4"),
+        ("clips.parquet", drop_row, "clips.parquet is not as it was written"),
         ("mfcc.npy", change_type, "audio has shape .* and type float64"),
-        ("mfcc.npy", drop_axis, "rows: table 4, video 4, audio 10"),
+        ("mfcc.npy", drop_axis, "audio has shape .* for 4 clips"),
         ("manifest.json", cut, ""),
     ],
 )
@@ -404,13 +404,6 @@ def test_a_damaged_store_is_a_sentence_that_says_what_to_do(store, name, damage,
         Store.open(store)
     assert str(store) in str(refused.value) and "\n" not in str(refused.value)
     assert "delete this folder and have it made again" in str(refused.value)
-
-
-def test_a_store_made_before_tables_had_checksums_is_opened(store):
-    manifest = json.loads((store / "manifest.json").read_text())
-    del manifest["sha256"]
-    (store / "manifest.json").write_text(json.dumps(manifest))
-    assert len(Store.open(store)) == 4
 
 
 def test_a_link_to_a_store_is_as_good_as_the_store(store, tmp_path):

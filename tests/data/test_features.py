@@ -15,7 +15,7 @@ import soundfile
 
 import workbook
 from workbook import InputError
-from workbook.data.features import is_current, read_npz, write_store
+from workbook.data.features import is_current, read_npz, write_features
 from workbook.data.folds import split_rows
 from workbook.data.store import Store
 from workbook.toy import corpus as toy
@@ -270,7 +270,7 @@ def test_a_store_holds_the_arrays_the_clips_and_the_facts(saved, tmp_path):
     audio = arrays()["audio"]
     audio[2, 0, 0] = np.nan
     features = read_npz(saved(audio=audio, has_video=np.arange(N) > 1))
-    store = write_store(tmp_path / "stores" / "mine", features, saved(audio=audio))
+    store = write_features(tmp_path / "stores" / "mine", features, saved(audio=audio))
     np.testing.assert_array_equal(store.audio, features.audio)
     np.testing.assert_array_equal(store.video, features.video)
     assert store.audio.flags.c_contiguous and store.video.flags.c_contiguous
@@ -288,7 +288,7 @@ def test_a_store_holds_the_arrays_the_clips_and_the_facts(saved, tmp_path):
 
 
 def fingerprint(path, folder):
-    return write_store(folder / path.stem, read_npz(path), path).fingerprint
+    return write_features(folder / path.stem, read_npz(path), path).fingerprint
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_its_place(saved, tmp_path):
@@ -312,11 +312,11 @@ def test_the_fingerprint_is_of_the_content_and_not_of_its_place(saved, tmp_path)
 def test_a_store_is_current_until_its_file_changes(saved, tmp_path):
     path, place = saved(), tmp_path / "store"
     assert not is_current(place, path)
-    first = write_store(place, read_npz(path), path)
+    first = write_features(place, read_npz(path), path)
     assert is_current(place, path)
     saved(label=arrays()["label"][::-1])
     assert not is_current(place, path)
-    second = write_store(place, read_npz(path), path)
+    second = write_features(place, read_npz(path), path)
     assert is_current(place, path) and second.fingerprint != first.fingerprint
     path.unlink()
     assert is_current(place, path)
@@ -327,12 +327,12 @@ def test_a_store_is_whole_or_not_there(saved, tmp_path, monkeypatch):
     features = read_npz(path)
     with monkeypatch.context() as broken, pytest.raises(OSError):
         broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
-        write_store(place, features, path)
+        write_features(place, features, path)
     assert not place.exists()
-    first = write_store(place, features, path)
+    first = write_features(place, features, path)
     with monkeypatch.context() as broken, pytest.raises(OSError):
         broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
-        write_store(place, features, path)
+        write_features(place, features, path)
     assert Store.open(place).fingerprint == first.fingerprint
 
 
@@ -340,7 +340,7 @@ def test_nothing_that_is_no_store_is_replaced(saved, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
     with pytest.raises(InputError, match="exists and is not a store"):
-        write_store(tmp_path / "thesis", read_npz(saved()), saved())
+        write_features(tmp_path / "thesis", read_npz(saved()), saved())
     assert (tmp_path / "thesis" / "chapter1.txt").exists()
 
 
@@ -372,7 +372,7 @@ def patches(frames):
 
 def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(toy_features, tmp_path):
     clips, path = toy_features
-    store = write_store(tmp_path / "store", read_npz(path), path)
+    store = write_features(tmp_path / "store", read_npz(path), path)
     assert store.audio.shape == (5, 10, 156) and store.video.shape == (5, 15, 12)
     assert list(store.clips["clip"]) == [clip.name for clip in clips]
     assert list(store.clips["actor"]) == [1, 2, 3, 4, 5]

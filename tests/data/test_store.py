@@ -157,7 +157,8 @@ def test_nor_does_such_a_script_wait_for_itself_for_ever(made, voices, tmp_path)
     root = {"corpus": tmp_path / "toy", "store": voices}[made]
     ask = f"ensure_store('{'toy' if made == 'corpus' else 'ravdess'}', r'{root}', frames=2, image_size=64)"
     ask = ask if made == "corpus" else ask.replace("ensure_store", "preprocess")
-    (tmp_path / "script.py").write_text(f"from workbook.data.datasets import ensure_store, preprocess\n{ask}\n")
+    script = f"import workbook.toy\nfrom workbook.data.datasets import ensure_store, preprocess\n{ask}\n"
+    (tmp_path / "script.py").write_text(script)
     environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
@@ -170,7 +171,6 @@ def test_a_torn_last_line_of_the_journal_is_done_again(heard, voices, tmp_path, 
     stop_before_renaming(monkeypatch, path, voices)
     journal = tmp_path / "torn.partial" / "journal.jsonl"
     os.truncate(journal, journal.stat().st_size - 5)
-    (tmp_path / "torn.partial" / "store" / "clips.parquet").unlink()
     assert content(build(path, voices).path) == content(heard.path)
 
 
@@ -187,7 +187,7 @@ def stop_before_renaming(monkeypatch, path, root, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_move_into_place", stop)
+        patch.setattr(building, "write_store", stop)
         with pytest.raises(KeyboardInterrupt):
             build(path, root, **settings)
     assert not path.exists()
@@ -288,7 +288,7 @@ def test_a_missing_store_of_real_data_names_the_command_that_makes_it(tmp_path, 
         corpus.ensure_store("ravdess", "/x", frames=15, image_size=224)
     with pytest.raises(InputError, match=f"{tmp_path}/ravdess is not a folder"):
         corpus.preprocess("ravdess", frames=15, image_size=224)
-    with pytest.raises(InputError, match="choose one of toy, ravdess"):
+    with pytest.raises(InputError, match="choose one of ravdess, films"):
         corpus.ensure_store("iemocap", frames=15, image_size=224)
 
 

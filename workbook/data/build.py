@@ -17,12 +17,21 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.data.store import FORMAT, PROBLEM_COLUMNS, Store, missing_files, read_json, stamp, write_manifest
+from workbook.data.store import (
+    PROBLEM_COLUMNS,
+    Store,
+    partial_folder,
+    read_json,
+    refuse_other_folder,
+    stamp,
+    write_store,
+)
 from workbook.files import FULL, path_of, refuse_unguarded, reserve, write_json, writing
 from workbook.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
+FORMAT = 1  # a change makes stores again
 CLIP_COLUMNS = [
     *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition"),
     *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
@@ -67,7 +76,7 @@ def build_store(
     if audio_features != "mfcc":  # not named where it is what it always was: such a store keeps its fingerprint
         settings["audio_features"] = audio_features
     plan = _plan(trials, problems, settings)
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_folder(path)
     if _is_current(path, plan):
         shutil.rmtree(partial, ignore_errors=True)  # left where the last run was killed after its very last step
         log.info("the store %s is up to date: nothing to do", path)
@@ -75,8 +84,7 @@ def build_store(
     with writing(path):
         draft = _Draft(partial, plan, len(trials))
         _fill(draft, trials, plan["settings"], prepare or _in_processes(workers or os.cpu_count() or 1), progress)
-        draft.finish(path, trials, problems, names)
-    return Store.open(path)
+        return draft.finish(path, trials, problems, names)
 
 
 def _without_dead_links(trials: pd.DataFrame, problems: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -118,12 +126,10 @@ def _audio_features(settings: dict) -> str:
 
 def _is_current(path: Path, plan: dict) -> bool:
     """Whether `path` holds the store of this plan; logs why not. Raises InputError where it holds something else."""
+    refuse_other_folder(path)
     if not path.exists():
         return False
-    if not (path / "manifest.json").exists():
-        raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
-    manifest = read_json(path / "manifest.json")
-    if not missing_files(path, manifest) and manifest.get("plan") == plan:
+    if read_json(path / "manifest.json").get("plan") == plan:
         return True
     log.info("the corpus or the settings of the store %s have changed: it is made anew", path)
     return False
@@ -233,8 +239,8 @@ class _Draft:
         self.arrays[modality][row] = values
         self.arrays[modality].flush()
 
-    def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None) -> None:
-        """Turns the complete draft into the store at `path`, in place of one that is there; may be repeated."""
+    def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None) -> Store:
+        """The store at `path`, made of the complete draft; may be repeated after a kill."""
         store = self.folder / "store"
         store.mkdir(exist_ok=True)
         records = [self.entries[row]["record"] for row in range(len(trials))]
@@ -250,11 +256,7 @@ class _Draft:
         for modality in self.names:
             file, filled = self._file(modality), clips[f"has_{modality}"]
             _keep_rows(file, store / file.name, usable, filled, len(trials))
-        clips.to_parquet(store / "clips.parquet", index=False)
-        problems.to_parquet(store / "problems.parquet", index=False)
-        write_manifest(store, _manifest(self.plan, self.names, clips, problems, names))
-        _move_into_place(store, path)
-        shutil.rmtree(self.folder)
+        return write_store(path, clips, problems, _manifest(self.plan, self.names, clips, names))
 
 
 def _keep_rows(source: Path, target: Path, rows: list[int], filled: pd.Series, count: int) -> None:
@@ -271,9 +273,7 @@ def _keep_rows(source: Path, target: Path, rows: list[int], filled: pd.Series, c
     new.flush()
 
 
-def _manifest(
-    plan: dict, arrays: dict[str, str], clips: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None
-) -> dict:
+def _manifest(plan: dict, arrays: dict[str, str], clips: pd.DataFrame, names: list[str] | None) -> dict:
     from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
 
     table = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
@@ -285,28 +285,6 @@ def _manifest(
         "window_seconds": WINDOW,
         "sample_rate": SAMPLE_RATE,
         "hop_samples": HOP,
-        "clips": len(clips),
-        "with_audio": int(clips["has_audio"].sum()),
-        "with_video": int(clips["has_video"].sum()),
-        "problems": len(problems),
         **({"names": names} if names else {}),
         "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},
     }
-
-
-def _move_into_place(store: Path, path: Path) -> None:
-    """Renames the finished folder to its place once all of it is on the disk; an older store there goes aside first."""
-    for file in [*store.iterdir(), store]:
-        _fsync(file)
-    if path.exists():
-        os.rename(path, store.with_name("old"))
-    os.rename(store, path)
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

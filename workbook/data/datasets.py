@@ -21,7 +21,7 @@ import pandas as pd
 import workbook
 from workbook import InputError
 from workbook.data.build import build_store
-from workbook.data.features import is_current, read_npz, write_store
+from workbook.data.features import is_current, read_npz, write_features
 from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
@@ -203,7 +203,7 @@ def preprocess(
         if is_current(path, root):
             return Store.open(path)
         log.info("making the store %s of the features in %s", path, root)
-        return write_store(path, source.read(root), root)
+        return write_features(path, source.read(root), root)
 
 
 def current_fingerprint(dataset: str, data_root: Path | str | None = None, **settings) -> str | None:

@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -21,7 +20,14 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.data.store import PROBLEM_COLUMNS, Store, read_json, stamp, write_manifest
+from workbook.data.store import (
+    PROBLEM_COLUMNS,
+    Store,
+    new_draft,
+    read_json,
+    stamp,
+    write_store,
+)
 from workbook.files import as_bytes, checksum
 
 VERSION = 1  # a change makes stores anew
@@ -264,29 +270,17 @@ def assemble(
     return Features(clips, audio, video, task, list(names), standardise, problems, facts)
 
 
-def write_store(path: Path | str, features: Features, origin: Path | str) -> Store:
+def write_features(path: Path | str, features: Features, origin: Path | str) -> Store:
     """The store of these features, written at `path` completely or not at all; replaces an older one.
 
     origin : the file of the features, for `is_current`
     Raises InputError where `path` exists and is no store.
     """
     path = Path(path)
-    if path.exists() and not (path / "manifest.json").exists():
-        raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
-    draft = partial / "store"
-    draft.mkdir(parents=True)
+    draft = new_draft(path)
     for name in MODALITIES:
         np.save(draft / f"{name}.npy", getattr(features, name))
-    features.clips.to_parquet(draft / "clips.parquet", index=False)
-    features.problems.to_parquet(draft / "problems.parquet", index=False)
-    write_manifest(draft, _manifest(features, Path(origin)))
-    if path.exists():
-        os.rename(path, partial / "old")
-    os.rename(draft, path)
-    shutil.rmtree(partial)
-    return Store.open(path)
+    return write_store(path, features.clips, features.problems, _manifest(features, Path(origin)))
 
 
 def is_current(path: Path, origin: Path) -> bool:
@@ -303,10 +297,6 @@ def _manifest(features: Features, origin: Path) -> dict:
         "task": features.task,
         "names": features.names,
         "standardise": features.standardise,
-        "clips": len(features.clips),
-        "with_audio": int(features.clips["has_audio"].sum()),
-        "with_video": int(features.clips["has_video"].sum()),
-        "problems": len(features.problems),
         **features.facts,
         "source": {"stamp": stamp(origin), "sha256": checksum(origin)},
         "versions": {"numpy": version("numpy")},

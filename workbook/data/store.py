@@ -1,17 +1,18 @@
-"""The store: a corpus as memory-mapped arrays and a table of clips. Every other part of avlib reads only this.
+"""The store: a corpus as memory-mapped arrays and a table of clips. Everything after preprocessing reads only this.
 
-A store is a folder: one array of pictures, `faces.npy` (N, F, S, S, 3) uint8 RGB, one of sound, `mfcc.npy` (N, 10, 156)
+A store is a folder: an array of pictures, `faces.npy` (N, F, S, S, 3) uint8 RGB, one of sound, `mfcc.npy` (N, 10, 156)
 float32 or other audio features under their own name, `clips.parquet` with N rows in the same order, `problems.parquet`,
-`manifest.json`. A corpus that comes as features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta) in their place,
-both float32. A store of clips is made clip by clip in a sibling folder `<name>.partial` and renamed at the end, so a
-store that exists is whole. Killed at any moment, the next call goes on where this one stopped.
+`manifest.json`. A corpus of features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta), both float32.
+
+A store is written in a sibling folder `<name>.partial` and renamed at the end: a store that exists is complete.
 """
 
 import json
-import logging
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,9 @@ import pandas as pd
 from workbook import InputError
 from workbook.files import checksum, path_of, write_json
 
-FORMAT = 1  # of the folder; another number is another store
+TABLES = ("clips.parquet", "problems.parquet")
 PROBLEM_COLUMNS = ["clip", "path", "modality", "reason"]
 KINDS = {("video", 5, "uint8"), ("video", 3, "float32"), ("audio", 3, "float32")}  # of arrays: axes and type
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,28 +33,28 @@ class Store:
     clips: pd.DataFrame  # N rows in the order of the arrays; columns CLIP_COLUMNS
     video: np.ndarray  # (N, F, S, S, 3) uint8 RGB or (N, Tv, Cv) float32; zeros: no picture, or it has ended
     audio: np.ndarray  # (N, Ca, Ta) float32, such as (N, 10, 156), zeros where a clip has no sound
-    problems: pd.DataFrame  # what could not be used and why: clip ("" where not known), path, modality, reason
+    problems: pd.DataFrame  # what cannot be used and why: clip ("" where not known), path, modality, reason
     manifest: dict  # the plan that made it, counts, versions, fingerprint
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
-        """The store in a folder. Raises InputError where there is none, or not a whole one."""
+        """The store in a folder. Raises InputError where there is none, or a damaged one."""
         path = Path(path)
-        manifest = read_json(path / "manifest.json")
-        missing = missing_files(path, manifest)
-        if missing:
-            raise InputError(f"{path} is not a store: it lacks {', '.join(missing)}")
+        if not os.path.exists(path / "manifest.json"):
+            raise InputError(f"{path} is not a store: it has no manifest.json")
         try:
-            clips, problems = (pd.read_parquet(path / f"{name}.parquet") for name in ("clips", "problems"))
-            video, audio = (
-                np.load(path / f"{_arrays(manifest)[name]}.npy", mmap_mode="r") for name in ("video", "audio")
-            )
-            wrong = _wrong(path, manifest, clips, video, audio)
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            clips, problems = (pd.read_parquet(path / name) for name in TABLES)
+            files = (path / f"{manifest['arrays'][modality]}.npy" for modality in ("video", "audio"))
+            video, audio = (np.load(file, mmap_mode="r") for file in files)
+            store = cls(path, clips, video, audio, problems, manifest)
+            store._check()
         except Exception as error:  # torn files can fail in any way
-            wrong = f"{type(error).__name__}, {error}".splitlines()[0]
-        if wrong:
-            raise InputError(f"the store {path} is damaged ({wrong}): delete this folder and have it made again")
-        return cls(path, clips, video, audio, problems, manifest)
+            reason = f"{type(error).__name__}, {error}".splitlines()[0]
+            raise InputError(
+                f"the store {path} is damaged ({reason}): delete this folder and have it made again"
+            ) from error
+        return store
 
     @property
     def fingerprint(self) -> str:
@@ -65,47 +64,58 @@ class Store:
     def __len__(self) -> int:
         return len(self.clips)
 
-
-def _arrays(manifest: dict) -> dict[str, str]:
-    """The name of the array of each modality; stores of the first kind do not say it."""
-    return manifest.get("arrays", {"video": "faces", "audio": "mfcc"})
-
-
-def _wrong(path: Path, manifest: dict, clips: pd.DataFrame, video: np.ndarray, audio: np.ndarray) -> str:
-    """What of a store does not fit together; "" where all does. Values of the arrays are not looked at."""
-    rows = {
-        "clips": len(clips),
-        "video": len(video),
-        "audio": len(audio),
-        "manifest": manifest.get("clips", len(clips)),
-    }
-    if len({*rows.values()}) > 1:
-        return "rows: " + ", ".join(f"{name} {count}" for name, count in rows.items())
-    if "fingerprint" not in manifest:
-        return "its manifest.json is torn"
-    for name, values in (("video", video), ("audio", audio)):
-        if (name, values.ndim, values.dtype.name) not in KINDS:
-            return f"{name} has shape {values.shape} and type {values.dtype}"
-    expected = manifest.get("sha256", {})  # stores of earlier versions have none
-    changed = [name for name, digest in expected.items() if checksum(path / name) != digest]
-    return f"{changed[0]} is not as it was written" if changed else ""
+    def _check(self) -> None:
+        """Raises ValueError where files do not fit together. The values of the arrays are not read."""
+        for name, digest in self.manifest["sha256"].items():
+            if checksum(self.path / name) != digest:
+                raise ValueError(f"{name} is not as it was written")
+        for name, values in (("video", self.video), ("audio", self.audio)):
+            if (name, values.ndim, values.dtype.name) not in KINDS or len(values) != len(self):
+                raise ValueError(f"{name} has shape {values.shape} and type {values.dtype} for {len(self)} clips")
+        assert self.fingerprint, "it has no fingerprint"
 
 
-def write_manifest(folder: Path, manifest: dict) -> None:
-    """Writes the manifest of a store, the last of its files, with the checksums of its tables."""
-    tables = ("clips.parquet", "problems.parquet")
-    write_json(folder / "manifest.json", manifest | {"sha256": {name: checksum(folder / name) for name in tables}})
+def refuse_other_folder(path: Path) -> None:
+    """Raises InputError where `path` is there and is not a store."""
+    if path.exists() and not (path / "manifest.json").exists():
+        raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
 
 
-def missing_files(path: Path, manifest: dict) -> list[str]:
-    """The files that the store in a folder ought to have and has not."""
-    names = [
-        "manifest.json",
-        "clips.parquet",
-        "problems.parquet",
-        *(f"{name}.npy" for name in _arrays(manifest).values()),
-    ]
-    return [name for name in names if not os.path.exists(path / name)]
+def partial_folder(path: Path) -> Path:
+    """The folder in which the store at `path` is made."""
+    return path.with_name(path.name + ".partial")
+
+
+def new_draft(path: Path) -> Path:
+    """An empty folder for the arrays of the store at `path`. Raises InputError where `path` is there and no store."""
+    refuse_other_folder(path)
+    draft = partial_folder(path) / "store"
+    shutil.rmtree(draft.parent, ignore_errors=True)  # left by a run that was killed
+    draft.mkdir(parents=True)
+    return draft
+
+
+def write_store(path: Path, clips: pd.DataFrame, problems: pd.DataFrame, manifest: dict[str, Any]) -> Store:
+    """The store at `path`, in place of an older one: the arrays that are ready, with their tables and manifest.
+
+    The arrays are in `partial_folder(path) / "store"`, as in `new_draft`. After a kill the call may be repeated.
+
+    manifest : what else it says beside counts and checksums; `arrays` names the array of each modality
+    """
+    refuse_other_folder(path)
+    partial = partial_folder(path)
+    draft = partial / "store"
+    for name, table in zip(TABLES, (clips, problems), strict=True):
+        table.to_parquet(draft / name, index=False)
+    counts = {"clips": len(clips), "problems": len(problems)}
+    counts |= {f"with_{modality}": int(clips[f"has_{modality}"].sum()) for modality in ("audio", "video")}
+    checksums = {"sha256": {name: checksum(draft / name) for name in TABLES}}
+    write_json(draft / "manifest.json", manifest | counts | checksums)
+    if path.exists():
+        os.rename(path, partial / "old")
+    os.rename(draft, path)
+    shutil.rmtree(partial)
+    return Store.open(path)
 
 
 def stamp(path: str | Path) -> list[int]:
