@@ -15,11 +15,11 @@ from workbook.data.recut import samples_of
 from workbook.data.window import SAMPLE_RATE
 from workbook.evaluate.conditions import Both, Context, Intact
 from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise
-from workbook.evaluate.evaluation import TILE
 from workbook.studies import STUDIES, predictions, surface
 from workbook.studies.study import of
 from workbook.task import Classification
 from workbook.train.batches import Clips
+from workbook.train.descriptors import TILE
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from avlib import build_model
 from workbook import drop_modality
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.conditions import Intact, Missing, paper_conditions
-from workbook.evaluate.evaluation import TILE, Described, attention, predict
+from workbook.evaluate.evaluation import attention, predict
 from workbook.evaluate.metrics import confusion, metrics, per_emotion
 from workbook.task import Classification
 from workbook.train.batches import Clips
+from workbook.train.descriptors import TILE, Describer
 
 
 def table(condition, labels, guesses, classes=3):
@@ -146,10 +147,10 @@ def test_only_frames_that_a_condition_changes_are_described_again(clips):
     net = build_model("ia", image_size=64).eval()
     seen = []
     net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    frames, how = Described(net, clips), {"fold": 0, "seed": 1, "batch_size": 4}
-    predict(net, clips, [Intact()], **how, described=frames)
+    frames, how = Describer(net, clips), {"fold": 0, "seed": 1, "batch_size": 4}
+    predict(net, clips, [Intact()], **how, describer=frames)
     rows = predict(
-        net, clips, [FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again"), Intact()], **how, described=frames
+        net, clips, [FirstFrame(0), FirstFrame(0.5), FirstFrame(0.5, "again"), Intact()], **how, describer=frames
     )
     assert sum(seen) == 3 * TILE * 3 + 1 + 3 * TILE  # three batches of up to 4 clips, each in the time of 16
     audio, video, _ = clips[torch.arange(10)]

@@ -20,11 +20,12 @@ import torch
 
 from workbook import InputError
 from workbook.evaluate.conditions import Condition
-from workbook.evaluate.evaluation import Described, predict
+from workbook.evaluate.evaluation import predict
 from workbook.evaluate.metrics import Metric, metrics_of
 from workbook.evaluate.statistics import Systems, actor_interval
 from workbook.files import atomic_write
 from workbook.train.batches import Clips
+from workbook.train.descriptors import Describer
 
 
 class Study(NamedTuple):
@@ -58,9 +59,9 @@ def predictions(
         raise InputError("two conditions have the same name: a name has to tell them apart")
     made_of, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
     table, done = _kept(path, made_of, wanted) if path and path.exists() else (pd.DataFrame(), {})
-    missing, described = [one for one in conditions if one.name not in done], Described(net, clips)
+    missing, describer = [one for one in conditions if one.name not in done], Describer(net, clips)
     for one in missing:
-        found = predict(net, clips, [one], fold=fold, seed=seed, batch_size=batch_size, described=described)
+        found = predict(net, clips, [one], fold=fold, seed=seed, batch_size=batch_size, describer=describer)
         table = pd.concat([table, found], ignore_index=True) if len(table) else found
         done |= {one.name: repr(one)}
         if path:

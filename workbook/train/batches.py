@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # audio, video, labels
 Scale = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of every channel, shaped to fit a batch
 
 
+@dataclass(eq=False)
 class Clips:
     """Some clips of a store, ready to be batched.
 
@@ -27,20 +29,18 @@ class Clips:
     The arrays are copied to a GPU once, frames as uint8 (RAVDESS takes 3.25 GB). On a CPU they are memory-mapped.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        task: Task,
-        device: str | torch.device = "cpu",
-        modalities: Sequence[str] = ("audio", "video"),
-        scales: dict[str, Scale] | None = None,
-    ):
-        self.store, self.modalities, self.task, self.scales = store, modalities, task, scales or {}
-        self.rows, self.device = np.asarray(rows), torch.device(device)
-        self.table = store.clips.iloc[self.rows].reset_index(drop=True)
-        self.labels = torch.tensor(np.array(labels), dtype=task.dtype)
+    store: Store
+    rows: np.ndarray
+    labels: torch.Tensor
+    task: Task
+    device: str | torch.device = "cpu"
+    modalities: Sequence[str] = ("audio", "video")
+    scales: dict[str, Scale] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.rows, self.device = np.asarray(self.rows), torch.device(self.device)
+        self.labels = torch.tensor(np.array(self.labels), dtype=self.task.dtype)
+        self.table = self.store.clips.iloc[self.rows].reset_index(drop=True)
 
     @property
     def has_frames(self) -> bool:
@@ -61,9 +61,7 @@ class Clips:
     def where(self, kept: pd.Series) -> "Clips":
         """The clips for which `kept` (N,) is True."""
         kept = np.array(kept)
-        return Clips(
-            self.store, self.rows[kept], self.labels[kept], self.task, self.device, self.modalities, self.scales
-        )
+        return replace(self, rows=self.rows[kept], labels=self.labels[kept])
 
     def __len__(self) -> int:
         return len(self.rows)

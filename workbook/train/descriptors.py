@@ -1,6 +1,8 @@
-"""Training with a frozen frame network: every frame is described once, and an epoch takes seconds.
+"""Describing frames: a frame network sees each frame alone, so no frame has to be described twice.
 
-Descriptors are those of the stored frames: there is no augmentation.
+describe : the descriptors of some frames
+Describer : those of some clips and of what conditions make of them, each frame once
+freeze, describe_once : clips with descriptors as video; an epoch behind a frozen frame network takes seconds
 """
 
 import copy
@@ -18,7 +20,83 @@ from workbook.files import atomic_write
 from workbook.train.batches import Clips, as_input, rows_of
 from workbook.train.memory import channels_last
 
-CHUNK = 8  # clips whose frames are described at a time
+TILE = 16  # rows: a product of matrices rounds groups of this many alike, and a smaller rest differently
+PIECE = 8 * TILE  # frames described at a time
+
+
+@torch.no_grad()
+def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
+    """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode; features unchanged.
+
+    A net without a frame network, such as the audio branch alone, returns frames unchanged too.
+    """
+    if video.ndim != 5 or isinstance(net.frame_network, nn.Identity):
+        return video.float()
+    with precision(video.device):
+        pieces = [net.describe(channels_last(few)) for few in video.flatten(0, 1)[:, None].split(PIECE)]
+    return torch.cat(pieces).float().unflatten(0, video.shape[:2])[:, :, 0]
+
+
+def describe_black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
+    """The descriptor (1, 1, C) of a black frame as large as the frames of these clips; of features, zeros."""
+    return describe(net, torch.zeros_like(clips.video_of(torch.tensor([0]))[:, :1]))
+
+
+class Describer:
+    """Descriptors of some clips, and of what conditions make of them: each frame is described once.
+
+    It keeps the descriptors of all unchanged frames, of a black one, and of the video that was changed last. One for
+    several calls of `predict` with these clips and this net serves them all.
+    """
+
+    def __init__(self, net: AudiovisualNet, clips: Clips):
+        self.net, self.clips = net, clips
+        self.has_network = clips.has_frames and not isinstance(net.frame_network, nn.Identity)
+        self.unchanged: dict[int, torch.Tensor] = {}  # position of a clip -> (Tv, C)
+        self.black: torch.Tensor | None = None
+        self.changed: tuple[torch.Tensor, torch.Tensor] | None = None  # a video and its descriptors
+
+    def __call__(self, video: torch.Tensor | None, own: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """The descriptors (B, Tv, C) of a video; None = black frames.
+
+        own : the unchanged video of the same clips      chosen : (B,) their positions
+        """
+        if not self.has_network:
+            return torch.zeros_like(own) if video is None else video
+        if video is own:
+            return self._unchanged(own, chosen)
+        if self.black is None:
+            self.black = describe_black(self.net, self.clips)
+        if video is None:
+            return self.black.expand(*own.shape[:2], -1)
+        same = (video == own).flatten(2).all(dim=2)  # (B, Tv) True = the clip's own frame
+        descriptors = torch.where(same[..., None], self._unchanged(own, chosen), self.black)
+        new = ~same & video.flatten(2).any(dim=2)  # (B, Tv) True = another frame, and not black
+        if self.changed and self.changed[0].shape == video.shape:
+            known = new & (video == self.changed[0]).flatten(2).all(dim=2)
+            descriptors, new = torch.where(known[..., None], self.changed[1], descriptors), new & ~known
+        if new.any():
+            descriptors[new] = self._describe(video[new][:, None])[:, 0]
+        self.changed = video, descriptors
+        return descriptors
+
+    def _unchanged(self, own: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        places = chosen.tolist()
+        new = [k for k, place in enumerate(places) if place not in self.unchanged]
+        if new:
+            self.unchanged |= zip((places[k] for k in new), self._describe(own[new]), strict=True)
+        return torch.stack([self.unchanged[place] for place in places])
+
+    def _describe(self, frames: torch.Tensor) -> torch.Tensor:
+        return describe(self.net, tiled(frames))[: len(frames)]
+
+
+def tiled(values: torch.Tensor) -> torch.Tensor:
+    """A batch (B, …) with its first row repeated at its end, so that TILE divides the number of its rows.
+
+    On a CPU a clip then has the same bits whatever other clips are in its batch.
+    """
+    return torch.cat([values, values[:1].expand(-len(values) % TILE, *values.shape[1:])])
 
 
 class FromBlack(nn.Module):
@@ -35,36 +113,33 @@ class FromBlack(nn.Module):
 def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Clips]]:
     """A net that shares all weights but the frame network's, and for each split its clips with descriptors as video.
 
-    Descriptors (B, Tv, C) are stored as differences from a black frame's. Zeros therefore mean a missing picture, as
-    they do in frames, and modality dropout works on both. Its weaker pictures and its noise are then weaker or noisy
-    descriptors, not pixels.
+    Descriptors (B, Tv, C) are of stored frames, without augmentation, and differences from a black frame's. Zeros
+    therefore mean a missing picture, as they do in frames, and modality dropout works on both. Its weaker pictures and
+    its noise are then weaker or noisy descriptors, not pixels.
 
-    The descriptors of a store are cached beside it, in a file named after the store and the frame network's weights.
+    The descriptors of a store are kept beside it, in a file named after the store and the frame network's weights.
     Raises InputError where there is no frame network: for features, and for the audio branch alone.
     """
     if isinstance(net.frame_network, nn.Identity):
         raise InputError("train_vision is false, but this network has no frame network: leave it at true")
-    net.eval()
-    black = _black(net, splits[0])
-    return with_frame_network(net, FromBlack(black)), [described(clips, net, black) for clips in splits]
+    black = describe_black(net.eval(), splits[0])
+    path = descriptor_file(splits[0], net)
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            np.save(temporary, _differences(net, splits[0], black, np.arange(len(splits[0].store))))
+    return _behind(net, black, np.load(path, mmap_mode="r"), *splits)
 
 
 def describe_once(net: AudiovisualNet, clips: Clips) -> tuple[AudiovisualNet, Clips]:
-    """The same net and clips with descriptors as video, of these clips alone and in memory; see `freeze`."""
-    net.eval()
-    black, few = _black(net, clips), clips.chunks(CHUNK)
-    found = torch.cat([_differences(net, clips.video_of(chosen), black) for chosen in few]).numpy()
-    table, audio = clips.table, rows_of(clips.store.audio, clips.rows).numpy()
-    store = replace(clips.store, clips=table, audio=audio, video=found)
-    every = np.arange(len(clips)), clips.labels
-    return with_frame_network(net, FromBlack(black)), Clips(
-        store, *every, clips.task, clips.device, clips.modalities, clips.scales
-    )
+    """The same as `freeze` for these clips alone, in memory."""
+    black = describe_black(net.eval(), clips)
+    net, [clips] = _behind(net, black, _differences(net, clips, black, clips.rows), clips)
+    return net, clips
 
 
-def _black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
-    """The descriptor (C,) of a black frame in the size of these clips'."""
-    return describe(net, torch.zeros_like(clips.video_of(torch.tensor([0]))[:, :1]))[0, 0]
+def _behind(net: AudiovisualNet, black: torch.Tensor, differences: np.ndarray, *splits: Clips):
+    described = [replace(clips, store=replace(clips.store, video=differences)) for clips in splits]
+    return with_frame_network(net, FromBlack(black[0, 0])), described
 
 
 def with_frame_network(net: AudiovisualNet, frame_network: nn.Module) -> AudiovisualNet:
@@ -72,16 +147,6 @@ def with_frame_network(net: AudiovisualNet, frame_network: nn.Module) -> Audiovi
     other = copy.copy(net)  # a module of its own, with the same submodules
     other._modules = dict(net._modules, frame_network=frame_network)
     return other
-
-
-def described(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> Clips:
-    """The same clips with descriptors as video, from the file beside the store; it is written where it is missing."""
-    path = descriptor_file(clips, net)
-    if not path.exists():
-        with atomic_write(path) as temporary:
-            np.save(temporary, _all_descriptors(clips, net, black))
-    store = replace(clips.store, video=np.load(path, mmap_mode="r"))
-    return Clips(store, clips.rows, clips.labels, clips.task, clips.device, clips.modalities, clips.scales)
 
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
@@ -92,24 +157,15 @@ def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
     return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digest.hexdigest()[:12]}.npy")
 
 
-def _all_descriptors(clips: Clips, net: AudiovisualNet, black: torch.Tensor) -> np.ndarray:
-    """Descriptors of all clips of the store (N, Tv, C) float32, minus the black frame's; exactly 0 for black frames."""
-    found = []
-    for start in range(0, len(clips.store), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(clips.store)))
-        video = as_input(rows_of(clips.store.video, rows).to(clips.device))
-        found.append(_differences(net, video, black))
-    return torch.cat(found).numpy()
+def _differences(net: AudiovisualNet, clips: Clips, black: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+    """Descriptors of some rows of the clips' store, minus the black frame's; exactly 0 for black frames.
 
-
-def _differences(net: AudiovisualNet, video: torch.Tensor, black: torch.Tensor) -> torch.Tensor:
-    """Descriptors (B, Tv, C) of frames minus the black frame's, on the CPU; exactly 0 for black frames."""
-    shown = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1)   True = not black
-    return ((describe(net, video) - black) * shown).cpu()
-
-
-@torch.no_grad()
-def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode; features unchanged."""
-    with precision(video.device):
-        return net.describe(channels_last(video) if video.ndim == 5 else video).float()
+    (N, Tv, C) float32 for all N clips of the store; other rows are 0.
+    """
+    N, Tv = clips.store.video.shape[:2]
+    differences = np.zeros((N, Tv, black.shape[-1]), np.float32)
+    for few in np.split(rows, range(8, len(rows), 8)):
+        video = as_input(rows_of(clips.store.video, few).to(clips.device))
+        visible = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1) True = not black
+        differences[few] = ((describe(net, video) - black) * visible).cpu()
+    return differences
