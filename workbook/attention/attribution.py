@@ -12,7 +12,8 @@ heard. Another baseline gives other scores, so a baseline has a name, and every 
 
 A frame network sees each frame alone. So a clip's frames are described once, and steps are replaced among the
 descriptors: what ablation and occlusion find is the same. `train.descriptors.describe_once` does it for a whole split.
-Networks are put into eval mode and compute in float32, also on a GPU: in bfloat16, gradients do not add up.
+Networks are put into eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients
+do not add up.
 
 In-place ReLUs are a trap. captum gives a network leaves of the graph, and perturbed inputs that it needs again: no
 in-place operation may change either. In captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it,
@@ -34,12 +35,12 @@ from torch import nn
 from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.evaluate.baselines import TIME, Baselines, baselines
+from workbook.train.descriptors import describe
 from workbook.train.memory import channels_last, memory_kept
 
 log = logging.getLogger(__name__)
 STEPS, MOST_STEPS = 32, 256  # of integrated gradients, which are doubled until the scores add up
 WITHIN = 0.05  # by how much the scores may miss the change, of the mean change of the clips
-CHUNK = 8  # clips whose frames are described at a time
 __all__ = ["Attribution", "ablation", "baselines", "branches", "grad_cam", "integrated_gradients", "occlusion"]
 
 
@@ -250,24 +251,13 @@ def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
     hooks = [part.register_forward_hook(note) for part in net.eval().frame_network.modules()]
     try:
         if video.ndim == 5 and "video" in net.fusion.modalities:
-            descriptors(net, video[:1, :1])
+            describe(net, video[:1, :1])
     finally:
         for hook in hooks:
             hook.remove()
     if not seen:
         raise InputError("Grad-CAM needs maps (C, s, s) of the frames: this network has none for these inputs")
     return seen[-1]
-
-
-@memory_kept()
-@torch.no_grad()
-def descriptors(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    """The descriptors (N, Tv, C) of frames (N, Tv, 3, S, S), a few clips at a time; features unchanged."""
-    return torch.cat([_describe(net, few) for few in video.split(CHUNK)])
-
-
-def _describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
-    return net.describe(channels_last(video) if video.ndim == 5 else video)
 
 
 @dataclass(frozen=True)
@@ -332,6 +322,7 @@ class _Start:
         return Attribution(method, self.name, scores.get("audio"), scores.get("video"), self.change())
 
 
+@memory_kept()
 def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: str = "descriptors") -> _Start:
     """The network from there on, in eval mode; at : pixels | descriptors | stage 1"""
     net.eval()
@@ -340,7 +331,7 @@ def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: s
     sides = [{"audio": audio, "video": video}, {"audio": baseline.audio, "video": baseline.video}]
     sides = [{name: side[name] for name in reads} for side in sides]  # the clips, the baseline
     if at != "pixels" and "video" in reads:
-        sides = [side | {"video": descriptors(net, side["video"])} for side in sides]
+        sides = [side | {"video": describe(net, side["video"])} for side in sides]
     if at == "stage 1":
         sides = [dict(zip(TIME, _encode(net, side), strict=True)) for side in sides]
         sides = [{name: side[name] for name in reads} for side in sides]
@@ -350,7 +341,8 @@ def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: s
         if at == "stage 1":
             return net.fuse(copies.get("audio"), copies.get("video")).logits
         if at == "pixels" and "video" in reads:
-            copies["video"] = _describe(net, copies["video"])
+            frames = copies["video"]
+            copies["video"] = net.describe(channels_last(frames) if frames.ndim == 5 else frames)
         return net.fuse(*net.encode(copies.get("audio"), copies.get("video"))).logits
 
     return _Start(rest, *sides, _targets(net, target, len(audio)), baseline.name)

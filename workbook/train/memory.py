@@ -15,25 +15,32 @@ USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 1024}  # most mapped blocks, fre
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}  # map no block, return nothing
 
 
+blocks = 0  # that are open
+
+
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """A block in which the process keeps the memory that it frees; at the end it returns it to the system.
+    """A block in which the process keeps the memory that it frees; the outermost one returns it to the system.
 
     Does nothing with another C library than GNU's.
     """
+    global blocks
     try:
         library = ctypes.CDLL("libc.so.6")
-    except OSError:
+    except OSError:  # macOS, Windows
         yield
         return
     for setting, value in KEEPING.items():
         library.mallopt(setting, value)
+    blocks += 1
     try:
         yield
     finally:
-        for setting, value in USUAL.items():
-            library.mallopt(setting, value)
-        library.malloc_trim(0)
+        blocks -= 1
+        if not blocks:
+            for setting, value in USUAL.items():
+                library.mallopt(setting, value)
+            library.malloc_trim(0)
 
 
 def channels_last(video: torch.Tensor) -> torch.Tensor:
