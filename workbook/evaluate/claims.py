@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from workbook.evaluate.paper_tables import SYSTEMS, paper_tables
+from workbook.evaluate.paper_tables import SYSTEMS, Systems, paper_tables
 from workbook.evaluate.statistics import (
     CONDITIONS,
     actors_needed,
@@ -24,7 +24,6 @@ from workbook.evaluate.statistics import (
     holm_corrected,
     smallest_difference,
 )
-from workbook.evaluate.tables import Systems
 
 ALPHA = 0.05
 MOST = 1000  # actors; that it takes more is all that is said

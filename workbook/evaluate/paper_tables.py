@@ -1,25 +1,35 @@
-"""The numbers that the paper printed, and ours beside them: Tables II and III, cell by cell."""
+"""Tables II and III of the paper: the printed numbers, ours beside them with intervals, and both as text.
+
+Our systems are predictions by name and modality dropout: {("TAV1", "softhard"): all folds of predict(), one below the
+other}. Names are those of `workbook.run.results`; the tables have the printed ones, TAV.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workbook import InputError
-from workbook.data.datasets import DATASETS
+from workbook.evaluate.statistics import CONDITIONS, intervals
+from workbook.task import AVERAGED
 
-# What `result_table` calls the systems of a printed table. The paper's have one head where their name has no number;
-# those of Table III have MULT's dense layers, and MULT itself has 5 heads. It is printed as MLT there.
+# Our name of each printed system. The paper's have one head where their name has no number; those of Table III have
+# MULT's dense layers, and MULT itself, which Table III prints as MLT, has 5 heads.
 SYSTEMS = {
     "II": {name: name for name in ("LT1", "LT4", "IT1", "IT4", "IA1", "IA4")}
     | {name: f"{name}1" for name in ("TAV", "TVA", "MLT")},
     "III": {name: f"{name} dense" for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT": "MULT5"},
 }
-PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # the printed tables, and their datasets
+PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # each with its dataset
 FILE = Path(__file__).with_name("paper_tables.csv")
-RUN = ["dataset", "run", "dropout"]  # what runs of other folds and seeds have in common
-PRINTED = ["table", "dataset", "metric", "dropout", "system"]  # a row of the print: AV, A, V and their mean
-HALF = {"accuracy": 0.005, "mae": 0.0005}  # of the last printed decimal
+DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "hard", "soft")  # first those of the paper, in its order
+KEYS = ["metric", "dropout", "system", "condition"]
+OURS = ["value", "low", "high", "actors", "clips", "folds"]
+WHOSE = {"value": "ours", "paper": "the paper's"}  # columns of cells
+DECIMALS = {"accuracy": 1, "mae": 3}  # of ours
+PRINTED_DECIMALS = {"accuracy": 2, "mae": 3}
+ROW = ["table", "dataset", "metric", "dropout", "system"]  # one row of the print: AV, A, V and their mean M
+
+Systems = dict[tuple[str, str], pd.DataFrame]  # by (system, dropout)
 
 
 def paper_tables() -> pd.DataFrame:
@@ -33,70 +43,152 @@ def paper_tables() -> pd.DataFrame:
     return pd.read_csv(FILE, keep_default_na=False)  # the dropout `none` is no missing value
 
 
-def beside_paper(results: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables with ours: a row per number of `paper_tables`, in its order, whether we have it or not.
-
-    results : as `result_table` makes it; runs of other datasets, systems or fold schemes are left out
-    Columns: table, dataset, metric, dropout, system, condition; settings, the parameters that are not the defaults;
-    ours, the mean over the folds of the mean over the seeds, NaN where there is no run; folds, how many that are;
-    paper; difference, ours less the paper's; note. A number that was run with several settings has a row for each.
-    Raises InputError where `results` is another kind of table.
-    """
-    needed = ["dataset", "system", "dropout", "fold_scheme", "fold"]
-    missing = [name for name in needed if name not in results]
-    if missing:
-        raise InputError(
-            f"results has no column {missing[0]}: give a table as workbook.run.results.result_table makes it"
-        )
-    paper = paper_tables().rename(columns={"value": "paper"})
-    paper["run"] = [SYSTEMS[table][system] for table, system in zip(paper["table"], paper["system"], strict=True)]
-    paper["measure"] = paper["condition"].where(paper["metric"] == "accuracy", "MAE " + paper["condition"])
-    beside = paper.merge(_means(results, paper["measure"].unique()), how="left", on=[*RUN, "measure"])
-    beside["difference"] = beside["ours"] - beside["paper"]
-    beside["folds"] = beside["folds"].fillna(0).astype(int)
-    beside["settings"] = beside["settings"].fillna("")
-    return beside[[*PRINTED, "condition", "settings", "ours", "folds", "paper", "difference", "note"]]
-
-
-def _means(results: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
-    """Columns dataset, run (the system as we call it), dropout, settings, measure, ours, folds: what was measured."""
-    paper = {name: dataset.paper_folds for name, dataset in DATASETS.items() if dataset.paper_folds}
-    counted = results["fold_scheme"] == results["dataset"].map(paper)  # True = on the paper's folds
-    runs = results[counted].rename(columns={"system": "run"})
-    runs = runs if "settings" in runs else runs.assign(settings="")
-    there, own = [name for name in measures if name in runs], [*RUN, "settings"]
-    values = runs.melt([*own, "fold"], there, var_name="measure", value_name="ours").dropna(subset="ours")
-    folds = values.groupby([*own, "measure", "fold"], as_index=False)["ours"].mean()
-    return folds.groupby([*own, "measure"], as_index=False).agg(ours=("ours", "mean"), folds=("fold", "nunique"))
-
-
 def contradictions() -> pd.DataFrame:
-    """The printed numbers that do not agree with the others, found from the numbers alone.
+    """The printed numbers that do not agree with the others, by the numbers alone.
 
-    Columns: table, dataset, metric, dropout, system, condition, printed (as text), expected, what.
+    Columns: table, dataset, metric, dropout, system, condition, printed (as text), expected, problem, note.
     A mean disagrees if it is farther than rounding from the mean of AV, A and V: half of the last decimal, for the mean
     and for its parts. Of a number with a wrong decimal point, `paper_tables` has the right one and its note the print.
     """
     numbers = paper_tables()
     texts = pd.read_csv(FILE, dtype=str, keep_default_na=False)["value"]
-    misprint = numbers["note"].str.extract(r"^printed as (\d\.\d+)$")[0]
-    numbers["printed"] = misprint.fillna(texts)
-    wide = numbers.pivot(index=PRINTED, columns="condition", values="value").reset_index()
-    wide["expected"] = wide[["AV", "A", "V"]].mean(axis=1)
-    numbers = numbers.merge(wide[[*PRINTED, "expected", "V"]], how="left", on=PRINTED)
-    found = [_odd(row) for row in numbers.itertuples()]
-    odd = numbers.assign(what=found).query("what != ''")
-    odd["expected"] = odd["expected"].where(odd["condition"] == "M", odd["value"])
-    return odd[[*PRINTED, "condition", "printed", "expected", "what", "note"]].reset_index(drop=True)
+    numbers["printed"] = numbers["note"].str.extract(r"^printed as (\d\.\d+)$")[0].fillna(texts)
+    wide = numbers.pivot(index=ROW, columns="condition", values="value").reset_index()
+    wide["expected"] = wide[[*AVERAGED]].mean(axis=1)
+    numbers = numbers.merge(wide[[*ROW, "expected", "V"]], how="left", on=ROW)
+    numbers["problem"] = [_problem(row) for row in numbers.itertuples()]
+    numbers["expected"] = numbers["expected"].where(numbers["condition"] == "M", numbers["value"])
+    columns = [*ROW, "condition", "printed", "expected", "problem", "note"]
+    return numbers[numbers["problem"] != ""][columns].reset_index(drop=True)
 
 
-def _odd(row: Any) -> str:
+def _problem(row: Any) -> str:
     """What is odd about a printed number; "" where nothing is."""
-    decimals = len(row.printed.partition(".")[2])
-    usual = {"accuracy": 2, "mae": 3}[row.metric]
-    if row.condition == "M" and abs(row.value - row.expected) > 2 * HALF[row.metric] + 1e-9:
+    decimals, usual = len(row.printed.partition(".")[2]), PRINTED_DECIMALS[row.metric]
+    if row.condition == "M" and abs(row.value - row.expected) > 10**-usual + 1e-9:
         repeats = " and repeats the number under V" if row.value == row.V else ""
         return f"differs from the mean of AV, A and V{repeats}"
     if row.metric == "accuracy" and float(row.printed) < 1:
         return "is a share among percents: the decimal point is wrong"
     return f"has {decimals} decimals, not {usual}" if decimals != usual else ""
+
+
+def in_order(systems: Systems) -> Systems:
+    """The same systems in the order of the paper's tables: by dropout, then by name, others last."""
+    names = [*SYSTEMS["II"].values(), *SYSTEMS["III"].values(), *sorted({name for name, _ in systems})]
+    return dict(sorted(systems.items(), key=lambda item: (DROPOUT_ORDER.index(item[0][1]), names.index(item[0][0]))))
+
+
+def score_systems(systems: Systems, **settings: Any) -> pd.DataFrame:
+    """One row per system, dropout, metric and condition, with the columns of `workbook.evaluate.statistics.intervals`.
+
+    metric : accuracy, in percent; for sentiment also mae      settings : level, resamples, seed, as in `intervals`
+    """
+    rows = [pd.DataFrame(columns=[*KEYS, *OURS])]
+    for (system, dropout), table in systems.items():
+        for metric in ("accuracy", "mae") if "value" in table else ("accuracy",):
+            rows.append(intervals({system: table}, metric, **settings).assign(dropout=dropout, metric=metric))
+    return pd.concat(rows[1:] or rows, ignore_index=True)[[*KEYS, *OURS]]
+
+
+def table_cells(scores: pd.DataFrame, table: str = "II", dataset: str = "") -> pd.DataFrame:
+    """The cells of a printed table in its order, ours where there is a run, then our systems that it does not have.
+
+    scores : as `score_systems` makes them      table : II | III
+    dataset : whose numbers stand beside, ravdess | mosei; "" = none, and the cells are those of our systems
+    Columns: metric, dropout, system (as printed); value, low, high, actors, clips, folds of ours, NaN without a run;
+    paper, NaN where nothing is printed.
+    """
+    names = {ours: printed for printed, ours in SYSTEMS[table].items()}
+    ours = scores.assign(system=scores["system"].map(lambda name: names.get(name, name)))
+    systems = [*dict.fromkeys([*SYSTEMS[table], *ours["system"]])]
+    order = {"metric": ("accuracy", "mae"), "dropout": DROPOUT_ORDER, "system": systems, "condition": CONDITIONS}
+    ours = ours.sort_values(KEYS, key=lambda column: column.map(order[column.name].index), ignore_index=True)
+    printed = paper_tables().query("table == @table and dataset == @dataset").rename(columns={"value": "paper"})
+    cells = printed[[*KEYS, "paper"]].merge(ours, how="left", on=KEYS)
+    others = ours.merge(printed[[*KEYS, "paper"]], how="left", on=KEYS, indicator=True).query("_merge == 'left_only'")
+    parts = [part for part in (cells, others) if len(part)]
+    return pd.concat(parts, ignore_index=True)[[*KEYS, *OURS, "paper"]]
+
+
+def gains(cells: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What softhard adds to no dropout, in points, by whose (ours | the paper's) and condition.
+
+    cells : as `table_cells` makes them
+    It is the mean over the systems that ours have both of, the same for the paper's.
+    """
+    if not {"none", "softhard"} <= set(cells["dropout"]):
+        return {}
+    wide = cells[cells["metric"] == "accuracy"].pivot(index=["system", "condition"], columns="dropout")
+    steps = pd.DataFrame({whose: wide[column]["softhard"] - wide[column]["none"] for column, whose in WHOSE.items()})
+    means = steps.dropna(subset="ours").groupby("condition").mean().dropna(axis="columns", how="all")
+    return means.reindex([name for name in CONDITIONS if name in means.index]).to_dict()
+
+
+def highest(cells: pd.DataFrame) -> list[str]:
+    """Who has the highest M, ours and the paper's, such as `ours IA1 with softhard (70.1 %)`."""
+    means = cells[(cells["metric"] == "accuracy") & (cells["condition"] == "M")]
+    best = {column: means.loc[means[column].idxmax()] for column in WHOSE if means[column].notna().any()}
+    return [f"{WHOSE[column]} {row.system} with {row.dropout} ({row[column]:.1f} %)" for column, row in best.items()]
+
+
+def as_wide(cells: pd.DataFrame, folds: int, metric: str = "accuracy") -> pd.DataFrame:
+    """Cells as a table of texts, as the paper prints it: a row per dropout and system, two columns per condition.
+
+    cells : as `table_cells` makes them      folds : of the fold scheme
+    `ours` is such as `64.6 (58.1 to 70.9)`, "" without a run; `paper` is left out where the cells have none.
+    """
+    cells = cells[cells["metric"] == metric]
+    texts = cells.assign(
+        ours=[_ours(row, DECIMALS[metric]) for row in cells.itertuples()],
+        paper=["" if pd.isna(value) else f"{value:.{PRINTED_DECIMALS[metric]}f}" for value in cells["paper"]],
+    )
+    rows = pd.MultiIndex.from_frame(cells[["dropout", "system"]].drop_duplicates())
+    kinds = ["ours", "paper"] if cells["paper"].notna().any() else ["ours"]
+    conditions = [name for name in CONDITIONS if name in set(cells["condition"])]
+    wide = texts.pivot(index=["dropout", "system"], columns="condition", values=kinds).swaplevel(axis=1)
+    wide = wide.reindex(index=rows, columns=[(name, kind) for name in conditions for kind in kinds]).fillna("")
+    tested = cells.groupby(["dropout", "system"])[["folds", "actors"]].max().reindex(rows)
+    wide[("tested", "folds")] = ["" if pd.isna(n) else f"{n:.0f} of {folds}" for n in tested["folds"]]
+    wide[("tested", "actors")] = ["" if pd.isna(n) else f"{n:.0f}" for n in tested["actors"]]
+    wide.columns = pd.MultiIndex.from_tuples(wide.columns)
+    return wide
+
+
+def _ours(row: Any, decimals: int) -> str:
+    if pd.isna(row.value):
+        return ""
+    value, low, high = (f"{number:.{decimals}f}" for number in (row.value, row.low, row.high))
+    return value if pd.isna(row.low) else f"{value} ({low} to {high})"
+
+
+def as_latex(wide: pd.DataFrame, caption: str, label: str) -> str:
+    """A table of `as_wide` in LaTeX, the paper's numbers in italics; it needs the packages booktabs and multirow."""
+    italic = wide.copy()
+    for column in wide.columns:
+        if column[1] == "paper":
+            italic[column] = [rf"\textit{{{text}}}" if text else "" for text in wide[column]]
+    italic.index.names = italic.columns.names = [None, None]
+    text = italic.style.to_latex(
+        hrules=True,
+        clines="skip-last;data",
+        multicol_align="c",
+        column_format="l" * (2 + wide.shape[1]),
+        caption=caption.replace("_", r"\_").replace("%", r"\%"),
+        label=label,
+        position_float="centering",
+    )
+    return "% needs \\usepackage{booktabs,multirow}\n" + text
+
+
+def as_markdown(wide: pd.DataFrame) -> str:
+    """A table of `as_wide` in Markdown: in each cell ours, then the paper's in italics."""
+    columns = {}
+    for name in wide.columns.get_level_values(0).unique().drop("tested"):
+        papers = wide[name].get("paper", wide[name, "ours"].map(lambda _: ""))
+        both = zip(wide[name, "ours"], papers, strict=True)
+        columns[name] = [" ".join(filter(None, [ours, paper and f"*{paper}*"])) for ours, paper in both]
+    rows = pd.DataFrame(columns | {"folds": wide["tested", "folds"].to_numpy()}, index=wide.index)
+    sides = ["left", "left", *["right"] * rows.shape[1]]
+    text = rows.rename_axis(["modality dropout", "system"]).reset_index()
+    return text.to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"

@@ -1,6 +1,6 @@
 """The paper's tables as figures: what modality dropout changes, and systems by condition.
 
-Cells come from `evaluate.tables`. Toy, real and the paper's numbers never share a panel, and each has its own colour.
+Cells come from `evaluate.paper_tables`. Toy, real and the paper's numbers never share a panel; each has its own colour.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def slopes(cells: pd.DataFrame, origin: str, title: str = "") -> Figure:
 
     Below, the paper's numbers of the same systems, where the cells have them.
 
-    cells : as `workbook.evaluate.tables.beside` or `alone` makes them, of accuracies; systems without both are left out
+    cells : as `workbook.evaluate.paper_tables.table_cells` makes them, of accuracies; systems without both are left out
     origin : real | toy, of ours
     Raises InputError where no system has both.
     """

@@ -12,7 +12,15 @@ from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import FOLDS
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.tables import Systems, alone, as_latex, as_markdown, as_wide, beside, in_order, scores
+from workbook.evaluate.paper_tables import (
+    Systems,
+    as_latex,
+    as_markdown,
+    as_wide,
+    in_order,
+    score_systems,
+    table_cells,
+)
 from workbook.files import atomic_write
 from workbook.run.names import PLACED, UNNAMED, run_name
 from workbook.run.parameters import choices, usual_values
@@ -75,20 +83,16 @@ class Section:
         return {name: table for name, table in self.systems.items() if name[0].split()[0] == "audio"}
 
     def tables(self, **settings: Any) -> dict[str, pd.DataFrame]:
-        """The cells of each printed table that its systems belong to, by name (II | III), as in `evaluate.tables`.
+        """The cells of each printed table that its systems belong to, by name (II | III).
 
         settings : resamples, seed, as in `workbook.evaluate.statistics.intervals`
         """
         if not self.fused:
             return {}
-        found = scores(self.fused, **settings)
+        found = score_systems(self.fused, **settings)
         dense = found["system"].str.contains("dense|MULT")
         parts = {"III": found[dense], "II": found[~dense]} if self.paper == "mosei" else {"II": found}
-        return {
-            table: beside(rows, table, self.paper) if self.paper else alone(rows, table)
-            for table, rows in sorted(parts.items())
-            if len(rows)
-        }
+        return {table: table_cells(rows, table, self.paper) for table, rows in sorted(parts.items()) if len(rows)}
 
 
 def sections(outputs_root: Path) -> list[Section]:
