@@ -4,9 +4,10 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TextIO
@@ -55,7 +56,7 @@ class Job:
         values : the run's parameters      minutes : beyond them it is ended and counts as failed; 0 = no limit
         prepared : the folder of a run that has executed preprocess.ipynb on the same store
         """
-        config, start, lost = Parameters(**values), monotonic(), threading.Event()
+        config, lost = Parameters(**values), threading.Event()
         folder = config.folder
         try:
             if not notebooks_left(config):
@@ -63,24 +64,34 @@ class Job:
             with claim(folder, PIPELINE, on_loss=lambda: (lost.set(), self.kernel.kill())):
                 if is_claimed(folder):
                     return Outcome(folder, "claimed", "a process that executes one of its notebooks")
-                left = notebooks_left(config)  # another process may just have done it
-                if not left:
+                notebooks = notebooks_left(config)  # another process may just have executed them
+                if not notebooks:
                     return Outcome(folder, "complete")
-                ended = _logged(folder, self.echo, lambda: lost.is_set() or self.stopped.is_set())
-                with ended as said, _limited(self.kernel, minutes):
-                    left = _without_preprocess(left, folder, said, prepared)
-                    run_pipeline(values, left, said, kernel=self.kernel, terminal=self.terminal)
+                work = partial(self._execute, values, folder, notebooks, minutes, prepared)
+                return _logged(folder, work, lambda: lost.is_set() or self.stopped.is_set())
         except Claimed as error:
             return Outcome(folder, "claimed", str(error))
         except Exception as error:
-            if lost.is_set():
-                return Outcome(folder, "claimed", "another process, since this one was silent for too long")
-            kind = "" if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: "
-            return Outcome(folder, "failed", kind + " ".join(str(error).split()), monotonic() - start)
-        return Outcome(folder, "done", seconds=monotonic() - start, notebooks=tuple(left))
+            return Outcome(folder, "failed", as_sentence(error))
+
+    def _execute(self, values, folder: Path, notebooks: list[str], minutes: float, prepared: Path | None) -> list[str]:
+        """Executes notebooks of a run and returns their names; preprocess.ipynb is copied from the run `prepared`."""
+
+        def say(line: str) -> None:
+            self.echo(line)
+            _log(folder, line)
+
+        source = prepared / "preprocess.ipynb" if prepared else None
+        if "preprocess" in notebooks and source and source.is_file():
+            with atomic_write(folder / source.name) as copy:
+                shutil.copyfile(source, copy)
+            say(f"preprocess: copied from {source}, since the store is the same")
+            notebooks = [name for name in notebooks if name != "preprocess"]
+        run_pipeline(values, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
+        return notebooks
 
     def stop(self) -> None:
-        """Ends the run, from any thread, so that it counts as no failure."""
+        """Ends the run, from any thread; it counts as no failure."""
         self.stopped.set()
         self.kernel.kill()
 
@@ -89,71 +100,36 @@ class Job:
         self.kernel.close()
 
 
-def _without_preprocess(left: list[str], folder: Path, echo: Echo, prepared: Path | None) -> list[str]:
-    """The notebooks without preprocess, where another run has executed it on the same store: it is copied."""
-    source = prepared / "preprocess.ipynb" if prepared else None
-    if "preprocess" not in left or not source or not source.is_file():
-        return left
-    with atomic_write(folder / source.name) as copy:
-        shutil.copyfile(source, copy)
-    echo(f"preprocess: copied from {source}, since the store is the same")
-    return [name for name in left if name != "preprocess"]
-
-
-@contextmanager
-def _logged(folder: Path, echo: Echo, ended: Callable[[], bool]) -> Iterator[Echo]:
-    """A block that notes in the run's log what it is told and how it ended; a failure is noted in run.json, too.
-
-    ended : whether an error only comes from the end of this process's work on the run
-    """
-
-    def written(line: str) -> None:
-        with suppress(OSError), open(folder / LOG, "a", encoding="utf-8") as file:  # a full disk hides no error
-            file.write(f"{line}\n")
-
-    def said(line: str) -> None:
-        echo(line)
-        written(line)
-
+def _logged(folder: Path, work: Callable[[], list[str]], is_stopped: Callable[[], bool]) -> Outcome:
+    """The outcome of some work on a run, noted in its log; a failure is noted in run.json, too."""
     start = monotonic()
-    written(f"{now()}, process {os.getpid()} on {platform.node()}")
+    _log(folder, f"{now()}, process {os.getpid()} on {platform.node()}")
     try:
-        yield said
+        notebooks = work()
     except Exception as error:
-        reason = " ".join(str(error).split())
-        written("stopped" if ended() else f"failed: {reason}")
-        if not ended():
-            _note_failure(folder, error, reason)
-        raise
-    written(f"done in {as_time(monotonic() - start)}")
+        if is_stopped():
+            _log(folder, "stopped")
+            return Outcome(folder, "claimed", "another process, or its user has stopped it")
+        if isinstance(error, Claimed):
+            raise
+        reason = as_sentence(error)
+        _log(folder, f"failed: {reason}")
+        with suppress(OSError, InputError):
+            is_running = (read_record(folder) or {}).get("state") == "running"
+            if is_running or isinstance(error, RunFailed):  # input that a notebook refuses leaves the record unchanged
+                note(folder, state="failed", error=reason, ended=now())
+        return Outcome(folder, "failed", reason, monotonic() - start)
+    seconds = monotonic() - start
+    _log(folder, f"done in {as_time(seconds)}")
+    return Outcome(folder, "done", seconds=seconds, notebooks=tuple(notebooks))
 
 
-def _note_failure(folder: Path, error: Exception, reason: str) -> None:
-    """Notes a failure that the notebook has not noted itself; what it has refused leaves the run as it was."""
-    with suppress(OSError, InputError):
-        record = read_record(folder) or {}
-        if isinstance(error, RunFailed) or record.get("state") == "running":
-            note(folder, state="failed", error=reason, ended=now())
+def _log(folder: Path, line: str) -> None:
+    with suppress(OSError), open(folder / LOG, "a", encoding="utf-8") as file:  # a full disk hides no other error
+        file.write(f"{line}\n")
 
 
-@contextmanager
-def _limited(kernel: Kernel, minutes: float) -> Iterator[None]:
-    """A block whose kernel is killed after so many minutes; RunFailed then says so. 0 = no limit."""
-    ended, expired = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        if not ended.wait(60 * minutes):
-            expired.set()
-            while not ended.wait(0.5):  # it may just be starting
-                kernel.kill()
-
-    if minutes:
-        threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    except Exception:
-        if expired.is_set():
-            raise RunFailed(f"stopped after {minutes:g} minutes, the limit of --limit-minutes") from None
-        raise
-    finally:
-        ended.set()
+def as_sentence(error: Exception) -> str:
+    """An error in one line; its kind is named where its text is not a sentence of ours."""
+    kind = "" if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, TextIO
 
 import papermill
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from avlib.fusion import FUSIONS
 from workbook import ROOT, InputError
@@ -65,12 +65,14 @@ def run_pipeline(
     *,
     kernel: Kernel | None = None,
     terminal: TextIO | None = None,
+    minutes: float = 0,
 ) -> Path:
     """Executes the notebooks of one run in order; returns its folder, which has them with their outputs.
 
     parameters : without lists; the others have their defaults
     echo : gets each line that a notebook prints, at once      terminal : shows progress bars while they change
     kernel : stays for further runs; None = one for this run alone
+    minutes : limit for all notebooks together, 0 = none
     Notes in run.json which notebooks were executed, and the seconds of each.
     Raises InputError, before it writes anything, for a parameter that does not fit, and where a notebook refuses its
     input; RunFailed where a notebook fails. The cells executed until then are kept.
@@ -78,10 +80,9 @@ def run_pipeline(
     config = Parameters(**parameters)
     check_same_run(config)
     folder, seconds = config.folder, {}
-    try:
+    deadline = monotonic() + 60 * minutes if minutes else 0
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}): give another outputs_root") from None
     with nullcontext(kernel) if kernel else Kernel() as kernel:
         for name in notebooks:
             reason = _needless(name, config)
@@ -90,7 +91,10 @@ def run_pipeline(
                 continue
             echo(f"{name}: {folder / name}.ipynb")
             start = monotonic()
-            _execute(name, config, set(parameters), echo, kernel, terminal)
+            try:
+                _execute(name, config, set(parameters), echo, kernel, terminal, deadline)
+            except CellTimeoutError:
+                raise RunFailed(f"stopped after {minutes:g} minutes, the limit of --limit-minutes") from None
             seconds[name] = round(monotonic() - start, 1)
             note(folder, notebooks=notebooks_done(folder) | seconds)
     return folder
@@ -139,7 +143,7 @@ def _needless(notebook: str, config: Parameters) -> str:
 
 
 def _execute(
-    name: str, config: Parameters, given: set[str], echo: Echo, kernel: Kernel, terminal: TextIO | None
+    name: str, config: Parameters, given: set[str], echo: Echo, kernel: Kernel, terminal: TextIO | None, deadline: float
 ) -> None:
     """Executes a notebook into the run folder, with the given parameters that it declares.
 
@@ -152,7 +156,7 @@ def _execute(
         values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
     printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
     try:
-        kernel.execute(source, output, values, printed, warned)
+        kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)
     except papermill.PapermillExecutionError as error:
         refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
         if refused:

@@ -1,4 +1,4 @@
-"""Makes a kernel that has executed a notebook as good as new; only what it has imported stays.
+"""Makes a kernel that has executed a notebook as good as new; only its imports stay.
 
 A kernel imports this module before its first notebook and calls `reset` before every other one.
 """
@@ -6,7 +6,6 @@ A kernel imports this module before its first notebook and calls `reset` before 
 import gc
 import logging
 import os
-import signal
 import sys
 import warnings
 
@@ -18,18 +17,16 @@ FOLDER, VARIABLES = os.getcwd(), dict(os.environ)
 RANDOM, THREADS = torch.get_rng_state(), torch.get_num_threads()
 MAIN = {name: value for name, value in vars(sys.modules["__main__"]).items() if name.startswith("__")}  # __spec__, ...
 
-signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's processes block it; a lost claim interrupts by it
-
 
 def reset() -> None:
-    """Forgets all names, inputs, outputs, figures and widgets; torch, logging and folder are as at the start."""
+    """Forgets names, inputs, outputs, figures and widgets; torch, logging and environment are as at the start."""
     if "ipywidgets" in sys.modules:
         sys.modules["ipywidgets"].Widget.close_all()
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
         sys.modules["matplotlib"].rc_file_defaults()
     get_ipython().reset(new_session=True)
-    vars(sys.modules["__main__"]).update(MAIN)  # multiprocessing asks for them
+    vars(sys.modules["__main__"]).update(MAIN)  # multiprocessing needs them
     logging.root.handlers[:], logging.root.level = LOGGING
     os.chdir(FOLDER)
     os.environ.clear()
@@ -39,6 +36,6 @@ def reset() -> None:
     with warnings.catch_warnings():
         pass  # at its end Python forgets which warnings it has shown
     gc.collect()
-    gc.freeze()  # what is left are modules: the next collection need not look at them again
+    gc.freeze()  # only modules are left, which the next collection can skip
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
