@@ -24,13 +24,15 @@ class Interrupted(click.ClickException):
 
 
 class Commands(click.Group):
-    """The commands; an InputError is one line instead of a traceback."""
+    """The commands; an InputError and Ctrl-C are one line instead of a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except InputError as error:
             raise Refused(str(error)) from None
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; the same command goes on where it stopped") from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +60,7 @@ def run(
     limit_minutes: float | None,
     fail_fast: bool,
     dry_run: bool,
-    **of_ray: Any,
+    **ray_options: Any,
 ) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
@@ -70,29 +72,27 @@ def run(
     from workbook.sweep.grid import plan, read_grids, read_value
     from workbook.sweep.sweep import Sweep, engine_of
 
-    given = {name: read_value(text) for name, text in extra}
-    runs = plan(read_grids(file), given)
+    runs = plan(read_grids(file), {name: read_value(text) for name, text in extra})
     if dry_run:
         click.echo(listing(runs, jobs or 1))
         return
-    for name in ("SIGTERM", "SIGHUP"):  # as from a cluster's scheduler, and from a closed terminal
-        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
-    try:
-        with engine_of(engine, **of_ray) as where:
-            settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
-            outcomes = Sweep(runs, jobs=jobs, engine=where, **settings).run()
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on where it stopped") from None
+    _interrupt_at_signals()
+    settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
+    with engine_of(engine, **ray_options) as runner:
+        outcomes = Sweep(runs, jobs=jobs, engine=runner, **settings).run()
     _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
     failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
     if failed:
-        again = "the same command tries them again" + (", and the runs that were stopped" if fail_fast else "")
-        listed = "\n".join(failed)
-        raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed; {again}:\n{listed}")
-    if len(outcomes) < len(runs):
-        lost = f"{len(runs) - len(outcomes)} of {len(runs)} runs have not ended"
-        raise click.ClickException(f"{lost}; the same command goes on with them")
+        stopped = ", and the runs that were stopped" if fail_fast else ""
+        heading = f"{len(failed)} of {len(runs)} runs failed; the same command tries them again{stopped}:"
+        raise click.ClickException("\n".join([heading, *failed]))
+
+
+def _interrupt_at_signals() -> None:
+    """Makes a cluster's scheduler (SIGTERM) and a closed terminal (SIGHUP) end the command as Ctrl-C does."""
+    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 def _show_results(folders: list[Path]) -> None:
@@ -224,9 +224,6 @@ def download(dataset: str, actors: str, folder: Path) -> None:
     """
     from workbook.data.download import download_ravdess, parse_actors
 
-    try:
-        root = download_ravdess(folder, parse_actors(actors))
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on where it stopped") from None
+    root = download_ravdess(folder, parse_actors(actors))
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
     click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")

@@ -8,11 +8,11 @@ several `avlib run`, also on several machines.
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 import psutil
@@ -23,7 +23,7 @@ from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.records import now, read_record
 from workbook.sweep.estimates import Estimates, as_time
-from workbook.sweep.job import Job, Outcome
+from workbook.sweep.job import Job, Outcome, as_sentence
 from workbook.sweep.notebooks import Echo, notebooks_left
 
 MEMORY_SHARE, MEMORY_LEAST = 0.5, 3e9  # of the machine for all jobs together; bytes: a kernel with more is replaced
@@ -35,10 +35,10 @@ class Engine(Protocol):
     prepare: Callable | None  # as in `build_store`, makes missing stores before the runs; None = their notebooks do
 
     def room(self) -> int:
-        """The runs at the same time, unless the user says how many."""
+        """How many runs fit at once."""
 
     def jobs(self, count: int, echo: Echo) -> list[Job]:
-        """So many jobs, or what has the methods of jobs."""
+        """`count` jobs, or objects with their methods."""
 
 
 class Local:
@@ -55,17 +55,17 @@ class Local:
         return [Job(*share(job, count)) for job in range(count)]
 
 
-def engine_of(name: Literal["local", "ray"], **of_ray: Any) -> AbstractContextManager[Engine]:
+def engine_of(name: Literal["local", "ray"], **ray_options: Any) -> AbstractContextManager[Engine]:
     """A block with the engine of this name.
 
-    of_ray : address, cpus and gpus, as in `workbook.sweep.ray_engine.connected`; None = not given
+    ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connected`; None = its default
     """
-    given = {option: value for option, value in of_ray.items() if value is not None}
+    options = {option: value for option, value in ray_options.items() if value is not None}
     if name == "ray":
         from workbook.sweep.ray_engine import connected
 
-        return connected(**given)
-    if given:
+        return connected(**options)
+    if options:
         raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
     return nullcontext(Local())
 
@@ -73,7 +73,7 @@ def engine_of(name: Literal["local", "ray"], **of_ray: Any) -> AbstractContextMa
 class Sweep:
     """Executes the runs of a grid.
 
-    runs : the parameters of each, from `workbook.sweep.grid.plan`      jobs : runs at once, None = the engine's room
+    runs : the parameters of each, from `workbook.sweep.grid.plan`      jobs : runs at once, None = as many as fit
     minutes : limit for each, 0 = none      fail_fast : True ends all runs after the first failure
     echo : gets a line whenever a run ends; with one job, also what its notebooks print
     """
@@ -90,162 +90,132 @@ class Sweep:
     ):
         self.configs = {config.folder: config for config in (Parameters(**values) for values in runs)}
         self.values = dict(zip(self.configs, runs, strict=True))
-        self.todo, self.claimed = deque(self.configs), deque()  # claimed: waited for in the end
-        self.running: dict[Path, float] = {}  # folder -> when it started
-        self.outcomes: dict[Path, Outcome] = {}
-        self.broken = ""  # why a job has ended before its time
-        self.prepared: dict[Path, Path] = {}  # store -> folder of a run that has executed preprocess.ipynb on it
         self.minutes, self.fail_fast, self.echo = minutes, fail_fast, echo
         self.engine = engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
+        self.todo = dict.fromkeys(self.configs, False)  # True = another process had claimed it
+        self.running: set[Path] = set()
+        self.outcomes: dict[Path, Outcome] = {}
         self.started, self.lock, self.stopped = now(), threading.RLock(), threading.Event()
-        self.guesses: dict[Path, float | None] = {}  # folder -> seconds in all, for a running one as it began
         self.estimates = Estimates({config.outputs_root for config in self.configs.values()})
+        self.end = self._estimated_end()
 
     def run(self) -> list[Outcome]:
         """The outcome of each run that ended, in the order of the grid. Ctrl-C ends all jobs first."""
         if self.engine.prepare:
             self._make_stores()
         jobs = self.engine.jobs(self.count, self.echo)
-        threads = [threading.Thread(target=self._work, args=(job,), daemon=True) for job in jobs]
-        try:
-            for thread in threads:
-                thread.start()
-            while any(thread.is_alive() for thread in threads) and not self.stopped.is_set():
-                sleep(0.2)
-                self._show()
-        finally:
-            self.stopped.set()
-            while any(thread.is_alive() for thread in threads):
-                for job in jobs:
-                    job.stop()
-                sleep(0.2)
-            self._show(last=True)
-        if self.broken:
-            for folder in self.configs.keys() - self.outcomes.keys():
-                self.outcomes[folder] = Outcome(folder, "failed", f"its job ended early: {self.broken}")
+        with ThreadPoolExecutor(self.count) as threads:
+            work = [threads.submit(self._work, job) for job in jobs]
+            try:
+                while wait(work, timeout=0.2).not_done and not self.stopped.is_set():
+                    self._show(self._progress())
+            finally:
+                self.stopped.set()
+                while wait(work, timeout=0.2).not_done:
+                    for job in jobs:
+                        job.stop()
+                self._show("")
+        for thread in work:
+            thread.result()  # raises its error
         return [self.outcomes[folder] for folder in self.configs if folder in self.outcomes]
 
     def _make_stores(self) -> None:
-        """Makes the stores of clips that the runs need, side by side; where that fails, their runs have failed."""
-        needed = [config for config in self.configs.values() if "preprocess" in notebooks_left(config)]
-        failed: dict[Path, str] = {}
-        for store, config in {_store(config): config for config in needed}.items():
+        """Makes the stores of clips that the runs need; where that fails, their runs have failed."""
+        configs = [config for config in self.configs.values() if "preprocess" in notebooks_left(config)]
+        for store, config in {_store(config): config for config in configs}.items():
             try:
                 preprocess(config.dataset, config.data_root, prepare=self.engine.prepare, **config.of_store)
             except InputError as error:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
-                failed[store] = str(error)
-        for config in needed:
-            if _store(config) in failed:
-                self.todo.remove(config.folder)
-                self._end(Outcome(config.folder, "failed", failed[_store(config)]))
+                for folder in (config.folder for config in configs if _store(config) == store):
+                    del self.todo[folder]
+                    self._note(Outcome(folder, "failed", str(error)))
 
     def _work(self, job: Job) -> None:
-        """One thread: a run after the other, until there is none left."""
-        try:
-            with closing(job):
-                while folder := self._next():
-                    outcome = self._attempt(job, folder)
-                    self._end(outcome)
-                    if outcome.state == "claimed":  # it may look free again at once, where clocks of hosts differ
-                        self.stopped.wait(1)
-        except Exception as error:  # this job is lost; others go on
-            self.broken = "" if self.stopped.is_set() else _sentence(error)
+        """One thread: a run after the other, until none is left."""
+        with closing(job):
+            while folder := self._next():
+                outcome = self._attempt(job, folder)
+                with self.lock:
+                    self._note(outcome)
+                if outcome.state == "claimed":  # it may look free again at once, where clocks of hosts differ
+                    self.stopped.wait(1)
+
+    def _next(self) -> Path | None:
+        """The next run for a job; None where none is left. Runs that other processes have claimed come last."""
+        is_waiting = False
+        while not self.stopped.is_set():
+            with self.lock:
+                free = (folder for folder, was_claimed in self.todo.items() if not was_claimed or not _busy(folder))
+                if folder := next(free, None):
+                    del self.todo[folder]
+                    self.running.add(folder)
+                    return folder
+                if not self.todo:
+                    return None
+                if not self.running and not is_waiting:
+                    runs = "1 run" if len(self.todo) == 1 else f"{len(self.todo)} runs"
+                    self.echo(f"waiting for {runs} of other processes")
+                    is_waiting = True
+            self.stopped.wait(1)
+        return None
 
     def _attempt(self, job: Job, folder: Path) -> Outcome:
         """The outcome of a run. An error is one, too, such as a folder that cannot be read."""
         try:
-            if outcome := self._failed_elsewhere(folder):
-                return outcome
+            record = read_record(folder) or {}
+            if record.get("state") == "failed" and (record.get("ended") or "") > self.started:  # in another process
+                return Outcome(folder, "failed", record["error"])
             if self.count == 1 and notebooks_left(self.configs[folder]):
                 self.echo(f"run {len(self.outcomes) + 1} of {len(self.configs)}")
-            prepared = self.prepared.get(_store(self.configs[folder]))
-            return job.attempt(self.values[folder], minutes=self.minutes, prepared=prepared)
+            return job.attempt(self.values[folder], minutes=self.minutes, prepared=self._prepared(folder))
         except Exception as error:
-            return Outcome(folder, "failed", _sentence(error))
+            return Outcome(folder, "failed", as_sentence(error))
 
-    def _next(self) -> Path | None:
-        """The next run for this job; None where there is none left. Waits for the runs that others have claimed."""
-        told = False
-        while not self.stopped.is_set():
-            with self.lock:
-                free = next((folder for folder in self.claimed if not _busy(folder)), None)
-                if self.todo or free:
-                    folder = self.todo.popleft() if self.todo else free
-                    if folder is free:
-                        self.claimed.remove(folder)
-                    self.running[folder] = monotonic()
-                    return folder
-                if not self.claimed:
-                    return None
-                if not told and not self.running:
-                    runs = "1 run" if len(self.claimed) == 1 else f"{len(self.claimed)} runs"
-                    self.echo(f"waiting for {runs} of other processes")
-                    told = True
-            sleep(1)
-        return None
+    def _prepared(self, folder: Path) -> Path | None:
+        """The folder of a run that has executed preprocess.ipynb on the same store."""
+        done = [outcome.folder for outcome in self.outcomes.values() if "preprocess" in outcome.notebooks]
+        return next((other for other in done if _store(self.configs[other]) == _store(self.configs[folder])), None)
 
-    def _failed_elsewhere(self, folder: Path) -> Outcome | None:
-        """The outcome of a run that another `avlib run` has tried without success since this one began."""
-        with suppress(InputError):
-            record = read_record(folder) or {}
-            if record.get("state") == "failed" and (record.get("ended") or "") > self.started:
-                return Outcome(folder, "failed", record["error"])
-        return None
-
-    def _end(self, outcome: Outcome) -> None:
-        """Notes how a run ended, and tells it."""
-        with self.lock:
-            self.running.pop(outcome.folder, None)
-            if self.stopped.is_set():
-                return
-            if outcome.state == "claimed":
-                self.claimed.append(outcome.folder)
-                return
-            self.outcomes[outcome.folder] = outcome
-            if outcome.state == "done":
-                self.estimates.add(outcome.folder)
-                self.guesses = {folder: self.guesses[folder] for folder in self.running if self.guesses.get(folder)}
-            if "preprocess" in outcome.notebooks:
-                self.prepared[_store(self.configs[outcome.folder])] = outcome.folder
-            if outcome.state != "complete":
-                how = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
-                self._clear_line()
-                self.echo(f"{outcome.folder}: {how} ({self._progress()})")
-            if self.fail_fast and outcome.state == "failed":
-                self.stopped.set()
+    def _note(self, outcome: Outcome) -> None:
+        """Notes how a run ended, and says it."""
+        self.running.discard(outcome.folder)
+        if self.stopped.is_set():
+            return
+        if outcome.state == "claimed":
+            self.todo[outcome.folder] = True
+            return
+        self.outcomes[outcome.folder] = outcome
+        if outcome.state == "done":
+            self.estimates.add(outcome.folder)
+        self.end = self._estimated_end()
+        if outcome.state != "complete":
+            result = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
+            self._show("")
+            self.echo(f"{outcome.folder}: {result} ({self._progress()})")
+        if self.fail_fast and outcome.state == "failed":
+            self.stopped.set()
 
     def _progress(self) -> str:
         """Such as `12 of 60 done, 1 failed, 2 running, about 14 min left`."""
-        states = [outcome.state for outcome in self.outcomes.values()]
-        failed, said = states.count("failed"), [f"{len(states) - states.count('failed')} of {len(self.configs)} done"]
-        said += [f"{failed} failed"] if failed else []
-        said += [f"{len(self.running)} running"] if self.running else []
-        left = self._seconds_left()
-        return ", ".join(said + ([f"about {as_time(left)} left"] if left else []))
+        failed = sum(outcome.state == "failed" for outcome in list(self.outcomes.values()))
+        parts = [f"{len(self.outcomes) - failed} of {len(self.configs)} done"]
+        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{len(self.running)} running"] if self.running else []
+        left = self.end - monotonic()
+        return ", ".join(parts + ([f"about {as_time(left)} left"] if left > 0 else []))
 
-    def _seconds_left(self) -> float:
-        """The seconds until all runs have ended; 0 where nothing like them was recorded."""
-        ahead = [*self.todo, *self.running]
-        for folder in (folder for folder in ahead if folder not in self.guesses):
-            self.guesses[folder] = self.estimates.seconds(self.configs[folder])
-        spent = {folder: monotonic() - start for folder, start in self.running.items()}
-        left = [max(0, self.guesses[folder] - spent.get(folder, 0)) for folder in ahead if self.guesses[folder]]
-        return sum(left) / max(1, self.count)
+    def _estimated_end(self) -> float:
+        """When all runs will have ended, by `time.monotonic`; runs like none that is recorded count as nothing."""
+        left = sum(self.estimates.seconds(self.configs[folder]) or 0 for folder in [*self.todo, *self.running])
+        return monotonic() + left / self.count
 
-    def _show(self, last: bool = False) -> None:
+    def _show(self, text: str) -> None:
         """Renews the last line of a terminal, where several jobs work."""
         if self.count > 1 and sys.stderr.isatty():
-            with self.lock:
-                self._clear_line()
-                sys.stderr.write("" if last else self._progress())
-                sys.stderr.flush()
-
-    def _clear_line(self) -> None:
-        if self.count > 1 and sys.stderr.isatty():
-            sys.stderr.write("\r\033[K")
+            sys.stderr.write(f"\r\033[K{text}")
             sys.stderr.flush()
 
 
@@ -256,24 +226,25 @@ def share(job: int, jobs: int) -> tuple[dict[str, str], float]:
     """
     variables = {}
     if jobs > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // jobs)))
         visible = gpus()
         if len(visible) > 1:
             variables["CUDA_VISIBLE_DEVICES"] = visible[job % len(visible)]
     return variables, max(MEMORY_LEAST, MEMORY_SHARE * psutil.virtual_memory().total / jobs)
 
 
+def cores() -> int:
+    """The cores that this process may use; all of the machine where the system cannot restrict them."""
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
+
+
 def gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given is not None else [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible is not None else [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _busy(folder: Path) -> bool:
