@@ -13,8 +13,8 @@ import pytest
 
 import workbook
 from workbook.run.claim import FILE, is_claimed
-from workbook.run.records import LOG
 from workbook.run.results import all_runs, result_table
+from workbook.run.run_folder import LOG
 
 GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
 RUN = [sys.executable, "-c", "from workbook.cli import main; main()", "run"]

@@ -1,5 +1,6 @@
 """Lists in documents and in comments are those of the tables in the code."""
 
+import ast
 import re
 import tomllib
 
@@ -9,14 +10,10 @@ import yaml
 
 from workbook import ROOT
 from workbook.data.datasets import DATASETS
-from workbook.run.parameters import choices
-from workbook.sweep.notebooks import NOTEBOOKS
+from workbook.run.parameters import CHOICES, DEFAULTS, NAMES, comment
+from workbook.run.parameters_cell import REOPENING
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-OF_CLIPS = {
-    "dataset": {name for name, dataset in DATASETS.items() if dataset.kind == "clips"},
-    "protocol": {"paper", "authors"},
-}  # the choices that preprocess.ipynb and pretrain.ipynb name; the others are about features
 
 
 def cells(page: str) -> set[str]:
@@ -24,32 +21,24 @@ def cells(page: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \|", (ROOT / page).read_text(encoding="utf-8"), re.M))
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_the_comments_of_a_parameters_cell_name_all_choices_and_no_others(notebook):
-    declared = papermill.inspect_notebook(ROOT / "notebooks" / f"{notebook}.ipynb")
-    wrong = {}
-    for name in declared.keys() & choices().keys():
-        comment = declared[name]["help"]
-        listed = {part.split()[0].strip(",:;") for part in comment.split("|")} | set(choices()[name]) & words(comment)
-        allowed = (
-            set(choices()[name])
-            if notebook not in ("preprocess", "pretrain")
-            else OF_CLIPS.get(name, set(choices()[name]))
-        )
-        if listed != allowed:
-            wrong[name] = f"names {sorted(listed - allowed)} too many and {sorted(allowed - listed)} too few: {comment}"
-    assert not wrong, f"notebooks/{notebook}.ipynb, comments in the parameters cell: {wrong}"
-
-
-def words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text))
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_parameters_cell_has_the_types_defaults_and_comments_of_the_one_record(path):
+    declared = papermill.inspect_notebook(path)
+    known = {name: (DEFAULTS[name], comment(name)) for name in NAMES}
+    if "run" in declared:
+        known = {name: ("auto" if name == "device" else "", text) for name, text in REOPENING.items()}
+    for name in declared.keys() & known.keys():
+        default, text = known[name]
+        assert (ast.literal_eval(declared[name]["default"]), declared[name]["help"]) == (default, text), name
+        assert declared[name]["inferred_type_name"] == type(default).__name__, name
+    assert "run" in declared or declared.keys() & set(NAMES)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_where_a_page_lists_the_values_of_a_parameter_it_lists_them_all(page):
     for paragraph in (ROOT / page).read_text(encoding="utf-8").split("\n\n"):
-        for name in set(re.findall(r"`(\w+)` is one of", paragraph)) & choices().keys():
-            missing = set(choices()[name]) - set(re.findall(r"`(\w+)`", paragraph))
+        for name in set(re.findall(r"`(\w+)` is one of", paragraph)) & CHOICES.keys():
+            missing = set(CHOICES[name]) - set(re.findall(r"`(\w+)`", paragraph))
             assert not missing, f"{page}, the paragraph on `{name}`: {', '.join(sorted(missing))} missing"
 
 

@@ -18,7 +18,7 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.metrics import metrics
 from workbook.run.parameters import Parameters
-from workbook.run.records import network_settings
+from workbook.run.run_folder import network_settings
 from workbook.task import Classification
 from workbook.train.batches import Clips, splits
 from workbook.train.training import fit
@@ -59,8 +59,8 @@ def crema(tmp_path, monkeypatch):
 
 def test_a_dataset_is_one_record_and_one_reader(crema, tmp_path):
     with pytest.raises(InputError, match=r"which is no folder; give the one that holds CREMA-D"):
-        Parameters(dataset="crema")
-    with pytest.raises(InputError, match=r"fold_scheme is 'loso', which crema does not have; choose groups$"):
+        Parameters(dataset="crema").check_inputs()
+    with pytest.raises(InputError, match=r"fold_scheme is loso, which crema does not have: choose groups$"):
         Parameters(dataset="crema", data_root=str(crema), fold_scheme="loso")
     given = {"dataset": "crema", "data_root": str(crema), "outputs_root": str(tmp_path), "fusion": "audio", "heads": 1}
     config = Parameters(**given, batch_size=4, dropout="none")

@@ -47,7 +47,7 @@ def test_a_notebook_explains_and_leaves_the_computing_to_the_package(path):
 def test_the_first_two_code_cells_are_parameters_and_guard(path):
     first, second = cells(path, "code")[:2]
     assert first.metadata["tags"] == ["parameters"]
-    assert "configure(globals()" in second.source
+    assert re.search(r"(configure|open_run)\(globals\(\)", second.source)
 
 
 def test_the_run_folder_holds_what_is_promised(smoke):

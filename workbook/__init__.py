@@ -25,8 +25,8 @@ class InputError(ValueError):
 # Loaded on first use, so that `import workbook` needs only the standard library.
 _LAZY = {
     "drop_modality": "workbook.evaluate.conditions",
-    "load_run": "workbook.run.trained",
-    "open_trained": "workbook.run.trained",
+    "load_run": "workbook.run.reopen",
+    "open_trained": "workbook.run.reopen",
 }
 __all__ = ["DATA", "OUTPUTS", "ROOT", "InputError", *_LAZY]
 

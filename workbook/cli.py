@@ -176,12 +176,9 @@ def parameters() -> None:
     import pandas as pd
 
     from workbook.data.datasets import DATASETS
-    from workbook.run.parameters import MUST_BE, Parameters, choices
+    from workbook.run.parameters import FIELDS, allowed
 
-    rows = []
-    for name, field in Parameters.model_fields.items():
-        allowed = " | ".join(map(str, choices()[name])) if name in choices() else MUST_BE[name]
-        rows.append((name, str(field.default), allowed, field.description))
+    rows = [(name, str(field.default), allowed(name), field.description) for name, field in FIELDS.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -15,9 +15,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbook import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNGUARDED = (
     "the processes that prepare clips cannot start: a script that makes a corpus or a store has to be a file and to do "
@@ -136,6 +139,15 @@ def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON, whole or not at all."""
     with atomic_write(Path(path)) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path | str, table: "pd.DataFrame") -> None:
+    """Writes a table without its index, whole or not at all, as .parquet or .csv by the suffix."""
+    path = Path(path)
+    assert path.suffix in (".parquet", ".csv"), f"a table ends in .parquet or .csv, not {path.suffix!r}"
+    write = table.to_parquet if path.suffix == ".parquet" else table.to_csv
+    with atomic_write(path) as temporary:
+        write(temporary, index=False)
 
 
 def as_bytes(count: float) -> str:

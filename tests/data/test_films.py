@@ -16,7 +16,7 @@ from workbook.data.prepare import prepare_clip
 from workbook.data.recut import audio_later
 from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
 from workbook.run.parameters import Parameters
-from workbook.run.records import network_settings
+from workbook.run.run_folder import network_settings
 from workbook.toy import corpus as toy
 from workbook.toy.files import write_clip
 from workbook.train.batches import splits

@@ -10,9 +10,10 @@ from conftest import data
 from workbook import ROOT, InputError
 from workbook.cli import main
 from workbook.evaluate.paper_tables import SYSTEMS, contradictions, paper_tables
+from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.records import start_run, write_json
 from workbook.run.results import result_table
+from workbook.run.run_folder import start_run
 from workbook.sweep.grid import expand, plan
 
 FOLDS = {"ravdess": range(5), "mosei": range(1)}  # section IV: five folds of RAVDESS, MULT's one split of MOSEI

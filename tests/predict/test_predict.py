@@ -28,8 +28,8 @@ from workbook.predict.page import page
 from workbook.predict.prediction import Learnt, answers, as_record, middle_answers, remarks, summary, top_answers
 from workbook.predict.upload import Upload
 from workbook.predict.windows import MOST, slide
-from workbook.run.parameters import Parameters
 from workbook.run.predictor import example_clip, open_predictor
+from workbook.run.reopen import open_trained
 from workbook.toy import corpus as toy
 
 SIZES = {"frames": 3, "image_size": 64}
@@ -248,9 +248,8 @@ def test_a_test_clip_gets_the_very_numbers_of_evaluation(smoke, small_toy, predi
 def test_with_as_many_threads_a_test_clip_gets_them_to_the_last_digit(smoke, small_toy, predictor):
     from workbook.evaluate.conditions import paper_conditions
     from workbook.evaluate.evaluation import predict
-    from workbook.run.trained import open_run
 
-    run = open_run(Parameters(run=str(smoke), device="cpu"))
+    run = open_trained(smoke, device="cpu")
     every = predict(run.network, run.test, paper_conditions("softhard")[:3], fold=0, seed=1)
     film, sound = example_clip(run.parameters)
     windows, table = predictor(film, sound)
@@ -293,7 +292,7 @@ def test_a_run_of_features_cannot_answer_and_one_whose_corpus_is_gone_can(smoke,
     predictor = open_predictor(moved, "cpu")
     assert predictor.learnt.corpus == "RAVDESS" and not predictor.learnt.drawn
     assert len(predictor(film)[0].starts) == 3
-    config = Parameters(run=str(moved))
+    config = open_trained(moved).parameters
     with pytest.raises(InputError, match=r"data_root is .*, which is no folder"):
         example_clip(config)
     other = record["parameters"] | {"dataset": "mosei"}

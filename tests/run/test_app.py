@@ -20,7 +20,7 @@ def test_the_page_shows_the_explorer_alone_and_opens_the_run_it_is_told(smoke, t
 
 def test_a_run_that_cannot_be_opened_is_one_sentence_before_anything_is_served(tmp_path):
     result = CliRunner().invoke(main, ["app", "--run", str(tmp_path), "--no-browser"])
-    assert result.exit_code == 2 and "holds no run.json" in result.output
+    assert result.exit_code == 2 and "holds no trained run" in result.output
 
 
 def test_the_cell_that_makes_the_page_is_marked_in_the_notebook():

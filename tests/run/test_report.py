@@ -26,9 +26,10 @@ from workbook.evaluate.paper_tables import (
     table_cells,
 )
 from workbook.evaluate.statistics import differences
+from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.records import start_run, write_json
 from workbook.run.report import overview, sections, training_share
+from workbook.run.run_folder import start_run
 
 QUICK = {"resamples": 199}
 TESTED = {0: (5, 10, 16, 19), 1: (2, 7, 13, 20), 2: (1, 3, 8, 21), 3: (4, 6, 9, 22), 4: (11, 12, 14, 23)}

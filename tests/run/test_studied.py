@@ -176,5 +176,5 @@ def test_the_notebook_degrades_two_systems_of_clips(smoke, tmp_path, monkeypatch
 def test_a_text_parameter_has_to_be_text():
     from workbook.run import configure
 
-    with pytest.raises(InputError, match="compare is 3; it must be text"):
+    with pytest.raises(InputError, match="compare is 3; it should be text"):
         configure({"compare": 3}, compare=str)

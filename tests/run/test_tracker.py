@@ -12,8 +12,9 @@ from conftest import data
 from in_process import without_kernels
 
 from workbook import InputError
+from workbook.files import write_json, write_table
 from workbook.run.parameters import Parameters
-from workbook.run.records import start_run, write_json, write_table
+from workbook.run.run_folder import start_run
 from workbook.run.tracker import STORE, copy_in
 from workbook.sweep.notebooks import run_pipeline
 
@@ -131,4 +132,4 @@ def test_nothing_is_copied_unless_it_is_asked_for_and_what_is_missing_is_a_sente
     assert copy_in("none", tmp_path) is None
     monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
     with pytest.raises(InputError, match=r"tracker is 'mlflow', which is not installed: pip install -e '\.\[mlflow\]'"):
-        Parameters(tracker="mlflow")
+        Parameters(tracker="mlflow").check_inputs()

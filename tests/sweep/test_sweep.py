@@ -22,8 +22,8 @@ from workbook.data.datasets import ensure_store
 from workbook.data.workers import prepare_all
 from workbook.run.claim import PIPELINE, claim
 from workbook.run.parameters import Parameters
-from workbook.run.records import note, run_folders
 from workbook.run.results import all_runs, where
+from workbook.run.run_folder import note, run_folders
 from workbook.sweep import sweep
 from workbook.sweep.estimates import listing
 from workbook.sweep.grid import plan, read_grids

@@ -18,9 +18,9 @@ from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import split_rows
 from workbook.files import checksum
+from workbook.run.frame_network_folder import checkpoint, frames_to_teach, start_pretraining, unfinished
 from workbook.run.parameters import Parameters
-from workbook.run.pretrained import checkpoint, frames_to_teach, start_pretraining, unfinished
-from workbook.run.records import check_same_run
+from workbook.run.run_folder import check_same_run
 from workbook.sweep import notebooks
 from workbook.train import pretraining
 from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, load_pretrained, named, teach
@@ -157,7 +157,7 @@ def config(tmp_path):
 
 def test_runs_with_the_same_frames_share_one_frame_network_and_others_do_not(config, images):
     def folder(**values):
-        return str(config(**values).pretraining_folder.relative_to(config().outputs_root))
+        return str(config(**values).frame_network_folder.relative_to(config().outputs_root))
 
     shared = [{}, {"fusion": "lt"}, {"dropout": "none", "epochs": 3}, {"train_vision": False}, {"classes": 7}]
     assert {folder(**values) for values in shared} == {"toy/pretrained-efficientface/fold0-seed1"}
@@ -210,7 +210,7 @@ def test_a_frame_network_that_is_missing_unfinished_or_other_names_the_command_t
     record = json.loads((folder / "pretrained.json").read_text())
     assert record["sha256"] == checksum(run.starts_from) and record["parameters"]["fold"] == 1
     run.starts_from.write_bytes(b"torn")
-    with pytest.raises(InputError, match=r"is not as it was written \(add -p resume False\)"):
+    with pytest.raises(InputError, match=r"has changed since it was written \(add -p resume False\)"):
         checkpoint(run, data)
     other = config(fusion="lt", fold=1, frame_epochs=1, resume=False)
     assert finished(other, frames) == folder and unfinished(other, data) == ""
@@ -263,5 +263,5 @@ def test_a_run_starts_from_frames_that_were_taught_and_its_sibling_shares_them(s
     assert record["starts_from_sha256"] == checksum(weights)
     assert check_same_run(Parameters(**given)).startswith("already trained")
     weights.write_bytes(b"another")
-    with pytest.raises(InputError, match=r"holds a run with another .*model.safetensors at its start \(sha256 "):
+    with pytest.raises(InputError, match=r"holds a run with other weights \(sha256 "):
         check_same_run(Parameters(**given))

@@ -1,11 +1,11 @@
-"""Running the notebooks: parameters, run folders, grids of runs and the command `avlib`."""
+"""Runs: their parameters, folders, records and results, and what a notebook's guard cell calls."""
 
-__all__ = ["configure"]
+__all__ = ["configure", "open_run"]
 
 
 def __getattr__(name: str):
-    if name == "configure":  # on first use, so that `avlib --help` does not wait for pandas
-        from workbook.run.parameters import configure
+    if name in __all__:  # on first use, so that `avlib --help` does not wait for torch
+        from workbook.run import parameters_cell
 
-        return configure
+        return getattr(parameters_cell, name)
     raise AttributeError(f"module 'workbook.run' has no attribute {name!r}")

@@ -69,10 +69,9 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
         import voila  # noqa: F401
     except ImportError:
         raise InputError("the page needs Voila: pip install 'avlib[app]'") from None
-    from workbook.run.parameters import Parameters
-    from workbook.run.trained import check_trained
+    from workbook.run.run_folder import find_run
 
-    check_trained(Parameters(run=run))
+    run = str(find_run(run))
     page = write_page(folder, run)
     write_template(folder)
     command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]

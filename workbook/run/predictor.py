@@ -9,8 +9,8 @@ from workbook.data.datasets import DATASETS
 from workbook.data.store import read_json
 from workbook.data.window import WINDOW
 from workbook.files import atomic_write, write_json
-from workbook.run.records import parameters_of, read_record
-from workbook.run.trained import load_run
+from workbook.run.reopen import load_run
+from workbook.run.run_folder import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def open_predictor(folder: Path | str, device: str = "auto") -> Predictor:
     folder = ROOT / Path(folder).expanduser()
     network = load_run(folder)
     record = read_record(folder)
-    given = parameters_of(record)
+    given = record["parameters"]
     if DATASETS[given["dataset"]].kind == "features":
         raise InputError(
             f"{folder} has learnt from features that something else has made, so it cannot read a film or a sound: "
@@ -112,7 +112,7 @@ def example_clip(config: "Parameters") -> tuple[Path, Path]:
     Raises InputError where the corpus or its files are no longer there.
     """
     from workbook.files import path_of
-    from workbook.run.trained import clips_of, store_of
+    from workbook.run.reopen import clips_of, store_of
 
     table = clips_of(config, store_of(config))["test"].table
     whole = table[table["has_audio"] & table["has_video"]]

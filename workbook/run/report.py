@@ -21,11 +21,11 @@ from workbook.evaluate.paper_tables import (
     score_systems,
     table_cells,
 )
-from workbook.files import atomic_write
-from workbook.run.names import PLACED, UNNAMED, run_name
-from workbook.run.parameters import choices, usual_values
-from workbook.run.records import parameters_of, read_record, write_table
+from workbook.files import atomic_write, write_table
+from workbook.run.parameters import CHOICES, run_name, usual_values
 from workbook.run.results import CONDITIONS, all_runs
+from workbook.run.run_folder import read_record
+from workbook.run.run_name import PLACED, UNNAMED
 
 OF_SYSTEM = ("dense_head", "audio_features")  # named with the system, all else in the settings
 KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # what the runs of a section share
@@ -142,11 +142,11 @@ def training_share(runs: pd.DataFrame, dropout: str, than: str) -> float:
 def _described(folder: Path) -> dict[str, Any]:
     """What decides about a run's section, and its place there."""
     record = read_record(folder)
-    parameters = parameters_of(record)
+    parameters = record["parameters"]
     dataset, usual = DATASETS[parameters["dataset"]], usual_values(parameters["dataset"], parameters["fusion"])
     named = (*UNNAMED, *PLACED, *OF_SYSTEM, "data_root")
     other = [name for name in usual if name not in named and str(parameters[name]) != str(usual[name])]
-    parts, features = run_name(parameters).system, ("dense", *choices()["audio_features"])
+    parts, features = run_name(parameters).system, ("dense", *CHOICES["audio_features"])
     fusion = parameters["fusion"]
     first = fusion if fusion in ("audio", "video", "concat") else parts[0].upper()
     own_file = parameters["dataset"] == "features"

@@ -9,11 +9,11 @@ import pandas as pd
 
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
-from workbook.files import atomic_write
+from workbook.files import atomic_write, write_table
 from workbook.run.claim import PIPELINE, is_claimed
-from workbook.run.names import UNNAMED, run_name
-from workbook.run.parameters import Parameters
-from workbook.run.records import LOG, parameters_of, read_record, state_of, write_table
+from workbook.run.parameters import Parameters, run_name
+from workbook.run.run_folder import LOG, read_record, state_of
+from workbook.run.run_name import UNNAMED
 from workbook.task import AVERAGED
 
 CONDITIONS = (*AVERAGED, "M")
@@ -113,7 +113,7 @@ def _any_row(folder: Path) -> dict[str, Any]:
 
 def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """What the record of a run says, as a row of `all_runs`."""
-    parameters, git = parameters_of(record), record.get("git") or {}
+    parameters, git = record["parameters"], record.get("git") or {}
     row = {name: value for name, value in parameters.items() if name not in UNNAMED} | _system(parameters)
     seconds = sum(record["seconds"].values())
     row |= {"state": state_of(record, folder), "folder": str(folder), "labels": len(record.get("labels", ()))}

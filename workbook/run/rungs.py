@@ -13,10 +13,9 @@ from workbook.data.folds import FOLDS
 from workbook.evaluate.conditions import paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
-from workbook.run.names import run_name
-from workbook.run.parameters import Parameters
-from workbook.run.pretrained import checkpoint
-from workbook.run.trained import Trained, build_network, clips_of
+from workbook.run.frame_network_folder import checkpoint
+from workbook.run.parameters import Parameters, run_name
+from workbook.run.reopen import TrainedRun, build_network, clips_of
 from workbook.train.pretraining import load_pretrained
 from workbook.train.training import fit
 
@@ -24,12 +23,12 @@ FOLDER = "protocol"  # of a run: the trainings of the first two rungs
 OF_TRAINING = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
 
 
-def schemes(run: Trained) -> dict[str, str]:
+def schemes(run: TrainedRun) -> dict[str, str]:
     """The fold scheme of each rung that is trained with the test clips as validation."""
     return dict(zip(RUNGS, ("clips", run.parameters.fold_scheme), strict=False))
 
 
-def train_on_test(run: Trained, fold_scheme: str) -> Iterator[dict[str, float]]:
+def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float]]:
     """Trains the system of a run anew with its test clips as validation; yields a row of the history after each epoch.
 
     So the epoch is chosen by the accuracy on the test clips. That is wrong, and done to measure how much it adds.
@@ -48,7 +47,7 @@ def train_on_test(run: Trained, fold_scheme: str) -> Iterator[dict[str, float]]:
         yield from fit(net, clips["train"], clips["test"], folder, **config.model_dump(include=OF_TRAINING))
 
 
-def rungs(run: Trained) -> dict[str, pd.DataFrame]:
+def rungs(run: TrainedRun) -> dict[str, pd.DataFrame]:
     """The predictions of a system on each rung, by the names in `workbook.evaluate.protocol.RUNGS`.
 
     run : one fold; the others lie beside it, all evaluated
@@ -60,17 +59,17 @@ def rungs(run: Trained) -> dict[str, pd.DataFrame]:
     return found | dict(zip(RUNGS[2:], (folds[config.fold], pd.concat(folds, ignore_index=True)), strict=True))
 
 
-def _rung(run: Trained, fold_scheme: str) -> tuple[Parameters, dict]:
+def _rung(run: TrainedRun, fold_scheme: str) -> tuple[Parameters, dict]:
     """The parameters of a run with another fold scheme, and the clips of their splits."""
     config = run.parameters.model_copy(update={"fold_scheme": fold_scheme})
     return config, clips_of(config, run.store)
 
 
-def _folder(run: Trained, fold_scheme: str) -> Path:
+def _folder(run: TrainedRun, fold_scheme: str) -> Path:
     return run.folder / FOLDER / fold_scheme
 
 
-def _predicted(run: Trained, fold_scheme: str) -> pd.DataFrame:
+def _predicted(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
     """What a network of `train_on_test` says of its test clips."""
     path = _folder(run, fold_scheme) / "model.safetensors"
     if not path.exists():
@@ -82,7 +81,7 @@ def _predicted(run: Trained, fold_scheme: str) -> pd.DataFrame:
     return predict(net, clips["test"], conditions, fold=config.fold, seed=config.seed)
 
 
-def _evaluated(run: Trained, fold: int) -> pd.DataFrame:
+def _evaluated(run: TrainedRun, fold: int) -> pd.DataFrame:
     """The predictions of the same system on a fold."""
     path = run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split / "predictions.parquet"
     if not path.exists():

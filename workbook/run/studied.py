@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Intact
 from workbook.evaluate.statistics import Systems
-from workbook.run.parameters import Parameters
-from workbook.run.records import write_table
-from workbook.run.trained import Trained, open_run
+from workbook.files import write_table
+from workbook.run.reopen import TrainedRun, open_trained
 from workbook.studies import STUDIES, predictions
 from workbook.studies.calibration import at_bound, temperature, with_temperature
 from workbook.studies.study import of
 
-Runs = dict[str, list[Trained]]  # the folds and seeds of each system, by its name
+Runs = dict[str, list[TrainedRun]]  # the folds and seeds of each system, by its name
 FOLDER = "studies"  # of a run: tables of predictions by study; of the first run also the tables of results
 
 
@@ -36,10 +35,10 @@ def open_runs(patterns: Iterable[str | Path], **given) -> Runs:
     """The trained runs in folders, grouped into systems: runs in the same folder are of one system.
 
     patterns : folders, or patterns such as `outputs/toy/lt1-*/fold*-seed1`; relative ones start at the workbook
-    given : other parameters, such as device
+    given : device and data_root, as in `open_trained`
     Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
     """
-    runs = [open_run(Parameters(run=str(folder), **given)) for folder in run_folders(patterns)]
+    runs = [open_trained(folder, **given) for folder in run_folders(patterns)]
     kinds = {(run.parameters.dataset, run.task.names) for run in runs}
     if len(kinds) > 1:
         raise InputError(
@@ -138,7 +137,7 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
     return mended
 
 
-def _tried(run: Trained, name: str, clips, conditions: list, seed: int) -> pd.DataFrame:
+def _tried(run: TrainedRun, name: str, clips, conditions: list, seed: int) -> pd.DataFrame:
     """The predictions of a run, from its folder as far as they are there."""
     path = run.folder / FOLDER / f"{name}.parquet"
     path.parent.mkdir(exist_ok=True)
@@ -146,5 +145,5 @@ def _tried(run: Trained, name: str, clips, conditions: list, seed: int) -> pd.Da
         return predictions(run.network, clips, conditions, fold=run.parameters.fold, seed=seed, path=path)
 
 
-def _first(runs: Runs) -> Trained:
+def _first(runs: Runs) -> TrainedRun:
     return next(iter(runs.values()))[0]

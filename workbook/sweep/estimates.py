@@ -9,7 +9,7 @@ from typing import Any
 
 from workbook import InputError
 from workbook.run.parameters import Parameters
-from workbook.run.records import epochs_done, parameters_of, read_record, run_folders, run_state
+from workbook.run.run_folder import epochs_done, read_record, run_folders, run_state
 from workbook.sweep.notebooks import notebooks_left
 
 WORK = ("dataset", "image_size", "frames", "vision", "train_vision")  # parameters that decide most of the time
@@ -37,7 +37,7 @@ class Estimates:
         with suppress(InputError, OSError):
             record = read_record(folder)
             if record and "evaluate" in record.get("notebooks", ()) and record["seconds"].get("train"):
-                parameters, training = parameters_of(record), record["seconds"]["train"]
+                parameters, training = record["parameters"], record["seconds"]["train"]
                 rest = max(0, sum(record["notebooks"].values()) - training)
                 for key in _keys(parameters):
                     self.times[key].append((training / parameters["epochs"], rest))

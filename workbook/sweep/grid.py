@@ -7,7 +7,7 @@ from typing import Any
 from workbook import InputError
 from workbook.data.datasets import DATASETS, find_clips, store_path
 from workbook.run.parameters import Parameters
-from workbook.run.records import compare_folder
+from workbook.run.run_folder import check_same_run
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,7 +64,8 @@ def plan(
         planned.setdefault(config.folder, (values, config))
     configs = [config for _, config in planned.values()]
     for config in configs:
-        compare_folder(config)
+        config.check_inputs()
+        check_same_run(config, even_if_claimed=True)
     _check_corpora(configs)
     return [values for values, _ in planned.values()]
 

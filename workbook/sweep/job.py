@@ -16,7 +16,7 @@ from workbook import InputError
 from workbook.files import atomic_write
 from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.records import LOG, note, now, read_record
+from workbook.run.run_folder import LOG, note, now, read_record
 from workbook.sweep.estimates import as_time
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline

@@ -14,10 +14,10 @@ from workbook import ROOT, InputError
 from workbook.data.datasets import DATASETS, current_fingerprint
 from workbook.files import writing
 from workbook.run.claim import Claimed
+from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
-from workbook.run.pretrained import unfinished
-from workbook.run.records import MAY_CHANGE, check_same_run, difference, note, notebooks_done, read_record
 from workbook.run.report import sections
+from workbook.run.run_folder import check_same_run, difference, note, notebooks_done, read_record
 from workbook.sweep.kernels import Kernel, escaped
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
@@ -78,6 +78,7 @@ def run_pipeline(
     input; RunFailed where a notebook fails. The cells executed until then are kept.
     """
     config = Parameters(**parameters)
+    config.check_inputs()
     check_same_run(config)
     folder, seconds = config.folder, {}
     deadline = monotonic() + 60 * minutes if minutes else 0
@@ -121,7 +122,7 @@ def notebooks_left(config: Parameters) -> list[str]:
     if record is None or record["parameters"]["epochs"] != config.epochs:
         return needed
     fingerprint = current_fingerprint(config.dataset, config.data_root, **config.of_store)
-    if difference(record, config, fingerprint, but=MAY_CHANGE):
+    if difference(record, config, fingerprint):
         return needed
     executed = record.get("notebooks", ())
     done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]
@@ -147,13 +148,13 @@ def _execute(
 ) -> None:
     """Executes a notebook into the run folder, with the given parameters that it declares.
 
-    A notebook with the parameter `run` gets the run folder in place of the run's own parameters.
+    A notebook with the parameter `run` gets the run folder.
     """
     source, output = ROOT / "notebooks" / f"{name}.ipynb", config.folder / f"{name}.ipynb"
     declared = set(papermill.inspect_notebook(escaped(source)))
     values = config.model_dump(mode="json", include=given & declared)
     if "run" in declared:
-        values = {key: value for key, value in values.items() if key in MAY_CHANGE} | {"run": str(config.folder)}
+        values["run"] = str(config.folder)
     printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
     try:
         kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)

@@ -21,7 +21,7 @@ from workbook import InputError
 from workbook.data.datasets import preprocess, store_path
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.records import now, read_record
+from workbook.run.run_folder import now, read_record
 from workbook.sweep.estimates import Estimates, as_time
 from workbook.sweep.job import Job, Outcome, as_sentence
 from workbook.sweep.notebooks import Echo, notebooks_left

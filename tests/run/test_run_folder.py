@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 import avlib
 from avlib import build_model
 from workbook import InputError, load_run
+from workbook.files import atomic_write, write_json, write_table
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import device_name, git_commit
-from workbook.run.records import ARTEFACTS, atomic_write, check_same_run, start_run, write_json, write_table
-from workbook.run.trained import check_trained
+from workbook.run.run_folder import ARTEFACTS, check_same_run, find_run, start_run
 
 
 @pytest.fixture
@@ -69,13 +69,6 @@ def test_the_run_folder_is_named_after_system_dropout_fold_and_seed(config, tmp_
     assert config(fold_scheme="loso", fold=23).folder.name == "loso-fold23-seed1"
 
 
-def test_a_run_from_before_a_parameter_was_added_had_its_default(config):
-    record = made(config(), data("abc")).record
-    del record["parameters"]["fold_scheme"]
-    write_json(config().folder / "run.json", record)
-    check_same_run(config())
-
-
 def test_a_dense_head_is_part_of_the_systems_name_and_mult_has_its_own_heads(config, tmp_path):
     assert config(fusion="it", dense_head=True).folder == tmp_path / "runs/toy/it1-dense-softhard/fold0-seed1"
     assert config(fusion="mult").folder == tmp_path / "runs/toy/mult5-softhard/fold0-seed1"
@@ -109,13 +102,6 @@ def test_the_same_run_is_continued_with_its_seconds_and_its_files(config):
     assert again.record["started"] == first.record["started"]
     assert "train" in again.record["seconds"]
     assert names(again.folder) == set(ARTEFACTS)
-
-
-def test_more_epochs_continue_an_older_run_in_its_folder_without_the_results_of_fewer(config):
-    renamed(trained(config(epochs=3)), config().folder)
-    run = made(config(), data("abc"))
-    assert run.resumed and run.record["parameters"]["epochs"] == 14
-    assert names(run.folder) == {"run.json", "history.csv", "model.safetensors", "checkpoint.pt"}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +169,7 @@ def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monke
     run = made(config(), data("abc"))
     seconds = run.record["seconds"]["train"]
     clock = iter([100.0, 102.5, 200.0, 201.0])
-    monkeypatch.setattr("workbook.run.records.monotonic", lambda: next(clock))
+    monkeypatch.setattr("workbook.run.run_folder.monotonic", lambda: next(clock))
     with run.stage("train"):
         pass
     with pytest.raises(KeyboardInterrupt), run.stage("train"):
@@ -191,52 +177,27 @@ def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monke
     assert json.loads((run.folder / "run.json").read_text())["seconds"]["train"] == seconds + 3.5
 
 
-def test_an_untrained_run_names_the_command_that_trains_it(config):
-    with pytest.raises(InputError, match=r"papermill notebooks/train.ipynb .* -p fusion lt .*-p fold 2") as refused:
-        check_trained(config(fusion="lt", fold=2))
-    assert "-p heads" not in str(refused.value), "a default need not be given"
-    made(config(fusion="lt", fold=2), data("abc"))
-    with pytest.raises(InputError, match="holds no trained model; train it first"):
-        check_trained(config(fusion="lt", fold=2))
+def test_a_run_is_found_by_its_folder_and_the_newest_without_one(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("workbook.OUTPUTS", tmp_path / "runs")
+    with pytest.raises(InputError, match=r"no run is trained under .*runs; train one with: papermill notebooks/train"):
+        find_run()
+    first, second = trained(config(epochs=3)), trained(config(epochs=3, fusion="lt"))
+    made(config(fusion="it"), data("abc"))  # without weights
+    with first.stage("evaluate"):
+        pass
+    assert find_run() == second.folder and find_run(first.folder) == first.folder
+    message = f"run is .*nowhere, which holds no trained run; choose one of {second.folder}, {first.folder}$"
+    with pytest.raises(InputError, match=message):
+        find_run(tmp_path / "nowhere")
 
 
-def test_a_run_that_differs_in_how_it_was_trained_is_named_where_none_is_found(config):
-    run = trained(config(fusion="lt", learning_rate=0.02))
-    with pytest.raises(InputError, match=f"give run = '{run.folder}' if you mean that one, or train it first"):
-        check_trained(config(fusion="lt"))
-
-
-def test_a_run_older_than_a_parameter_is_continued_with_its_default_and_refused_with_another(config):
-    run = trained(config(epochs=3))
-    for name in ("dense_head", "pretrained", "run"):
-        del run.record["parameters"][name]
-    write_json(run.folder / "run.json", run.record)
-    assert check_trained(config(epochs=3), "abc") == run.record
-    assert made(config(epochs=3), data("abc")).resumed
-    write_json(run.folder / "run.json", run.record)
-    other = config(epochs=3, pretrained=__file__)
-    renamed(run, other.folder)
-    with pytest.raises(InputError, match="pretrained none, not "):
-        check_same_run(other)
-
-
-def test_an_older_run_is_opened_whatever_it_was_trained_for_and_on_no_other_input(config):
-    run = renamed(trained(config(epochs=3, learning_rate=0.02, pretrained=__file__)), config().folder)
-    assert check_trained(config(), "abc") == run.record
-    with pytest.raises(InputError, match="other data"):
-        check_trained(config(), "xyz")
-    renamed(run, config(frames=7).folder)
-    with pytest.raises(InputError, match="frames 6, not 7"):
-        check_trained(config(frames=7))
-
-
-def test_a_run_whose_training_was_interrupted_is_not_evaluated(config):
-    run = trained(config(epochs=3, learning_rate=0.02), epochs=2)
-    for parameters in (config(epochs=3, learning_rate=0.02), config(run=str(run.folder))):
-        with pytest.raises(
-            InputError, match=r"trained for 2 of 3 epochs; go on with .*-p epochs 3 -p learning_rate 0.02"
-        ):
-            check_trained(parameters)
+def test_a_run_whose_training_was_interrupted_is_not_opened(config):
+    with pytest.raises(InputError, match="stopped after epoch 2 of 3"), start_run(config(epochs=3), data("abc")) as run:
+        leave_artefacts(run.folder)
+        write_table(run.folder / "history.csv", pd.DataFrame({"epoch": [1, 2]}))
+        raise KeyboardInterrupt
+    with pytest.raises(InputError, match=r"trained for 2 of 3 epochs; go on with: papermill .* -p epochs 3"):
+        find_run(run.folder)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +226,7 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
     save_file(build_model(fusion="it", image_size=64).state_dict(), run.folder / "model.safetensors")
     with pytest.raises(InputError, match="does not hold the model") as refused:
         load_run(run.folder)
-    assert "\n" not in str(refused.value) and "train it anew" in str(refused.value)
+    assert "\n" not in str(refused.value) and "train it again" in str(refused.value)
 
 
 def test_a_table_comes_back_as_it_was_written(tmp_path):

@@ -1,4 +1,4 @@
-"""The run folder: the record of a run (`run.json`), its state and its files."""
+"""The run folder: the record of a run (`run.json`), its state, its files, and whether two runs are the same."""
 
 import json
 import logging
@@ -11,19 +11,16 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import workbook
 from workbook import InputError
 from workbook.files import atomic_write, checksum, write_json
 from workbook.run.claim import claim, is_claimed, refuse_claimed
-from workbook.run.names import run_name
-from workbook.run.parameters import usual_values
+from workbook.run.parameters import NAMES, Parameters
 from workbook.run.provenance import device_name, git_commit, versions
 from workbook.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbook.data.store import Store
-    from workbook.run.parameters import Parameters
 
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # files that training goes on from
 RESULTS = (
@@ -32,27 +29,11 @@ RESULTS = (
 )
 ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, first the record: without it the next run
 # removes the rest. Executed notebooks are overwritten when they run again.
-LOG = "run.log"  # what `avlib run` and the notebooks said
-MAY_CHANGE = (
-    "device",
-    "resume",
-    "tracker",
-    "outputs_root",
-    "data_root",
-    "run",
-)  # parameters that may change within a run
-ONLY_TRAIN = ("epochs", "batch_size", "learning_rate", "pretrained", "frame_epochs")  # that only training reads
+LOG = "run.log"  # what `avlib run` and the notebooks print
+MAY_CHANGE = ("device", "resume", "tracker", "outputs_root", "data_root")  # parameters that may change within a run
+LISTED = 8  # trained runs that a sentence names
 
 log = logging.getLogger(__name__)
-
-
-def write_table(path: Path, frame: "pd.DataFrame") -> None:
-    """Writes a table without its index, completely or not at all, as .parquet or .csv by the suffix."""
-    path = Path(path)
-    assert path.suffix in (".parquet", ".csv"), f"a table ends in .parquet or .csv, not {path.suffix!r}"
-    write = frame.to_parquet if path.suffix == ".parquet" else frame.to_csv
-    with atomic_write(path) as temporary:
-        write(temporary, index=False)
 
 
 def network_settings(config: "Parameters", store: "Store") -> dict[str, Any]:
@@ -80,7 +61,7 @@ class Run:
     folder: Path
     record: dict[str, Any] = field(repr=False)
     resumed: bool = False  # True = the folder held this run already
-    copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # in a tracker
+    copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # of the run, in a tracker
 
     def figure(self, name: str) -> Path:
         """The path of a figure of this run; makes its folder."""
@@ -96,12 +77,12 @@ class Run:
         The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
         Raises InputError where another process works on the run.
         """
-        with claim(self.folder), self._noted(name):
+        with claim(self.folder), self._recorded(name):
             yield
 
     @contextmanager
-    def _noted(self, stage: str) -> Iterator[None]:
-        """Writes state and times of a block to run.json."""
+    def _recorded(self, stage: str) -> Iterator[None]:
+        """Writes state and seconds of a block to run.json."""
         start, seconds = monotonic(), self.record["seconds"]
         self._write(state="running", stage=stage, ended=None, error=None)
         self.track()
@@ -113,6 +94,8 @@ class Run:
             raise
         else:
             self.record.update(state="done", ended=now())
+            if stage == "train":
+                self.record["trained"] = now("milliseconds")
         finally:
             seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
             self._write()
@@ -129,7 +112,7 @@ class Run:
 
 
 @contextmanager
-def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
+def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
     """A block in which this process trains the run of these parameters, as in `Run.stage`.
 
     If `resume` is true and the folder holds the same run, training continues it. A new run continues the same run with
@@ -137,63 +120,53 @@ def start_run(config: "Parameters", store: "Store") -> Iterator[Run]:
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
     with interruptible(config.folder, config.epochs), claim(config.folder):
-        run = _prepared(config, store)
-        with run._noted("train"):
+        run = _prepare(config, store)
+        with run._recorded("train"):
             yield run
 
 
 @contextmanager
 def interruptible(folder: Path, epochs: int) -> Iterator[None]:
-    """A block that trains; InputError says how far it came where it is interrupted."""
+    """A block that trains; where it is interrupted, InputError says how many epochs are done."""
     try:
         yield
     except KeyboardInterrupt:
         raise InputError(f"stopped after epoch {epochs_done(folder)} of {epochs}: run it again to go on") from None
 
 
-def _prepared(config: "Parameters", store: "Store") -> Run:
+def _prepare(config: Parameters, store: "Store") -> Run:
     """The run, with its folder prepared for training. The folder must be claimed."""
-    folder = config.folder
-    compare_folder(config, store.fingerprint)
+    folder, record = config.folder, _new_record(config, store)
+    check_same_run(config, store.fingerprint, even_if_claimed=True)
     old = read_record(folder) if config.resume else None
-    record = _new_record(config, store)
     if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
         log.info("%s holds a checkpoint without model.safetensors: training starts over", folder)
         old = None
-    new = config.resume and not (folder / "run.json").exists()
-    earlier = _earlier_run(config, store.fingerprint) if new else None
+    shorter = _shorter_run(config, store.fingerprint) if config.resume and not read_record(folder) else None
     if old is None:
         _clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
-    if earlier:
-        log.info("training continues after the %d epochs of %s", epochs_done(earlier), earlier)
-        _copy_training(earlier, folder)
-        old = read_record(earlier)
-        record["seconds"] = {"train": old["seconds"].get("train", 0)}
+    if shorter:
+        log.info("training continues after the %d epochs of %s", epochs_done(shorter), shorter)
+        _copy_training(shorter, folder)
+        record["seconds"] = {"train": read_record(shorter)["seconds"].get("train", 0)}
     elif old:
         record |= {"started": old["started"], "seconds": old["seconds"]}
-        if config.epochs > old["parameters"]["epochs"]:
-            _clear(folder, RESULTS)  # those of fewer epochs
-    return Run(folder, record, resumed=old is not None, copy=copy_in(config.tracker, folder))
+    return Run(folder, record, resumed=bool(old or shorter), copy=copy_in(config.tracker, folder))
 
 
-def check_same_run(config: "Parameters", fingerprint: str | None = None) -> str:
-    """One sentence on the run folder before training: a new run, or how far its training is.
+def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_claimed: bool = False) -> str:
+    """One sentence on the run folder before training: a new run, or how many epochs are done.
 
-    fingerprint : of the data; None = do not compare the data
+    fingerprint : of the data; None = do not compare them      even_if_claimed : by any process
     Raises InputError where the folder holds another run, with the first difference, or is in use, with the process.
     """
-    refuse_claimed(config.folder)
-    return compare_folder(config, fingerprint)
-
-
-def compare_folder(config: "Parameters", fingerprint: str | None = None) -> str:
-    """As `check_same_run`, even if the folder is in use."""
     folder = config.folder
-    old = read_record(folder) if config.resume else None
-    if old is None:
+    if not even_if_claimed:
+        refuse_claimed(folder)
+    record = read_record(folder) if config.resume else None
+    if record is None:
         return f"a new run: {folder}"
-    differs = difference(old, config, fingerprint, but=MAY_CHANGE)
-    if differs:
+    if differs := difference(record, config, fingerprint):
         raise InputError(
             f"{folder} holds a run with {differs}: "
             "give another outputs_root to keep it, or set resume = False to start over"
@@ -202,6 +175,107 @@ def compare_folder(config: "Parameters", fingerprint: str | None = None) -> str:
     if done >= config.epochs:
         return f"already trained {done} of {config.epochs} epochs; resume = False trains it again"
     return f"trained {done} of {config.epochs} epochs so far; training goes on from there"
+
+
+def difference(record: dict[str, Any], config: Parameters, fingerprint: str | None = None) -> str:
+    """The first difference between a recorded run and a planned one, such as `fold 0, not 1`; "" where they agree.
+
+    fingerprint : of the data of the planned run; None = do not compare them
+    """
+    return first_difference(record, _identity(config, fingerprint))
+
+
+def first_difference(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = MAY_CHANGE) -> str:
+    """The first difference between two records: parameters, data, weights at the start; "" where there is none.
+
+    ignored : parameters that may differ. What one of the two does not know is not compared.
+    """
+    for name, value in new["parameters"].items():
+        before = old["parameters"].get(name)
+        if name not in ignored and value != before:
+            return f"{name} {before}, not {value}"
+    for key, part in {"fingerprint": "other data (fingerprint", "starts_from_sha256": "other weights (sha256"}.items():
+        before, after = old.get(key), new.get(key)
+        if None not in (before, after) and before != after:
+            return f"{part} {before[:12]}, not {after[:12]})"
+    return ""
+
+
+def _identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
+    """The part of a record that tells a run from another one."""
+    start = config.starts_from
+    return {
+        "parameters": config.model_dump(mode="json"),
+        "fingerprint": fingerprint,
+        "starts_from_sha256": checksum(start) if start and start.exists() else None,
+    }
+
+
+def _new_record(config: Parameters, store: "Store") -> dict[str, Any]:
+    """The record of a run that starts now."""
+    from workbook.train.batches import task_and_labels
+
+    return _identity(config, store.fingerprint) | {
+        "network": network_settings(config, store),
+        "labels": list(task_and_labels(store, config.classes)[0].names),
+        "versions": versions(),
+        "git": git_commit(),
+        "device": device_name(config.device),
+        "started": now(),
+        "seconds": {},
+    }
+
+
+def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
+    """The folder of the same run with fewer epochs, the one with most of them; None where there is none."""
+    identity, folders = _identity(config, fingerprint), []
+    for folder in config.name.siblings(config.outputs_root):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder)
+            complete = record is not None and all((folder / name).exists() for name in TRAINING)
+            if complete and not first_difference(record, identity, ignored=(*MAY_CHANGE, "epochs")):
+                folders += [folder] if record["parameters"]["epochs"] < config.epochs else []
+    return max(folders, key=epochs_done, default=None)
+
+
+def find_run(run: str | Path = "") -> Path:
+    """The folder of a trained run; a relative path starts at the workbook. "" is the run that was trained last.
+
+    Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
+    """
+    if not run:
+        trained = trained_runs()
+        if not trained:
+            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
+            raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
+        return trained[0]
+    folder = workbook.ROOT / Path(run).expanduser()
+    record = read_record(folder)
+    if record is None or not (folder / "model.safetensors").exists():
+        runs = [_shown(path) for path in trained_runs()]
+        more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
+        choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
+        raise InputError(f"run is {run}, which holds no trained run; {choices}")
+    if "trained" not in record:  # the weights exist from the first epoch on
+        config = Parameters(**record["parameters"])
+        done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
+        raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
+    return folder
+
+
+def trained_runs(outputs_root: Path | None = None) -> list[Path]:
+    """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first."""
+    trained = {}
+    for folder in run_folders(outputs_root or workbook.OUTPUTS):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder) or {}
+            if "trained" in record and (folder / "model.safetensors").exists():
+                trained[folder] = record["trained"]
+    return sorted(trained, key=trained.get, reverse=True)
+
+
+def _shown(folder: Path) -> str:
+    return str(folder.relative_to(workbook.ROOT) if folder.is_relative_to(workbook.ROOT) else folder)
 
 
 def run_state(folder: Path) -> str:
@@ -214,26 +288,9 @@ def run_state(folder: Path) -> str:
 
 def state_of(record: dict[str, Any], folder: Path) -> str:
     """The state of the run in `folder` with this record."""
-    if "state" not in record:  # an older record
-        return "done" if epochs_done(folder) >= record["parameters"]["epochs"] else "interrupted"
     if record["state"] == "running":
         return "running" if is_claimed(folder) else "interrupted"
     return f"failed: {record['error']}" if record["state"] == "failed" else record["state"]
-
-
-def _earlier_run(config: "Parameters", fingerprint: str) -> Path | None:
-    """The folder of the same run under another name, with most epochs; None where there is none.
-
-    Its name differs because it has fewer epochs, its data were elsewhere, or it is from an earlier version.
-    """
-    found = []
-    for folder in run_name(config.model_dump()).siblings(config.outputs_root):
-        with suppress(InputError):  # somebody else's record
-            record = read_record(folder)
-            whole = record is not None and all((folder / file).exists() for file in TRAINING)
-            if whole and not difference(record, config, fingerprint, but=MAY_CHANGE):
-                found.append(folder)
-    return max(found, key=epochs_done, default=None)
 
 
 def _copy_training(source: Path, folder: Path) -> None:
@@ -281,59 +338,9 @@ def note(folder: Path, **changes: Any) -> None:
         write_json(folder / "run.json", record | changes)
 
 
-def difference(old: dict[str, Any], config: "Parameters", fingerprint: str | None, but: tuple[str, ...]) -> str:
-    """The first difference between an old run and a new one, such as `fold 0, not 1`; "" where there is none.
-
-    but : names that may differ. More epochs than before are no difference: they continue a run.
-    """
-    before = parameters_of(old)
-    for name, value in config.model_dump(mode="json", exclude=set(but)).items():
-        was = before[name]
-        longer = name == "epochs" and isinstance(was, int) and value > was
-        if value != was and not longer:
-            return f"{name} {was}, not {value}"
-    if fingerprint not in (None, old["fingerprint"]):
-        return f"other data (fingerprint {old['fingerprint']}, not {fingerprint})"
-    began, now = old.get("starts_from_sha256"), None if "pretrained" in but else _start_checksum(config)
-    if None not in (began, now) and began != now:
-        return f"another {config.starts_from} at its start (sha256 {began[:12]}…, not {now[:12]}…)"
-    return ""
-
-
-def _start_checksum(config: "Parameters") -> str | None:
-    """The SHA-256 of the file that training starts from; None for fresh weights, and where it is not made yet."""
-    path = config.starts_from
-    return checksum(path) if path and path.exists() else None
-
-
-def parameters_of(record: dict[str, Any]) -> dict[str, Any]:
-    """All parameters of a run; those that its record lacks have their defaults."""
-    own = {name: value for name, value in record["parameters"].items() if value != ""}  # "" was fresh weights
-    usual = usual_values(own.get("dataset", "toy"), own.get("fusion", "ia"))
-    return {name: str(value) if isinstance(value, Path) else value for name, value in usual.items()} | own
-
-
-def _new_record(config: "Parameters", store: "Store") -> dict[str, Any]:
-    """The record of a run that starts now."""
-    from workbook.train.batches import task_and_labels
-
-    return {
-        "parameters": config.model_dump(mode="json"),
-        "network": network_settings(config, store),
-        "labels": list(task_and_labels(store, config.classes)[0].names),
-        "versions": versions(),
-        "git": git_commit(),
-        "fingerprint": store.fingerprint,
-        "starts_from_sha256": _start_checksum(config),
-        "device": device_name(config.device),
-        "started": now(),
-        "seconds": {},
-    }
-
-
-def now() -> str:
+def now(precision: str = "seconds") -> str:
     """This moment, as run.json has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec=precision)
 
 
 def _clear(folder: Path, names: tuple[str, ...]) -> None:

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
-import avlib
 import workbook
 from workbook import InputError, open_trained
-from workbook.run.parameters import Parameters, configure
-from workbook.run.records import check_same_run, run_state, start_run
-from workbook.run.trained import build_network, clips_of, open_run, store_of, subjects
+from workbook.run import open_run
+from workbook.run.parameters import Parameters
+from workbook.run.reopen import build_network, clips_of, store_of, subjects
+from workbook.run.run_folder import check_same_run, run_state, start_run
 from workbook.train.training import fit
 
 
@@ -62,7 +61,7 @@ def content(folder):
 def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
     run = train(config(seed=3))
     opened = open_trained(run.folder, device="cpu")
-    assert opened.parameters.model_copy(update={"run": ""}) == config(seed=3)
+    assert opened.parameters == config(seed=3)
     assert (opened.folder, opened.record) == (run.folder, json.loads((run.folder / "run.json").read_text()))
     assert not opened.network.training
     assert opened.task.names == ("no", "yes")
@@ -73,24 +72,6 @@ def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
     with torch.inference_mode():
         torch.testing.assert_close(opened.network(audio, video).logits, loaded(audio, video).logits, rtol=0, atol=0)
     assert opened.figure("a.png") == run.folder / "figures" / "a.png"
-    assert open_run(config(seed=3)).folder == run.folder, "its parameters lead to it too"
-
-
-def test_weights_of_an_earlier_version_open_under_the_names_of_today(small_net_run):
-    net, folder = small_net_run
-    old = {name.replace("frame_network.", "video.front."): value for name, value in net.state_dict().items()}
-    save_file(old, folder / "model.safetensors")
-    loaded = workbook.load_run(folder).state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
-
-
-@pytest.fixture
-def small_net_run(tmp_path):
-    """A network with EfficientFace, and a run folder that names it."""
-    settings = {"fusion": "ia", "image_size": 64}
-    record = {"parameters": {}, "network": settings, "seconds": {}, "started": "", "fingerprint": ""}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    return avlib.build_model(**settings), tmp_path
 
 
 def test_a_run_opens_wherever_its_folder_and_its_data_were_moved(config, features, tmp_path):
@@ -100,27 +81,20 @@ def test_a_run_opens_wherever_its_folder_and_its_data_were_moved(config, feature
     data.parent.mkdir()
     shutil.copy(features, data)
     assert open_trained(moved).folder == moved
-    assert len(open_run(Parameters(run=str(moved), data_root=str(data))).test) == len(open_trained(moved).test)
+    assert len(open_trained(moved, data_root=data).test) == len(open_trained(moved).test)
     with np.load(features) as arrays:
         np.savez(data, **{**arrays, "audio": arrays["audio"] + 1})
-    with pytest.raises(InputError, match="was trained with other data"):
-        open_run(Parameters(run=str(moved), data_root=str(data)))
+    with pytest.raises(InputError, match="was trained on other data"):
+        len(open_trained(moved, data_root=data).store)
 
 
-def test_the_folder_of_a_run_stands_for_its_parameters(config, tmp_path):
-    run = train(config(learning_rate=0.01, heads=4))
-    cell = 'dataset: str = "toy"\nfusion: str = "ia"\nheads: int = 1\nresume: bool = True\nrun: str = ""\n'
-    namespace = {}
-    exec(cell, namespace)
-    namespace |= {"run": str(run.folder), "resume": False, "In": [cell, "# Parameters\nrun = 1\nresume = 2"]}
-    parameters = configure(namespace)
-    assert (parameters.dataset, parameters.heads, parameters.learning_rate) == ("features", 4, 0.01)
-    assert parameters.folder == run.folder and parameters.resume is False
-    with pytest.raises(InputError, match=r"heads is 2, but .* has 4: leave heads out"):
-        Parameters(run=str(run.folder), heads=2)
-    assert Parameters(run=str(run.folder), heads="4", learning_rate="1e-2").heads == 4
-    with pytest.raises(InputError, match=r"nowhere, which holds no run.json: give the folder of a trained run"):
-        open_trained(tmp_path / "nowhere")
+def test_a_notebook_opens_the_run_that_it_names_and_again_when_its_guard_runs_again(config):
+    run = train(config())
+    namespace = {"run": str(run.folder), "device": "cpu", "In": ['run: str = ""\ndevice: str = "auto"']}
+    opened = namespace["run"] = open_run(namespace)
+    assert (opened.folder, opened.parameters) == (run.folder, config())
+    assert str(run.folder) in opened._repr_markdown_() and "trained 20" in repr(opened)
+    assert open_run(namespace).folder == run.folder
 
 
 def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_anew(config, tmp_path):
@@ -136,21 +110,6 @@ def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_a
     assert len(pd.read_csv(longer.folder / "history.csv")) == 5
     assert content(short.folder)[0] == short_before, "the shorter run stays as it was"
     assert not train(config(epochs=5, resume=False)).resumed
-
-
-def test_a_run_older_than_the_names_of_today_is_taken_over_by_the_same_run(config):
-    old = train(config(learning_rate=0.01))
-    before = content(old.folder)[0]
-    folder = old.folder.parents[1] / "ia1-softhard" / old.folder.name
-    folder.parent.mkdir()
-    old.folder.rename(folder)
-    told = f"holds no trained model; give run = '{folder}' if you mean that one, or train it first"
-    with pytest.raises(InputError, match=told):
-        open_run(config(learning_rate=0.01))
-    assert open_trained(folder, device="cpu").parameters.learning_rate == 0.01
-    again = train(config(learning_rate=0.01))
-    assert again.resumed and again.folder != folder and content(again.folder)[0] == before
-    assert not train(config(learning_rate=0.02)).resumed
 
 
 def test_a_run_says_how_it_stands(config):
@@ -202,8 +161,8 @@ def test_a_checkpoint_without_its_weights_is_ignored_and_said(config, caplog):
 TRAIN = """
 import sys, time
 from workbook.run.parameters import Parameters
-from workbook.run.records import start_run
-from workbook.run.trained import store_of
+from workbook.run.run_folder import start_run
+from workbook.run.reopen import store_of
 config = Parameters(dataset="features", data_root=sys.argv[1], epochs=2, device="cpu", outputs_root=sys.argv[2])
 with start_run(config, store_of(config)):
     print("training", flush=True)

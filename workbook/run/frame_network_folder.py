@@ -1,6 +1,6 @@
-"""The frame network that pretrain.ipynb teaches: its folder beside the runs, its record, and whether it fits a run.
+"""The folder of a taught frame network, beside the run folders: its record, and whether it fits a run.
 
-All runs with the same frames share one. One process at a time teaches it; others wait, and find it finished.
+pretrain.ipynb teaches it, and all runs with the same frames share it. One process at a time teaches; others wait.
 """
 
 import json
@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from workbook import InputError
 from workbook.files import checksum, folder_lock, write_json
-from workbook.run.names import OF_FRAMES, OF_IMAGES
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import device_name, git_commit, versions
-from workbook.run.records import epochs_done, interruptible
-from workbook.run.trained import store_of
+from workbook.run.reopen import store_of
+from workbook.run.run_folder import epochs_done, first_difference, interruptible
+from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
 if TYPE_CHECKING:
     from workbook.train.batches import Clips
 
-FILES = ("pretrained.json", "history.csv", "model.safetensors", "checkpoint.pt")  # the record first, as in a run
+RECORD = "pretrained.json"
+FILES = (RECORD, "history.csv", "model.safetensors", "checkpoint.pt")  # removed in this order
 
 
 def frames_to_teach(config: Parameters) -> dict[str, "Clips"]:
@@ -47,24 +48,24 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
     Waits for another process in such a block. If `resume` is true, an interrupted pretraining goes on.
     Raises InputError where the folder holds one of other data, and where pretraining is interrupted.
     """
-    folder, start = config.pretraining_folder, monotonic()
+    folder, start = config.frame_network_folder, monotonic()
     with folder_lock(folder):
         new, old = _new_record(config, frames["train"]), _read(folder) if config.resume else None
         if old is None:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
-        elif _difference(old, new):
-            told = f"{folder} holds a frame network taught with {_difference(old, new)}"
-            raise InputError(f"{told}: give another outputs_root to keep it, or set resume = False to start over")
+        elif differs := first_difference(old, new):
+            message = f"{folder} holds a frame network taught with {differs}"
+            raise InputError(f"{message}: give another outputs_root to keep it, or set resume = False to start over")
         record = old or new
         try:
-            write_json(folder / FILES[0], record)
+            write_json(folder / RECORD, record)
             with interruptible(folder, config.frame_epochs):
                 yield folder
             record["sha256"] = checksum(folder / "model.safetensors")
         finally:
             record["seconds"] = round(record["seconds"] + monotonic() - start, 1)
-            write_json(folder / FILES[0], record)
+            write_json(folder / RECORD, record)
 
 
 def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
@@ -73,26 +74,25 @@ def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
     fingerprint : of the store that the run trains on
     Raises InputError where pretrain.ipynb has still to make it, or has made it of other data, with its command.
     """
-    lack = unfinished(config, fingerprint) if config.teaches_frames else ""
-    if lack:
+    if config.teaches_frames and (reason := unfinished(config, fingerprint)):
         command = config.command("pretrain", (*OF_FRAMES, "pretrained", "outputs_root"))
-        raise InputError(f"{config.starts_from} {lack}; make it with: {command}")
+        raise InputError(f"{config.starts_from} {reason}; make it with: {command}")
     return config.starts_from or ""
 
 
 def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
-    """What the frame network of a run lacks, as the end of a sentence; "" where it is finished and fits.
+    """Why the frame network of a run cannot be used yet, as the end of a sentence; "" where it can.
 
     fingerprint : of the data; None = do not compare the data
     """
-    folder = config.pretraining_folder
+    folder = config.frame_network_folder
     record, weights = _read(folder), folder / "model.safetensors"
     if not record or not weights.exists():
         return "is missing"
     if "sha256" not in record:
         return f"was taught for {epochs_done(folder)} of {config.frame_epochs} epochs"
     if record["sha256"] != checksum(weights):
-        return "is not as it was written (add -p resume False)"
+        return "has changed since it was written (add -p resume False)"
     if fingerprint and not config.images and record["fingerprint"] != fingerprint:
         return f"was taught on other data (fingerprint {record['fingerprint']}, not {fingerprint}; add -p resume False)"
     return ""
@@ -101,7 +101,7 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
 def _read(folder: Path) -> dict[str, Any] | None:
     """The record of a pretraining, None where there is none, or a damaged one."""
     try:
-        record = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         record["parameters"], record["fingerprint"], record["seconds"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -119,13 +119,3 @@ def _new_record(config: Parameters, frames: "Clips") -> dict[str, Any]:
         "device": device_name(config.device),
         "seconds": 0.0,
     }
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """The first difference between two pretrainings, such as `fold 0, not 1`; "" where there is none."""
-    for name, value in new["parameters"].items():
-        if name != "data_root" and old["parameters"].get(name) != value:
-            return f"{name} {old['parameters'].get(name)}, not {value}"
-    if old["fingerprint"] != new["fingerprint"]:
-        return f"other data (fingerprint {old['fingerprint']}, not {new['fingerprint']})"
-    return ""

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbook.run.parameters import usual_values
-
-UNNAMED = ("device", "resume", "tracker", "outputs_root", "run")  # not in the name: they change no result
+UNNAMED = ("device", "resume", "tracker", "outputs_root")  # not in the name: they change no result
 SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named with the system
 PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
 OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "protocol")
@@ -35,6 +33,18 @@ class RunName:
     settings: tuple[str, ...]  # other parameters that are not defaults, such as ("epochs20", "lr0.01")
     split: str  # such as "fold0-seed1"
 
+    @classmethod
+    def of(cls, values: dict[str, Any], usual: dict[str, Any]) -> "RunName":
+        """The name of the run with these parameters; `usual` has the default of each."""
+        tags = _tags(values, usual)
+        return cls(
+            dataset=values["dataset"],
+            system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
+            dropout=values["dropout"],
+            settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
+            split=_split(values, tags),
+        )
+
     @property
     def path(self) -> Path:
         """The run folder, relative to outputs_root."""
@@ -45,24 +55,12 @@ class RunName:
         return outputs_root.glob(f"{self.dataset}/{'-'.join([*self.system, self.dropout])}*/{self.split}")
 
 
-def run_name(parameters: dict[str, Any]) -> RunName:
-    """The name of the run with these parameters; others have their defaults."""
-    values, tags = _tagged(parameters)
-    return RunName(
-        dataset=values["dataset"],
-        system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
-        dropout=values["dropout"],
-        settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
-        split=_split(values, tags),
-    )
+def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images: bool) -> Path:
+    """The folder of a run's taught frame network, relative to outputs_root.
 
-
-def pretraining_name(parameters: dict[str, Any], of_images: bool) -> Path:
-    """The folder of the frame network that pretraining makes for a run, relative to outputs_root.
-
-    of_images : True = of the folder of images in `pretrained`, whatever the dataset
+    of_images : True = taught on the folder of images in `pretrained`, whatever the dataset
     """
-    values, tags = _tagged(parameters)
+    tags = _tags(values, usual)
     vision = f"pretrained-{_tag('vision', values['vision'])}"
     if of_images:
         own = [_tag(name, values[name]) for name in OF_IMAGES if name not in ("vision", "seed")]
@@ -71,12 +69,9 @@ def pretraining_name(parameters: dict[str, Any], of_images: bool) -> Path:
     return Path(values["dataset"], "-".join([vision, *own]), _split(values, tags))
 
 
-def _tagged(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """All values of a run, and the part of its name for each that is not the default."""
-    usual = usual_values(parameters["dataset"], parameters["fusion"])
-    values = usual | parameters
-    given = {name: value for name, value in values.items() if value is not usual[name]}
-    return values, {name: _tag(name, value) for name, value in given.items() if str(value) != str(usual[name])}
+def _tags(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
+    """The part of the name for each value that is not the default."""
+    return {name: _tag(name, values[name]) for name in usual if str(values[name]) != str(usual[name])}
 
 
 def _split(values: dict[str, Any], tags: dict[str, str]) -> str:

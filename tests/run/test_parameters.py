@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import papermill
+import pytest
+import yaml
+
+from avlib.dropout import DROPOUTS
+from avlib.fusion import FUSIONS
+from workbook import DATA, OUTPUTS, ROOT, InputError
+from workbook.data.audio import AUDIO_FEATURES
+from workbook.data.datasets import DATASETS
+from workbook.run.parameters import CHOICES, NAMES, Parameters
+from workbook.sweep.grid import expand
+
+FILES = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def refusal(**values) -> str:
+    """The sentence that these values are refused with."""
+    with pytest.raises(InputError) as refused:
+        Parameters(**values)
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_the_files_of_parameters_are_all_there():
+    assert {file.stem for file in FILES} >= {"demo", "smoke", "lt", "it", "ia", "audio", "video"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_of_parameters_is_accepted_with_the_very_types_it_has(file, tmp_path):
+    (tmp_path / "mine.npz").touch()
+    for values in expand(yaml.safe_load(file.read_text())):
+        root = tmp_path / "mine.npz" if values["dataset"] == "features" else tmp_path
+        where = {} if values["dataset"] in ("toy", "toy_mosei") else {"data_root": str(root)}
+        config = Parameters(**values, **where).model_dump(mode="json")
+        for name, value in values.items():
+            assert config[name] == (str(ROOT / value) if name == "outputs_root" else value)
+            assert type(config[name]) is type(value), f"{name}: {value!r} in {file.name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_name_in_a_file_of_parameters_is_declared_by_the_train_notebook(file):
+    names = {name for values in expand(yaml.safe_load(file.read_text())) for name in values}
+    assert names <= set(papermill.inspect_notebook(ROOT / "notebooks" / "train.ipynb"))
+
+
+def test_audio_features_are_those_that_there_are():
+    assert CHOICES["audio_features"] == tuple(AUDIO_FEATURES)
+
+
+def test_zero_and_empty_text_stand_for_the_defaults_of_the_dataset(tmp_path):
+    toy = Parameters(epochs=0, frames=0, data_root="", outputs_root="")
+    assert (toy.epochs, toy.batch_size, toy.image_size, toy.frames) == (14, 16, 64, 6)
+    assert (toy.data_root, toy.outputs_root) == (DATA / "toy", OUTPUTS)
+    ravdess = Parameters(dataset="ravdess", data_root=str(tmp_path), epochs=7)
+    assert (ravdess.epochs, ravdess.batch_size, ravdess.image_size, ravdess.frames) == (7, 8, 224, 15)
+
+
+def test_a_relative_path_starts_at_the_workbook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Parameters(outputs_root="here/runs").outputs_root == ROOT / "here/runs"
+    assert Parameters(data_root="~/toys").data_root == Path.home() / "toys"
+
+
+def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
+    config = Parameters(learning_rate="4e-2", heads=4.0, fold="3", epochs="0", resume="false", classes="7")
+    assert (config.learning_rate, config.heads, config.fold, config.epochs) == (0.04, 4, 3, 14)
+    assert (config.resume, config.classes) == (False, 7)
+    assert type(config.heads) is int
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
+        (
+            {"train_vision": False, "fusion": "audio"},
+            "train_vision is false, but this run has no frame network: leave it at true",
+        ),
+        (
+            {"image_size": 64, "dataset": "toy_mosei"},
+            "image_size is 64, but toy_mosei comes as features: leave it at 0",
+        ),
+        ({"zzz": 1}, "unknown parameter 'zzz'; `avlib parameters` lists the known ones"),
+        ({"fusion": "xx"}, f"fusion is 'xx'; choose one of {', '.join(FUSIONS)}"),
+        ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),
+        ({"dropout": False}, f"dropout is False; choose one of {', '.join(DROPOUTS)}"),
+        ({"dataset": ["toy"]}, f"dataset is ['toy']; choose one of {', '.join(DATASETS)}: did you mean 'toy'?"),
+        ({"classes": 9}, "classes is 9, which toy does not have: choose 8 or 7"),
+        ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
+        (
+            {"fold": 24, "fold_scheme": "loso"},
+            "fold is 24; it must be a whole number from 0 to 23 in fold_scheme 'loso'",
+        ),
+        ({"fold": 1, "fold_scheme": "authors"}, "fold is 1; it must be 0, the only one in fold_scheme 'authors'"),
+        ({"fold": -1}, "fold is -1; it should be greater than or equal to 0"),
+        (
+            {"fold_scheme": "lunar"},
+            "fold_scheme is 'lunar'; choose one of "
+            "paper, authors, luna, loso, groups, own, clips: did you mean 'luna'?",
+        ),
+        ({"heads": 1.5}, "heads is 1.5; it should be a valid integer"),
+        ({"heads": "four"}, "heads is 'four'; it should be a valid integer"),
+        ({"epochs": True}, "epochs is True; it should be a number"),
+        ({"epochs": -1}, "epochs is -1; it should be greater than or equal to 1"),
+        ({"batch_size": 1}, "batch_size is 1; it should be greater than or equal to 2"),
+        ({"learning_rate": -1}, "learning_rate is -1; it should be greater than 0"),
+        ({"learning_rate": "inf"}, "learning_rate is 'inf'; it should be a finite number"),
+        ({"image_size": 32}, "image_size is 32; choose a multiple of 32 from 64, as 64 or 224"),
+        ({"image_size": 2048}, "image_size is 2048; it should be less than or equal to 1024"),
+        (
+            {"data_root": "~nosuchuser/x"},
+            "data_root is '~nosuchuser/x'; it should be a path",
+        ),
+        ({"outputs_root": "x" * 300}, f"outputs_root is '{'x' * 300}'; it should be a path"),
+        ({"outputs_root": "\udcff"}, "outputs_root is '\\udcff'; it should be a path"),
+        ({"outputs_root": "a\0b"}, "outputs_root is 'a\\x00b'; it should be a path"),
+        ({"frames": None}, "frames is None; leave it out for its default"),
+        ({"frames": 1}, "frames is 1; it should be 2 or more"),
+        ({"seed": -1}, "seed is -1; it should be greater than or equal to 0"),
+        ({"resume": "perhaps"}, "resume is 'perhaps'; it should be a valid boolean"),
+        (
+            {"pretrained": 3},
+            "pretrained is 3; it should be a path",
+        ),
+        ({"data_root": 3}, "data_root is 3; it should be a path"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):
+    assert refusal(**values) == sentence
+
+
+def test_what_does_not_fit_together_is_refused_with_one_sentence():
+    assert refusal(heads=3).startswith("heads is 3, which does not divide the attention width of fusion 'ia'")
+    assert refusal(fusion="audio", heads=2).startswith("heads is 2, but fusion 'audio' has no attention")
+    assert refusal(fusion="mult", heads=4).startswith("heads is 4, but fusion 'mult' has 5 heads by design")
+    assert refusal(fusion="mult", dense_head=True).startswith("dense_head is true, but fusion 'mult' has a dense head")
+    assert refusal(protocol="authors") == "protocol is authors, which toy does not have: choose paper or mult"
+    assert refusal(fold_scheme="own").startswith("fold_scheme is own, which toy does not have: choose paper or ")
+    assert refusal(dataset="toy_mosei", fold_scheme="loso").endswith("does not have: choose own or groups")
+
+
+def test_an_input_that_is_missing_here_is_refused_with_one_sentence(monkeypatch):
+    monkeypatch.setattr("workbook.run.parameters._device", lambda: "cpu")
+    for values, sentence in (
+        ({"pretrained": "/no/where.pth"}, "pretrained is /no/where.pth, which is no file"),
+        ({"dataset": "ravdess", "data_root": "/no/where"}, "data_root is /no/where, which is no folder"),
+        ({"device": "cuda"}, "device is 'cuda', but PyTorch finds no CUDA device"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            Parameters(**values).check_inputs()
+
+
+def test_mult_has_its_own_heads_whether_they_are_given_or_not():
+    for config in (Parameters(fusion="mult"), Parameters(fusion="mult", heads=5)):
+        assert config.heads == 5
+        assert "heads" not in config.changes
+
+
+def test_a_file_of_weights_is_found_from_the_workbook_and_may_be_none(tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    assert Parameters(pretrained=str(weights)).pretrained == str(weights)
+    assert Parameters(pretrained="README.md").pretrained == str(ROOT / "README.md")
+    assert Parameters().pretrained == "none"
+
+
+def test_auto_is_the_device_that_there_is(monkeypatch):
+    monkeypatch.setattr("workbook.run.parameters._device", lambda: "cuda")
+    assert Parameters().device == "cuda"
+    assert Parameters(device="cpu").device == "cpu"
+
+
+def test_parameters_show_what_is_no_default_and_unfold_to_all():
+    config = Parameters(fusion="lt", frames=5)
+    assert repr(config).split() == ["fusion", "lt", "frames", "5"]
+    shown = config._repr_markdown_()
+    assert "<summary>Parameters: fusion <code>lt</code>, frames <code>5</code></summary>" in shown
+    assert all(f"| {name} |" in shown for name in NAMES)
+    assert repr(Parameters(frames=6)) == "all parameters: default"

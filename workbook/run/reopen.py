@@ -1,0 +1,177 @@
+"""Opens a trained run by its folder: its parameters, network, store and clips."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbook import ROOT, InputError
+from workbook.run.parameters import Parameters
+from workbook.run.run_folder import Run, find_run, network_settings, read_record
+from workbook.run.run_name import OF_STORE
+from workbook.run.tracker import copy_in
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from workbook.data.store import Store
+    from workbook.explore.probe import Subject
+    from workbook.task import Task
+    from workbook.train.batches import Clips
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainedRun(Run):
+    """A trained run; see `Run` for its folder, record, figures and stages. Network and data are read on first use."""
+
+    parameters: Parameters
+
+    @cached_property
+    def network(self) -> "nn.Module":
+        """The trained network in eval mode, on the device of the parameters."""
+        return load_run(self.folder).to(self.parameters.device)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The data that the run was trained on. Raises InputError where they are missing or have changed."""
+        store = store_of(self.parameters)
+        trained_on = self.record["fingerprint"]
+        if store.fingerprint != trained_on:
+            data = f"other data (fingerprint {trained_on}, not {store.fingerprint})"
+            raise InputError(f"{self.folder} was trained on {data}: give its own data as data_root, or train it again")
+        return store
+
+    @cached_property
+    def _splits(self) -> "dict[str, Clips]":
+        return clips_of(self.parameters, self.store)
+
+    @property
+    def train(self) -> "Clips":
+        """The training clips of its fold."""
+        return self._splits["train"]
+
+    @property
+    def validation(self) -> "Clips":
+        """The validation clips of its fold."""
+        return self._splits["validation"]
+
+    @property
+    def test(self) -> "Clips":
+        """The test clips of its fold."""
+        return self._splits["test"]
+
+    @property
+    def task(self) -> "Task":
+        """The task that the network was trained for."""
+        return self.test.task
+
+    def __repr__(self) -> str:
+        return f"{self.folder}\n{self._origin}\n{self.parameters}"
+
+    def _repr_markdown_(self) -> str:
+        return f"`{self.folder}`, {self._origin}\n\n{self.parameters._repr_markdown_()}"
+
+    @property
+    def _origin(self) -> str:
+        return f"trained {self.record['trained'][:16].replace('T', ' ')} UTC on {self.record['device']}"
+
+
+def open_trained(folder: str | Path = "", device: str = "auto", data_root: str | Path = "") -> TrainedRun:
+    """The trained run in a folder; a relative path starts at the workbook. "" is the run that was trained last.
+
+    device : auto | cpu | cuda      data_root : where the corpus is, if it has moved; "" = where the run had it
+    Raises InputError where there is no trained run. Its network and data are read on first use.
+    """
+    folder = find_run(folder)
+    record = read_record(folder)
+    data_root = str(data_root) or record["parameters"]["data_root"]
+    if not Path(data_root).exists():  # trained elsewhere; the fingerprint shows whether the data differ
+        data_root = ""
+    parameters = Parameters(**record["parameters"] | {"device": device, "data_root": data_root})
+    parameters.check_device()
+    copy = copy_in(parameters.tracker, folder)
+    return TrainedRun(folder=folder, record=record, resumed=True, copy=copy, parameters=parameters)
+
+
+def store_of(config: Parameters) -> "Store":
+    """The store of a run; a missing one is made if possible."""
+    from workbook.data.datasets import DATASETS, ensure_store, store_path
+
+    if not store_path(config.dataset, config.data_root, **config.of_store).exists():
+        DATASETS[config.dataset].check_root(config.data_root)
+    return ensure_store(config.dataset, config.data_root, **config.of_store)
+
+
+def clips_of(config: Parameters, store: "Store") -> "dict[str, Clips]":
+    """The clips of the three splits of a run's fold: {"train", "validation", "test"}."""
+    from avlib.fusion import FUSIONS
+    from workbook.train.batches import splits
+
+    modalities = FUSIONS[config.fusion].modalities
+    return splits(store, config.fold, config.classes, modalities, config.device, fold_scheme=config.fold_scheme)
+
+
+def build_network(config: Parameters, store: "Store") -> "nn.Module":
+    """The network of a run, in the sizes of its data, with fresh weights."""
+    from avlib.model import build_model
+
+    return build_model(**network_settings(config, store))
+
+
+def load_run(folder: str | Path) -> "nn.Module":
+    """The trained network of a run folder, in eval mode on the CPU; a relative path starts at the workbook.
+
+    Raises InputError where the folder is missing or holds no trained run.
+    """
+    from safetensors.torch import load_file
+
+    from avlib.model import build_model
+
+    folder = ROOT / Path(folder).expanduser()
+    record = read_record(folder)
+    if not record or not (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
+    network = build_model(**record["network"])
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:  # of many kinds: a damaged file, or weights of another network
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{folder / 'model.safetensors'} does not hold the model of run.json ({reason}): "
+            "train it again, or open it with the version of avlib that trained it"
+        ) from None
+    return network.eval()
+
+
+def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
+    """The trained runs beside this one that read the same clips of the same fold; its own first.
+
+    By name, which leaves out what all of them share. Each is opened when it is called, without its data.
+    """
+    from workbook.explore.probe import Subject
+
+    def opened(folder: Path, dropout: str, network: "nn.Module | None" = None) -> Subject:
+        import pandas as pd
+
+        from workbook.evaluate.conditions import paper_conditions
+
+        network, table = network or load_run(folder).to(run.parameters.device), folder / "predictions.parquet"
+        return Subject(network, pd.read_parquet(table) if table.exists() else None, paper_conditions(dropout)[:3])
+
+    own = run.folder
+    openers = {own: partial(opened, own, run.parameters.dropout, run.network)}
+    shared = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
+    for path in sorted(own.parents[1].glob("*/*/model.safetensors")):
+        with suppress(InputError):  # somebody else's record
+            folder, record = path.parent, read_record(path.parent)
+            if folder == own or not record or record["fingerprint"] != run.record["fingerprint"]:
+                continue
+            if all(record["parameters"][name] == run.record["parameters"][name] for name in shared):
+                openers[folder] = partial(opened, folder, record["parameters"]["dropout"])
+    alike = all(folder.name == own.name for folder in openers)
+    return {
+        folder.parent.name if alike else f"{folder.parent.name}/{folder.name}": opener
+        for folder, opener in openers.items()
+    }
