@@ -259,14 +259,16 @@ def test_the_verdict_says_on_which_side_of_chance_attention_is(low, high, words)
 
 
 def test_the_true_segment_lies_in_the_cue(material):
-    cues = pd.DataFrame({"clip": material.clips.table["clip"], "face_start": 0.4, "face_end": 0.6, "face_shows": True})
+    cue = {"face_start": 0.4, "face_end": 0.6, "face_shows": True}
+    cues = pd.DataFrame(cue, index=material.clips.table["clip"])
     only = {"video": known(material)["video"] - 0.35}  # one segment above 0
     found = faithfulness.cue_shares(material, {"true": only, "even": {"video": -np.ones_like(only["video"])}}, cues)
     assert found.set_index("order")["lift"].to_dict() == pytest.approx({"true": 5, "even": 1})
 
 
 def test_an_even_score_has_lift_1_also_in_segments_of_unequal_length(unequal):
-    cues = pd.DataFrame({"clip": unequal.clips.table["clip"], "face_start": 0.3, "face_end": 0.7, "face_shows": True})
+    cue = {"face_start": 0.3, "face_end": 0.7, "face_shows": True}
+    cues = pd.DataFrame(cue, index=unequal.clips.table["clip"])
     one = np.ones((len(unequal.answers), 20))
     even = {"attention": unequal.segment_means("video", one), "leave one out": unequal.segment_sums("video", one)}
     orders = {order: {"video": scores} for order, scores in even.items()}

@@ -109,7 +109,7 @@ def prepare(net: AudiovisualNet, clips: Clips, baseline: Baselines, segments: in
     described = baseline._replace(video=describe(net, baseline.video))
     steps = {"audio": inputs["audio"].shape[-1], "video": inputs["video"].shape[1]}
     parts = {name: equal_parts(T, segments) for name, T in steps.items()}
-    times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
+    times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
     behind = behind_frames(net)
     logits = forward(behind, inputs)[0]
     return Material(behind, clips, inputs, described, baseline, parts, times, answers(logits))
@@ -144,7 +144,7 @@ def by_attention(material: Material, net: AudiovisualNet | None = None) -> Impor
     check_attention(net or material.net, material.clips)
     attention = forward(net or material.net, material.inputs)[1]
     vectors = relative_vectors({name: weights.numpy() for name, weights in attention.items()})
-    times = step_times(material.clips.store, {}, vectors)
+    times = step_times(material.clips.store, vectors)
     found = {}
     for name, vector in vectors.items():
         at_inputs = [np.interp(material.times[name], times[name], row) for row in vector]

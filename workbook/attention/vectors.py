@@ -1,52 +1,132 @@
-"""A clip as the figures show it, whatever its corpus is made of: what was seen, what was heard, and when."""
+"""Attention vectors: how much attention each moment of a clip receives, where in time it lies, how even it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.special import entr
 
 from avlib.attention import attention_vector
 from avlib.encoders import audio_seconds
+from avlib.model import AudiovisualNet
+from workbook.attention.truth import CUE, Cues, clip_with_most_cues, cues_by_clip, inside
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
+from workbook.evaluate.evaluation import attention
+from workbook.files import atomic_write
+from workbook.train.batches import Clips
+
+MAP_ONTO = {"video": "video_to_audio", "audio": "audio_to_video"}  # the map whose keys are this modality's steps
+EVEN = 0.1  # a step within 10 % of an even share counts as even
 
 
-def maps_and_vectors(attention: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+class ClipAttention(NamedTuple):
+    """The attention of one clip, in the order in which `plots.attention_over_clip` takes it."""
+
+    vectors: dict[str, np.ndarray]  # by modality (T,), in multiples of even attention
+    times: dict[str, np.ndarray]  # (T,) the centre of each step
+    picture: np.ndarray  # faces (Tv, S, S, 3) uint8 RGB, or features (Cv, Tv)
+    sound: np.ndarray  # log-mel spectrogram (bands, steps) in decibels, or features (Ca, Ta)
+    cues: Cues  # {} where the truth is not known
+    title: str
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What a network attends to in N clips."""
+
+    clips: Clips
+    maps: dict[str, np.ndarray]  # by direction, such as video_to_audio: (N, H, Tq, Tk), rows sum to 1
+    vectors: dict[str, np.ndarray]  # by the modality that receives attention: (N, T)
+    relative: dict[str, np.ndarray]  # the vectors in multiples of even attention
+    times: dict[str, np.ndarray]  # (T,) the centre of each step, as `step_times`
+    cues: dict[str, Cues]  # by clip; {} where the truth is not known
+
+    @property
+    def example(self) -> str:
+        """The first clip that shows the most cues."""
+        return clip_with_most_cues(self.clips.table, self.cues)
+
+    def row(self, clip: str) -> int:
+        """The position of a clip among the N."""
+        return self.clips.table["clip"].to_list().index(clip)
+
+    def of(self, clip: str) -> ClipAttention:
+        """The attention of one clip, with what it saw and heard."""
+        row, vectors = self.row(clip), {name: vector[self.row(clip)] for name, vector in self.relative.items()}
+        about = self.clips.table.iloc[row]
+        title = f"{about.emotion}, actor {about.actor}"
+        return ClipAttention(vectors, self.times, *picture_and_sound(self.clips, row), self.cues.get(clip, {}), title)
+
+    def maps_of(self, clip: str) -> dict[str, np.ndarray]:
+        """The maps of one clip by direction, (H, Tq, Tk)."""
+        return {name: weights[self.row(clip)] for name, weights in self.maps.items()}
+
+    def by_emotion(self) -> dict[str, pd.DataFrame]:
+        """The mean relative vector of each emotion's clips: by modality a row per emotion, a column per step."""
+        emotions = self.clips.table["emotion"].to_numpy()
+        order = dict.fromkeys(self.clips.table.sort_values("label")["emotion"])
+        return {
+            name: pd.DataFrame(vector).groupby(emotions).mean().loc[[*order]] for name, vector in self.relative.items()
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes the clips' names, their vectors and the times of the steps as an npz file."""
+        times = {f"{name}_times": steps for name, steps in self.times.items()}
+        with atomic_write(path) as temporary:
+            np.savez_compressed(temporary, clip=self.clips.table["clip"].to_numpy(str), **self.vectors, **times)
+
+
+def attention_of(net: AudiovisualNet, clips: Clips, truth: pd.DataFrame | None = None) -> Attention:
+    """The attention of a network in all clips, with the cues that it should find.
+
+    truth : of a toy corpus, as `data.datasets.truth`; None where it is not known
+    Raises InputError where the fusion has no attention or there is no clip.
+    """
+    tensors = attention(net, clips)
+    times = step_times(clips.store, tensors)
+    return Attention(
+        clips, *maps_and_vectors(tensors), relative_vectors(tensors), times, cues_by_clip(clips.table, truth)
+    )
+
+
+def maps_and_vectors(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The attention maps of a network by direction, and the vector (N, T) that each modality receives.
 
-    attention : as `evaluate.evaluation.attention` collects it; a missing vector is made of the map onto it
+    tensors : as `evaluate.evaluation.attention` returns; a vector that is missing is made of the map onto its modality
     """
-    maps = {name: weights for name, weights in attention.items() if "_to_" in name}
+    maps = {name: weights for name, weights in tensors.items() if "_to_" in name}
     vectors = {}
-    for name in ("video", "audio"):
-        across = f"{name}_to_{'audio' if name == 'video' else 'video'}"
-        if name in attention:
-            vectors[name] = attention[name]
-        elif across in maps:
-            vectors[name] = attention_vector(torch.from_numpy(maps[across])).numpy()
+    for name, direction in MAP_ONTO.items():
+        if name in tensors:
+            vectors[name] = tensors[name]
+        elif direction in maps:
+            vectors[name] = attention_vector(torch.from_numpy(maps[direction])).numpy()
     return maps, vectors
 
 
-def relative_vectors(attention: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def relative_vectors(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The vector (N, T) that each modality receives, in multiples of what even attention gives to each step.
 
     Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see.
-    attention : as in `maps_and_vectors`
+    tensors : as in `maps_and_vectors`; a vector of the network's own has no hidden keys
     """
-    maps, vectors = maps_and_vectors(attention)
-    masked = {name: {} if name in attention else maps for name in vectors}  # a network's own vector has no mask
-    return {name: vector / even_vector(name, vector, masked[name]) for name, vector in vectors.items()}
+    maps, vectors = maps_and_vectors(tensors)
+    even = {
+        name: vector.mean(axis=1, keepdims=True) if name in tensors else even_vector(maps[MAP_ONTO[name]])
+        for name, vector in vectors.items()
+    }
+    return {name: vector / even[name] for name, vector in vectors.items()}
 
 
-def even_vector(name: str, vector: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
-    """The vector (1, T) of even attention with the same total: T equal values, but for keys that are hidden.
-
-    maps : those that the vector (N, T) was made of; a key is hidden from a query if all clips have weight 0 there
-    """
-    weights = maps.get({"video": "video_to_audio", "audio": "audio_to_video"}[name])
-    if weights is None:
-        return vector.mean(axis=1, keepdims=True)
-    seen = (weights > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
-    return attention_vector(torch.from_numpy(seen / seen.sum(axis=-1, keepdims=True))).numpy()
+def even_vector(maps: np.ndarray) -> np.ndarray:
+    """The vector (1, T) of even attention; a key is hidden from a query where all maps (N, H, Tq, T) are 0."""
+    visible = (maps > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
+    return attention_vector(torch.from_numpy(visible / visible.sum(axis=-1, keepdims=True))).numpy()
 
 
 def concentration(maps: np.ndarray) -> np.ndarray:
@@ -58,35 +138,36 @@ def concentration(maps: np.ndarray) -> np.ndarray:
     maps : (N, H, Tq, Tk), rows sum to 1
     """
     keys = (maps > 0).sum(axis=-1)  # (N, H, Tq)
-    several = keys > 1
-    found = np.where(several, 1 - entr(maps).sum(axis=-1) / np.log(np.maximum(keys, 2)), 0)
-    return found.sum(axis=(0, 2)) / np.maximum(several.sum(axis=(0, 2)), 1)
+    counts = keys > 1
+    sharpness = np.where(counts, 1 - entr(maps).sum(axis=-1) / np.log(np.maximum(keys, 2)), 0)
+    return sharpness.sum(axis=(0, 2)) / np.maximum(counts.sum(axis=(0, 2)), 1)
 
 
-def step_times(store: Store, maps: dict, vectors: dict | None = None) -> dict[str, np.ndarray]:
+def step_times(store: Store, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The centre of every step of each modality, in seconds of the window; of features, places from 0 to 1 in the clip.
 
-    maps : by direction, such as `video_to_audio` (N, H, Ta, Tv)        vectors : by modality (N, T)
-    Both tell how many steps the attention saw.
+    tensors : maps by direction (..., Tq, Tk), vectors by modality (..., T); they tell how many steps there are
     """
-    steps = {modality: vector.shape[-1] for modality, vector in (vectors or {}).items()}
-    for direction, weights in maps.items():
-        key, query = direction.split("_to_")
-        steps |= {query: weights.shape[-2], key: weights.shape[-1]}
+    steps = {}
+    for name, values in tensors.items():
+        key, _, query = name.partition("_to_")
+        steps |= {query: values.shape[-2], key: values.shape[-1]} if query else {name: values.shape[-1]}
     inputs = {"audio": store.audio.shape[-1], "video": store.video.shape[1]}
-    if store.video.ndim == 5:
-        times = {"video": (np.arange(steps.get("video", 0)) + 0.5) * WINDOW / inputs["video"]}
-        times["audio"] = audio_seconds(steps.get("audio", 0), inputs["audio"], HOP / SAMPLE_RATE).numpy()
-        return {name: times[name] for name in steps}
-    return {name: (np.arange(count) + 0.5 + (inputs[name] - count) / 2) / inputs[name] for name, count in steps.items()}
+    if store.video.ndim == 3:  # features
+        centres = {name: np.arange(count) + 0.5 + (inputs[name] - count) / 2 for name, count in steps.items()}
+        return {name: places / inputs[name] for name, places in centres.items()}
+    times = {"video": (np.arange(steps.get("video", 0)) + 0.5) * WINDOW / inputs["video"]}
+    times["audio"] = audio_seconds(steps.get("audio", 0), inputs["audio"], HOP / SAMPLE_RATE).numpy()
+    return {name: times[name] for name in steps}
 
 
-def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
+def picture_and_sound(clips: Clips, row: int) -> tuple[np.ndarray, np.ndarray]:
     """The faces (Tv, S, S, 3) of a clip and the log-mel spectrogram of its window; of features, (Cv, Tv) and (Ca, Ta).
 
-    row : in the store. Raises InputError where the sound of a clip cannot be read any more.
+    row : among the clips. Raises InputError where the file of the sound cannot be read any more.
     """
-    if store.video.ndim == 3:
+    store, row = clips.store, clips.rows[row]
+    if store.video.ndim == 3:  # features
         return store.video[row].T, store.audio[row]
     from workbook.data.audio import log_mel
     from workbook.data.media import read_audio
@@ -94,3 +175,37 @@ def seen_and_heard(store: Store, row: int) -> tuple[np.ndarray, np.ndarray]:
 
     about = store.clips.iloc[row]
     return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start, span_of(about)))
+
+
+def clip_sentence(clip: ClipAttention, at: Callable[[float], str]) -> str:
+    """How even one clip's attention vectors are, where the most goes, and how much the cue gets, in Markdown.
+
+    at : a time in words, such as `plots.SECONDS.at`
+    """
+    parts = []
+    for name, vector in clip.vectors.items():
+        times, cue = clip.times[name], clip.cues.get(CUE[name])
+        even = int((np.abs(vector - 1) <= EVEN).sum())
+        text = f"**{even} of {len(vector)}** {name} steps get an even share within {100 * EVEN:.0f} %"
+        if len(vector) > 1:
+            text += f", the one at {at(times[vector.argmax()])} gets most ({vector.max():.2f} times even)"
+        within = inside(times, cue or (1, 0))
+        text += f", those inside the cue get {vector[within].mean():.2f} times even" if within.any() else ""
+        parts.append(text)
+    return f"In this clip {'; '.join(parts)}."
+
+
+def concentration_sentence(maps: dict[str, np.ndarray]) -> str:
+    """How far from even each head attends over all clips, in Markdown; maps : by direction, as in `concentration`."""
+    if not maps:
+        return "This fusion returns no maps."
+    heads = {name.replace("_", " "): concentration(weights) for name, weights in maps.items()}
+    parts = [f"**{', '.join(f'{100 * head:.1f}' for head in values)} %** in {name}" for name, values in heads.items()]
+    return f"{'; '.join(parts)}: from even (0 %) to one step alone (100 %), each head over all test clips."
+
+
+def emotion_sentence(means: dict[str, pd.DataFrame]) -> str:
+    """Which emotion's mean vector goes farthest from even, in Markdown; means : as `Attention.by_emotion`."""
+    distances = {name: (table - 1).abs().max(axis=1) for name, table in means.items()}
+    parts = [f"**{100 * far.max():.0f} %** for {name} ({far.idxmax()})" for name, far in distances.items()]
+    return f"Farthest from even, the mean vector of one emotion goes {' and '.join(parts)}."

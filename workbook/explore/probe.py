@@ -87,7 +87,7 @@ class Inputs:
         self.has_sound = "audio_path" in clips.table  # a corpus of features has none
         self.length = WINDOW if clips.store.video.ndim == 5 else 1.0  # of the clock
         steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
-        self.times = step_times(clips.store, {}, {name: np.zeros(T) for name, T in steps.items()})
+        self.times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
         self._seen = lru_cache(2)(self._video)  # 9 MB each
         self._whole = lru_cache(8)(self._read)
         self._window = lru_cache(8)(self._cut)
@@ -183,7 +183,7 @@ class Probe:
         found = torch.stack(list(self.inputs.clips.task.columns(logits).values()), dim=1).numpy()
         attention = {name: seen[:1].float().cpu().numpy() for name, seen in output.attention.items()}
         maps, vectors = maps_and_vectors(attention)[0], relative_vectors(attention)
-        times = step_times(self.inputs.clips.store, maps, vectors)
+        times = step_times(self.inputs.clips.store, attention)
         one = [{name: values[0] for name, values in several.items()} for several in (maps, vectors)]
         return Answer(dict(zip([condition.name for condition in asked], found, strict=True)), *one, times)
 
