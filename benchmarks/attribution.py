@@ -9,7 +9,9 @@ import torch
 from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
-from workbook.attention.attribution import ablation, baselines, branches, grad_cam, integrated_gradients, occlusion
+from workbook.attention.attribution import ablation, branches, integrated_gradients, occlusion
+from workbook.attention.grad_cam import grad_cam
+from workbook.evaluate.baselines import baselines
 from workbook.train.descriptors import describe_once
 
 FUSION, STEPS = "ia", 32

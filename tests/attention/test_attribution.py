@@ -12,19 +12,18 @@ from avlib.fusion import STAGE2, Fusion
 from workbook import InputError
 from workbook.attention.attribution import (
     ablation,
-    baselines,
+    answer_branches,
+    answer_gradients,
     branches,
-    grad_cam,
+    branches_sentence,
     integrated_gradients,
-    last_maps,
     occlusion,
-    where_in_faces,
 )
 from workbook.data.audio import mfcc
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.store import Store
 from workbook.data.window import WINDOW_SAMPLES
-from workbook.evaluate.baselines import Baselines
+from workbook.evaluate.baselines import Baselines, baselines
 from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.descriptors import describe_once
@@ -160,6 +159,7 @@ def test_the_jump_of_mult_at_zeros_is_seen_as_incomplete_and_another_baseline_ha
 @pytest.fixture(scope="module")
 def learnt(tiny_store):
     """A network of frames that has learnt the labels of 16 clips of the tiny store, and these."""
+    tiny_store.clips["emotion"] = [EMOTIONS[label] for label in tiny_store.clips["label"]]
     every = Clips(tiny_store, np.arange(16), tiny_store.clips["label"][:16], Classification(EMOTIONS))
     torch.manual_seed(0)
     net = build_model("ia", image_size=64)
@@ -253,57 +253,23 @@ def test_clips_described_once_have_the_same_scores(learnt):
         assert quick.audio == pytest.approx(plain.audio, rel=1e-3, abs=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------ Grad-CAM
-
-
-def test_grad_cam_is_bright_where_the_network_looks(monkeypatch):
-    """A frame network that averages red in squares of 8 pixels: the descriptor is the mean of all squares."""
-    net = by_hand(monkeypatch)
-    squares = nn.Conv2d(3, CV, 8, stride=8, bias=False)
+def test_the_answers_of_clips_are_attributed_as_their_outputs_are(learnt):
+    net, every = learnt
+    baseline, some = baselines(every, "mean"), torch.tensor([5, 9, 14])
+    audio, video, _ = every[some]
     with torch.no_grad():
-        squares.weight.zero_()[0, 0] = 1 / 64
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    net.frame_network = nn.Sequential(squares, nn.BatchNorm2d(CV), nn.ReLU(inplace=True), pool).eval()
-    video = torch.zeros(N, 3, 3, S, S)
-    video[0, 1, 0, 8:16, 40:48], video[0, 2, 0, 32:40, 16:24] = 1.0, 0.5
-    video[1, 0, 2] = 1  # all blue: nothing
-    heat = grad_cam(net, torch.zeros(N, CA, TA), video, SEEN)
-    assert heat.shape == (N, 3, S, S) and heat.min() == 0 and heat.max() == pytest.approx(1)
-    assert not heat[1].any() and not heat[0, 0].any()
-    row, column = np.unravel_index(heat[0, 1].argmax(), (S, S))
-    assert 8 <= row < 16 and 40 <= column < 48
-    assert heat[0, 2].max() == pytest.approx(0.5, rel=0.01) and heat[0, 2, 36, 20] > 0.4
-    assert not grad_cam(net, torch.zeros(N, CA, TA), -video, HEARD).any()
-
-
-def test_a_sentence_names_the_frame_and_the_quarter_that_speak():
-    heat = np.zeros((3, S, S))
-    heat[1, :32, 32:], heat[1, 40:, :8], heat[2, :16, :16] = 1.0, 1.0, 0.5
-    said = where_in_faces(heat, np.array([0.6, 1.8, 3.0]))
-    share, quarter = (32 * 32 + 24 * 8) / (32 * 32 + 24 * 8 + 0.5 * 16 * 16), 32 * 32 / (32 * 32 + 24 * 8)
-    assert said.startswith(
-        f"The frame at 1.80 s speaks most for the answer, with {100 * share:.0f} % of all (even: 33 %)"
+        answers = net(audio, video).logits.argmax(dim=1)
+    gradients = integrated_gradients(net, audio, video, answers, baseline, 8)
+    scores, table = answer_gradients(net, every, baseline, 8), answer_branches(net, every, baseline, 8)
+    for name in ("audio", "video"):
+        assert scores[name][some.numpy()] == pytest.approx(getattr(gradients, name), rel=1e-3, abs=1e-5)
+    expected = branches(net, audio, video, answers, baseline, 8)
+    assert table.loc[some.tolist(), [*expected]].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-3, abs=1e-5)
+    assert table["emotion"].tolist() == every.table["emotion"].tolist()
+    mean = table["audio"].mean()
+    assert branches_sentence(table).startswith(
+        f"Mean change of the answer's output over 16 clips: **{mean:+.2f}** by audio"
     )
-    assert said.endswith(f"Its upper right quarter has {100 * quarter:.0f} % of that (even: 25 %).")
-    assert where_in_faces(0 * heat, np.zeros(3)) == "No place in the faces speaks for the answer."
-
-
-def test_the_last_maps_are_found_in_any_frame_network():
-    video = torch.rand(1, 2, 3, S, S)
-    net = build_model(image_size=S)
-    assert last_maps(net, video) is net.frame_network.last
-    net = build_model(image_size=S, vision="timm:resnet18")
-    assert last_maps(net, video) is net.frame_network.network.layer4
-    assert not any(part._forward_hooks for part in net.modules())
-    net.frame_network = nn.Sequential(nn.Flatten(), nn.Linear(3 * S * S, 3))
-    with pytest.raises(InputError, match="maps"):
-        last_maps(net, video)
-
-
-def test_features_have_no_maps(clips):
-    net = build_model(classes=3, audio_channels=CA, video_channels=CV)
-    with pytest.raises(InputError, match="maps"):
-        grad_cam(net, *clips, 1)
 
 
 # ----------------------------------------------------------------------------------------------------------- baselines
@@ -368,8 +334,6 @@ def test_a_baseline_of_other_clips_is_refused(monkeypatch, clips):
         integrated_gradients(by_hand(monkeypatch), *clips, 1, other)
 
 
-def test_what_there_is_not_is_said(monkeypatch, clips, three):
+def test_a_baseline_of_another_name_is_refused(three):
     with pytest.raises(InputError, match="choose one of zeros, silence, mean"):
         baselines(three, "grey")
-    with pytest.raises(InputError, match="above 0 and at most 1"):
-        occlusion(by_hand(monkeypatch), *clips, 1, zeros(*clips), width=1.5)

@@ -239,7 +239,8 @@ def test_a_picture_is_made_noisy_once_for_all_gains(inputs, name, monkeypatch):
 
 
 def test_gradients_have_a_score_for_each_input_step_and_add_up(probe, name):
-    from workbook.attention.attribution import baselines, integrated_gradients
+    from workbook.attention.attribution import integrated_gradients
+    from workbook.evaluate.baselines import baselines
 
     found = probe.attribution(name, Change(), steps=16)
     assert {modality: scores.shape for modality, scores in found.items()} == {"video": (FRAMES,), "audio": (156,)}

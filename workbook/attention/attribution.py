@@ -1,47 +1,46 @@
 """What speaks for an answer: a score for every time step of sound and picture, by captum.
 
-A score says how much a step raises the target's output of the network: its logit, or the score of sentiment. Positive
-scores speak for the target. All methods but Grad-CAM compare the clip with a baseline, in which nothing is seen or
-heard. Another baseline gives other scores, so a baseline has a name, and every result carries it.
+A score says how much a step raises the target: an output of the network, which is a class's logit or the score of
+sentiment. Positive scores speak for it. All methods compare the clip with a baseline, in which nothing is
+seen or heard. Another baseline gives other scores, so a baseline has a name, and every result carries it.
 
     integrated_gradients    gradients on the way from the baseline to the clip; the scores add up to the whole change
     ablation                each step replaced by the baseline's, one at a time
     occlusion               a window of steps replaced, which moves over the clip
-    grad_cam                the places in each face that speak for the target
     branches                how much of the change each modality brought
 
-A frame network sees each frame alone. So a clip's frames are described once, and steps are replaced among the
-descriptors: what ablation and occlusion find is the same. `train.descriptors.describe_once` does it for a whole split.
-Networks are put into eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients
-do not add up.
+A frame network sees each frame alone. So a clip's frames are described once and steps are replaced among the
+descriptors, with the same result. `train.descriptors.describe_once` does it for a whole split. Networks are put into
+eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients do not add up.
 
 In-place ReLUs are a trap. captum gives a network leaves of the graph, and perturbed inputs that it needs again: no
 in-place operation may change either. In captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it,
 and all methods on a network that begins with it. Here captum begins at the inputs, after the frame network or after
-stage 1, and what comes next works on copies.
+stage 1, and the rest of the network works on copies.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from captum.attr import FeatureAblation, IntegratedGradients, LayerGradCam, Occlusion
+from captum.attr import FeatureAblation, IntegratedGradients, Occlusion
 from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
-from workbook.evaluate.baselines import TIME, Baselines, baselines
-from workbook.train.descriptors import describe
+from workbook.evaluate.baselines import TIME, Baselines
+from workbook.train.batches import Clips
+from workbook.train.descriptors import describe, with_frame_network
 from workbook.train.memory import channels_last, memory_kept
 
 log = logging.getLogger(__name__)
 STEPS, MOST_STEPS = 32, 256  # of integrated gradients, which are doubled until the scores add up
 WITHIN = 0.05  # by how much the scores may miss the change, of the mean change of the clips
-__all__ = ["Attribution", "ablation", "baselines", "branches", "grad_cam", "integrated_gradients", "occlusion"]
+CHUNK = 8  # clips read at a time
+Values = tuple[torch.Tensor, ...]  # of each modality that a network reads, audio first
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def integrated_gradients(
     batch: int | None = None,
     pixels: bool = False,
 ) -> Attribution:
-    """Integrated gradients (Sundararajan et al., ICML 2017), summed over all that a time step holds.
+    """Integrated gradients (Sundararajan et al., ICML 2017), summed over all values of a time step.
 
     The network's gradients are averaged at `steps` points on the straight way from the baseline to the clip, and
     multiplied by clip minus baseline. The scores of a clip add up to `change`, if the points are many enough.
@@ -91,28 +90,24 @@ def integrated_gradients(
     `mult` gives a step of exact zeros no position. With baseline zeros its output jumps there, and no gradient sees it.
     """
     start = _start(net, audio, video, target, baseline, "pixels" if pixels else "descriptors")
-    integrate, batch = IntegratedGradients(start.rest).attribute, batch or (4 if pixels else 32)
-    change = start.change()
+    integrate, batch = IntegratedGradients(start.outputs).attribute, batch or (4 if pixels else 32)
+    changes = start.change()
+    tolerance = WITHIN * np.abs(changes).mean()
 
-    def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
-        points, given = steps or STEPS, (start.clip(clip), tuple(start.baseline.values()), target)
-        found = integrate(*given, n_steps=points, internal_batch_size=batch)
-        while not steps and points < MOST_STEPS and _misses(found, change, clip):
+    def scores(values: Values, target: int, change: float) -> Values:
+        points = steps or STEPS
+        while True:
+            gradients = integrate(values, start.baseline, target, n_steps=points, internal_batch_size=batch)
+            missing = abs(float(sum(part.sum() for part in gradients)) - change)
+            if steps or points >= MOST_STEPS or missing <= tolerance:
+                return gradients
             points *= 2
-            found = integrate(*given, n_steps=points, internal_batch_size=batch)
-        return {name: _over_time(name, values).sum(dim=2) for name, values in zip(start.clips, found, strict=True)}
 
-    result = start.attribution("integrated gradients", scores)
+    result = start.attribution("integrated gradients", scores, lambda steps: steps.sum(dim=2))
     if not steps and result.incomplete > WITHIN:
         text = "integrated gradients miss the change by %.0f %% with %d steps: do not add them up, or give more steps"
         log.warning(text, 100 * result.incomplete, MOST_STEPS)
     return result
-
-
-def _misses(found: tuple[torch.Tensor, ...], change: np.ndarray, clip: int) -> bool:
-    """Whether a clip's scores miss its change by more than they may; change : (N,) of all clips."""
-    total = float(sum(values.sum() for values in found))
-    return abs(total - change[clip]) > WITHIN * np.abs(change).mean()
 
 
 def ablation(
@@ -123,18 +118,23 @@ def ablation(
     baseline: Baselines,
     batch: int = 64,
 ) -> Attribution:
-    """What is lost when one step is replaced by the baseline's: the output of the whole clip minus that without it.
+    """How much the target falls when one step is replaced by the baseline's.
 
     Other arguments as in `integrated_gradients`      batch : changed clips computed at a time
     """
     start = _start(net, audio, video, target, baseline)
-
-    def lost(name: str, outputs: Callable, values: torch.Tensor, other: torch.Tensor, target: int) -> torch.Tensor:
-        groups = torch.arange(values.shape[TIME[name]], device=values.device)  # all values of a step go together
-        groups = groups[None, None] if name == "audio" else groups[None, :, None]
-        return FeatureAblation(outputs).attribute(values, other, target, None, groups, batch)
-
-    return start.attribution_of_each("ablation", lost)
+    ablate, groups, first = FeatureAblation(start.outputs).attribute, [], 0  # all values of a step are a group
+    for name, values in zip(start.modalities, start.clips, strict=True):
+        T = values.shape[TIME[name]]
+        shape = [1] * values.ndim
+        shape[TIME[name]] = T
+        groups.append(torch.arange(first, first + T, device=values.device).view(shape))
+        first += T
+    return start.attribution(
+        "ablation",
+        lambda values, target, change: ablate(values, start.baseline, target, None, tuple(groups), batch),
+        lambda steps: steps[..., 0],
+    )
 
 
 def occlusion(
@@ -146,23 +146,25 @@ def occlusion(
     width: float = 0.2,
     batch: int = 64,
 ) -> Attribution:
-    """What is lost when a window of steps is replaced by the baseline's: for each step the mean over its windows.
+    """How much the target falls when a window of steps is replaced: for each step the mean over its windows.
 
     Zeiler and Fergus (ECCV 2014), in time. Other arguments as in `integrated_gradients`
     width : of the window, a share of the clip in (0, 1]; at least one step
     batch : changed clips computed at a time
     """
-    if not 0 < width <= 1:
-        raise InputError(f"width is {width}: give the share of the clip that the window covers, above 0 and at most 1")
     start = _start(net, audio, video, target, baseline)
-
-    def lost(name: str, outputs: Callable, values: torch.Tensor, other: torch.Tensor, target: int) -> torch.Tensor:
+    occlude, windows = Occlusion(start.outputs).attribute, []
+    for name, values in zip(start.modalities, start.clips, strict=True):
         window = list(values.shape[1:])
         window[TIME[name] - 1] = max(1, round(width * values.shape[TIME[name]]))
-        slide = Occlusion(outputs).attribute
-        return slide(values, tuple(window), None, other, target, perturbations_per_eval=batch)
-
-    return start.attribution_of_each("occlusion", lost)
+        windows.append(tuple(window))
+    return start.attribution(
+        "occlusion",
+        lambda values, target, change: occlude(
+            values, tuple(windows), None, start.baseline, target, perturbations_per_eval=batch
+        ),
+        lambda steps: steps[..., 0],
+    )
 
 
 def branches(
@@ -171,10 +173,10 @@ def branches(
     video: torch.Tensor,
     target: int | torch.Tensor,
     baseline: Baselines,
-    steps: int = 32,
+    steps: int = STEPS,
     batch: int = 32,
 ) -> pd.DataFrame:
-    """How much each modality raises the target's output: a row per clip, columns audio, video, change, together.
+    """How much each modality raises the target: a row per clip, columns audio, video, change, together.
 
     audio, video : integrated gradients at the outputs of stage 1, before the branches meet; they add up to `change`
     change : the target's output for the clip minus that for the baseline
@@ -183,194 +185,148 @@ def branches(
     A modality that the network does not read has 0. Arguments as in `integrated_gradients`
     """
     start = _start(net, audio, video, target, baseline, "stage 1")
-    integrate = IntegratedGradients(start.rest).attribute
-    rows, nothing = [], tuple(start.baseline.values())
-    for clip, one in enumerate(start.targets):
-        found = integrate(start.clip(clip), nothing, one, n_steps=steps, internal_batch_size=batch)
-        brought = {name: float(part.sum()) for name, part in zip(start.clips, found, strict=True)}
-        rows.append({"audio": 0.0, "video": 0.0} | brought)
-    table = pd.DataFrame(rows).assign(change=start.change(), together=0.0)
-    if len(start.clips) == 2:
+    integrate, rows = IntegratedGradients(start.outputs).attribute, []
+    for values, output in start:
+        parts = integrate(values, start.baseline, output, n_steps=steps, internal_batch_size=batch)
+        rows.append({name: float(part.sum()) for name, part in zip(start.modalities, parts, strict=True)})
+    table = pd.DataFrame(rows).reindex(columns=[*TIME], fill_value=0.0).assign(change=start.change(), together=0.0)
+    if len(start.modalities) == 2:
         table["together"] = table["change"] - start.change(without="audio") - start.change(without="video")
     return table
 
 
-@memory_kept()
-def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, target: int | torch.Tensor) -> np.ndarray:
-    """Where in each face the frame network's last maps speak for the target: (N, Tv, S, S) in [0, 1].
+# ------------------------------------------------------------------------------------------ of the network's own answer
 
-    Grad-CAM (Selvaraju et al., ICCV 2017), enlarged to the frames. 1 is the place that speaks most for it in the clip,
-    so that its frames can be compared; a clip in which no place does is 0. Arguments as in `integrated_gradients`
-    Raises InputError for features, and for a frame network without maps.
+
+def answers(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output (N,) that gives each answer, and its sign (N,): the likeliest class and 1; of sentiment 0 and ±1."""
+    if logits.shape[1] > 1:
+        return logits.argmax(dim=1), torch.ones(len(logits))
+    return torch.zeros(len(logits), dtype=torch.long), torch.where(logits[:, 0] > 0, 1.0, -1.0)
+
+
+def answer_gradients(net: AudiovisualNet, clips: Clips, baseline: Baselines, steps: int = STEPS) -> dict:
+    """The integrated gradients of each clip's own answer: {"audio": (N, Ta), "video": (N, Tv)}, one or both."""
+    tables = []
+    for answered, sign in _answered(net, clips, baseline):
+        scores = integrated_gradients(*answered, steps=steps)
+        tables.append({name: sign[:, None] * getattr(scores, name) for name in net.fusion.modalities})
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def answer_branches(net: AudiovisualNet, clips: Clips, baseline: Baselines, steps: int = STEPS) -> pd.DataFrame:
+    """How much each modality raises each clip's own answer: the table of `branches`, with the clip's emotion."""
+    tables = [branches(*answered, steps).mul(sign, axis=0) for answered, sign in _answered(net, clips, baseline)]
+    return pd.concat(tables, ignore_index=True).assign(emotion=clips.table["emotion"].to_numpy())
+
+
+def branches_sentence(table: pd.DataFrame) -> str:
+    """The mean change of the answer by each modality, in Markdown; table : as `answer_branches`."""
+    parts = [f"**{table[name].mean():+.2f}** by {name}" for name in ("audio", "video")]
+    together = f"{table['together'].mean():+.2f} only by both together"
+    return f"Mean change of the answer's output over {len(table)} clips: {', '.join(parts)}; {together}."
+
+
+def _answered(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Iterator[tuple[tuple, np.ndarray]]:
+    """A few clips at a time: the arguments of `branches` for their own answers, and the signs of these.
+
+    Frames are described once, and the network takes descriptors.
     """
-    layer = last_maps(net, video)
-
-    def logits(video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        return net(audio, channels_last(video)).logits
-
-    found = []
-    for clip, one in enumerate(_targets(net, target, len(audio))):
-        given = video[clip : clip + 1], one, audio[clip : clip + 1]
-        heat = LayerGradCam(logits, layer).attribute(*given, relu_attributions=True).detach()  # (Tv, 1, s, s)
-        heat = F.interpolate(heat, video.shape[-2:], mode="bilinear")[:, 0]
-        found.append((heat / heat.max().clamp(min=1e-12)).cpu())
-    return torch.stack(found).numpy()
+    behind, net = with_frame_network(net, nn.Identity()), net.eval()
+    described = baseline._replace(video=describe(net, baseline.video))
+    for audio, video, _ in clips.batches(CHUNK):
+        video = describe(net, video)
+        with torch.no_grad():
+            target, sign = answers(behind(audio, video).logits.cpu())
+        yield (behind, audio, video, target, described), sign.numpy()
 
 
-def where_in_faces(heat: np.ndarray, times: np.ndarray) -> str:
-    """Which frame of a clip speaks most for the answer, and in which quarter of the face, in one sentence.
-
-    heat : (Tv, S, S) in [0, 1], as `grad_cam` finds it      times : (Tv,) of the frames, seconds
-    """
-    if not heat.any():
-        return "No place in the faces speaks for the answer."
-    frame, half = int(heat.mean(axis=(1, 2)).argmax()), heat.shape[-1] // 2
-    most, total = heat[frame], heat.sum()
-    quarters = {"upper left": most[:half, :half], "upper right": most[:half, -half:]}
-    quarters |= {"lower left": most[-half:, :half], "lower right": most[-half:, -half:]}
-    name, quarter = max(quarters.items(), key=lambda item: item[1].sum())
-    return (
-        f"The frame at {times[frame]:.2f} s speaks most for the answer, with {100 * most.sum() / total:.0f} % of all "
-        f"(even: {100 / len(heat):.0f} %). Its {name} quarter has {100 * quarter.sum() / most.sum():.0f} % of that "
-        "(even: 25 %)."
-    )
-
-
-def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
-    """The part of the frame network that returns its last maps (frames, C, s, s), with s from 2 to S / 8.
-
-    Raises InputError where there is none: features, sound alone, a network that keeps no places.
-    """
-    seen, largest = [], video.shape[-1] // 8  # wider squares are attention maps
-
-    def note(module: nn.Module, given: tuple, maps: torch.Tensor) -> None:
-        shape = getattr(maps, "shape", ())
-        if len(shape) == 4 and shape[-2] == shape[-1] and 1 < shape[-1] <= largest:
-            seen.append(module)
-
-    hooks = [part.register_forward_hook(note) for part in net.eval().frame_network.modules()]
-    try:
-        if video.ndim == 5 and "video" in net.fusion.modalities:
-            describe(net, video[:1, :1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not seen:
-        raise InputError("Grad-CAM needs maps (C, s, s) of the frames: this network has none for these inputs")
-    return seen[-1]
+# -------------------------------------------------------------------------------------------- where captum begins
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Where captum begins in a network: the values of N clips there, those of the baseline, and what comes after.
+    """Where captum begins in a network: the values of N clips there, those of the baseline, and the rest of the net."""
 
-    rest : values (B, ...) of the modalities that the network reads, in the order of `clips`, to outputs (B, outputs)
-    """
-
-    rest: Callable[..., torch.Tensor]
-    clips: dict[str, torch.Tensor]  # by modality, (N, ...)
-    baseline: dict[str, torch.Tensor]  # (1, ...)
-    targets: list[int]  # the output that is asked for, of each clip
+    modalities: list[str]  # that the network reads, in the order of all values
+    outputs: Callable[..., torch.Tensor]  # from values (B, ...) to outputs (B, outputs)
+    clips: Values  # (N, ...)
+    baseline: Values  # (1, ...)
+    targets: list[int]  # an output for each clip
     name: str  # of the baseline
 
-    def clip(self, clip: int) -> tuple[torch.Tensor, ...]:
-        """The values of one clip, (1, ...) each."""
-        return tuple(values[clip : clip + 1] for values in self.clips.values())
-
-    def alone(self, modality: str, clip: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The outputs as a function of one modality (B, ...), while the other stays that of the clip."""
-
-        def outputs(values: torch.Tensor) -> torch.Tensor:
-            kept = {name: every[clip].expand(len(values), *every.shape[1:]) for name, every in self.clips.items()}
-            return self.rest(*(kept | {modality: values}).values())
-
-        return outputs
+    def __iter__(self) -> Iterator[tuple[Values, int]]:
+        """The values (1, ...) and the target of each clip."""
+        for clip, target in enumerate(self.targets):
+            yield tuple(values[clip : clip + 1] for values in self.clips), target
 
     @torch.no_grad()
     def change(self, without: str | None = None) -> np.ndarray:
         """The target's output for each clip minus that for the baseline, (N,).
 
-        without : a modality in which the clips are given as the baseline; None = they are whole
+        without : a modality in which the clips are replaced by the baseline
         """
-        nothing, changes = self.rest(*self.baseline.values())[0], []
-        for clip, one in enumerate(self.targets):
-            values = dict(zip(self.clips, self.clip(clip), strict=True))
-            values |= {without: self.baseline[without]} if without else {}
-            changes.append(self.rest(*values.values())[0, one] - nothing[one])
+        nothing, changes = self.outputs(*self.baseline)[0], []
+        for values, target in self:
+            parts = zip(self.modalities, values, self.baseline, strict=True)
+            values = [base if name == without else own for name, own, base in parts]
+            changes.append(self.outputs(*values)[0, target] - nothing[target])
         return torch.stack(changes).cpu().numpy()
 
-    def attribution_of_each(self, method: str, lost: Callable[..., torch.Tensor]) -> Attribution:
-        """The scores of all clips where each modality is changed while the other stays.
+    def attribution(
+        self, method: str, attribute: Callable[[Values, int, float], Values], score: Callable
+    ) -> Attribution:
+        """The scores of all clips.
 
-        lost : from a modality, the outputs as a function of it, its values, the baseline's (1, ...) and the target to
-            what each value loses; all values of a step lose the same
+        attribute : from the values of a clip, its target and its change to scores of the values
+        score : from the scores of the values (1, T, ·) to those of the steps (1, T)
         """
-
-        def scores(clip: int, target: int) -> dict[str, torch.Tensor]:
-            found = {}
-            for name, values in self.clips.items():
-                of_one = lost(name, self.alone(name, clip), values[clip : clip + 1], self.baseline[name], target)
-                found[name] = _over_time(name, of_one)[..., 0]
-            return found
-
-        return self.attribution(method, scores)
-
-    def attribution(self, method: str, scores: Callable[[int, int], dict[str, torch.Tensor]]) -> Attribution:
-        """The scores of all clips; `scores` makes those of one, {modality: (1, T)}, from its number and its target."""
-        found = [scores(clip, one) for clip, one in enumerate(self.targets)]
-        scores = {name: torch.cat([of_one[name] for of_one in found]).detach().cpu().numpy() for name in self.clips}
-        return Attribution(method, self.name, scores.get("audio"), scores.get("video"), self.change())
+        change, clips = self.change(), {name: [] for name in self.modalities}
+        for (values, target), own in zip(self, change, strict=True):
+            for name, part in zip(self.modalities, attribute(values, target, own), strict=True):
+                clips[name].append(score(part.movedim(TIME[name], 1).flatten(2)))
+        scores = {name: torch.cat(parts).detach().cpu().numpy() for name, parts in clips.items()}
+        return Attribution(method, self.name, scores.get("audio"), scores.get("video"), change)
 
 
 @memory_kept()
+@torch.no_grad()
 def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: str = "descriptors") -> _Start:
     """The network from there on, in eval mode; at : pixels | descriptors | stage 1"""
+    for name, values, other in (("audio", audio, baseline.audio), ("video", video, baseline.video)):
+        if values.shape[1:] != other.shape[1:]:
+            sizes = f"{tuple(values.shape[1:])} in the clips and {tuple(other.shape[1:])} in the baseline"
+            raise InputError(f"{name} is {sizes}: make the baseline from these clips")
     net.eval()
-    _check_sizes(audio, video, baseline)
     reads = [name for name in TIME if name in net.fusion.modalities]
-    sides = [{"audio": audio, "video": video}, {"audio": baseline.audio, "video": baseline.video}]
-    sides = [{name: side[name] for name in reads} for side in sides]  # the clips, the baseline
-    if at != "pixels" and "video" in reads:
-        sides = [side | {"video": describe(net, side["video"])} for side in sides]
-    if at == "stage 1":
-        sides = [dict(zip(TIME, _encode(net, side), strict=True)) for side in sides]
-        sides = [{name: side[name] for name in reads} for side in sides]
 
     def rest(*values: torch.Tensor) -> torch.Tensor:
         copies = {name: value.clone() for name, value in zip(reads, values, strict=True)}
-        if at == "stage 1":
-            return net.fuse(copies.get("audio"), copies.get("video")).logits
         if at == "pixels" and "video" in reads:
             frames = copies["video"]
             copies["video"] = net.describe(channels_last(frames) if frames.ndim == 5 else frames)
-        return net.fuse(*net.encode(copies.get("audio"), copies.get("video"))).logits
+        branches = copies.get("audio"), copies.get("video")
+        return net.fuse(*(branches if at == "stage 1" else net.encode(*branches))).logits
 
-    return _Start(rest, *sides, _targets(net, target, len(audio)), baseline.name)
+    def values_at(audio: torch.Tensor, video: torch.Tensor) -> Values:
+        sides = {"audio": audio, "video": video}
+        if at != "pixels" and "video" in reads:
+            sides["video"] = describe(net, video)
+        if at == "stage 1":
+            read = [sides[name] if name in reads else None for name in TIME]
+            sides = dict(zip(TIME, net.encode(*read), strict=True))
+        return tuple(sides[name] for name in reads)
+
+    targets = output_of_each(net, target, len(audio))
+    return _Start(reads, rest, values_at(audio, video), values_at(*baseline[:2]), targets, baseline.name)
 
 
-@torch.no_grad()
-def _encode(net: AudiovisualNet, side: dict[str, torch.Tensor]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    return net.encode(side.get("audio"), side.get("video"))
-
-
-def _check_sizes(audio: torch.Tensor, video: torch.Tensor, baseline: Baselines) -> None:
-    for name, given, other in (("audio", audio, baseline.audio), ("video", video, baseline.video)):
-        if given.shape[1:] != other.shape[1:]:
-            sizes = f"{tuple(given.shape[1:])} in the clips and {tuple(other.shape[1:])} in the baseline"
-            raise InputError(f"{name} is {sizes}: make the baseline from these clips")
-
-
-def _targets(net: AudiovisualNet, target: int | torch.Tensor, clips: int) -> list[int]:
-    """The index of the output that is asked for, for each clip."""
+def output_of_each(net: AudiovisualNet, target: int | torch.Tensor, clips: int) -> list[int]:
+    """The index of the output that the scores speak for, of each clip."""
     target, outputs = torch.as_tensor(target), net.classifier.out_features
     targets = target.expand(clips).tolist() if target.ndim == 0 else target.tolist()
-    if len(targets) != clips or any(one not in range(outputs) for one in targets):
+    if len(targets) != clips or any(index not in range(outputs) for index in targets):
         raise InputError(
             f"target is {targets}: give the index of one of the {outputs} outputs, or one for each of the {clips} clips"
         )
-    return [int(one) for one in targets]
-
-
-def _over_time(modality: str, values: torch.Tensor) -> torch.Tensor:
-    """Values of a modality, time first and all else behind it: (N, T, ·)."""
-    return values.movedim(TIME[modality], 1).flatten(2)
+    return [int(index) for index in targets]

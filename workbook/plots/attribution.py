@@ -42,7 +42,7 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
 
     A map has S / 32 cells a side with EfficientFace: 7 of 224 pixels, and only 2 of 64.
 
-    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1], as `attention.attribution.grad_cam` finds it
+    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1], as `attention.grad_cam.grad_cam` finds it
     """
     if heat.shape != strip.shape[:3]:
         raise InputError(f"the faces are {strip.shape[:3]} and Grad-CAM is {heat.shape}: they must agree.")
@@ -53,7 +53,7 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
 def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
 
-    table : a row per clip, columns emotion, audio, video and together, as `workbook.attention.importance.by_branches`
+    table : a row per clip, columns emotion, audio, video and together, as `attention.attribution.answer_branches`
     """
     means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
     ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)

@@ -1,0 +1,68 @@
+"""Grad-CAM is bright where the network looks, and its sentence names the place."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avlib import build_model
+from workbook import InputError
+from workbook.attention.grad_cam import grad_cam, heat_sentence, last_maps
+
+N, CA, TA, CV, S = 2, 5, 31, 7, 64
+
+
+def test_grad_cam_is_bright_where_the_network_looks():
+    """A frame network that averages red in squares of 8 pixels; a network of pictures alone adds the squares up."""
+    torch.manual_seed(0)
+    net = build_model("video", classes=3, video_channels=CV)
+    squares = nn.Conv2d(3, CV, 8, stride=8, bias=False)
+    with torch.no_grad():
+        squares.weight.zero_()[0, 0] = 1 / 64
+        for module in net.video.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
+                module.weight[0, 0, 1] = 1
+        nn.init.zeros_(net.classifier.weight)
+        net.classifier.weight[1, 0] = 1
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.frame_network = nn.Sequential(squares, nn.BatchNorm2d(CV), nn.ReLU(inplace=True), pool).eval()
+    audio, video = torch.zeros(N, CA, TA), torch.zeros(N, 3, 3, S, S)
+    video[0, 1, 0, 8:16, 40:48], video[0, 2, 0, 32:40, 16:24] = 1.0, 0.5
+    video[1, 0, 2] = 1  # all blue: nothing
+    heat = grad_cam(net, audio, video, 1)
+    assert heat.shape == (N, 3, S, S) and heat.min() == 0 and heat.max() == pytest.approx(1)
+    assert not heat[1].any() and not heat[0, 0].any()
+    row, column = np.unravel_index(heat[0, 1].argmax(), (S, S))
+    assert 8 <= row < 16 and 40 <= column < 48
+    assert heat[0, 2].max() == pytest.approx(0.5, rel=0.01) and heat[0, 2, 36, 20] > 0.4
+    assert not grad_cam(net, audio, -video, 0).any()
+
+
+def test_a_sentence_names_the_frame_and_the_quarter_that_speak():
+    heat = np.zeros((3, S, S))
+    heat[1, :32, 32:], heat[1, 40:, :8], heat[2, :16, :16] = 1.0, 1.0, 0.5
+    share, quarter = (32 * 32 + 24 * 8) / (32 * 32 + 24 * 8 + 0.5 * 16 * 16), 32 * 32 / (32 * 32 + 24 * 8)
+    assert heat_sentence(heat, np.array([0.6, 1.8, 3.0])) == (
+        f"**{100 * share:.0f} %** of all that speaks for the answer lies in the frame at 1.80 s (even: 33 %), and "
+        f"{100 * quarter:.0f} % of that in its upper right quarter (even: 25 %)."
+    )
+    assert heat_sentence(0 * heat, np.zeros(3)) == "No place in the faces speaks for the answer."
+
+
+def test_the_last_maps_are_found_in_any_frame_network():
+    video = torch.rand(1, 2, 3, S, S)
+    net = build_model(image_size=S)
+    assert last_maps(net, video) is net.frame_network.last
+    net = build_model(image_size=S, vision="timm:resnet18")
+    assert last_maps(net, video) is net.frame_network.network.layer4
+    assert not any(part._forward_hooks for part in net.modules())
+    net.frame_network = nn.Sequential(nn.Flatten(), nn.Linear(3 * S * S, 3))
+    with pytest.raises(InputError, match="maps"):
+        last_maps(net, video)
+
+
+def test_features_have_no_maps():
+    net = build_model(classes=3, audio_channels=CA, video_channels=CV)
+    with pytest.raises(InputError, match="maps"):
+        grad_cam(net, torch.rand(N, CA, TA), torch.rand(N, 11, CV), 1)
