@@ -36,7 +36,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs of mine")
     folders = [root / "toy" / "concat1-none" / f"fold0-seed{seed}" for seed in (1, 2)]
     for folder in folders:
-        write_json(folder / "run.json", {"started": "now", "parameters": {}})
+        write_json(folder / "run.json", {"started": "now", "state": "running", "parameters": {}})
     both = [subprocess.Popen([sys.executable, "-c", COPY, folder], stderr=subprocess.PIPE) for folder in folders]
     assert [process.communicate()[1] for process in both] == [b"", b""]
     assert [len(found(folder)) for folder in folders] == [1, 1]
@@ -109,9 +109,10 @@ def test_a_failure_is_the_state_and_the_reason(root):
     assert run.info.status == "FAILED" and run.data.tags["error"] == "the loss is not finite"
 
 
-@pytest.mark.parametrize("store", ["http://127.0.0.1:9", "sqlite:////proc/no/mlflow.db"])
+@pytest.mark.parametrize("store", ["http://127.0.0.1:9", "sqlite:///{folder}/file/mlflow.db"])
 def test_a_tracker_that_fails_is_one_warning_and_training_goes_on(tmp_path, caplog, monkeypatch, store):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(folder=tmp_path))
     config = Parameters(outputs_root=str(tmp_path), tracker="mlflow", device="cpu")
     train(config, 1, 2)
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]

@@ -1,7 +1,11 @@
 """Copies of runs in MLflow, for people who look for their runs there: `tracker=mlflow`.
 
-The run folder stays the source. All that MLflow gets is read from it again at every update, so an update also brings
-what earlier ones have missed. Artefacts stay where they are: MLflow gets the path of the folder.
+The run folder stays the source. Every update reads it again, so an update also brings what earlier ones have missed.
+Artefacts stay in the folder: MLflow gets its path.
+
+Not by MLflow's fluent API: set_experiment and set_tracking_uri write MLFLOW_EXPERIMENT_ID and MLFLOW_TRACKING_URI, so
+the next run in a kernel that stays, and every child process, would go to the same place; and a training that ends with
+an error is FINISHED there.
 """
 
 import hashlib
@@ -16,13 +20,12 @@ from workbook.files import folder_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
 
 TRACKERS = ("none", "mlflow")  # the values of the parameter `tracker`
 STORE = "mlflow.db"  # below outputs_root, unless MLFLOW_TRACKING_URI names another store
 STATUS = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}  # state of a run -> MLflow's word
 BATCH = 1000  # metrics that MLflow takes at once
-IDENTITY = "workbook.run"  # the tag by which a run is found again
+IDENTITY = "workbook.run"  # the tag that names a run folder and the start of its training
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # seconds; MLflow's own
 # values hold up training for minutes where a server is away
 
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 class MlflowCopy:
     """The copy of one run in MLflow: its parameters, the columns of history.csv as metrics, and its results.
 
-    A run that goes on has the same MLflow run as before; one that starts over has a new one.
+    A run that goes on keeps its MLflow run; one that starts over gets a new one.
 
     folder : of the run; its dataset names the experiment, unless MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID does
     """
@@ -40,8 +43,7 @@ class MlflowCopy:
     def __init__(self, folder: Path):
         self.folder, self.failed = folder, False
         self.client: MlflowClient | None = None
-        self.run, self.status = "", ""  # MLflow's id of the run, and its word for the state
-        self.epoch, self.results = 0, {}  # what MLflow has: the last epoch, and the results
+        self.run_id = ""  # MLflow's
 
     def update(self, record: dict[str, Any]) -> None:
         """Copies what is new in the run folder. A failure is a warning, and no later update tries again.
@@ -53,16 +55,15 @@ class MlflowCopy:
         try:
             if self.client is None:
                 self._connect(record)
-            self._send_metrics()
-            self._send_state(record)
+            self._send(record)
         except Exception as error:  # of many kinds: no server, a full disk, a store of another version
             self.failed = True
             reason = " ".join(str(error).split())[:200]
             log.warning("MLflow gets no copy of %s (%s: %s)", self.folder, type(error).__name__, reason)
 
     def _connect(self, record: dict[str, Any]) -> None:
-        """Opens the store and finds the run in it; both are made where they are missing."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by the import
+        """Opens the store and the run in it, and makes both where they are missing."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the import reads it
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
@@ -70,50 +71,40 @@ class MlflowCopy:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # else a new store lists its tables
         store = self.folder.parents[2] / STORE
+        identity = hashlib.sha256(f"{self.folder} {record['started']}".encode()).hexdigest()[:16]
         with folder_lock(store):  # several jobs would make its tables, and the experiment
             client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store}")
-            found = self._find(client, _experiment(client, self.folder.parts[-3]), record)
-        self.client, self.run, self.status = client, found.info.run_id, found.info.status
-        self.epoch, self.results = int(found.data.metrics.get("epoch", 0)), found.data.metrics
+            experiment = _experiment(client, self.folder.parts[-3])
+            runs = client.search_runs([experiment], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+            self.run_id = runs[0].info.run_id if runs else self._create(client, experiment, identity, record)
+        self.client = client
 
-    def _find(self, client: "MlflowClient", experiment: str, record: dict[str, Any]) -> "MlflowRun":
-        """The MLflow run of this folder since the start that the record names."""
-        identity = hashlib.sha256(f"{self.folder} {record['started']}".encode()).hexdigest()[:16]
-        found = client.search_runs([experiment], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
-        if found:
-            return found[0]
+    def _create(self, client: "MlflowClient", experiment: str, identity: str, record: dict[str, Any]) -> str:
         from mlflow.entities import Param
 
-        given = {name: str(value) for name, value in record["parameters"].items()}
         tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.get("device") or ""}
         tags["mlflow.source.git.commit"] = (record.get("git") or {}).get("commit", "")
-        made = client.create_run(experiment, tags=tags, run_name="/".join(self.folder.parts[-2:]))
-        client.log_batch(made.info.run_id, params=[Param(*pair) for pair in given.items()])
-        return made
+        run_id = client.create_run(experiment, tags=tags, run_name="/".join(self.folder.parts[-2:])).info.run_id
+        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in record["parameters"].items()])
+        return run_id
 
-    def _send_metrics(self) -> None:
-        """Sends the epochs and the results that MLflow does not have."""
+    def _send(self, record: dict[str, Any]) -> None:
+        """Sends the epochs, the results and the state that MLflow does not have."""
         from mlflow.entities import Metric
 
-        moment, epochs = int(1000 * time()), [row for row in _history(self.folder) if row["epoch"] > self.epoch]
+        run, history, moment = self.client.get_run(self.run_id), _history(self.folder), int(1000 * time())
+        sent = run.data.metrics
+        epochs = [row for row in history if row["epoch"] > sent.get("epoch", 0)]
         new = [Metric(name, value, moment, int(row["epoch"])) for row in epochs for name, value in row.items()]
-        self.epoch = int(epochs[-1]["epoch"]) if epochs else self.epoch
-        results = {name: value for name, value in _results(self.folder).items() if value != self.results.get(name)}
-        new += [Metric(name, value, moment, self.epoch) for name, value in results.items()]
-        self.results |= results
+        results = {name: value for name, value in _results(self.folder).items() if value != sent.get(name)}
+        new += [Metric(name, value, moment, len(history)) for name, value in results.items()]
         for start in range(0, len(new), BATCH):
-            self.client.log_batch(self.run, metrics=new[start : start + BATCH])
-
-    def _send_state(self, record: dict[str, Any]) -> None:
-        """Sends the state, if it is another one; of a failure also the reason."""
-        status = STATUS[record.get("state", "done")]
-        if status != self.status:
-            self.status = status
-            self.client.set_tag(self.run, "error", record.get("error") or "")
-            if status == "RUNNING":
-                self.client.update_run(self.run, status)
-            else:
-                self.client.set_terminated(self.run, status)
+            self.client.log_batch(self.run_id, metrics=new[start : start + BATCH])
+        status = STATUS[record["state"]]
+        if status != run.info.status:
+            self.client.set_tag(self.run_id, "error", record.get("error") or "")
+            change = self.client.update_run if status == "RUNNING" else self.client.set_terminated
+            change(self.run_id, status)
 
 
 def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
@@ -123,11 +114,11 @@ def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
 
 def _experiment(client: "MlflowClient", dataset: str) -> str:
     """The id of the experiment, which is made where it is missing."""
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
+    if identity := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return identity
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or dataset
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name)
+    experiment = client.get_experiment_by_name(name)
+    return experiment.experiment_id if experiment else client.create_experiment(name)
 
 
 def _history(folder: Path) -> list[dict[str, float]]:
@@ -143,7 +134,11 @@ def _results(folder: Path) -> dict[str, float]:
     path = folder / "metrics.json"
     if not path.exists():
         return {}
-    measured = json.loads(path.read_text(encoding="utf-8"))
-    named = (measured["conditions"] | {"M": measured["M"]}).items()
-    found = {f"{name} {condition}": value for condition, values in named for name, value in values.items()}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    conditions = metrics["conditions"] | {"M": metrics["M"]}
+    return {
+        f"{name} {condition}": float(value)
+        for condition, values in conditions.items()
+        for name, value in values.items()
+        if value is not None
+    }
