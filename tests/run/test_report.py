@@ -15,7 +15,7 @@ from workbook import ROOT, InputError, plots
 from workbook.cli import main
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, answers, every_pair, in_words
+from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, check_claims, compare_pairs, in_words
 from workbook.evaluate.paper_tables import (
     as_latex,
     as_markdown,
@@ -215,7 +215,7 @@ def test_a_true_gain_holds_its_reverse_does_not_and_nothing_cannot_be_told_apart
         (0.6, (("IA1", "none"), ("IA1", "softhard")), "does not hold"),
         (0.0, (("IA1", "softhard"), ("IA1", "none")), "cannot be told apart"),
     ):
-        table = answers(paired(first, second, gain), (claim,), "ravdess", **QUICK)
+        table = check_claims(paired(first, second, gain), (claim,), "ravdess", **QUICK)
         assert set(table["verdict"]) == {verdict} and table["condition"].tolist() == ["A", "V"]
         assert table["paper"].tolist() == pytest.approx([58.08 - 18.58, 72.83 - 22.83])
         assert in_words(table, claim).startswith(f"**softhard saves A and V**: {verdict} in 2 of 2 (20 actors).")
@@ -223,41 +223,41 @@ def test_a_true_gain_holds_its_reverse_does_not_and_nothing_cannot_be_told_apart
 
 def test_a_comparison_is_that_of_differences_with_holm_over_the_claim():
     systems = paired(("IA1", "softhard"), ("IA1", "none"), 0.1)
-    table = answers(systems, CLAIMS[1:2], "ravdess", **QUICK)
+    table = check_claims(systems, CLAIMS[1:2], "ravdess", **QUICK)
     alone = differences({" ".join(name): rows for name, rows in systems.items()}, conditions=("A", "V"), **QUICK)
     same = ["difference", "low", "high", "p", "effect", "deviation", "actors"]
     pd.testing.assert_frame_equal(table[same], alone[same])
     assert table["p_holm"].min() == pytest.approx(min(1, 2 * alone["p"].min())) and set(table["pairs"]) == {2}
-    assert (table["needed"] >= 6).all() and (table["shown"] > 0).all()
+    assert (table["needed"] >= 6).all() and (table["smallest"] > 0).all()
 
 
 def test_heads_are_judged_by_the_sign_of_the_print_and_not_at_all_without_one():
     heads = CLAIMS[3]
     systems = paired(("IT4", "softhard"), ("IT1", "softhard"), 0.6)  # the print has IT4 above IT1 in AV, below it in M
-    table = answers(systems, (heads,), "ravdess", **QUICK).set_index("condition")
+    table = check_claims(systems, (heads,), "ravdess", **QUICK).set_index("condition")
     assert table["verdict"].to_dict() == {"AV": "holds", "M": "does not hold"}
-    assert answers(systems, (heads,), "", **QUICK).empty
-    assert in_words(answers(systems, (heads,), "", **QUICK), heads).endswith("nothing to compare with the print.")
+    assert check_claims(systems, (heads,), "", **QUICK).empty
+    assert in_words(check_claims(systems, (heads,), "", **QUICK), heads).endswith("nothing to compare with the print.")
 
 
 def test_toys_have_no_printed_numbers_in_their_claims():
-    table = answers(paired(("IA1", "softhard"), ("IA1", "none"), 0.6), CLAIMS, "", **QUICK)
+    table = check_claims(paired(("IA1", "softhard"), ("IA1", "none"), 0.6), CLAIMS, "", **QUICK)
     assert table["paper"].isna().all() and "printed" not in in_words(table, CLAIMS[1])
 
 
 def test_other_folds_are_left_out_of_a_comparison_and_none_in_common_is_none():
     systems = paired(("IA1", "softhard"), ("IA1", "none"), 0.6)
     half = systems[("IA1", "none")].query("fold < 2")
-    table = answers(systems | {("IA1", "none"): half}, CLAIMS[1:2], **QUICK)
+    table = check_claims(systems | {("IA1", "none"): half}, CLAIMS[1:2], **QUICK)
     assert set(table["actors"]) == {8}
     apart = {("IA1", "none"): half, ("IA1", "softhard"): systems[("IA1", "softhard")].query("fold == 4")}
-    assert answers(apart, CLAIMS, **QUICK).empty
+    assert check_claims(apart, CLAIMS, **QUICK).empty
 
 
 def test_sampled_and_audio_features_are_compared_where_they_were_run():
-    table = answers(paired(("IA1", "sampled"), ("IA1", "softhard"), 0.5), (SAMPLED,), **QUICK)
+    table = check_claims(paired(("IA1", "sampled"), ("IA1", "softhard"), 0.5), (SAMPLED,), **QUICK)
     assert set(table["verdict"]) == {"holds"} and table["condition"].tolist() == ["AV", "A", "V", "M"]
-    table = answers(paired(("audio", "none"), ("audio chroma", "none"), 0.5), (AUDIO,), **QUICK)
+    table = check_claims(paired(("audio", "none"), ("audio chroma", "none"), 0.5), (AUDIO,), **QUICK)
     assert table["label"].tolist() == ["audio less audio chroma"] and table["verdict"].tolist() == ["holds"]
 
 
@@ -272,12 +272,12 @@ def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
 def test_every_pair_of_a_dropout_is_compared_and_none_across():
     systems = paired(("IA1", "none"), ("LT1", "none"), 0.5) | {("TAV1", "none"): predictions((0.5, 0.5, 0.5), range(5))}
     systems |= {("IA1", "softhard"): systems[("IA1", "none")], ("LT1", "softhard"): systems[("LT1", "none")]}
-    table = every_pair(systems, "ravdess", **QUICK)
+    table = compare_pairs(systems, "ravdess", **QUICK)
     of_av = table.query("condition == 'AV'")
     assert of_av.groupby("dropout").size().to_dict() == {"none": 3, "softhard": 1}
     assert set(of_av["first"]) | set(of_av["second"]) == {"IA1", "LT1", "TAV"}
     assert (of_av["pairs"] == of_av["dropout"].map({"none": 3, "softhard": 1})).all()
-    assert every_pair({("IA1", "none"): systems[("IA1", "none")]}, **QUICK).empty
+    assert compare_pairs({("IA1", "none"): systems[("IA1", "none")]}, **QUICK).empty
 
 
 # ------------------------------------------------------------------------------------- docs/paper_tables.md and files

@@ -1,4 +1,4 @@
-"""What the paper says of its tables, asked of our predictions: it holds, it does not, or nobody can tell.
+"""The paper's claims about its tables, checked on our predictions: each holds, does not hold, or cannot be decided.
 
 A claim is a list of comparisons, each of two systems on the same clips, by `evaluate.statistics.differences`. A
 comparison *holds* if Holm's p is below 0.05 and the difference has the expected sign; it *does not hold* if the sign is
@@ -8,7 +8,6 @@ all comparisons of a claim.
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -24,16 +23,17 @@ from workbook.evaluate.statistics import (
     holm_corrected,
     smallest_difference,
 )
+from workbook.task import AVERAGED
 
 ALPHA = 0.05
-MOST = 1000  # actors; that it takes more is all that is said
+MOST = 1000  # actors; above it a sentence says only "more"
 HOLDS, OPPOSITE, OPEN = "holds", "does not hold", "cannot be told apart"
 PRINTED_NAME = {ours: printed for printed, ours in SYSTEMS["II"].items()}
 Pair = tuple[tuple[str, str], tuple[str, str]]  # two systems, each with its dropout
 
 
 class Claim(NamedTuple):
-    """One claim of the paper, as comparisons: first less second is above 0."""
+    """A claim as comparisons: first less second is above 0."""
 
     title: str
     pairs: tuple[Pair, ...]
@@ -60,7 +60,7 @@ CLAIMS = (
         as_printed=True,
     ),
 )
-SAMPLED = Claim(  # of nobody: the paper's text has one dropout, its code another
+SAMPLED = Claim(  # not the paper's: its text has one dropout, its code another
     "One modality per sample (sampled) beside all variants in each batch (softhard)",
     _dropouts("sampled", "softhard"),
     ("AV", "A", "V", "M"),
@@ -76,92 +76,74 @@ AUDIO = Claim(  # section III.A saw no benefit in other features
 )
 
 
-def answers(systems: Systems, claims: tuple[Claim, ...] = CLAIMS, dataset: str = "", **settings: Any) -> pd.DataFrame:
+def check_claims(
+    systems: Systems, claims: tuple[Claim, ...] = CLAIMS, dataset: str = "", **settings: Any
+) -> pd.DataFrame:
     """One row per claim, pair and condition that there are runs for.
 
     dataset : whose printed numbers stand beside, ravdess | mosei; "" = none      settings : as in `differences`
     Columns: claim, first, second (names with dropout), label; condition and all other columns of `differences` over the
     clips that both were tested on, with p_holm over the claim; paper, the printed difference in points, NaN if there is
-    none; verdict; shown, the smallest true difference that so many actors show in four cases of five; needed, how many
-    actors would show the difference found; needed_paper, how many the paper's.
+    none; verdict; smallest, the smallest true difference that these actors show in four cases of five; needed, how many
+    actors would show our difference; needed_paper, how many the paper's.
     """
-    rows = [_answered(claim, systems, dataset, settings) for claim in claims]
-    return pd.concat(rows, ignore_index=True) if any(map(len, rows)) else pd.DataFrame(columns=["claim", "verdict"])
+    tables = []
+    for claim in claims:
+        table = _compare(claim.pairs, claim.conditions, systems, dataset, settings)
+        if len(table) and not (claim.as_printed and table["paper"].isna().all()):
+            table = _as_family(table).assign(claim=claim.title)
+            expected = np.sign(table["paper"]) if claim.as_printed else 1
+            is_sure, is_right = table["p_holm"] < ALPHA, np.sign(table["difference"]) == expected
+            tables.append(table.assign(verdict=np.where(is_sure, np.where(is_right, HOLDS, OPPOSITE), OPEN)))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["claim", "verdict"])
 
 
-def every_pair(systems: Systems, dataset: str = "", **settings: Any) -> pd.DataFrame:
-    """One row per dropout, pair of systems with that dropout, and condition; columns as in `answers`, less the claim.
+def compare_pairs(systems: Systems, dataset: str = "", **settings: Any) -> pd.DataFrame:
+    """One row per dropout, pair of systems with that dropout, and condition; columns as in `check_claims`.
 
     p_holm is over the pairs of a dropout and condition. first and second are the printed names.
     """
-    rows = []
+    tables = []
     for dropout in dict.fromkeys(dropout for _, dropout in systems):
         pairs = combinations([name for name in systems if name[1] == dropout], 2)
-        found = _compared(tuple(pairs), CONDITIONS, systems, dataset, settings)
-        for _, own in found.groupby("condition", sort=False) if len(found) else ():
-            rows.append(_corrected(own.reset_index(drop=True)).assign(dropout=dropout))
-    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dropout", "condition"])
-    names = {"first": table.get("first"), "second": table.get("second")} if rows else {}
-    return table.assign(**{column: [_printed_name(name) for name in own] for column, own in names.items()})
+        table = _compare(pairs, CONDITIONS, systems, dataset, settings).assign(dropout=dropout)
+        tables += [_as_family(own) for _, own in table.groupby("condition", sort=False)] if len(table) else []
+    if not tables:
+        return pd.DataFrame(columns=["dropout", "condition"])
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(first=table["first"].map(_printed_name), second=table["second"].map(_printed_name))
 
 
-def _answered(claim: Claim, systems: Systems, dataset: str, settings: dict) -> pd.DataFrame:
-    table = _compared(claim.pairs, claim.conditions, systems, dataset, settings)
-    if table.empty or (claim.as_printed and table["paper"].isna().all()):
-        return pd.DataFrame()
-    table = _corrected(table).assign(claim=claim.title)
-    expected = np.sign(table["paper"]) if claim.as_printed else 1
-    sure, right = table["p_holm"] < ALPHA, np.sign(table["difference"]) == expected
-    return table.assign(verdict=np.where(sure, np.where(right, HOLDS, OPPOSITE), OPEN))
-
-
-def _compared(
+def _compare(
     pairs: Iterable[Pair], conditions: Sequence[str], systems: Systems, dataset: str, settings: dict
 ) -> pd.DataFrame:
-    """The rows of `differences` of those pairs that have been run, each on its common clips, and the printed ones."""
+    """The rows of `differences` of those pairs that were run, each on its common clips, and the printed ones."""
+    numbers = paper_tables().query("table == 'II' and dataset == @dataset and metric == 'accuracy'")
+    printed = numbers.set_index(["system", "dropout", "condition"])["value"].to_dict()
     rows = [pd.DataFrame()]
-    for first, second in pairs:
-        if first in systems and second in systems and set(systems[first]["clip"]) & set(systems[second]["clip"]):
-            pair = common_clips({" ".join(name): systems[name] for name in (first, second)})
-            found = differences(pair, conditions=_shared(pair, conditions), **settings)
-            paper = [_printed(first, name, dataset) - _printed(second, name, dataset) for name in found["condition"]]
-            names = dict.fromkeys(PRINTED_NAME.get(name, name) for name, _ in (first, second))
-            rows.append(found.assign(label=" less ".join(names), paper=paper))
+    for pair in pairs:
+        if not all(name in systems for name in pair) or not set.intersection(*(set(systems[n]["clip"]) for n in pair)):
+            continue
+        tables = common_clips({" ".join(name): systems[name] for name in pair})
+        table = differences(tables, conditions=_shared(tables, conditions), **settings)
+        names = [PRINTED_NAME.get(name, name) for name, _ in pair]
+        papers = [
+            [printed.get((name, dropout, condition), math.nan) for condition in table["condition"]]
+            for name, (_, dropout) in zip(names, pair, strict=True)
+        ]
+        rows.append(table.assign(label=" less ".join(dict.fromkeys(names)), paper=np.subtract(*papers)))
     return pd.concat(rows, ignore_index=True)
 
 
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+def _as_family(table: pd.DataFrame) -> pd.DataFrame:
     """The rows as one family: p_holm and pairs over all of them, and how many actors a difference takes."""
-    table = table.assign(pairs=len(table), p_holm=holm_corrected(table["p"]))
+    table = table.reset_index(drop=True).assign(pairs=len(table), p_holm=holm_corrected(table["p"]))
     power = [_power(row) for row in table.itertuples()]
-    return table.assign(**pd.DataFrame(power, columns=["shown", "needed", "needed_paper"]))
-
-
-def _printed_name(name: str) -> str:
-    """`TAV` of `TAV1 softhard`."""
-    system = name.rpartition(" ")[0]
-    return PRINTED_NAME.get(system, system)
-
-
-def _shared(pair: dict[str, pd.DataFrame], conditions: Sequence[str]) -> list[str]:
-    there = set.intersection(*(set(table["condition"]) for table in pair.values()))
-    return [name for name in conditions if name in there or (name == "M" and {"AV", "A", "V"} <= there)]
-
-
-def _printed(system: tuple[str, str], condition: str, dataset: str) -> float:
-    """The accuracy in Table II; NaN where it has no such system."""
-    wanted = ("II", dataset, "accuracy", system[1], PRINTED_NAME.get(system[0], ""), condition)
-    return _table_ii().get(wanted, math.nan)
-
-
-@cache
-def _table_ii() -> dict[tuple, float]:
-    keys = ["table", "dataset", "metric", "dropout", "system", "condition"]
-    return paper_tables().set_index(keys)["value"].to_dict()
+    return table.assign(**pd.DataFrame(power, columns=["smallest", "needed", "needed_paper"]))
 
 
 def _power(row: NamedTuple) -> tuple[float, float, float]:
-    """Columns shown, needed and needed_paper of a row."""
+    """Columns smallest, needed and needed_paper of a row."""
     if not row.deviation > 0:
         return math.nan, math.nan, math.nan
     needed = [
@@ -171,8 +153,22 @@ def _power(row: NamedTuple) -> tuple[float, float, float]:
     return smallest_difference(row.actors, row.deviation, pairs=row.pairs), *needed
 
 
+def _printed_name(name: str) -> str:
+    """`TAV` of `TAV1 softhard`."""
+    system = name.rpartition(" ")[0]
+    return PRINTED_NAME.get(system, system)
+
+
+def _shared(systems: dict[str, pd.DataFrame], conditions: Sequence[str]) -> list[str]:
+    shared = set.intersection(*(set(table["condition"]) for table in systems.values()))
+    return [name for name in conditions if name in shared or (name == "M" and set(AVERAGED) <= shared)]
+
+
 def in_words(table: pd.DataFrame, claim: Claim) -> str:
-    """What `answers` found of a claim, in Markdown: a sentence for all of it, and a line for each comparison."""
+    """The result of a claim in Markdown: a sentence for all of it, and a line for each comparison.
+
+    table : as `check_claims` makes it
+    """
     rows = table[table["claim"] == claim.title]
     if rows.empty:
         return f"**{claim.title}**: nothing to compare" + (" with the print." if claim.as_printed else ".")
@@ -189,20 +185,21 @@ def _line(row: NamedTuple) -> str:
     if not math.isnan(row.paper):
         printed = f"; printed {_points(row.paper)}" + ("" if row.low <= row.paper <= row.high else ", outside")
     interval = f"95 %: {_points(row.low)} to {_points(row.high)}{printed}"
-    said = f"{row.label} in {row.condition}: {_points(row.difference)} ({interval}): **{row.verdict}**."
-    return said + (_what_it_takes(row) if row.verdict == OPEN else "")
+    sentence = f"{row.label} in {row.condition}: {_points(row.difference)} ({interval}): **{row.verdict}**."
+    return sentence + (_outlook(row) if row.verdict == OPEN else "")
 
 
 def _points(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
 
 
-def _what_it_takes(row: NamedTuple) -> str:
+def _outlook(row: NamedTuple) -> str:
+    """What these actors could show, and how many the printed difference takes."""
     if not row.deviation > 0:
         return " The two never differ." if row.deviation == 0 and row.difference == 0 else ""
-    shown = f"would show {row.shown:.1f} points" if math.isfinite(row.shown) else "are too few to show anything"
-    said = f" {row.actors} actors {shown}"
+    power = f"would show {row.smallest:.1f} points" if math.isfinite(row.smallest) else "are too few to show anything"
+    paper = ""
     if row.needed_paper > row.actors:
-        many = f"{row.needed_paper:.0f}" if row.needed_paper <= MOST else f"more than {MOST}"
-        said += f"; the printed difference takes {many} actors"
-    return f"{said}."
+        number = f"{row.needed_paper:.0f}" if row.needed_paper <= MOST else f"more than {MOST}"
+        paper = f"; the printed difference takes {number} actors"
+    return f" {row.actors} actors {power}{paper}."

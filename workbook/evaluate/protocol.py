@@ -11,7 +11,7 @@ RUNGS = ("random split of clips", "split of actors", "epoch chosen on validation
 def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **settings) -> pd.DataFrame:
     """One row per rung, as `intervals`, with a column `step`: its value less that of the rung before.
 
-    rungs : predictions of one system under stricter and stricter protocols, by name, such as those of `RUNGS`
+    rungs : predictions of one system under stricter and stricter protocols, by name, such as those of RUNGS
     settings : as in `intervals`
 
     random split of clips : fold_scheme `clips`; the epoch with the best accuracy on the test clips
@@ -31,9 +31,10 @@ def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **se
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """What a ladder shows, in one or two sentences."""
+    """A ladder in one or two sentences."""
     first, last = table.iloc[0], table.iloc[-1]
-    lost, steps = first["value"] - last["value"], zip(table["rung"][1:], table["step"][1:], strict=True)
+    steps = [f"{row.rung} {row.step:+.1f}" for row in table.iloc[1:].itertuples()]
     ends = f"{first['rung']}: {first['value']:.1f} %; {last['rung']}: {last['value']:.1f} %"
+    lost = first["value"] - last["value"]
     share = f"{lost:.1f} points of the first number come from the protocol" if lost > 0 else "The number does not fall"
-    return f"{ends}. {share} ({', '.join(f'{rung} {step:+.1f}' for rung, step in steps)})."
+    return f"{ends}. {share} ({', '.join(steps)})."
