@@ -16,7 +16,7 @@ from workbook.data.window import SAMPLE_RATE
 from workbook.evaluate.conditions import Both, Context, Intact
 from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise
 from workbook.studies import STUDIES, predictions, surface
-from workbook.studies.study import of
+from workbook.studies.estimates import select
 from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE
@@ -113,16 +113,16 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     own = 2 * TILE  # 8 clips of 2 frames, in the time of TILE clips
     assert sum(described) == own + 8 * 2 + 1, "own frames, dark ones once for all sounds, and a black one"
     table = STUDIES["surface"].table({"mine": rows}, asked)
-    cells = of(table, measure="ahead")
+    cells = select(table, measure="ahead")
     assert {(row.snr, row.picture) for row in cells.itertuples()} == {
         (np.inf, "AV"),
         (0, "AV"),
         (np.inf, "dark 50 %"),
         (0, "dark 50 %"),
     }
-    of_sound = of(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
-    of_picture = of(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
-    assert of(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
+    of_sound = select(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
+    of_picture = select(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
+    assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
     whole = predictions(net, heard, [Intact()], fold=0, seed=1)
     np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
     assert "mine falls from" in STUDIES["surface"].sentence(table)

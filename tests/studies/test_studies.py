@@ -1,7 +1,5 @@
 """Studies of networks whose answers are known by construction."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +14,8 @@ from workbook.data.store import Store
 from workbook.evaluate.conditions import FILLS, PLACES, Context, Gone, Intact, Shift, Voice
 from workbook.evaluate.evaluation import predict
 from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions, stand_ins
-from workbook.studies.study import fingerprint, of
+from workbook.studies.estimates import select
+from workbook.studies.kept_predictions import fingerprint
 from workbook.train.batches import Clips
 
 K, ACTORS, TAKES, Ta, Tv = 3, 5, 4, 20, 10
@@ -204,12 +203,13 @@ class Named:
 
 def test_a_network_that_only_listens_is_flat_under_every_loss_of_picture(clips):
     table = asked(STUDIES["loss"], clips, loss.conditions(clips, levels=4), listens=listens())
-    deaf = of(table, modality="video")
-    assert set(of(deaf, measure="accuracy")["value"]) == {100.0} and set(of(deaf, measure="area")["value"]) == {100.0}
-    assert of(deaf, measure="confidence")["value"].to_numpy() == pytest.approx(60)
-    assert (of(deaf, measure="better alone")["value"] == 100).all()
-    assert len(of(deaf, measure="accuracy")) == len(PLACES) * (4 + 1)
-    lost = of(table, modality="audio", measure="confidence", share=100.0)
+    deaf = select(table, modality="video")
+    assert set(select(deaf, measure="accuracy")["value"]) == {100.0} and set(select(deaf, measure="area")["value"]) == {
+        100.0
+    }
+    assert select(deaf, measure="confidence")["value"].to_numpy() == pytest.approx(60)
+    assert len(select(deaf, measure="accuracy")) == len(PLACES) * (4 + 1)
+    lost = select(table, modality="audio", measure="confidence", share=100.0)
     assert lost["value"].to_numpy() == pytest.approx(100 / K)
 
 
@@ -229,9 +229,9 @@ def test_the_other_modality_alone_has_zeros_beside_it_whatever_stands_in(fill, c
     whole = {one.name for one in conditions if isinstance(one, Gone) and one.share == 1}
     assert {"all audio gone", "all video gone"} <= whole and not any("held" in name for name in whole)
     table = asked(STUDIES["loss"], clips, conditions, both=averages())
-    ends = of(table, measure="accuracy", modality="audio", share=100.0)["condition"].unique()
+    ends = select(table, measure="accuracy", modality="audio", share=100.0)["condition"].unique()
     assert list(ends) == ["all audio gone, mean instead" if fill == "mean" else "all audio gone"]
-    assert len(of(table, measure="better alone")) == 2 * len(PLACES)
+    assert len(select(table, measure="better alone")) == 2 * len(PLACES)
 
 
 def test_a_modality_of_one_step_has_no_half(clips):
@@ -247,17 +247,17 @@ def test_a_modality_of_one_step_has_no_half(clips):
 def test_the_credit_of_two_averaged_posteriors_is_known(clips):
     net, conditions = averages(), credit.conditions(clips)
     rows = predictions(net, clips, conditions, **HOW)
-    shares = credit.shares(rows, conditions, "probability")
+    shares = credit.shares(rows, conditions, credit.label_probability)
     assert shares["sound"].to_numpy() == pytest.approx((0.6 - 1 / K) / 2)
     assert shares["picture"].to_numpy() == pytest.approx((0.8 - 1 / K) / 2)
     assert shares["together"].abs().max() < 1e-6
     table = credit.table({"both": rows}, conditions)
-    whole = of(table, by="all").set_index("measure")["value"]
+    whole = select(table, by="all").set_index("measure")["value"]
     gained = 100 - 100 / K  # without evidence it always says x, which a third of the clips are
     assert whole["sound"] + whole["picture"] == pytest.approx(gained)
     assert whole["either"] == 100 and whole["only both"] == whole["spoiled"] == 0, "each is right without the other"
     assert whole["together"] == pytest.approx(-gained)
-    own = of(table, by="label", measure="sound").set_index("group")["value"]
+    own = select(table, by="label", measure="sound").set_index("group")["value"]
     assert own.to_dict() == pytest.approx({"0": 0, "1": 50, "2": 50})
     alone = credit.shares(predictions(listens(), clips, conditions, **HOW), conditions)
     assert alone["picture"].abs().max() == 0 and alone["sound"].mean() == pytest.approx(gained / 100)
@@ -314,7 +314,7 @@ def test_temperature_finds_by_how_much_logits_were_sharpened_and_mends_them():
     mended = calibration.with_temperature(sharp, 2.5)
     np.testing.assert_allclose(mended[["p0", "p1", "p2"]], calibrated[["p0", "p1", "p2"]], atol=1e-4)
     tables = {"sharp": sharp, "mended": mended}
-    errors = of(calibration.table(tables, [Intact()]), measure="ece").set_index("system")["value"]
+    errors = select(calibration.table(tables, [Intact()]), measure="ece").set_index("system")["value"]
     assert errors["mended"] < 3 < 10 < errors["sharp"]
 
 
@@ -337,7 +337,7 @@ def test_a_shift_by_whole_steps_equals_shifted_arrays(clips):
 
 
 def test_in_a_conflict_a_network_that_listens_follows_the_voice_and_one_that_averages_the_clearer_face(clips):
-    table = of(asked(STUDIES["conflict"], clips, listens=listens(), both=averages()), face="", voice="")
+    table = select(asked(STUDIES["conflict"], clips, listens=listens(), both=averages()), face="", voice="")
     found = table.set_index(["system", "measure"])["value"]
     assert found["listens", "voice"] == 100 and found["listens", "face"] == 0 and found["listens", "lead"] == -100
     assert found["both", "face"] == 100 and found["both", "neither"] == 0
@@ -362,11 +362,11 @@ def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
 
 
 def test_every_stand_in_is_tried_for_half_and_for_all_of_a_modality(clips):
-    table = of(asked(STUDIES["stand_ins"], clips, listens=listens()), measure="accuracy")
+    table = select(asked(STUDIES["stand_ins"], clips, listens=listens()), measure="accuracy")
     fills = set(FILLS) - {"silence"}  # which features do not know
-    assert set(of(table, modality="audio", share=50.0)["fill"]) == fills
-    assert set(of(table, modality="video", share=100.0)["fill"]) == fills - {"held"}
-    assert (of(table, modality="video")["value"] == 100).all()
+    assert set(select(table, modality="audio", share=50.0)["fill"]) == fills
+    assert set(select(table, modality="video", share=100.0)["fill"]) == fills - {"held"}
+    assert (select(table, modality="video")["value"] == 100).all()
     assert stand_ins.sentence(table)
 
 
@@ -398,8 +398,3 @@ def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
 def test_features_have_no_surface(clips):
     with pytest.raises(InputError, match="pixels and waveforms, which features do not have"):
         STUDIES["surface"].conditions(clips)
-
-
-def test_studies_need_neither_papermill_nor_a_run_folder():
-    code = "import sys, workbook.studies; assert not {'papermill', 'workbook.run', 'matplotlib'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

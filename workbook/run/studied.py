@@ -15,7 +15,7 @@ from workbook.files import write_table
 from workbook.run.reopen import TrainedRun, open_trained
 from workbook.studies import STUDIES, predictions
 from workbook.studies.calibration import at_bound, temperature, with_temperature
-from workbook.studies.study import of
+from workbook.studies.estimates import select
 
 Runs = dict[str, list[TrainedRun]]  # the folds and seeds of each system, by its name
 FOLDER = "studies"  # of a run: tables of predictions by study; of the first run also the tables of results
@@ -130,7 +130,7 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
         parts, found = [], []
         for run in folds:
             found.append(temperature(_tried(run, "validation", run.validation, [Intact()], seed)))
-            own = of(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
+            own = select(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
             parts.append(with_temperature(own, found[-1]))
         bound = " (a bound)" if any(map(at_bound, found)) else ""
         mended[f"{system}, T {sum(found) / len(found):.2f}{bound}"] = pd.concat(parts, ignore_index=True)

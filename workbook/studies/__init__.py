@@ -6,20 +6,42 @@
     table = study.table(systems, conditions)
     study.sentence(table)
 
-`workbook.plots` has a figure of the same name for each, such as `plots.study_loss(table)`.
+`workbook.plots` has a figure for each, such as `plots.study_loss(table)`.
 """
 
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+import pandas as pd
+
+from workbook.evaluate.statistics import Systems
 from workbook.studies import calibration, conflict, credit, loss, offset, stand_ins, surface
-from workbook.studies.study import Study, predictions
+from workbook.studies.kept_predictions import predictions
+from workbook.train.batches import Clips
+
+
+class Study(NamedTuple):
+    """A question to networks."""
+
+    title: str
+    conditions: Callable[[Clips], list]  # what is tried on these clips
+    table: Callable[[Systems, Sequence], pd.DataFrame]  # predictions by system, and the conditions -> results
+    sentence: Callable[[pd.DataFrame], str]  # what the results show: a line for each system
+
+
+def _study(title: str, module: ModuleType) -> Study:
+    return Study(title, module.conditions, module.table, module.sentence)
+
 
 STUDIES: dict[str, Study] = {
-    "loss": loss.STUDY,
-    "surface": surface.STUDY,
-    "offset": offset.STUDY,
-    "conflict": conflict.STUDY,
-    "calibration": calibration.STUDY,
-    "credit": credit.STUDY,
-    "stand_ins": stand_ins.STUDY,
+    "loss": _study("How does accuracy fall while a modality goes?", loss),
+    "surface": _study("How bad may sound and picture be?", surface),
+    "offset": _study("How much does it matter that sound and picture are out of step?", offset),
+    "conflict": _study("Who wins when face and voice contradict each other?", conflict),
+    "calibration": _study("Does it know when evidence is gone?", calibration),
+    "credit": _study("Whose credit is it?", credit),
+    "stand_ins": _study("What to put in place of what is missing?", stand_ins),
 }
 
 __all__ = ["STUDIES", "Study", "predictions"]

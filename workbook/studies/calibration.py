@@ -11,12 +11,22 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from workbook import InputError
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import Condition, Gone, Intact
-from workbook.evaluate.metrics import Metric
+from workbook.evaluate.metrics import PROBABILITIES, Metric
 from workbook.evaluate.statistics import Systems
-from workbook.studies.study import Study, accuracy, estimate, mean_of, of, per_clip, probabilities, results
+from workbook.studies.estimates import (
+    accuracy_and_confidence,
+    check_classes,
+    confidence,
+    estimate,
+    line_per_system,
+    mean_of,
+    per_clip,
+    probabilities,
+    results,
+    select,
+)
 from workbook.train.batches import Clips
 
 BINS = 10  # of confidence, equally wide
@@ -28,47 +38,36 @@ TEMPERATURES = (0.05, 20.0)  # the lowest and the highest that are tried
 
 def conditions(clips: Clips) -> list[Condition]:
     """Nothing gone; half of either modality, if it has two steps; all of either. Raises InputError for sentiment."""
-    if clips.task.outputs == 1:
-        raise InputError("this study asks for probabilities of classes, and sentiment has none")
-    gone = [Gone(modality, share, where="end") for share in (0.5, 1.0) for modality in TIME]
-    return [Intact(), *(one for one in gone if one.changes(clips))]
-
-
-def confidence(table: pd.DataFrame) -> np.ndarray:
-    """The probability of each answer, (N,)."""
-    return probabilities(table).max(axis=1)
-
-
-def _confidences(rows: pd.DataFrame) -> np.ndarray:
-    return np.column_stack([confidence(rows), np.ones(len(rows))])
+    check_classes(clips)
+    tries = [Gone(modality, share, where="end") for share in (0.5, 1.0) for modality in TIME]
+    return [Intact(), *(gone for gone in tries if gone.changes(clips))]
 
 
 def _binned(rows: pd.DataFrame) -> np.ndarray:
     """By bin of confidence, one after the other: confidence, right answers, clips; (N, 3 BINS)."""
     sure = confidence(rows)
-    answered = probabilities(rows).argmax(axis=1) == rows["label"].to_numpy()
+    hits = probabilities(rows).argmax(axis=1) == rows["label"].to_numpy()
     bins = np.eye(BINS)[np.minimum((sure * BINS).astype(int), BINS - 1)]  # (N, BINS)
-    return np.hstack([bins * sure[:, None], bins * answered[:, None], bins])
+    return np.hstack([bins * sure[:, None], bins * hits[:, None], bins])
 
 
 def _ece(sums: np.ndarray) -> np.ndarray:
-    sure, answered, clips = np.split(sums, 3, axis=-1)
-    return 100 * np.abs(sure - answered).sum(axis=-1) / clips.sum(axis=-1)
+    sure, hits, clips = np.split(sums, 3, axis=-1)
+    return 100 * np.abs(sure - hits).sum(axis=-1) / clips.sum(axis=-1)
 
 
-def _squares(rows: pd.DataFrame) -> np.ndarray:
-    found = probabilities(rows)
-    errors = found - np.eye(found.shape[1])[rows["label"].to_numpy(int)]
+def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
+    chances = probabilities(rows)
+    errors = chances - np.eye(chances.shape[1])[rows["label"].to_numpy(int)]
     return np.column_stack([(errors**2).sum(axis=1), np.ones(len(rows))])
 
 
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 0] / sums[..., 1]
-
-
-CONFIDENCE = Metric(_confidences, lambda sums: 100 * _ratio(sums))
 ECE = Metric(_binned, _ece)
-BRIER = Metric(_squares, _ratio)
+BRIER = Metric(_squared_errors, lambda sums: sums[..., 0] / sums[..., 1])
+
+
+def _metrics(table: pd.DataFrame) -> dict[str, Metric]:
+    return accuracy_and_confidence(table) | {"ece": ECE, "brier": BRIER}
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -84,34 +83,33 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """
     rows = []
     for name, system in systems.items():
-        wanted = {"accuracy": accuracy(system), "confidence": CONFIDENCE, "ece": ECE, "brier": BRIER}
-        rows += results({name: system}, conditions, wanted)
+        rows += results({name: system}, conditions, _metrics)
         rows += _rises(name, system, conditions)
         for condition in conditions:
-            own = of(system, condition=condition.name)
+            clips = select(system, condition=condition.name)
             about = {"system": name, "condition": condition.name}
-            size = {"actors": own["actor"].nunique(), "clips": own["clip"].nunique()}
-            rows += [about | row | size for row in (*reliability(own), *risks(own)) if len(own)]
+            size = {"actors": clips["actor"].nunique(), "clips": clips["clip"].nunique()}
+            rows += [about | point | size for point in (*reliability(clips), *risks(clips)) if len(clips)]
     return pd.DataFrame(rows)
 
 
 def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> list[dict]:
     clips, rows = per_clip(system, confidence(system)), []
-    for condition in conditions[1:]:
-        if {conditions[0].name, condition.name} <= set(clips):
-            more = (clips[condition.name] - clips[conditions[0].name]).to_numpy()
-            own = clips.assign(rises=more > RISE, by=np.where(more > RISE, more, np.nan))[np.isfinite(more)]
-            for measure in ("rises", "by"):
-                found = estimate(own, mean_of(measure, 100))
-                rows.append({"system": name, "condition": condition.name, "measure": measure} | found)
+    whole, *others = [condition.name for condition in conditions]
+    for other in others:
+        if {whole, other} <= set(clips):
+            rise = clips[other] - clips[whole]
+            pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
+            about = {"system": name, "condition": other}
+            rows += [about | {"measure": m} | estimate(pairs, mean_of(m, 100)) for m in ("rises", "by")]
     return rows
 
 
 def reliability(rows: pd.DataFrame) -> list[dict]:
     """The points of a reliability diagram: measure bin, at, value, share, in percent."""
-    sure, answered, clips = np.split(_binned(rows).sum(axis=0), 3)
-    there = np.flatnonzero(clips)
-    points = 100 * sure[there] / clips[there], 100 * answered[there] / clips[there], 100 * clips[there] / len(rows)
+    sure, hits, clips = np.split(_binned(rows).sum(axis=0), 3)
+    full = np.flatnonzero(clips)
+    points = 100 * sure[full] / clips[full], 100 * hits[full] / clips[full], 100 * clips[full] / len(rows)
     return [
         {"measure": "bin", "at": at, "value": value, "share": share} for at, value, share in zip(*points, strict=True)
     ]
@@ -160,33 +158,27 @@ def _scaled(logs: np.ndarray, temperature: float) -> np.ndarray:
 def with_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """The same predictions with their logits divided by a temperature: other probabilities, the same answers."""
     logs = np.log(np.maximum(probabilities(table), LEAST))
-    names = table.filter(regex=r"^p\d+$").columns
+    names = table.filter(regex=PROBABILITIES).columns
     return table.assign(**dict(zip(names, np.exp(_scaled(logs, temperature)).T, strict=True)))
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How far confidence is from accuracy, and how often it rises while evidence goes: a line for each system."""
-    lines = []
-    for system, own in table.groupby("system", sort=False):
-        errors, rises, by = (of(own, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
-        worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
-        more = (
-            f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"
-            if rises[most]
-            else "nowhere"
-        )
-        lines.append(
-            f"{system} is off by {errors.iloc[0]:.0f} points with both modalities, and by {errors[worst]:.0f} with "
-            f"{worst}. Confidence rises {more}."
-        )
-    return "\n".join(lines)
+    """How far confidence is from accuracy, and how often it rises while evidence goes."""
+    return line_per_system(table, _line)
+
+
+def _line(system: str, rows: pd.DataFrame) -> str:
+    errors, rises, by = (select(rows, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
+    worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
+    rise = f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"
+    return (
+        f"{system} is off by {errors.iloc[0]:.0f} points with both modalities, and by {errors[worst]:.0f} with "
+        f"{worst}. Confidence rises {rise if rises[most] else 'nowhere'}."
+    )
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
     """A row per system and condition: accuracy, confidence, ece, brier, rises and by, as in `table`."""
     measures = ["accuracy", "confidence", "ece", "brier", "rises", "by"]
-    shown = table[table["measure"].isin(measures)]
-    return shown.pivot_table("value", ["system", "condition"], "measure", sort=False).reindex(columns=measures)
-
-
-STUDY = Study("Does it know when evidence is gone?", conditions, table, sentence)
+    rows = table[table["measure"].isin(measures)]
+    return rows.pivot_table("value", ["system", "condition"], "measure", sort=False).reindex(columns=measures)

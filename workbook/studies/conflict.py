@@ -17,7 +17,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Voice
 from workbook.evaluate.statistics import Systems
-from workbook.studies.study import Study, estimate, mean_of, of, probabilities
+from workbook.studies.estimates import check_classes, estimate, line_per_system, mean_of, probabilities, select
 from workbook.train.batches import Clips
 
 MEASURES = ("face", "voice", "neither", "lead")
@@ -28,13 +28,12 @@ def conditions(clips: Clips) -> list[Condition]:
 
     Raises InputError for sentiment, which has no classes, and where an actor has no voice of an emotion.
     """
-    if clips.task.outputs == 1:
-        raise InputError("this study sets one emotion against another, and sentiment has no classes")
+    check_classes(clips)
     table = clips.table.assign(label=clips.labels.numpy())
-    voiced = set(table.loc[table["has_audio"], ["actor", "label"]].itertuples(index=False, name=None))
+    voices = set(table.loc[table["has_audio"], ["actor", "label"]].itertuples(index=False, name=None))
     for actor in table["actor"].unique():
         for label, emotion in enumerate(clips.task.names):
-            if (actor, label) not in voiced:
+            if (actor, label) not in voices:
                 raise InputError(
                     f"this study needs all emotions of each actor: actor {actor} has no voice that is {emotion}"
                 )
@@ -47,17 +46,17 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     face, voice : emotions; "" = all      measure : face, voice or neither, the share of answers (%) that name its
     emotion; lead : face less voice, in points; agree : right answers (%) where face and voice are of one emotion
     """
-    rows, emotions = [], {one.label: one.emotion for one in conditions}
+    rows, emotions = [], {voice.label: voice.emotion for voice in conditions}
+    labels = {voice.name: voice.label for voice in conditions}
     for name, system in systems.items():
-        answers = probabilities(system).argmax(axis=1)
-        heard = system["condition"].map({one.name: one.label for one in conditions}).to_numpy()
-        face, voice = answers == system["label"].to_numpy(), answers == heard
-        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=heard)
+        answers, voices = probabilities(system).argmax(axis=1), system["condition"].map(labels).to_numpy()
+        face, voice = answers == system["label"].to_numpy(), answers == voices
+        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=voices)
         same = clips["heard"] == clips["label"]
         rows.append(_row(name, "", "", "agree", clips[same].assign(agree=face[same])))
         rows += [_row(name, "", "", measure, clips[~same]) for measure in MEASURES]
-        for (seen, heard), own in clips[~same].groupby(["label", "heard"]):
-            rows += [_row(name, emotions[seen], emotions[heard], measure, own) for measure in MEASURES]
+        for (label, heard), pair in clips[~same].groupby(["label", "heard"]):
+            rows += [_row(name, emotions[label], emotions[heard], measure, pair) for measure in MEASURES]
     return pd.DataFrame(rows)
 
 
@@ -67,16 +66,13 @@ def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) 
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Who wins: a line for each system."""
-    lines = []
-    for system, own in of(table, face="", voice="").groupby("system", sort=False):
-        shares = own.set_index("measure")["value"]
-        face, voice = shares["face"], shares["voice"]
-        lines.append(
-            f"{system} follows the face in {face:.0f} %, the voice in {voice:.0f} % and neither in "
-            f"{shares['neither']:.0f} % of the conflicts."
-        )
-    return "\n".join(lines)
+    """Who wins."""
+    return line_per_system(select(table, face="", voice=""), _line)
 
 
-STUDY = Study("Who wins when face and voice contradict each other?", conditions, table, sentence)
+def _line(system: str, rows: pd.DataFrame) -> str:
+    shares = rows.set_index("measure")["value"]
+    return (
+        f"{system} follows the face in {shares['face']:.0f} %, the voice in {shares['voice']:.0f} % and neither in "
+        f"{shares['neither']:.0f} % of the conflicts."
+    )

@@ -18,18 +18,18 @@ Sources: Shapley (1953); Grabisch and Roubens, An axiomatic approach to the conc
 28, 1999).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.study import Study, estimate, mean_of, of, per_clip, probabilities, right
+from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, probabilities, right, select
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
-VALUES = ("accuracy", "probability")
 
 
 def conditions(clips: Clips) -> list[Condition]:
@@ -37,68 +37,66 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Intact(), Gone("video"), Gone("audio"), Nothing()]
 
 
-def shares(table: pd.DataFrame, conditions: Sequence[Condition], value: str = "accuracy") -> pd.DataFrame:
-    """A row per clip: clip, actor, label, CREDIT, and of accuracies CASES, 1 = it is one. Of several seeds, means.
+def shares(
+    table: pd.DataFrame, conditions: Sequence[Condition], worth: Callable[[pd.DataFrame], np.ndarray] = right
+) -> pd.DataFrame:
+    """A row per clip: clip, actor, label, CREDIT, and CASES, 1 = it is one. Of several seeds, means.
 
-    value : accuracy (1 = right), or probability, of the label
-    Raises InputError for another value, and where a condition is missing.
+    worth : from a table of predictions to v of its rows (N,): `right`, or `label_probability`
+    Raises InputError where a condition is missing.
     """
-    if value not in VALUES:
-        raise InputError(f"value is '{value}': choose one of {', '.join(VALUES)}")
-    chances = right(table) if value == "accuracy" else _of_the_label(table)
-    clips, (both, sound, picture, none) = per_clip(table, chances), [one.name for one in conditions]
-    missing = [name for name in (both, sound, picture, none) if name not in clips]
-    if missing:
-        raise InputError(f"credit is shared by four conditions: '{missing[0]}' has no predictions")
-    v, clips = clips[[both, sound, picture, none]].to_numpy().T, clips[["clip", "actor", "label"]]
-    clips = clips.assign(sound=(v[1] - v[3] + v[0] - v[2]) / 2, picture=(v[2] - v[3] + v[0] - v[1]) / 2)
-    clips = clips.assign(together=v[0] - v[1] - v[2] + v[3])
-    if value == "probability":
-        return clips
-    neither = (1 - v[1]) * (1 - v[2])
-    cases = v[0] * neither, v[0] * v[1] * v[2], (1 - v[0]) * (1 - neither)
-    return clips.assign(**dict(zip(CASES, cases, strict=True)))
+    clips, names = per_clip(table, worth(table)), [condition.name for condition in conditions]
+    for name in names:
+        if name not in clips:
+            raise InputError(f"credit is shared by four conditions: '{name}' has no predictions")
+    both, sound, picture, none = clips[names].to_numpy().T  # v in each condition
+    neither = (1 - sound) * (1 - picture)
+    return clips[["clip", "actor", "label"]].assign(
+        **{
+            "sound": (sound - none + both - picture) / 2,
+            "picture": (picture - none + both - sound) / 2,
+            "together": both - sound - picture + none,
+            "only both": both * neither,
+            "either": both * sound * picture,
+            "spoiled": (1 - both) * (1 - neither),
+        }
+    )
 
 
-def _of_the_label(table: pd.DataFrame):
+def label_probability(table: pd.DataFrame) -> np.ndarray:
+    """The probability (N,) of each row's label."""
     return probabilities(table)[range(len(table)), table["label"].to_numpy(int)]
 
 
-def table(systems: Systems, conditions: Sequence[Condition], value: str = "accuracy") -> pd.DataFrame:
-    """The shares of credit in points: over all clips, of each label and of each actor.
+def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """The shares of credit of accuracy: over all clips, of each label and of each actor.
 
     A row per system, group and measure (CREDIT in points, CASES in percent of the clips).
     by : all | label | actor      group : which, as text
-    value : as in `shares`
     """
     rows = []
     for name, system in systems.items():
-        clips = shares(system, conditions, value)
+        clips = shares(system, conditions)
         groups = [("all", "", clips)]
-        groups += [(by, str(group), own) for by in _groups(system) for group, own in clips.groupby(by)]
-        for by, group, own in groups:
-            for measure in CREDIT + CASES * (value == "accuracy"):
+        for by in ("actor",) if "value" in system else ("label", "actor"):  # sentiment has no classes
+            groups += [(by, str(group), rows) for group, rows in clips.groupby(by)]
+        for by, group, clips in groups:
+            for measure in CREDIT + CASES:
                 about = {"system": name, "condition": "", "by": by, "group": group, "measure": measure}
-                rows.append(about | estimate(own, mean_of(measure, 100)))
+                rows.append(about | estimate(clips, mean_of(measure, 100)))
     return pd.DataFrame(rows)
 
 
-def _groups(table: pd.DataFrame) -> tuple[str, ...]:
-    return ("actor",) if "value" in table else ("label", "actor")  # sentiment has no classes
-
-
 def sentence(table: pd.DataFrame) -> str:
-    """Whose credit the accuracy is, and whether both are needed: a line for each system."""
-    lines = []
-    for system, own in of(table, by="all").groupby("system", sort=False):
-        points = own.set_index("measure")["value"]
-        lines.append(
-            f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; "
-            f"their interaction is {points['together']:+.0f}. "
-            f"{points['only both']:.0f} % of the clips need both, for {points['either']:.0f} % either is enough, "
-            f"{points['spoiled']:.0f} % are spoiled."
-        )
-    return "\n".join(lines)
+    """Whose credit the accuracy is, and whether both are needed."""
+    return line_per_system(select(table, by="all"), _line)
 
 
-STUDY = Study("Whose credit is it?", conditions, table, sentence)
+def _line(system: str, rows: pd.DataFrame) -> str:
+    points = rows.set_index("measure")["value"]
+    return (
+        f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; "
+        f"their interaction is {points['together']:+.0f}. "
+        f"{points['only both']:.0f} % of the clips need both, for {points['either']:.0f} % either is enough, "
+        f"{points['spoiled']:.0f} % are spoiled."
+    )

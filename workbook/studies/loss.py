@@ -9,8 +9,17 @@ from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
-from workbook.studies.calibration import CONFIDENCE
-from workbook.studies.study import Study, accuracy, estimate, joined, mean_of, of, per_clip, results, right
+from workbook.studies.estimates import (
+    accuracy_and_confidence,
+    estimate,
+    joined,
+    line_per_system,
+    mean_of,
+    per_clip,
+    results,
+    right,
+    select,
+)
 from workbook.train.batches import Clips
 
 FEWEST = 2  # clips: a difference of one says nothing
@@ -19,20 +28,20 @@ FEWEST = 2  # clips: a difference of one says nothing
 def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Condition]:
     """Nothing gone; then for each modality some steps gone at each place; then all of it gone.
 
-    fill : what stands in their place; where nothing is left to be held, zeros do
+    fill : what takes their place; where nothing is left to be held, zeros do
     levels : shares up to all, where a modality has as many steps
     """
-    found: list[Condition] = [Intact()]
+    tries: list[Condition] = [Intact()]
     for modality, steps in clips.steps.items():
         counts = sorted({round(steps * level / levels) for level in range(1, levels)} - {0, steps})
-        found += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
+        tries += [Gone(modality, count / steps, where, fill) for where in PLACES for count in counts]
         fills = dict.fromkeys(("zeros" if fill == "held" else fill, "zeros"))  # with zeros: the other modality alone
-        found += [Gone(modality, 1.0, fill=one) for one in fills]
-    return found
+        tries += [Gone(modality, fill=name) for name in fills]
+    return tries
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """The curves, and what they come to: a row per system, modality, place (where), share and measure.
+    """The curves and their summaries: a row per system, modality, place (where), share and measure.
 
     accuracy, confidence : in percent, at each share that is gone
     area : under the curve of accuracy, its mean over all shares from 0 to 100 %
@@ -41,32 +50,31 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """
     rows = []
     for (modality, where), curve in curves(conditions).items():
+        about = {"modality": modality, "where": where}
         for share, condition in curve.items():
-            about = {"modality": modality, "where": where, "share": 100 * share}
-            for name, system in systems.items():
-                wanted = {"accuracy": accuracy(system)} | ({} if "value" in system else {"confidence": CONFIDENCE})
-                rows += results({name: system}, [condition], wanted, **about)
+            point = about | {"share": 100 * share}
+            rows += results(systems, [condition], accuracy_and_confidence, lambda _, point=point: point)
+        shares, names = np.array([*curve]), [condition.name for condition in curve.values()]
+        alone = Gone(modality).name
         for name, system in systems.items():
-            about = {"system": name, "condition": "", "modality": modality, "where": where, "share": np.nan}
-            clips, names = per_clip(system, right(system)), [one.name for one in curve.values()]
-            alone = Gone(modality).name
+            clips = per_clip(system, right(system))
             if {*names, alone} <= set(clips):
-                shares = np.array([*curve])
-                area = clips.assign(area=np.trapezoid(clips[names], shares, axis=1))
-                rows.append(about | {"measure": "area"} | estimate(area, mean_of("area", 100)))
-                rows.append(about | {"measure": "better alone"} | estimate(clips, better_alone(names, shares, alone)))
+                clips["area"] = np.trapezoid(clips[names], shares, axis=1)
+                summary = {"system": name, "condition": "", **about, "share": np.nan}
+                metrics = {"area": mean_of("area", 100), "better alone": better_alone(names, shares, alone)}
+                rows += [summary | {"measure": m} | estimate(clips, metric) for m, metric in metrics.items()]
     return pd.DataFrame(rows)
 
 
 def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float, Condition]]:
     """The conditions of each curve, by modality and place: share that is gone -> condition."""
-    found = {}
+    curves = {}
     for modality in TIME:
         gone = [one for one in conditions if isinstance(one, Gone) and one.modality == modality]
         for where in dict.fromkeys(one.where for one in gone if one.share < 1) or {"end": None}:
-            own = {one.share: one for one in reversed(gone) if one.where == where or one.share == 1}
-            found[modality, where] = {0.0: Intact()} | dict(sorted(own.items()))
-    return found
+            points = {one.share: one for one in reversed(gone) if one.where == where or one.share == 1}
+            curves[modality, where] = {0.0: Intact()} | dict(sorted(points.items()))
+    return curves
 
 
 def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: float = FEWEST) -> Metric:
@@ -93,22 +101,18 @@ def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: f
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How much of the accuracy survives on the way, and where a broken modality is worse than none: a line a system."""
-    lines = []
-    for system, own in table.groupby("system", sort=False):
-        kept, worse = [], []
-        for modality, rows in own.groupby("modality", sort=False):
-            kept += [f"{of(rows, measure='area')['value'].mean():.0f} % while {modality} goes"]
-            broken = of(rows, measure="better alone")
-            if len(broken) and broken["value"].min() < 100:
-                first = broken.loc[broken["value"].idxmin()]
-                other = "video" if modality == "audio" else "audio"
-                where = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
-                worse += [
-                    f" {other.capitalize()} alone is better once {first['value']:.0f} % of {modality} is gone{where}."
-                ]
-        lines.append(f"{system} keeps on average {joined(kept)}.{''.join(worse)}")
-    return "\n".join(lines)
+    """How much of the accuracy survives on the way, and where a broken modality is worse than none."""
+    return line_per_system(table, _line)
 
 
-STUDY = Study("How does accuracy fall while a modality goes?", conditions, table, sentence)
+def _line(system: str, rows: pd.DataFrame) -> str:
+    means, harm = [], []
+    for modality, summary in rows.groupby("modality", sort=False):
+        means.append(f"{select(summary, measure='area')['value'].mean():.0f} % while {modality} goes")
+        broken = select(summary, measure="better alone")
+        if len(broken) and broken["value"].min() < 100:
+            first = broken.loc[broken["value"].idxmin()]
+            other = "Video" if modality == "audio" else "Audio"
+            place = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
+            harm.append(f" {other} alone is better once {first['value']:.0f} % of {modality} is gone{place}.")
+    return f"{system} keeps on average {joined(means)}.{''.join(harm)}"

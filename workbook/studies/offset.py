@@ -8,7 +8,7 @@ import pandas as pd
 from workbook.data.window import WINDOW
 from workbook.evaluate.conditions import Condition, Shift
 from workbook.evaluate.statistics import Systems
-from workbook.studies.study import Study, accuracy, of, results
+from workbook.studies.estimates import line_per_system, results
 from workbook.train.batches import Clips
 
 LARGEST = 1.5  # seconds, to either side
@@ -26,12 +26,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
     unit : of `by`
     """
-    rows = []
-    for name, system in systems.items():
-        for condition in conditions:
-            about = {"by": condition.by, "unit": condition.unit}
-            rows += results({name: system}, [condition], {"accuracy": accuracy(system)}, **about)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(results(systems, conditions, about=lambda shift: {"by": shift.by, "unit": shift.unit}))
 
 
 def authors_lag(clips: Clips) -> float:
@@ -45,14 +40,12 @@ def authors_lag(clips: Clips) -> float:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """How far accuracy falls, and where: a line for each system."""
-    lines = []
-    for system, own in table.groupby("system", sort=False):
-        curve = of(own, measure="accuracy").set_index("by")["value"]
-        worst = curve.idxmin()
-        how = f"{abs(worst):g} {own['unit'].iloc[0]} {'early' if worst > 0 else 'late'}" if worst else "in step"
-        lines.append(f"{system} has {curve[0.0]:.0f} % in step, and at worst {curve.min():.0f} % with the sound {how}.")
-    return "\n".join(lines)
+    """How far accuracy falls, and where."""
+    return line_per_system(table, _line)
 
 
-STUDY = Study("How much does it matter that sound and picture are out of step?", conditions, table, sentence)
+def _line(system: str, rows: pd.DataFrame) -> str:
+    curve = rows.set_index("by")["value"]
+    worst = curve.idxmin()
+    how = f"{abs(worst):g} {rows['unit'].iloc[0]} {'early' if worst > 0 else 'late'}" if worst else "in step"
+    return f"{system} has {curve[0.0]:.0f} % in step, and at worst {curve.min():.0f} % with the sound {how}."

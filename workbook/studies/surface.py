@@ -1,14 +1,15 @@
-"""A surface: worse and worse sound times worse and worse pictures, and where the one overtakes the other."""
+"""A surface: worse and worse sound times worse and worse pictures, and where one overtakes the other."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from workbook import InputError
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
 from workbook.evaluate.statistics import Systems
-from workbook.studies.study import Study, accuracy, estimate, mean_of, of, per_clip, results, right
+from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, results, right, select
 from workbook.train.batches import Clips
 
 SNRS = (30, 20, 10, 0, -10)  # decibels
@@ -19,11 +20,11 @@ PICTURES = (
     Covered(50),
     *(Gone("video", share, "scattered") for share in (0.25, 0.5, 0.75)),
 )
-WHOLE = Intact()
+INTACT, NO_SOUND, NO_PICTURE = Intact(), Gone("audio"), Gone("video")
 
 
 def conditions(clips: Clips, kind: str = "white") -> list[Condition]:
-    """All pairs of a sound and a picture, each as it is or worse, and each of them alone.
+    """All pairs of a sound and a picture, each unchanged or worse, and each of them alone.
 
     kind : of noise, as in `Noisy`. Conditions with the same picture follow each other, so it is described once.
     Raises InputError for features.
@@ -31,52 +32,47 @@ def conditions(clips: Clips, kind: str = "white") -> list[Condition]:
     if not clips.has_frames or "audio_path" not in clips.table:
         raise InputError("this study changes pixels and waveforms, which features do not have")
     sounds = [None, *(Noisy(kind, snr) for snr in SNRS)]
-    found = []
-    for picture in (None, *PICTURES):
-        found += [Both(sound, picture) for sound in (*sounds, Gone("audio"))]
-    return [*found, *(Both(sound, Gone("video")) for sound in sounds)]
+    pairs = [Both(sound, picture) for picture in (None, *PICTURES) for sound in (*sounds, NO_SOUND)]
+    return [*pairs, *(Both(sound, NO_PICTURE) for sound in sounds)]
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """A row per system, sound, picture and measure. snr : decibels, infinite without noise
 
-    accuracy : in percent; sound and picture are names of conditions, AV = as it is; one of them alone stands beside the
-        other's `gone`
+    accuracy : in percent; sound and picture are names of conditions, AV = unchanged; one of them alone stands beside
+        the other's `gone`
     ahead : sound alone less picture alone, in points, each as bad as in this cell; above 0 = sound has overtaken it
     """
-    rows, alone = [], {}
-    for condition in conditions:
-        sound, picture = (part or WHOLE for part in (condition.sound, condition.picture))
-        about = {"sound": sound.name, "snr": getattr(sound, "snr", float("inf")), "picture": picture.name}
-        if Gone("audio") in (sound, picture) or Gone("video") in (sound, picture):
-            alone[sound.name, picture.name] = condition.name
-        for name, system in systems.items():
-            rows += results({name: system}, [condition], {"accuracy": accuracy(system)}, **about)
-    cells = pd.DataFrame(rows)
-    for name, system in systems.items():
-        clips = per_clip(system, right(system))
-        for cell in of(cells, system=name).to_dict("records"):
-            pair = alone.get((cell["sound"], Gone("video").name)), alone.get((Gone("audio").name, cell["picture"]))
-            if None not in pair and set(pair) <= set(clips):
-                found = estimate(clips.assign(ahead=clips[pair[0]] - clips[pair[1]]), mean_of("ahead", 100))
-                rows.append(cell | {"measure": "ahead"} | found)
+    rows = list(results(systems, conditions, about=_about))
+    names = {(about["sound"], about["picture"]): one.name for one in conditions for about in [_about(one)]}
+    clips = {name: per_clip(system, right(system)) for name, system in systems.items()}
+    for cell in list(rows):
+        own = clips[cell["system"]]
+        sound_alone = names.get((cell["sound"], NO_PICTURE.name))
+        picture_alone = names.get((NO_SOUND.name, cell["picture"]))
+        if {sound_alone, picture_alone} <= set(own):
+            ahead = own.assign(ahead=own[sound_alone] - own[picture_alone])
+            rows.append(cell | {"measure": "ahead"} | estimate(ahead, mean_of("ahead", 100)))
     return pd.DataFrame(rows)
 
 
+def _about(both: Both) -> dict:
+    sound, picture = both.sound or INTACT, both.picture or INTACT
+    return {"sound": sound.name, "snr": getattr(sound, "snr", np.inf), "picture": picture.name}
+
+
 def sentence(table: pd.DataFrame) -> str:
-    """What the worst sound and the worst picture cost, and how often sound alone is ahead: a line for each system."""
-    cells, lines = of(table, measure="ahead"), []
-    for system, own in of(table, measure="accuracy").groupby("system", sort=False):
-        inside = own[own["sound"].isin(cells["sound"]) & own["picture"].isin(cells["picture"])]
-        sounds = of(inside, picture=WHOLE.name).set_index("sound")["value"]
-        pictures = of(inside, sound=WHOLE.name).set_index("picture")["value"]
-        ahead = 100 * (of(cells, system=system)["value"] > 0).mean()
-        lines.append(
-            f"{system} falls from {sounds[WHOLE.name]:.0f} % to {sounds.min():.0f} % with {sounds.idxmin()}, and to "
-            f"{pictures.min():.0f} % with the picture {pictures.idxmin()}. Sound alone is ahead of picture alone in "
-            f"{ahead:.0f} % of the cells."
-        )
-    return "\n".join(lines)
+    """What the worst sound and the worst picture cost, and how often sound alone is ahead."""
+    return line_per_system(table, _line)
 
 
-STUDY = Study("How bad may sound and picture be?", conditions, table, sentence)
+def _line(system: str, rows: pd.DataFrame) -> str:
+    cells, scores = select(rows, measure="ahead"), select(rows, measure="accuracy")
+    scores = scores[scores["sound"].isin(cells["sound"]) & scores["picture"].isin(cells["picture"])]
+    sounds = select(scores, picture=INTACT.name).set_index("sound")["value"]
+    pictures = select(scores, sound=INTACT.name).set_index("picture")["value"]
+    return (
+        f"{system} falls from {sounds[INTACT.name]:.0f} % to {sounds.min():.0f} % with {sounds.idxmin()}, and to "
+        f"{pictures.min():.0f} % with the picture {pictures.idxmin()}. Sound alone is ahead of picture alone in "
+        f"{100 * (cells['value'] > 0).mean():.0f} % of the cells."
+    )

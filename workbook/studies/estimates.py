@@ -1,0 +1,131 @@
+"""What the tables of all studies share: a measure in each condition, with the interval of a bootstrap of actors.
+
+A table of results has a row per system, condition and measure: system, condition, what the study varies (such as
+modality and share), measure, value, low, high, actors, clips. low and high are a 95 % interval of actors, as in
+`workbook.evaluate.statistics`. Values are in percent, or points of percent, unless the study says otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbook import InputError
+from workbook.evaluate.conditions import Condition
+from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
+from workbook.evaluate.statistics import Systems, actor_interval
+from workbook.train.batches import Clips
+
+NO_CLASSES = "this study needs classes, and sentiment has none"
+
+
+def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
+    """value, low and high of a metric of these rows, and the numbers of actors and clips.
+
+    rows : columns clip, actor, and what the metric reads
+    """
+    sums = pd.DataFrame(np.asarray(metric.columns(rows), float)).groupby(rows["actor"].to_numpy()).sum().to_numpy()
+    actors = np.arange(len(sums))
+
+    def value(index: np.ndarray, axis: int = -1) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where none of these actors counts
+            return metric.score(sums[index].sum(axis=-2))
+
+    low, high = actor_interval(value, actors)
+    size = {"actors": len(sums), "clips": rows["clip"].nunique()}
+    return {"value": float(value(actors)), "low": low, "high": high} | size
+
+
+def accuracy(table: pd.DataFrame) -> dict[str, Metric]:
+    """The metric accuracy, in percent; of sentiment that of the sign."""
+    return {"accuracy": metrics_of(table)["accuracy"]}
+
+
+def accuracy_and_confidence(table: pd.DataFrame) -> dict[str, Metric]:
+    """The metrics accuracy and confidence, in percent; of sentiment accuracy alone."""
+    return accuracy(table) | ({} if "value" in table else {"confidence": CONFIDENCE})
+
+
+def results(
+    systems: Systems,
+    conditions: Sequence[Condition],
+    metrics: Callable[[pd.DataFrame], dict[str, Metric]] = accuracy,
+    about: Callable[[Condition], dict[str, Any]] = lambda condition: {},
+) -> Iterator[dict[str, Any]]:
+    """A row of results per system, condition and metric; none for a condition that a system lacks.
+
+    metrics : from a system's predictions to its metrics by name      about : from a condition to more columns
+    """
+    for system, table in systems.items():
+        for condition in conditions:
+            rows = table[table["condition"] == condition.name]
+            row = {"system": system, "condition": condition.name, **about(condition)}
+            for name, metric in metrics(table).items() if len(rows) else ():
+                yield row | {"measure": name} | estimate(rows, metric)
+
+
+def mean_of(column: str, scale: float = 1.0) -> Metric:
+    """The mean over clips of a column, times a scale; NaN does not count."""
+
+    def columns(rows: pd.DataFrame) -> np.ndarray:
+        values = rows[column].to_numpy(float)
+        return np.column_stack([np.nan_to_num(values), np.isfinite(values)])
+
+    return Metric(columns, lambda sums: scale * sums[..., 0] / sums[..., 1])
+
+
+def check_classes(clips: Clips) -> None:
+    """Raises InputError for sentiment."""
+    if clips.task.outputs == 1:
+        raise InputError(NO_CLASSES)
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    """The probabilities (N, classes) of a table of predictions. Raises InputError for sentiment."""
+    values = table.filter(regex=PROBABILITIES).to_numpy(float)
+    if not values.shape[1]:
+        raise InputError(NO_CLASSES)
+    return values
+
+
+def confidence(table: pd.DataFrame) -> np.ndarray:
+    """The probability (N,) of each answer."""
+    return probabilities(table).max(axis=1)
+
+
+CONFIDENCE = Metric(  # the mean, in percent
+    lambda rows: np.column_stack([confidence(rows), np.ones(len(rows))]), lambda sums: 100 * sums[..., 0] / sums[..., 1]
+)
+
+
+def right(table: pd.DataFrame) -> np.ndarray:
+    """Whether each answer is right, 1 or 0 (N,); NaN where it does not count, as a sentiment of 0."""
+    hits, counted = metrics_of(table)["accuracy"].columns(table).T
+    return np.where(counted > 0, hits, np.nan)
+
+
+def per_clip(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
+    """A row per clip: clip, actor, label, and the value in each condition; of several seeds the mean.
+
+    values : (N,) of the rows of a table of predictions
+    """
+    wide = table.assign(value=values).pivot_table("value", ["clip", "actor", "label"], "condition", "mean")
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows in which these columns have these values."""
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
+
+
+def line_per_system(table: pd.DataFrame, line: Callable[[str, pd.DataFrame], str]) -> str:
+    """The sentence of a study: what `line` makes of each system's name and its rows, a line each."""
+    return "\n".join(line(system, rows) for system, rows in table.groupby("system", sort=False))
+
+
+def joined(words: Sequence[str]) -> str:
+    """A list in words: `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)

@@ -1,0 +1,72 @@
+"""Predictions of many conditions, kept in a file, so that none is computed twice."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from avlib.model import AudiovisualNet
+from workbook import InputError
+from workbook.evaluate.conditions import Condition
+from workbook.evaluate.evaluation import predict
+from workbook.files import atomic_write
+from workbook.train.batches import Clips
+from workbook.train.descriptors import Describer
+
+
+def predictions(
+    net: AudiovisualNet,
+    clips: Clips,
+    conditions: Sequence[Condition],
+    *,
+    fold: int,
+    seed: int,
+    path: Path | str | None = None,
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """The table of `predict` for these conditions, in their order; frames are described once for all of them.
+
+    path : of a .parquet file that keeps the table. It is written after each condition, and a later call computes only
+        those that it lacks. Conditions are the same if their repr is, so write yours as dataclasses. The file starts
+        over with another network, other clips, another seed or fold.
+    Raises InputError where two conditions have the same name, and for a damaged file.
+    """
+    reprs = {condition.name: repr(condition) for condition in conditions}
+    if len(reprs) < len(conditions):
+        raise InputError("two conditions have the same name: a name has to tell them apart")
+    source, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
+    table, done = _read(path, source, reprs) if path and path.exists() else (pd.DataFrame(), {})
+    describer = Describer(net, clips)
+    for condition in conditions:
+        if condition.name in done:
+            continue
+        rows = predict(net, clips, [condition], fold=fold, seed=seed, batch_size=batch_size, describer=describer)
+        table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
+        done |= {condition.name: repr(condition)}
+        if path:
+            table.attrs = {"source": source, "conditions": done}
+            with atomic_write(path) as temporary:
+                table.to_parquet(temporary, index=False)
+    order = {name: place for place, name in enumerate(reprs)}
+    table = table[table["condition"].isin(order)]
+    return table.sort_values("condition", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _read(path: Path, source: str, reprs: dict[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The kept predictions that still apply, and the reprs of their conditions by name."""
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # torn files can fail in any way
+        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it") from None
+    done = table.attrs["conditions"] if table.attrs.get("source") == source else {}
+    done = {name: text for name, text in done.items() if reprs.get(name, text) == text}
+    return table[table["condition"].isin(done)], done
+
+
+def fingerprint(net: AudiovisualNet, clips: Clips, seed: int, fold: int) -> str:
+    """Twelve hex digits that change with the weights, the store, the clips, the seed and the fold."""
+    digest = hashlib.sha256(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)).encode())
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(name.encode() + weight.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
