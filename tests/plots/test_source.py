@@ -6,7 +6,7 @@ from torch import nn
 from avlib import FUSIONS
 from avlib.attention import Similarity, attention_vector, attention_weights
 from avlib.model import AudiovisualNet
-from workbook.plots.source import source
+from workbook.source import source
 
 
 @pytest.mark.parametrize(
