@@ -29,7 +29,7 @@ PAUSE = 1.0  # seconds between two steps, where the background has something to 
 
 def measure(options) -> dict:
     """Milliseconds of a step by control, median and 95th percentile, and seconds until the first figure."""
-    from workbook.explore.explorer import explore
+    from workbook.explore.explorer import Explorer
     from workbook.explore.probe import Subject
 
     torch.manual_seed(0)
@@ -38,9 +38,9 @@ def measure(options) -> dict:
         clips = real_clips(options.data_root, options.clips or 8, options.frames, size, Path(folder))
         net = build_model("ia", 1, CLASSES, size)
         begin = time.perf_counter()
-        explorer = explore({"one": Subject(net), "two": Subject(build_model("ia", 1, CLASSES, size))}, clips)
+        explorer = Explorer({"one": Subject(net), "two": Subject(build_model("ia", 1, CLASSES, size))}, clips)
         first = time.perf_counter() - begin
-        explorer._notice({"shown": True})  # as a browser says
+        explorer._on_message({"shown": True})  # as a browser says
         count, found = options.steps, {}
         found["without a pause"] = steps(explorer, count, seed=1)
         explorer.clips.later.click()
@@ -88,8 +88,8 @@ def moved(explorer, name: str, draw: random.Random) -> Iterator[Callable[[], Non
     while True:
         if name.endswith("_masked"):
             start, modality = draw.uniform(0, 3), name.removesuffix("_masked")
-            spans = dict(explorer.panels.masked) | {modality: [[start, start + draw.uniform(0.1, 0.6)]]}
-            yield lambda spans=spans: setattr(explorer.panels, "masked", spans)
+            spans = dict(explorer.figure_widget.masked) | {modality: [[start, start + draw.uniform(0.1, 0.6)]]}
+            yield lambda spans=spans: setattr(explorer.figure_widget, "masked", spans)
             continue
         if name == "clip":
             first, last = explorer.clips.clip.options[0], explorer.clips.clip.options[-1]
@@ -114,5 +114,5 @@ def summary(values: list[float]) -> dict[str, float]:
 def _wait(explorer, most: float) -> float:
     """The seconds until the background has described what it was asked to, so many at most."""
     begin = time.perf_counter()
-    explorer._ahead.wait(most)
+    explorer._prefetcher.wait(most)
     return time.perf_counter() - begin

@@ -16,7 +16,7 @@ import psutil
 from benchmarks.timing import spread
 from workbook import InputError
 
-FIGURE = ".avlib-live[data-drawn]"
+FIGURE = ".avlib-figure[data-drawn]"
 LIMIT = 600  # seconds for the last viewer's figure
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 

@@ -164,22 +164,22 @@ def voila(smoke, tmp_path_factory):
 WATCH = """() => {
     window.watched = {pictures: 0, empty: 0};
     const look = () => {
-        const canvas = document.querySelector('.avlib-live .time canvas');
+        const canvas = document.querySelector('.avlib-figure .time canvas');
         const column = canvas.getContext('2d').getImageData(Math.round(canvas.width / 2), 0, 1, canvas.height).data;
         const painted = column.filter((value, place) => place % 4 === 3 && value > 0).length;
         window.watched.pictures += 1;
-        window.watched.empty += painted < 60 || !document.querySelector('.avlib-live .bar');
+        window.watched.empty += painted < 60 || !document.querySelector('.avlib-figure .bar');
         requestAnimationFrame(look);
     };
     look();
 }"""
 SHOWN = """() => {
-    const canvas = document.querySelector('.avlib-live .time canvas');
+    const canvas = document.querySelector('.avlib-figure .time canvas');
     return {
-        bars: [...document.querySelectorAll('.avlib-live .bar')].map(bar => bar.getAttribute('width')),
-        marks: document.querySelector('.avlib-live .time .marks').innerHTML,
+        bars: [...document.querySelectorAll('.avlib-figure .bar')].map(bar => bar.getAttribute('width')),
+        marks: document.querySelector('.avlib-figure .time .marks').innerHTML,
         picture: canvas.toDataURL(),
-        cursor: Number(document.querySelector('.avlib-live').dataset.cursor),
+        cursor: Number(document.querySelector('.avlib-figure').dataset.cursor),
     };
 }"""
 
@@ -215,7 +215,7 @@ def drag(page, box: dict, start: float, stop: float, height: float) -> None:
 
 def explored(page) -> None:
     """A reader moves a slider, masks, plays, and restores a view; the figures follow and are never empty."""
-    page.wait_for_selector(".avlib-live[data-drawn]", timeout=120_000)
+    page.wait_for_selector(".avlib-figure[data-drawn]", timeout=120_000)
     page.evaluate("document.querySelector('.avlib-explorer').scrollIntoView({block: 'start'})")
     page.wait_for_timeout(500)
     page.evaluate(WATCH)
@@ -226,15 +226,15 @@ def explored(page) -> None:
     darker = until(page, "a slider changes bars, attention and faces", lambda now: "video_gain" in line.input_value())
     assert all(darker[part] != before[part] for part in ("bars", "marks", "picture"))
 
-    drag(page, page.locator(".avlib-live .time").bounding_box(), 0.3, 0.6, 0.8)
+    drag(page, page.locator(".avlib-figure .time").bounding_box(), 0.3, 0.6, 0.8)
     masked = until(page, "dragging masks the sound", lambda now: "audio_masked" in line.input_value())
     assert "masked" in masked["marks"]
     settled(page, line)
 
-    page.locator(".avlib-live .play").click()
+    page.locator(".avlib-figure .play").click()
     first = until(page, "the cursor moves as it plays", lambda now: now["cursor"] > 0.1)["cursor"]
     until(page, "and goes on", lambda now: now["cursor"] > first + 0.3)
-    page.locator(".avlib-live .play").click()
+    page.locator(".avlib-figure .play").click()
 
     saved, masked = settled(page, line)
     page.get_by_role("button", name="reset").click()
@@ -288,11 +288,11 @@ def kernels_of(address: str) -> set[psutil.Process]:
 
 def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
     page.goto(voila)
-    page.wait_for_selector(".avlib-live[data-drawn]", timeout=300_000)
+    page.wait_for_selector(".avlib-figure[data-drawn]", timeout=300_000)
     before = kernels_of(voila)
     page.wait_for_timeout(16_000)  # longer than a kernel without a page lives
     still = kernels_of(voila)
-    page.locator(".avlib-live .time").press("Alt+ArrowRight")
+    page.locator(".avlib-figure .time").press("Alt+ArrowRight")
     until(page, "the kernel answers still", lambda now: "masked" in now["marks"])
     page.goto("about:blank")
     end = time.monotonic() + 30
@@ -306,7 +306,7 @@ def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
 def test_run_all_shows_the_explorer_in_the_attention_notebook(server, page, notebook):
     page.goto(f"{server}/lab/workspaces/other/tree/{notebook.name}?token=toy")
     run_all(page)
-    page.wait_for_selector(".avlib-live[data-drawn]", timeout=60_000)
+    page.wait_for_selector(".avlib-figure[data-drawn]", timeout=60_000)
     before = page.evaluate(SHOWN)
     page.locator(".widget-dropdown", has_text="emotion").locator("select").select_option("angry")
     after = until(page, "the explorer shows another clip", lambda now: now["picture"] != before["picture"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from workbook import InputError
-from workbook.explore.clip_picker import ClipChoice, answered
+from workbook.explore.clip_picker import ClipPicker, with_answers
 
 CLIPS = pd.DataFrame(
     {
@@ -26,18 +26,18 @@ def told():
 
 @pytest.fixture
 def choice(told):
-    choice = ClipChoice(CLIPS)
+    choice = ClipPicker(CLIPS)
     choice.observe(lambda change: told.append(change["new"]), names="chosen")
     return choice
 
 
 def test_it_opens_on_the_first_clip_or_the_one_it_is_told():
-    assert ClipChoice(CLIPS).chosen == "a"
-    assert ClipChoice(CLIPS, first="d").chosen == "d"
+    assert ClipPicker(CLIPS).chosen == "a"
+    assert ClipPicker(CLIPS, first="d").chosen == "d"
     with pytest.raises(InputError, match="no clip f in the table"):
-        ClipChoice(CLIPS, first="f")
+        ClipPicker(CLIPS, first="f")
     with pytest.raises(InputError, match="no clip to explore"):
-        ClipChoice(CLIPS[:0])
+        ClipPicker(CLIPS[:0])
 
 
 def test_filters_narrow_the_clips_and_choose_once(choice, told):
@@ -95,14 +95,14 @@ def test_a_clip_that_filters_hide_is_reached_all_the_same(choice):
 
 
 def test_what_the_table_does_not_say_is_not_offered():
-    choice = ClipChoice(CLIPS[["clip", "emotion", "actor"]])
+    choice = ClipPicker(CLIPS[["clip", "emotion", "actor"]])
     assert choice.answer.layout.display == choice.order.layout.display == "none"
 
 
 @pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
 def test_actors_are_offered_up_to_fifty(count, offered):
     names = [f"-{number:04x}_Q" for number in range(count)]
-    choice = ClipChoice(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
+    choice = ClipPicker(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
     assert (choice.actor.layout.display != "none") == offered
     choice.actor.value = "-0003_Q"
     assert choice.clip.options == ("-0003_Q",)
@@ -116,7 +116,7 @@ def predictions(**conditions):
 def test_what_a_network_says_is_added_to_the_table():
     both = {"clip": ["b", "a"], "label": [1, 0], "p0": [0.3, 0.9], "p1": [0.7, 0.1]}
     sound = {"clip": ["a"], "label": [0], "p0": [0.2], "p1": [0.8]}
-    table = answered(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, A=sound)).set_index("clip")
+    table = with_answers(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, A=sound)).set_index("clip")
     assert table.correct.tolist() == [True, True]
     assert table.lost_without_video["a"] == pytest.approx(0.7) and np.isnan(table.lost_without_video["b"])
     assert "lost_without_audio" not in table
@@ -125,6 +125,6 @@ def test_what_a_network_says_is_added_to_the_table():
 def test_sentiment_is_right_by_its_sign_and_lost_by_its_distance():
     both = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [0.5, 0.1]}
     picture = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [-1.0, 0.2]}
-    table = answered(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, V=picture))
+    table = with_answers(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, V=picture))
     assert table.correct.tolist() == [True, False]
     assert table.lost_without_audio.tolist() == pytest.approx([1.5, 0.1])

@@ -15,7 +15,7 @@ from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES
 from workbook.evaluate.conditions import Context, Shift, paper_conditions
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore import probe as probing
-from workbook.explore.background import Background
+from workbook.explore.prefetch import Prefetcher
 from workbook.explore.probe import THREE, Change, Inputs, Probe, changes_of_picture
 from workbook.train.batches import splits
 
@@ -194,8 +194,8 @@ def test_what_is_described_ahead_is_what_one_move_of_a_slider_needs_the_nearest_
 
 def test_frames_that_a_thread_is_describing_are_not_described_again(inputs, name, monkeypatch):
     monkeypatch.setattr(probing, "PIECE", 1)
-    probe, background = counted(inputs, 0.1), Background()
-    background.do(probe.describing(name, Change(video_gain=0.5)))
+    probe, background = counted(inputs, 0.1), Prefetcher()
+    background.start(probe.describing(name, Change(video_gain=0.5)))
     probe.answer(name, Change(video_gain=0.5))
     background.wait(60)
     assert probe.net.frame_network.frames == FRAMES + 1  # and a black one
@@ -204,14 +204,14 @@ def test_frames_that_a_thread_is_describing_are_not_described_again(inputs, name
 
 
 def test_work_in_the_background_rests_while_somebody_waits():
-    done, background = [], Background()
+    done, background = [], Prefetcher()
 
     def pieces():
         for piece in range(40):
             time.sleep(0.01)
             yield done.append(piece)
 
-    background.do(pieces())
+    background.start(pieces())
     with background.paused():
         time.sleep(0.05)  # the rest of a piece
         before = len(done)
@@ -222,9 +222,9 @@ def test_work_in_the_background_rests_while_somebody_waits():
 
 
 def test_newer_work_takes_the_place_of_the_older():
-    done, background = [], Background()
-    background.do(done.append(time.sleep(0.02)) for _ in range(500))
-    background.do(iter(()))
+    done, background = [], Prefetcher()
+    background.start(done.append(time.sleep(0.02)) for _ in range(500))
+    background.start(iter(()))
     background.wait(60)
     time.sleep(0.2)
     assert len(done) < 50

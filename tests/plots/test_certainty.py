@@ -4,13 +4,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from workbook import InputError, plots
-from workbook.plots.certainty import FEWEST
+from workbook.plots.marks import FEWEST_ACTORS
 
 
 @pytest.fixture(autouse=True)
@@ -35,21 +36,23 @@ def of_pairs():
     return pd.DataFrame(rows, columns=["first", "second", "condition", "difference", "low", "high", "p_holm", "actors"])
 
 
-def spans(ax):
-    """The ends of all horizontal whiskers, and whether each is dotted."""
-    lines = [(path.get_segments()[0][:, 0].tolist(), path.get_linestyle()[0][1] is not None) for path in ax.collections]
-    return [tuple(ends) for ends, _ in lines], [dotted for _, dotted in lines]
+def spans(ax, axis=0):
+    """The ends of all whiskers, and whether each is dotted; axis : 0 = horizontal ones, 1 = vertical."""
+    groups = [group for group in ax.collections if isinstance(group, LineCollection)]
+    ends = [tuple(segment[:, axis].tolist()) for group in groups for segment in group.get_segments()]
+    return ends, [dashes is not None for group in groups for _, dashes in group.get_linestyle()]
 
 
 def test_intervals_stand_at_their_values_in_the_row_of_their_system(of_systems):
     ax = plots.system_intervals(of_systems, chance=12.5)
-    ends, dotted = spans(ax)
-    assert ends == [(58, 71), (60, 63), (31, 46)] and dotted == [False, True, False]
+    assert spans(ax) == ([(58, 71), (60, 63), (31, 46)], [False, True, False])
     points = {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
     assert points["AV  both"][:, 0].tolist() == [64, 62] and points["V  video alone"][:, 0].tolist() == [38]
     assert [round(height) for height in points["AV  both"][:, 1]] == [0, 1]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["IA1", "LT1"]
-    assert ax.get_xlabel().endswith(f"dotted: of fewer than {FEWEST}") and ax.texts[0].get_text() == " chance 12.5"
+    assert (
+        ax.get_xlabel().endswith(f"dotted: of fewer than {FEWEST_ACTORS}") and ax.texts[0].get_text() == " chance 12.5"
+    )
 
 
 def test_without_small_samples_no_warning_is_written(of_systems):
@@ -59,9 +62,9 @@ def test_without_small_samples_no_warning_is_written(of_systems):
 def test_a_difference_is_filled_where_holm_leaves_it(of_pairs):
     ax = plots.differences(of_pairs)
     assert spans(ax) == ([(1, 9), (-6, 2), (-9, -5)], [False, False, True])
-    points = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [float(line.get_xdata()[0]) for line in points] == [5, -2, -7]
-    assert [to_hex(line.get_markerfacecolor()) != "#ffffff" for line in points] == [True, False, True]
+    points = ax.collections[-1]
+    assert points.get_offsets()[:, 0].tolist() == [5, -2, -7]
+    assert [to_hex(colour) != "#ffffff" for colour in points.get_facecolors()] == [True, False, True]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a less b", "a less c", "b less c"]
 
 
@@ -95,9 +98,7 @@ def test_a_ladder_draws_every_rung_and_step():
     columns = ["rung", "condition", "value", "low", "high", "actors", "clips", "step"]
     ax = plots.ladder(pd.DataFrame(rows, columns=columns))
     assert ax.lines[0].get_ydata().tolist() == [82, 75, 61, 61]
-    segments = [path.get_segments()[0][:, 1].tolist() for path in ax.collections]
-    assert segments == [[77, 87], [55, 90], [56, 67]]
-    assert [path.get_linestyle()[0][1] is not None for path in ax.collections] == [False, True, False]
+    assert spans(ax, axis=1) == ([(77, 87), (55, 90), (56, 67)], [False, True, False])
     assert [text.get_text() for text in ax.texts] == ["82.0", "75.0", "-7.0", "61.0", "-14.0"]
     assert ax.get_xticklabels()[1].get_text() == "split of actors\n240 clips, 4 actors"
 
@@ -139,9 +140,8 @@ def test_a_slope_goes_from_none_to_softhard_and_the_papers_stand_in_a_row_of_the
     assert [ax.get_title() for ax in figure.axes[:2]] == ["IA1", "LT1"]  # IT1 has no run without dropout
     assert lines(ours) == [[70, 80], [30, 40], [28, 38]] and lines(papers) == [[73, 83], [33, 43], [31, 41]]
     assert "ours (real)" in ours.get_ylabel() and "the paper" in papers.get_ylabel()
-    ends = [path.get_segments()[0][:, 1].tolist() for path in others.collections]
-    assert ends == [[65, 75], [75, 85], [25, 35], [35, 45], [23, 33], [33, 43]]
-    dotted = [path.get_linestyle()[0][1] is not None for path in others.collections]
+    ends, dotted = spans(others, axis=1)
+    assert ends == [(65, 75), (75, 85), (25, 35), (35, 45), (23, 33), (33, 43)]
     assert dotted == [False, True] * 3  # four actors
     assert not papers.collections
 

@@ -17,7 +17,7 @@ from scipy.stats import zscore
 
 from workbook import ROOT, InputError, plots
 from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
-from workbook.plots import results
+from workbook.plots import training
 
 Ta, Tv, S, BANDS, STEPS = 151, 7, 11, 61, 157
 AUDIO_TIMES = (np.arange(Ta) + 3) * HOP / SAMPLE_RATE
@@ -58,8 +58,8 @@ def clip(rng):
     return {
         "vectors": {"video": video / video.mean(), "audio": audio / audio.mean()},
         "times": TIMES,
-        "seen": rng.integers(0, 256, (Tv, S, S, 3), dtype=np.uint8),
-        "heard": rng.uniform(-80, 0, (BANDS, STEPS)),
+        "video": rng.integers(0, 256, (Tv, S, S, 3), dtype=np.uint8),
+        "audio": rng.uniform(-80, 0, (BANDS, STEPS)),
     }
 
 
@@ -70,8 +70,8 @@ def sequence(rng):
     return {
         "vectors": {"video": video, "audio": audio},
         "times": {"video": plots.even_times(43, PLACE), "audio": np.linspace(0.05, 0.95, Ta)},
-        "seen": rng.normal(size=(13, 43)),
-        "heard": rng.normal(size=(17, STEPS)),
+        "video": rng.normal(size=(13, 43)),
+        "audio": rng.normal(size=(17, STEPS)),
         "clock": PLACE,
     }
 
@@ -96,23 +96,23 @@ def is_square(image):
 
 
 def test_faces_stand_at_their_seconds_undistorted(clip):
-    ax = plots.faces(clip["seen"], VIDEO_TIMES)
+    ax = plots.faces(clip["video"], VIDEO_TIMES)
     assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
-    assert all(np.array_equal(image.get_array(), frame) for image, frame in zip(ax.images, clip["seen"], strict=True))
+    assert all(np.array_equal(image.get_array(), frame) for image, frame in zip(ax.images, clip["video"], strict=True))
     assert ax.get_xlim() == pytest.approx((0, WINDOW))
     ax.figure.canvas.draw()
     assert all(is_square(image) for image in ax.images)
 
 
 def test_faces_without_times_have_no_axis(clip):
-    ax = plots.faces(clip["seen"])
+    ax = plots.faces(clip["video"])
     assert len(ax.images) == Tv
     assert len(ax.get_xticks()) == 0
 
 
 def test_faces_refuse_another_number_of_times(clip):
     with pytest.raises(InputError, match="7 frames and 6 times"):
-        plots.faces(clip["seen"], VIDEO_TIMES[:-1])
+        plots.faces(clip["video"], VIDEO_TIMES[:-1])
 
 
 def test_steps_share_the_clip_evenly_on_either_clock():
@@ -121,7 +121,7 @@ def test_steps_share_the_clip_evenly_on_either_clock():
 
 
 def test_faces_stand_at_their_places_where_there_are_no_seconds(clip):
-    ax = plots.faces(clip["seen"], plots.even_times(Tv, PLACE), clock=PLACE)
+    ax = plots.faces(clip["video"], plots.even_times(Tv, PLACE), clock=PLACE)
     assert (ax.get_xlim(), ax.get_xlabel()) == (pytest.approx((0, 1)), "place in the clip")
 
 
@@ -150,18 +150,11 @@ def test_a_single_step_of_features_is_standardised_over_its_channels(rng):
     assert pixels(plots.features(values, "audio").images[0]) == pytest.approx(zscore(values, axis=0))
 
 
-def test_waveform_runs_over_seconds(rng):
-    samples = rng.uniform(-1, 1, 997)
-    line = plots.waveform(samples, rate=100).lines[0]
-    assert np.array_equal(line.get_ydata(), samples)
-    assert line.get_xdata()[[0, 100, 500]] == pytest.approx([0, 1, 5])
-
-
 def test_spectrogram_steps_are_hops_apart(clip):
     hop = 0.02
-    ax = plots.spectrogram(clip["heard"], hop_seconds=hop)
+    ax = plots.spectrogram(clip["audio"], hop_seconds=hop)
     left, right, _, _ = ax.images[0].get_extent()
-    assert np.array_equal(ax.images[0].get_array(), clip["heard"])
+    assert np.array_equal(ax.images[0].get_array(), clip["audio"])
     assert (right - left) / STEPS == pytest.approx(hop)
     assert left + hop / 2 == pytest.approx(0)  # the first step is centred at 0 s
 
@@ -186,10 +179,10 @@ def test_mfcc_colours_do_not_depend_on_the_clip(rng):
 
 def test_a_sound_is_heard_and_read_on_one_time_axis(clip, rng):
     coefficients = rng.normal(0, 200, (10, STEPS))
-    figure = plots.heard(clip["heard"], coefficients)
+    figure = plots.spectrogram_and_mfcc(clip["audio"], coefficients)
     figure.canvas.draw()
     above, below, *bars = figure.axes
-    assert np.array_equal(above.images[0].get_array(), clip["heard"])
+    assert np.array_equal(above.images[0].get_array(), clip["audio"])
     assert np.array_equal(below.images[0].get_array(), coefficients)
     assert above.get_xlim() == below.get_xlim()
     assert above.images[0].get_extent()[:2] == below.images[0].get_extent()[:2]
@@ -293,7 +286,7 @@ def test_attention_over_features_has_one_axis_of_places(sequence):
     attended_video, video, attended_audio, audio = figure.axes
     assert {ax.get_xlim() for ax in figure.axes} == {(0, 1)}
     assert [ax.get_xlabel() for ax in figure.axes] == ["", "", "", "place in the clip"]
-    for ax, values in ((video, sequence["seen"]), (audio, sequence["heard"])):
+    for ax, values in ((video, sequence["video"]), (audio, sequence["audio"])):
         assert pixels(ax.images[0]) == pytest.approx(zscore(values, axis=1))
         assert ax.images[0].get_extent()[:2] == [0, 1]
     for ax, modality in ((attended_video, "video"), (attended_audio, "audio")):
@@ -316,7 +309,7 @@ def test_a_fusion_in_one_direction_has_one_vector_and_both_pictures(kind, modali
 
 
 def test_a_single_frame_stays_square_and_small(clip):
-    clip["vectors"], clip["times"], clip["seen"] = {"video": np.ones(1)}, {"video": [1.8]}, clip["seen"][:1]
+    clip["vectors"], clip["times"], clip["video"] = {"video": np.ones(1)}, {"video": [1.8]}, clip["video"][:1]
     figure = plots.attention_over_clip(**clip)
     figure.canvas.draw()
     (face,) = figure.axes[1].images
@@ -494,13 +487,13 @@ def test_attribution_is_drawn_without_attention_too(clip, rng):
 def test_grad_cam_lights_the_places_that_speak(clip):
     heat = np.zeros((Tv, S, S))
     heat[2, 3:5, 6:8] = 1
-    ax = plots.grad_cam(clip["seen"], heat)
+    ax = plots.grad_cam(clip["video"], heat)
     lit = pixels(ax.images[2])
-    assert np.array_equal(lit[3:5, 6:8], clip["seen"][2, 3:5, 6:8])
-    assert lit[:3] == pytest.approx(clip["seen"][2, :3] / 4, abs=0.51)
+    assert np.array_equal(lit[3:5, 6:8], clip["video"][2, 3:5, 6:8])
+    assert lit[:3] == pytest.approx(clip["video"][2, :3] / 4, abs=0.51)
     assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
     with pytest.raises(InputError, match="must agree"):
-        plots.grad_cam(clip["seen"], heat[:, 1:])
+        plots.grad_cam(clip["video"], heat[:, 1:])
 
 
 def test_the_shares_of_the_modalities_are_means_over_the_clips_of_an_emotion():
@@ -533,10 +526,10 @@ def test_confusions_show_percent_of_each_row_a_panel_for_each_condition():
 
 def test_classes_of_something_else_are_called_what_they_are():
     classes = [f"{value:+d}" for value in range(-3, 4)]
-    figure = plots.confusions({"AV": np.eye(7)}, classes, what="sentiment")
+    figure = plots.confusions({"AV": np.eye(7)}, classes, label="sentiment")
     assert figure.axes[0].get_ylabel() == "true sentiment (rows in percent)"
     table = pd.DataFrame({"emotion": classes, "condition": "AV", "accuracy": 50.0})
-    ax = plots.per_emotion(table, what="sentiment")
+    ax = plots.per_emotion(table, label="sentiment")
     assert ax.get_xlabel() == "true sentiment"
     assert [label.get_text() for label in ax.get_xticklabels()] == classes
 
@@ -671,10 +664,10 @@ def test_history_of_a_regression_has_its_own_measures():
 def screen(monkeypatch):
     """What a notebook would show: the calls of display and update_display."""
     calls = []
-    monkeypatch.setattr(results, "get_ipython", object)
-    monkeypatch.setattr(results, "display", lambda picture, display_id: calls.append(("new", display_id, picture)))
+    monkeypatch.setattr(training, "get_ipython", object)
+    monkeypatch.setattr(training, "display", lambda picture, display_id: calls.append(("new", display_id, picture)))
     monkeypatch.setattr(
-        results, "update_display", lambda picture, display_id: calls.append(("again", display_id, picture))
+        training, "update_display", lambda picture, display_id: calls.append(("again", display_id, picture))
     )
     return calls
 
@@ -712,7 +705,7 @@ def test_a_headless_notebook_shows_every_figure_once_and_the_last_curve(tmp_path
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workbook import plots\ncurve = plots.LiveHistory()",
         f"for epoch in (1, 2, 3):\n    curve.add({ROW!r} | {{'epoch': epoch}})",
         "plots.history(curve.table)",
-        "plots.waveform([0, 1, 0], 3);",
+        "import numpy as np\nplots.features(np.eye(3), 'audio');",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
@@ -736,7 +729,7 @@ def test_figures_of_several_panels_do_not_stay_open(clip):
 
 
 def test_save_takes_figures_and_axes_and_makes_the_folder(tmp_path, rng):
-    ax = plots.waveform(rng.normal(size=97), 50)
+    ax = plots.features(rng.normal(size=(13, 43)), "audio")
     for drawn, name in ((ax, "axes.png"), (ax.figure, "figure.svg")):
         path = plots.save(drawn, tmp_path / "figures" / name)
         assert path == tmp_path / "figures" / name

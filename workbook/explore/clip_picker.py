@@ -1,4 +1,4 @@
-"""Choosing a clip: by emotion, by actor, by what a network says, and by how much a missing modality changes that."""
+"""Choosing a clip: by emotion, by actor, by the answer of a network, and by the loss without a modality."""
 
 import ipywidgets as widgets
 import pandas as pd
@@ -7,16 +7,16 @@ import traitlets
 from workbook import InputError
 
 ALL = "all"
-MOST_ACTORS = 50  # more are no choice but a list to get lost in
-ORDERS = {  # label -> column that the clips are sorted by, the largest first
+MOST_ACTORS = 50  # a longer list is no help
+ORDERS = {  # label -> column to sort by, the largest first
     "as listed": None,
     "lost most without sound": "lost_without_audio",
     "lost most without picture": "lost_without_video",
 }
 
 
-def answered(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The table of clips with what a network says about them, where the predictions say it.
+def with_answers(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The table of clips with a network's answers, where the predictions have them.
 
     New columns: correct (bool), and lost_without_audio, lost_without_video: how much less probable the answer is
     without the modality, in [-1, 1]; of sentiment, how far the score moves. NaN where a clip was not tested so.
@@ -26,29 +26,28 @@ def answered(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     table = clips.set_index("clip", drop=False)
     tested = {name: rows.set_index("clip") for name, rows in predictions.groupby("condition")}
     both = tested["AV"].reindex(table.index)
-    score = "value" in both
-    outputs = ["value"] if score else list(both.filter(regex=r"^p\d+$"))
+    is_score = "value" in both
+    outputs = ["value"] if is_score else list(both.filter(regex=r"^p\d+$"))
     best = both[outputs].to_numpy().argmax(axis=1)
-    right = (both["value"] > 0) == (both["label"] > 0) if score else pd.Series(best == both["label"], table.index)
-    table["correct"] = right.to_numpy()
+    table["correct"] = ((both["value"] > 0) == (both["label"] > 0)) if is_score else best == both["label"]
     for missing, alone in {"audio": "V", "video": "A"}.items():
         if alone in tested:
             lost = both[outputs].to_numpy() - tested[alone].reindex(table.index)[outputs].to_numpy()
-            table[f"lost_without_{missing}"] = abs(lost[:, 0]) if score else lost[range(len(best)), best]
+            table[f"lost_without_{missing}"] = abs(lost[:, 0]) if is_score else lost[range(len(best)), best]
     return table.reset_index(drop=True)
 
 
-class ClipChoice(widgets.HBox):
+class ClipPicker(widgets.HBox):
     """Dropdowns over a table of clips: filters, an order, the clip, and buttons to the one before and after.
 
     Attributes: emotion, actor, answer, order and clip (Dropdowns; actor is hidden where there are more than 50, answer
-    and order where the table does not say), earlier and later (Buttons); chosen is the clip, None where none passes.
+    and order where the table lacks them), earlier and later (Buttons); chosen is the clip, None where none passes.
     """
 
     chosen = traitlets.Unicode(None, allow_none=True)
 
     def __init__(self, clips: pd.DataFrame, first: str | None = None):
-        """clips : columns clip, emotion, actor, and what `answered` adds, if it is known"""
+        """clips : columns clip, emotion, actor, and perhaps those of `with_answers`"""
         if clips.empty:
             raise InputError("there is no clip to explore: give a table with at least one row.")
         if first not in (None, *clips["clip"]):
@@ -61,15 +60,16 @@ class ClipChoice(widgets.HBox):
         self.order = dropdown("order", list(ORDERS), share=2)
         self.clip = dropdown("clip", list(clips["clip"]), share=2)
         self.clip.value = first or self.clip.options[0]
-        self.earlier, self.later = (button(*given, "34px") for given in (("◀", "clip before"), ("▶", "next clip")))
+        self.earlier, self.later = button("◀", "clip before", "34px"), button("▶", "next clip", "34px")
         self.actor.layout.display = None if len(actors) <= MOST_ACTORS else "none"
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
-        self.chosen, self._settling = self.clip.value, False
+        self.chosen, self._refilling = self.clip.value, False
         self.take(clips)
-        self.clip.observe(lambda change: self._settling or self.set_trait("chosen", change["new"]), names="value")
-        for choice in (self.emotion, self.actor, self.answer, self.order):
-            choice.observe(self._refill, names="value")
+        self.clip.observe(lambda change: self._refilling or self.set_trait("chosen", change["new"]), names="value")
+        for control in (self.emotion, self.actor, self.answer):
+            control.observe(lambda _: self._refill(), names="value")
+        self.order.observe(lambda _: self._refill(to_first=True), names="value")
         self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, self.earlier, self.later]
 
     def take(self, clips: pd.DataFrame) -> None:
@@ -81,7 +81,7 @@ class ClipChoice(widgets.HBox):
         self._refill()
 
     def reach(self, clip: str) -> None:
-        """Chooses a clip; lifts the filters where it does not pass them. Raises InputError for an unknown name."""
+        """Chooses a clip, and lifts the filters if they hide it. Raises InputError for an unknown name."""
         if clip not in set(self.clips["clip"]):
             raise InputError(f"there is no clip {clip} among these {len(self.clips)}")
         if clip not in self.clip.options:
@@ -90,43 +90,39 @@ class ClipChoice(widgets.HBox):
 
     @property
     def neighbours(self) -> list[str]:
-        """The clips that the buttons lead to: the next one and the one before, where there are any."""
-        options = list(self.clip.options)
-        place = options.index(self.clip.value) if options else 0
+        """The clips of the two buttons: the next one and the one before, where there are any."""
+        options, place = list(self.clip.options), self.clip.index or 0
         return [*options[place + 1 : place + 2], *options[max(place - 1, 0) : place]]
 
-    def _refill(self, change: dict | None = None) -> None:
-        wanted = pd.Series(True, index=self.clips.index)
-        if self.emotion.value != ALL:
-            wanted &= self.clips["emotion"] == self.emotion.value
-        if self.actor.value != ALL:
-            wanted &= self.clips["actor"] == self.actor.value
-        if self.answer.value != ALL and "correct" in self.clips:
-            wanted &= self.clips["correct"] == (self.answer.value == "right")
-        passing, by = self.clips[wanted], ORDERS[self.order.value]
-        if by:
-            passing = passing.sort_values(by, ascending=False, kind="stable")
+    def _refill(self, to_first: bool = False) -> None:
+        """Offers the clips that pass the filters, in order, and keeps the chosen one or takes the first."""
+        passing, order = self.clips, ORDERS[self.order.value]
+        filters = {"emotion": self.emotion.value, "actor": self.actor.value}
+        if "correct" in passing:
+            filters["correct"] = ALL if self.answer.value == ALL else self.answer.value == "right"
+        for column, value in filters.items():
+            if value != ALL:
+                passing = passing[passing[column] == value]
+        if order:
+            passing = passing.sort_values(order, ascending=False, kind="stable")
         names, chosen = list(passing["clip"]), self.clip.value
-        first = change is not None and change["owner"] is self.order  # of a new order, its first clip
-        self._settling = True  # one choice, not one for each step of this change
+        self._refilling = True  # one choice, not one for each step of this change
         self.clip.options = names
-        self.clip.value = chosen if chosen in names and not first else next(iter(names), None)
-        self._settling = False
+        self.clip.value = chosen if chosen in names and not to_first else next(iter(names), None)
+        self._refilling = False
         self.chosen = self.clip.value
 
     def _step(self, by: int) -> None:
-        options = list(self.clip.options)
-        if options:
-            place = options.index(self.clip.value) + by
-            self.clip.value = options[min(max(place, 0), len(options) - 1)]
+        if self.clip.options:
+            self.clip.index = min(max(self.clip.index + by, 0), len(self.clip.options) - 1)
 
 
 def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
-    """A dropdown that takes its share of the width that a row has."""
+    """A dropdown that takes `share` parts of the width of its row."""
     layout = {"width": "auto", "min_width": "0", "flex": f"{share} 1 0"}
     return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
 
 
-def button(words: str, help_: str, width: str) -> widgets.Button:
+def button(label: str, tooltip: str, width: str) -> widgets.Button:
     """A button of a fixed width."""
-    return widgets.Button(description=words, tooltip=help_, layout={"width": width, "flex": "none"})
+    return widgets.Button(description=label, tooltip=tooltip, layout={"width": width, "flex": "none"})

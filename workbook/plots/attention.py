@@ -8,165 +8,155 @@ from matplotlib.ticker import MaxNLocator
 from workbook import InputError
 from workbook.attention.truth import CUE
 from workbook.plots.attribution import scores
-from workbook.plots.panels import (
-    AROUND,
-    COLOUR,
-    HALO,
-    INK,
-    SECONDS,
-    SHADE,
-    WIDTH,
-    Clock,
-    even_times,
-    faces,
-    features,
-    new_figure,
-    spectrogram,
-    tidy_axes,
-    time_span,
-)
+from workbook.plots.clock import SECONDS, Clock, even_times, time_span
+from workbook.plots.inputs import faces, features, spectrogram
+from workbook.plots.marks import bold_title, colour_bar
+from workbook.plots.style import AROUND, COLOUR, HALO, INK, SHADE, WIDTH, grid, new_figure, tidy_axes
+
+LEFT, RIGHT, BOTTOM = 0.6, WIDTH - 0.1, 0.45  # inches, of the panels of `attention_over_clip`
+Attribution = dict[str, dict[str, np.ndarray | None]]  # method -> modality -> a score for each input step
+Panels = dict[tuple[str, str], Axes]  # (modality, "attention" | a method of attribution | "input")
 
 
 def attention_over_clip(
     vectors: dict[str, np.ndarray],
     times: dict[str, np.ndarray],
-    seen: np.ndarray,
-    heard: np.ndarray,
+    video: np.ndarray,
+    audio: np.ndarray,
     cues: dict[str, tuple[float, float]] | None = None,
     title: str | None = None,
     clock: Clock = SECONDS,
-    attribution: dict[str, dict[str, np.ndarray]] | None = None,
+    attribution: Attribution | None = None,
 ) -> Figure:
     """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
 
-    vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention, as `attention.vectors.relative_vectors`;
-        one or both: a fusion in one direction looks at one modality alone
+    vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention; one or both: a fusion in one direction
+        looks at one modality alone
     times : step centres on the clock, for each vector
-    seen : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
-    heard : a log-mel spectrogram (bands, steps) in decibels, or, where the clock has no seconds, features (Ca, T)
+    video : faces (F, S, S, 3) uint8 RGB, or features (Cv, T); either shares the clip evenly among its steps
+    audio : a log-mel spectrogram (bands, steps) in decibels, or, where the clock has no seconds, features (Ca, T)
     cues : {"face": (start, end), "voice": (start, end)}, true spans on the clock; either may lack or be NaN
     attribution : {"integrated gradients": {"video": (Tv,), "audio": (Ta,)}, ...}, scores of the input steps, a panel
         for each under the attention; a modality may lack or be None
     """
-    left, right = 0.6, WIDTH - 0.1  # inches
-    pictures = seen.ndim == 4
-    share = (right - left) / len(seen) if pictures else np.inf  # inches that a frame has
+    share = (RIGHT - LEFT) / len(video) if video.ndim == 4 else np.inf  # inches that a frame has
     filled = min(0.96, 1.6 / share)
-    heights = {"video": filled * share if pictures else 1.15, "audio": 1.15}
-    scored = {
-        (modality, method): values
-        for method, found in (attribution or {}).items()
-        for modality, values in found.items()
-        if values is not None
-    }
-    figure, panels = _stacked(_rows(vectors, heights, scored), bottom=0.45, left=left, right=right)
-    for modality in vectors:
-        vector, place = _matched(vectors[modality], times[modality], modality)
-        received_over_time(
-            panels[modality, "attention"], vector, place, modality, "frame" if pictures else "video step", clock
-        )
-    for (modality, method), values in scored.items():
-        scores(values, modality, method, panels[modality, method], clock)
-    for modality in {modality: None for modality, kind in panels if kind != "input"}:
-        first, *others = (ax for (name, kind), ax in panels.items() if name == modality and kind != "input")
-        mark_cue(first, others, (cues or {}).get(CUE[modality]))
-    draw_seen(panels["video", "input"], seen, clock, filled)
-    draw_heard(panels["audio", "input"], heard, clock)
-    for (modality, kind), ax in panels.items():
-        last = (modality, kind) == ("audio", "input")
-        ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
-        ax.tick_params(labelbottom=last, bottom=last)
-        if kind == "input" and not any(name == modality and kind != "input" for name, kind in panels):
-            _name(ax, modality)
+    heights = {"attention": 1.15, "video": filled * share if video.ndim == 4 else 1.15, "audio": 1.15}
+    figure, panels = _stacked(panels_of(vectors, attribution), heights)
+    draw_clip(panels, vectors, times, video, audio, cues, clock, attribution, filled)
     if title:
-        figure.suptitle(title, x=left / WIDTH, y=1 + 0.06 / figure.get_figheight(), ha="left", va="bottom", fontsize=11)
+        figure.suptitle(title, x=LEFT / WIDTH, y=1 + 0.06 / figure.get_figheight(), ha="left", va="bottom", fontsize=11)
     return figure
 
 
-def draw_seen(ax: Axes, seen: np.ndarray, clock: Clock, filled: float) -> None:
-    if seen.ndim == 4:
-        faces(seen, even_times(len(seen), clock), ax, clock, filled).set(aspect="auto")
-    else:
-        features(seen, "video", ax, clock)
+def panels_of(vectors: dict[str, np.ndarray], attribution: Attribution | None) -> list[tuple[str, str]]:
+    """The panels over a clip from top to bottom: of each modality the attention, its attributions and the input."""
+    methods = attribution or {}
+    return [
+        (modality, kind)
+        for modality in COLOUR
+        for kind in ("attention", *methods, "input")
+        if kind == "input" or (vectors if kind == "attention" else methods[kind]).get(modality) is not None
+    ]
 
 
-def draw_heard(ax: Axes, heard: np.ndarray, clock: Clock) -> None:
-    if clock == SECONDS:
-        spectrogram(heard, ax=ax)
-    else:
-        features(heard, "audio", ax, clock)
-
-
-def _rows(vectors: dict, heights: dict[str, float], scored: dict) -> dict[tuple[str, str], tuple[float, float]]:
-    """The panels from top to bottom, each with the gap above it and its height, in inches."""
-    rows = {}
-    for modality in COLOUR:
-        room = 0.42 if rows else 0.26  # for a title
-        if modality in vectors:
-            rows[modality, "attention"] = (room, 1.15)
-            room = 0.1
-        for panel in (panel for panel in scored if panel[0] == modality):
-            rows[panel] = (0.3 if rows else 0.26, 0.75)
-            room = 0.1
-        rows[modality, "input"] = (room, heights[modality])
-    return rows
-
-
-def _stacked(
-    rows: dict[tuple[str, str], tuple[float, float]], bottom: float, left: float, right: float
-) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A figure of panels under one another, sharing their time axis; rows as `_rows` has them, lengths in inches."""
-    total = sum(gap + height for gap, height in rows.values()) + bottom
-    figure, panels, top = new_figure(total), {}, total
+def _stacked(names: list[tuple[str, str]], heights: dict[str, float]) -> tuple[Figure, Panels]:
+    """A figure of panels under one another, which share their time axis; heights in inches."""
+    rows, above = {}, None
+    for name in names:
+        first = above is None or above[0] != name[0]  # of its modality
+        is_scores = name[1] not in ("attention", "input")
+        gap = 0.26 if above is None else 0.3 if is_scores else 0.42 if first else 0.1
+        rows[name] = (gap, 0.75 if is_scores else heights.get(name[1]) or heights[name[0]])
+        above = name
+    total = sum(gap + height for gap, height in rows.values()) + BOTTOM
+    figure, panels, top = new_figure(total, layout=None), {}, total
     for name, (gap, height) in rows.items():
         top -= gap + height
-        box = (left / WIDTH, top / total, (right - left) / WIDTH, height / total)
+        box = (LEFT / WIDTH, top / total, (RIGHT - LEFT) / WIDTH, height / total)
         panels[name] = figure.add_axes(box, sharex=next(iter(panels.values()), None))
     return figure, panels
 
 
-def received_over_time(
-    ax: Axes, relative: np.ndarray, times: np.ndarray, modality: str, frame: str, clock: Clock
+def draw_clip(
+    panels: Panels,
+    vectors: dict[str, np.ndarray],
+    times: dict[str, np.ndarray],
+    video: np.ndarray,
+    audio: np.ndarray,
+    cues: dict[str, tuple[float, float]] | None,
+    clock: Clock,
+    attribution: Attribution | None,
+    filled: float,
 ) -> None:
-    """Attention received, drawn from 1 = even up or down: bars for few steps such as frames, a line for many."""
-    colour = COLOUR[modality]
-    tidy_axes(ax)
-    if len(relative) <= 30:
-        ax.bar(times, relative - 1, width=0.96 * time_span(times, clock)[2], bottom=1, color=colour)
+    """Draws a clip into the panels of `panels_of`; arguments as in `attention_over_clip`, `filled` as in `faces`."""
+    for (modality, kind), ax in panels.items():
+        if kind == "attention":
+            frame = "frame" if video.ndim == 4 else "video step"
+            received(vectors[modality], times[modality], modality, ax, clock, frame)
+        elif kind != "input":
+            scores(attribution[kind][modality], modality, kind, ax, clock)
+        elif modality == "video" and video.ndim == 4:
+            faces(video, even_times(len(video), clock), ax, clock, filled).set(aspect="auto")
+        elif modality == "audio" and clock == SECONDS:
+            spectrogram(audio, ax=ax)
+        else:
+            features(video if modality == "video" else audio, modality, ax, clock)
+        last = ax is list(panels.values())[-1]
+        ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
+        ax.tick_params(labelbottom=last, bottom=last)
+    for modality in COLOUR:
+        *attended, picture = (ax for (name, _), ax in panels.items() if name == modality)
+        if attended:
+            _mark_cue(attended, (cues or {}).get(CUE[modality]))
+        else:
+            bold_title(picture, modality, COLOUR[modality])
+
+
+def received(
+    vector: np.ndarray,
+    times: np.ndarray,
+    modality: str,
+    ax: Axes | None = None,
+    clock: Clock = SECONDS,
+    frame: str = "frame",
+) -> Axes:
+    """Attention received, drawn from 1 = even up or down: bars for few steps such as frames, a line for many.
+
+    vector : (T,) in multiples of even attention      times : (T,) step centres      frame : the name of a video step
+    """
+    vector, times = np.asarray(vector, dtype=float), np.asarray(times, dtype=float)
+    if vector.shape != times.shape or vector.ndim != 1:
+        raise InputError(
+            f"the {modality} attention vector has shape {vector.shape} and its times {times.shape}: "
+            "both must be (steps,)."
+        )
+    ax, colour = tidy_axes(ax, WIDTH, 1.4), COLOUR[modality]
+    if len(vector) <= 30:
+        ax.bar(times, vector - 1, width=0.96 * time_span(times, clock)[2], bottom=1, color=colour)
     else:
-        ax.plot(times, relative, color=colour, linewidth=1.6)
-        ax.fill_between(times, 1, relative, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(times, vector, color=colour, linewidth=1.6)
+        ax.fill_between(times, 1, vector, color=colour, alpha=0.25, linewidth=0)
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    up, down = max(relative.max() - 1, 0.2), max(1 - relative.min(), 0.2)  # attention that is nearly even looks so
+    up, down = max(vector.max() - 1, 0.2), max(1 - vector.min(), 0.2)  # attention that is nearly even looks so
     ax.set_ylim(max(0, 1 - 1.15 * down), 1 + 1.3 * up)  # with room for a label above
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     by = {"video": f"each {frame}, over all audio steps", "audio": f"each audio step, over all {frame}s"}[modality]
-    _name(ax, modality, f": attention received by {by} (1 = even)")
+    bold_title(ax, f"{modality}: attention received by {by} (1 = even)", colour)
+    return ax
 
 
-def _name(ax: Axes, modality: str, more: str = "") -> None:
-    ax.set_title(modality + more, loc="left", fontsize=10, color=COLOUR[modality], fontweight="bold")
-
-
-def mark_cue(ax: Axes, others: list[Axes], span: tuple[float, float] | None) -> None:
-    """The true span of a cue: shaded behind all panels, and a bar and a label where the first one ends and begins."""
+def _mark_cue(panels: list[Axes], span: tuple[float, float] | None) -> None:
+    """Shades the true span of a cue in all panels, and marks it with a bar and a label in the first."""
     if span is None or not np.all(np.isfinite(span)):
         return
-    for panel in (ax, *others):
-        panel.axvspan(*span, color=SHADE, zorder=0, linewidth=0)
-    across = ax.get_xaxis_transform()  # x on the clock, y from 0 to 1 over the panel
-    ax.plot(span, [-0.045, -0.045], color=INK, linewidth=4, solid_capstyle="butt", transform=across, clip_on=False)
-    ax.text(
-        np.mean(span),
-        0.985,
-        "cue (truth)",
-        fontsize=9,
-        color=INK,
-        ha="center",
-        va="top",
-        transform=across,
-        path_effects=HALO,
-    )
+    for ax in panels:
+        ax.axvspan(*span, color=SHADE, zorder=0, linewidth=0)
+    across = panels[0].get_xaxis_transform()  # x on the clock, y from 0 to 1 over the panel
+    bar = {"color": INK, "linewidth": 4, "solid_capstyle": "butt", "clip_on": False}
+    panels[0].plot(span, [-0.045, -0.045], transform=across, **bar)
+    label = {"fontsize": 9, "color": INK, "ha": "center", "va": "top", "path_effects": HALO}
+    panels[0].text(np.mean(span), 0.985, "cue (truth)", transform=across, **label)
 
 
 def attention_map(
@@ -183,20 +173,19 @@ def attention_map(
 
     weights : (Tq, Tk), rows sum to 1; shown as multiples of an even share of the keys that the query sees. More than
         even has the colour of the modality looked at. Keys of weight 0 are hidden from the query, as in MULT: grey.
-    reach : how far from 1 the colour scale goes, to share it with other maps; where None as far as the weights, at
-        least 1
+    reach : how far from 1 the colour scale goes, to share it with other maps; None = as far as the weights
     """
     if weights.shape != (len(query_times), len(key_times)):
         raise InputError(
             f"the map is {weights.shape}, its times {len(query_times)} and {len(key_times)}: they must agree."
         )
     ax = tidy_axes(ax, 5, 4)
-    relative = multiples_of_even(weights)
     across, along = (time_span(np.asarray(times), clock)[:2] for times in (key_times, query_times))
-    reach = reach or _reach(weights)
+    reach = reach or map_reach(weights)
     colours = {"cmap": AROUND[key_name], "vmin": 1 - reach, "vmax": 1 + reach}
+    look = {"origin": "lower", "aspect": "auto", "interpolation": "none"}
     ax.set_facecolor(SHADE)
-    ax.imshow(relative, extent=(*across, *along), origin="lower", aspect="auto", interpolation="none", **colours)
+    ax.imshow(multiples_of_even(weights), extent=(*across, *along), **look, **colours)
     ax.set(xlim=(0, clock.length), ylim=(0, clock.length))
     ax.set(xlabel=f"key: {key_name} ({clock.unit})", ylabel=f"query: {query_name} ({clock.unit})")
     for axis in (ax.xaxis, ax.yaxis):
@@ -206,12 +195,12 @@ def attention_map(
 
 def multiples_of_even(weights: np.ndarray) -> np.ndarray:
     """The weights (…, Tk) in multiples of an even share of the keys that are not hidden; NaN for those of weight 0."""
-    seen = weights > 0
-    return np.where(seen, weights * seen.sum(axis=-1, keepdims=True), np.nan)
+    visible = weights > 0
+    return np.where(visible, weights * visible.sum(axis=-1, keepdims=True), np.nan)
 
 
-def _reach(weights: np.ndarray) -> float:
-    """How far from 1 a colour scale must go; at least 1, so that what is nearly even stays nearly white."""
+def map_reach(weights: np.ndarray) -> float:
+    """How far from 1 the colour scale of a map goes; at least 1, so that nearly even attention stays nearly white."""
     return max(np.nanmax(multiples_of_even(weights)) - 1, 1)
 
 
@@ -229,22 +218,17 @@ def attention_maps(
     times : {"audio": (Ta,), "video": (Tv,)} step centres on the clock
     """
     heads = max(len(maps) for maps in attention.values())
-    figure = new_figure(height=(2.7 if heads < 4 else 2.1) * len(attention) + 0.2)
-    figure.set_layout_engine("constrained")
-    grid = figure.subplots(len(attention), heads, squeeze=False)
-    for row, (direction, maps) in zip(grid, attention.items(), strict=True):
+    figure, panels = grid(len(attention), heads, (2.7 if heads < 4 else 2.1) * len(attention) + 0.2)
+    for row, (direction, maps) in zip(panels, attention.items(), strict=True):
         key, query = direction.split("_to_")
-        reach = _reach(maps)
+        reach = map_reach(maps)
         for head, (ax, weights) in enumerate(zip(row, maps, strict=False)):
             attention_map(weights, times[query], times[key], query, key, ax, reach, clock)
             if head > 0:
                 ax.set(ylabel="", yticklabels=[])
             ax.xaxis.label.set_size(9)
             ax.set_title(f"head {head + 1}" if heads > 1 else f"{query} looks at {key}", fontsize=10)
-        bar = figure.colorbar(row[0].images[0], ax=row, pad=0.01)
-        bar.ax.set_ylim(0, 1 + reach)  # attention is never below 0
-        bar.set_label("attention (1 = even)", fontsize=9)
-        bar.ax.tick_params(labelsize=9)
+        colour_bar(row, "attention (1 = even)", pad=0.01).ax.set_ylim(0, 1 + reach)  # attention is never below 0
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -259,32 +243,19 @@ def attention_by_emotion(
     times : step centres on the clock, for each of the means
     The colour scale is one per modality, symmetric about 1.
     """
-    shown = [modality for modality in COLOUR if modality in means]
+    modalities = [modality for modality in COLOUR if modality in means]
     figure = new_figure(height=0.3 * len(emotions) + 1.5)
-    figure.set_layout_engine("constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for ax, modality in zip(panels, shown, strict=True):
+    panels = figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0]
+    for ax, modality in zip(panels, modalities, strict=True):
         relative = np.asarray(means[modality])
-        reach = max(np.abs(relative - 1).max(), 0.01)  # what is less is even
+        reach = max(np.abs(relative - 1).max(), 0.01)  # smaller differences are rounding
         left, right, _ = time_span(np.asarray(times[modality]), clock)
         extent = (left, right, len(emotions) - 0.5, -0.5)
         colours = {"cmap": AROUND[modality], "vmin": 1 - reach, "vmax": 1 + reach}
-        image = ax.imshow(relative, extent=extent, aspect="auto", interpolation="none", **colours)
+        ax.imshow(relative, extent=extent, aspect="auto", interpolation="none", **colours)
         ax.set(xlim=(0, clock.length), xlabel=clock.label, yticks=range(len(emotions)), yticklabels=emotions)
         ax.tick_params(labelsize=9, left=False)
-        ax.set_title(modality, fontsize=10, fontweight="bold", color=COLOUR[modality])
-        bar = figure.colorbar(image, ax=ax, orientation="horizontal", pad=0.02)
+        bold_title(ax, modality, COLOUR[modality], loc="center")
+        bar = colour_bar(ax, "mean attention received (1 = even)", orientation="horizontal", pad=0.02)
         bar.ax.set_xlim(max(0, 1 - reach), 1 + reach)  # attention is never below 0
-        bar.set_label("mean attention received (1 = even)", fontsize=9)
-        bar.ax.tick_params(labelsize=9)
     return figure
-
-
-def _matched(vector: np.ndarray, times: np.ndarray, modality: str) -> tuple[np.ndarray, np.ndarray]:
-    vector, times = np.asarray(vector, dtype=float), np.asarray(times, dtype=float)
-    if vector.shape != times.shape or vector.ndim != 1:
-        raise InputError(
-            f"the {modality} attention vector has shape {vector.shape} and its times {times.shape}: "
-            "both must be (steps,)."
-        )
-    return vector, times

@@ -1,4 +1,4 @@
-"""What speaks for an answer: the scores of a clip's steps, the places in its faces, and the share of each modality."""
+"""What speaks for an answer: the scores of a clip's steps, places in its faces, and the share of each modality."""
 
 import numpy as np
 import pandas as pd
@@ -7,18 +7,21 @@ from matplotlib.ticker import MaxNLocator
 
 from workbook import InputError
 from workbook.data.window import HOP, SAMPLE_RATE
-from workbook.plots.panels import COLOUR, INK, QUIET, SECONDS, WIDTH, Clock, even_times, faces, tidy_axes, time_span
+from workbook.plots.clock import SECONDS, Clock, even_times, time_span
+from workbook.plots.inputs import faces
+from workbook.plots.marks import legend_above
+from workbook.plots.style import COLOUR, INK, QUIET, WIDTH, tidy_axes
 
 
 def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
-    """The centres (steps,) of a modality's input steps: MFCC k at k hops; all others share the clip evenly."""
+    """The centres (steps,) of a modality's input steps: MFCC k is at k hops; others share the clip evenly."""
     if modality == "audio" and clock == SECONDS:
         return np.arange(steps) * HOP / SAMPLE_RATE
     return even_times(steps, clock)
 
 
 def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
-    """How much each input step speaks for an answer (up) or against it (down), as `attention.attribution` finds it.
+    """How much each input step speaks for an answer (up) or against it (down).
 
     values : (T,), a score per MFCC step or frame        modality : audio | video      method : for the title
     """
@@ -40,9 +43,9 @@ def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = Non
 def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
     """A row of faces, bright where the frame network's maps speak for the answer and dark elsewhere.
 
-    A map has S / 32 cells a side with EfficientFace: 7 of 224 pixels, and only 2 of 64.
+    EfficientFace's maps have S / 32 cells a side: 7 for faces of 224 pixels, 2 for faces of 64.
 
-    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1], as `attention.grad_cam.grad_cam` finds it
+    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1]
     """
     if heat.shape != strip.shape[:3]:
         raise InputError(f"the faces are {strip.shape[:3]} and Grad-CAM is {heat.shape}: they must agree.")
@@ -53,7 +56,7 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
 def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
 
-    table : a row per clip, columns emotion, audio, video and together, as `attention.attribution.answer_branches`
+    table : a row per clip, columns emotion, audio, video and together, as `workbook.attention.importance.by_branches`
     """
     means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
     ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)
@@ -64,5 +67,5 @@ def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.axvline(0, color=QUIET, linewidth=0.8)
     ax.set(yticks=heights, yticklabels=means.index, xlabel="raises the output of the answer by")
     ax.invert_yaxis()
-    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
+    legend_above(ax)
     return ax

@@ -1,4 +1,4 @@
-"""What a network says of a clip of any length: probabilities over its seconds, under the faces that it saw."""
+"""A network's answers: probabilities over a film, and the outputs for one clip, of one network or two."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbook.plots.panels import CONDITION_STYLE, HALO, INK, QUIET, SHADE, new_figure, tidy_axes
+from workbook.plots.marks import bold_title
+from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, grid, tidy_axes
 
 if TYPE_CHECKING:
     from workbook.predict.windows import Windows
@@ -29,9 +30,9 @@ def probabilities(table: pd.DataFrame, windows: "Windows", labels: Sequence[str]
     """
     conditions = list(dict.fromkeys(table["condition"]))
     heights = [FACE] * bool(windows.has_video.any()) + [0.19 * len(labels)] * len(conditions)
-    figure = new_figure(sum(heights) + 0.3 * len(conditions) + 0.5)
-    figure.set_layout_engine("constrained")
-    axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
+    height = sum(heights) + 0.3 * len(conditions) + 0.5
+    figure, panels = grid(len(heights), 1, height, sharex=True, height_ratios=heights)
+    axes = list(panels[:, 0])
     if len(axes) > len(conditions):
         _strip(windows, axes[0])
     for condition, ax in zip(conditions, axes[-len(conditions) :], strict=True):
@@ -42,44 +43,72 @@ def probabilities(table: pd.DataFrame, windows: "Windows", labels: Sequence[str]
 
 
 def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Sequence[str], ax: Axes) -> None:
-    """A column of cells for each window, from white (0) to the condition's colour (1); grey = no answer."""
-    tidy_axes(ax)
-    colour, meaning = CONDITION_STYLE[condition]
+    """Draws a column of cells for each window, from white (0) to the condition's colour (1); grey = no answer."""
+    colour, title = condition_style(condition)
     centres = windows.starts + (windows.frame_times[0, [0, -1]].mean() - windows.starts[0])
     edges = np.array([0.0, *(centres[1:] + centres[:-1]) / 2, windows.seconds])
     values = np.full((len(labels), len(centres)), np.nan)
     values[:, rows["window"]] = rows[list(labels)].to_numpy().T
     ax.set_facecolor(SHADE)
-    paint = sns.blend_palette(["white", colour], as_cmap=True)
-    ax.pcolormesh(
-        edges, np.arange(len(labels) + 1), values, cmap=paint, vmin=0, vmax=1, edgecolor="white", linewidth=0.5
-    )
+    look = {"cmap": sns.blend_palette(["white", colour], as_cmap=True), "edgecolor": "white", "linewidth": 0.5}
+    ax.pcolormesh(edges, np.arange(len(labels) + 1), values, vmin=0, vmax=1, **look)
+    number = {"ha": "center", "va": "center", "fontsize": 8, "path_effects": HALO}
     for window in rows["window"]:
         best = int(values[:, window].argmax())
         left, right = edges[window], edges[window + 1]
         ax.plot([left, right, right, left, left], best + np.array([0, 0, 1, 1, 0]), color=INK, linewidth=1.1)
         for label in range(len(labels)) if len(centres) <= NUMBERED else ():
-            text = f"{100 * values[label, window]:.0f} %"
-            ax.text((left + right) / 2, label + 0.5, text, ha="center", va="center", fontsize=8, path_effects=HALO)
+            ax.text((left + right) / 2, label + 0.5, f"{100 * values[label, window]:.0f} %", **number)
     ax.set(yticks=np.arange(len(labels)) + 0.5, ylim=(len(labels), 0))
     ax.set_yticklabels(labels, fontsize=9, color=INK)
     ax.tick_params(axis="y", length=0)
-    ax.set_title(f"{condition}  {meaning}", loc="left", fontsize=10, color=colour, fontweight="bold")
+    bold_title(ax, title, colour)
 
 
 def _strip(windows: "Windows", ax: Axes) -> None:
-    """Faces evenly over the clip, each where it was seen; grey = no face."""
-    tidy_axes(ax)
-    times, seen = windows.frame_times.ravel(), (windows.seen & windows.has_video[:, None]).ravel()
+    """Draws faces evenly over the clip, each at its time; grey = no face."""
+    times, has_face = windows.frame_times.ravel(), (windows.seen & windows.has_video[:, None]).ravel()
     faces = windows.video.reshape(-1, *windows.video.shape[2:])
     width = windows.seconds / min(STRIP, len(times))
     half = min(0.48 * width, FACE / INCHES * windows.seconds / 2)
     for centre in (np.arange(round(windows.seconds / width)) + 0.5) * width:
         nearest = int(np.abs(times - centre).argmin())
-        extent = (centre - half, centre + half, 0, 1)
-        picture = faces[nearest] if seen[nearest] else np.full((1, 1, 3), 228, np.uint8)
-        ax.imshow(picture, extent=extent, aspect="auto")
+        picture = faces[nearest] if has_face[nearest] else np.full((1, 1, 3), 228, np.uint8)
+        ax.imshow(picture, extent=(centre - half, centre + half, 0, 1), aspect="auto")
     ax.set(ylim=(0, 1), yticks=[])
     ax.set_title("the followed face; grey: not seen", loc="left", fontsize=9, color=QUIET)
     ax.spines[:].set_visible(False)
     ax.tick_params(bottom=False, labelbottom=False)
+
+
+def outputs(
+    values: Sequence[np.ndarray | None],
+    before: Sequence[np.ndarray | None],
+    condition: str,
+    names: Sequence[str],
+    ax: Axes | None = None,
+) -> Axes:
+    """Bars of one or two networks' outputs under a condition; the title has the answers, the second's bars are hatched.
+
+    values : probabilities (classes,), or a score in [-3, 3] (1,), of each network; None where it gives no answer
+    before : the same, of the clip before it was changed, drawn as a line in each bar        names : of the outputs
+    """
+    ax, colour, answers = tidy_axes(ax, 4, 3), condition_style(condition)[0], [condition_style(condition)[1]]
+    is_score, height = len(names) == 1, 0.8 / len(values)
+    for order, (now, old) in enumerate(zip(values, before, strict=True)):
+        if now is None:
+            continue
+        places = np.arange(len(names)) - 0.4 + (order + 0.5) * height
+        ax.barh(places, now, height * 0.92, **network_look(order, colour))
+        ax.vlines(old, places - height / 2, places + height / 2, color=INK, linewidth=1.5)
+        answers.append(f"{now[0]:+.2f}" if is_score else f"{names[now.argmax()]} {now.max():.0%}")
+    ax.set(xlim=(-3, 3) if is_score else (0, 1), xticks=[-3, 0, 3] if is_score else [0, 1])
+    ax.set_title("\n".join(answers), fontsize=9, color=colour, loc="left")
+    ax.set(yticks=range(len(names)), yticklabels=names)
+    ax.yaxis.set_inverted(True)  # the first on top, also where panels share the axis
+    return ax
+
+
+def network_look(order: int, colour: str) -> dict[str, str]:
+    """How bars of the first (0) and the second (1) network are filled."""
+    return {"facecolor": "white", "edgecolor": colour, "hatch": "////"} if order else {"color": colour}

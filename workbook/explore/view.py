@@ -1,0 +1,43 @@
+"""What the explorer's figure holds: one changed clip under one or two networks.
+
+`figure.clip_figure` draws it with matplotlib, widget.js in a browser.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbook.explore.probe import Answer, Span
+from workbook.plots.clock import Clock
+
+
+@dataclass(frozen=True)
+class View:
+    """One changed clip under one or two networks, without its pictures."""
+
+    answers: dict[str, Answer]  # by the name of the network
+    before: dict[str, Answer]  # the same, before the clip was changed
+    names: list[str]  # of the outputs: the classes, or one name for a score
+    truth: str  # one of the names, or the true score
+    title: str
+    clock: Clock
+    cues: dict[str, Span]  # true spans of face and voice, where they are known
+    masked: dict[str, tuple[Span, ...]]  # spans of zeros, by modality
+    scores: dict[str, np.ndarray]  # integrated gradients of the first network, by modality; {} = not computed
+    map_choice: tuple[str, int] | None  # direction and head (from 0) of the attention map
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions under which a network answers, in the order of the figure."""
+        return [name for name in ("AV", "A", "V") if any(name in answer.outputs for answer in self.answers.values())]
+
+    def map_of(self, network: str) -> np.ndarray | None:
+        """The chosen attention map (Tq, Tk) of a network, None where it has no such head."""
+        direction, head = self.map_choice or ("", 0)
+        maps = self.answers[network].maps.get(direction, ())
+        return maps[head] if head < len(maps) else None
+
+
+def map_name(direction: str, head: int) -> str:
+    """A map in words, such as `video to audio, head 1`; head counts from 0."""
+    return f"{direction.replace('_', ' ')}, head {head + 1}"

@@ -1,0 +1,224 @@
+"""What goes into the network: faces, features, sound, and what modality dropout makes of a clip."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from workbook import InputError
+from workbook.data.window import HOP, SAMPLE_RATE
+from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
+from workbook.plots.marks import bold_title, colour_bar
+from workbook.plots.style import AROUND, COLOUR, SHADE, VIDEO, WIDTH, grid, new_figure, tidy_axes
+
+
+def faces(
+    strip: np.ndarray,
+    times: np.ndarray | None = None,
+    ax: Axes | None = None,
+    clock: Clock = SECONDS,
+    filled: float = 0.96,
+) -> Axes:
+    """A row of face crops; with `times`, each face is centred at its time on the clock.
+
+    strip : (Tv, S, S, 3) uint8 RGB        times : (Tv,) on the clock, evenly spread
+    filled : how much of its step a picture covers, in (0, 1]
+    """
+    ax = tidy_axes(ax, WIDTH, WIDTH / len(strip) + (0.1 if times is None else 0.6))
+    if times is not None and len(times) != len(strip):
+        raise InputError(f"the strip has {len(strip)} frames and {len(times)} times: give one time per frame.")
+    left, right, step = time_span(np.arange(len(strip)) if times is None else np.asarray(times, dtype=float), clock)
+    half = filled * step / 2
+    for frame, centre in zip(strip, left + step * (np.arange(len(strip)) + 0.5), strict=True):
+        ax.imshow(frame, extent=(centre - half, centre + half, 0, 1), aspect=2 * half)
+    ax.set(xlim=(left, right), ylim=(0, 1), yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[]) if times is None else ax.set_xlabel(clock.label)
+    return ax
+
+
+def features(values: np.ndarray, modality: str, ax: Axes | None = None, clock: Clock = PLACE) -> Axes:
+    """A sequence of features over its clip, each channel standardised for display: white is its mean in this clip.
+
+    A sequence of a single step is standardised over its channels.
+
+    values : (C, T), any scales        modality : audio | video, for the colour
+    """
+    scaled = standardised(np.asarray(values, dtype=float))
+    ax = heat_map(scaled, modality, reach_of(scaled), ax, clock)
+    ax.set_ylabel(f"{len(values)} channel{'s' * (len(values) > 1)},\nstandardised", fontsize=9)
+    return ax
+
+
+def heat_map(values: np.ndarray, modality: str, reach: float, ax: Axes | None = None, clock: Clock = PLACE) -> Axes:
+    """Channels over a clip in the colour of their modality: white at 0, full at +-reach; values : (C, T)."""
+    ax = tidy_axes(ax, WIDTH, 2.2)
+    extent = (0, clock.length, -0.5, len(values) - 0.5)
+    colours = {"cmap": AROUND[modality], "vmin": -reach, "vmax": reach}
+    ax.imshow(values, extent=extent, origin="lower", aspect="auto", interpolation="none", **colours)
+    ax.set(xlim=(0, clock.length), xlabel=clock.label, ylabel="channel", yticks=[])
+    return ax
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """The rows of (C, T) with mean 0 and deviation 1; rows that are constant become 0."""
+    axis = _axis_of_scale(values)
+    deviation, size = values.std(axis=axis, keepdims=True), np.abs(values).max(axis=axis, keepdims=True)
+    varies = deviation > 1e-6 * size  # less is rounding
+    return np.where(varies, (values - values.mean(axis=axis, keepdims=True)) / np.where(varies, deviation, 1), 0)
+
+
+def _axis_of_scale(values: np.ndarray) -> int:
+    """Each channel of (C, T) is scaled over its steps; a single step is scaled over its channels."""
+    return 1 if values.shape[1] > 1 else 0
+
+
+def reach_of(values: np.ndarray) -> float:
+    """The end of a colour scale, above 0: the size that 98 % of the values do not exceed, so that no outlier counts."""
+    return float(np.percentile(np.abs(values), 98)) or 1.0
+
+
+def spectrogram(log_mel: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: Axes | None = None) -> Axes:
+    """A log-mel spectrogram over seconds, its bands labelled with their centres in hertz.
+
+    log_mel : (bands, steps) decibels; librosa's bands from 0 to 11 025 Hz, step k centred at k * hop_seconds
+    """
+    from librosa import mel_frequencies  # here, so that other figures need no librosa
+
+    ax = tidy_axes(ax, WIDTH, 2.2)
+    _over_hops(ax, log_mel, hop_seconds, cmap="magma")
+    hertz = np.array([250, 1000, 4000])
+    centres = mel_frequencies(len(log_mel), fmin=0.0, fmax=SAMPLE_RATE / 2)
+    ax.set(yticks=np.interp(hertz, centres, np.arange(len(log_mel))), yticklabels=["250", "1k", "4k"], ylabel="hertz")
+    return ax
+
+
+def mfcc(coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: Axes | None = None) -> Axes:
+    """MFCCs as they enter the network, over seconds; the colour scale (logarithmic, signed) is that of every clip.
+
+    coefficients : (10, Ta)
+    """
+    ax = tidy_axes(ax, WIDTH, 1.8)
+    scale = SymLogNorm(linthresh=10, vmin=-1000, vmax=1000)
+    _over_hops(ax, coefficients, hop_seconds, cmap=AROUND["audio"], norm=scale, interpolation="none")
+    ax.set(yticks=range(0, len(coefficients), 3), ylabel="coefficient")
+    return ax
+
+
+def _over_hops(ax: Axes, values: np.ndarray, hop: float, **look) -> None:
+    """Draws rows (R, T) as an image over seconds, step k centred at k hops."""
+    rows, steps = values.shape
+    extent = (-hop / 2, (steps - 0.5) * hop, -0.5, rows - 0.5)
+    ax.imshow(values, extent=extent, origin="lower", aspect="auto", **look)
+    ax.set(xlim=(0, (steps - 1) * hop), xlabel="time (s)")
+
+
+def spectrogram_and_mfcc(
+    log_mel: np.ndarray, coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE
+) -> Figure:
+    """A clip's spectrogram above its MFCCs, on one time axis, a colour bar beside each; arguments as above."""
+    figure = new_figure(height=4.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    spectrogram(log_mel, hop_seconds, above).set(xlabel="")
+    mfcc(coefficients, hop_seconds, below)
+    above.tick_params(labelbottom=False, bottom=False)
+    colour_bar(above, "decibels", pad=0.01)
+    colour_bar(below, "MFCC", pad=0.01)
+    return figure
+
+
+def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
+    """A whole frame with a box around its face.
+
+    image : (H, W, 3) uint8 RGB        box : left, top, right, bottom in pixels, all NaN where there is no face
+    """
+    ax = tidy_axes(ax, 5, 5 * len(image) / image.shape[1])
+    ax.imshow(image)
+    left, top, right, bottom = box
+    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=VIDEO, linewidth=2.5))
+    ax.set_axis_off()
+    return ax
+
+
+def named_frames(images: np.ndarray, names: list[str], columns: int = 6) -> Figure:
+    """Single frames in rows, each below its name; images : (N, S, S, 3) uint8 RGB."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure, panels = grid(rows, columns, rows * (WIDTH / 6 + 0.15), columns * WIDTH / 6)
+    for ax in panels.flat:
+        ax.set_axis_off()
+    for ax, image, name in zip(panels.flat, images, names, strict=False):
+        ax.imshow(image)
+        ax.set_title(name, fontsize=10)
+    return figure
+
+
+def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
+    """What modality dropout makes of one clip: a row per variant, its audio, then up to 8 of its frames, or features.
+
+    Each channel of MFCCs or features is divided by its size in the first variant. White is 0 in every variant. A
+    softened variant is paler, and its factor stands under its name.
+
+    audio : (variants, Ca, Ta)        video : (variants, Tv, 3, H, W) in [0, 1], or features (variants, Tv, Cv)
+    names : one per variant
+    """
+    audio, video = np.asarray(audio), np.asarray(video)
+    if not len(audio) == len(video) == len(names):
+        raise InputError(
+            f"{len(audio)} audio variants, {len(video)} video variants, {len(names)} names: give as many of each."
+        )
+    pictures = video.ndim == 5
+    row = min(0.6 * WIDTH / min(video.shape[1], 8), 1.2) + 0.1 if pictures else 0.9  # inches
+    height = len(names) * row + 0.7
+    figure = new_figure(height, layout=None)
+    panels = figure.subplots(len(names), 2, width_ratios=[1, 2.6 if pictures else 1], squeeze=False)
+    edges = {"left": 0.14, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.45 / height}
+    figure.subplots_adjust(**edges, wspace=0.03 if pictures else 0.1, hspace=0.1)
+    _feature_variants(panels[:, 0], audio, "audio", clock)
+    if pictures:
+        _frame_variants(panels[:, 1], video)
+    else:
+        _feature_variants(panels[:, 1], video.swapaxes(1, 2), "video", clock)
+    for ax, name, *variant in zip(panels[:, 0], names, audio, video, strict=True):
+        label = "\n".join([name, *_factors(variant, (audio[0], video[0]))])
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def _factors(variant: list[np.ndarray], intact: tuple[np.ndarray, np.ndarray]) -> list[str]:
+    """The factors of softened audio and video, in words; none for a modality that is intact, gone or replaced."""
+    words = []
+    for name, values, full in zip(("audio", "video"), variant, intact, strict=True):
+        factor = float((values * full).sum() / max((full * full).sum(), 1e-12))
+        if 1e-6 < factor < 1 - 1e-6 and np.allclose(values, factor * full, atol=1e-4 * np.abs(full).max()):
+            words.append(f"{name} × {factor:.2f}")
+    return words
+
+
+def _frame_variants(axes: np.ndarray, variants: np.ndarray) -> None:
+    """variants : (variants, Tv, 3, H, W) in [0, 1]"""
+    chosen = np.linspace(0, variants.shape[1] - 1, min(variants.shape[1], 8)).round().astype(int)
+    pictures = (np.moveaxis(variants[:, chosen], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (…, H, W, 3)
+    for ax, frames in zip(axes, pictures, strict=True):
+        faces(frames, ax=ax).set_anchor("N")
+    bold_title(axes[0], "video: frames", VIDEO, loc="center")
+
+
+def _feature_variants(axes: np.ndarray, variants: np.ndarray, modality: str, clock: Clock) -> None:
+    """variants : (variants, C, T)"""
+    size = np.abs(variants[0]).mean(axis=_axis_of_scale(variants[0]), keepdims=True)
+    scaled = variants / np.where(size > 0, size, 1)
+    for ax, variant in zip(axes, scaled, strict=True):
+        heat_map(variant, modality, reach_of(scaled[0]), ax, clock)
+    _share_time(axes)
+    bold_title(axes[0], f"{modality}: {variants.shape[1]} channels, scaled", COLOUR[modality], loc="center")
+
+
+def _share_time(axes: np.ndarray) -> None:
+    """Makes a column of panels a strip with one time axis, below the last."""
+    for ax in axes:
+        last = ax is axes[-1]
+        ax.spines[:].set(visible=True, color=SHADE)
+        ax.tick_params(labelbottom=last, bottom=last)
+        ax.set(yticks=[], ylabel="", xlabel=ax.get_xlabel() if last else "")

@@ -1,0 +1,83 @@
+"""Marks that several figures share: intervals, bands, cells, names of rows, titles, legends and colour bars."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+
+from workbook.plots.style import INK
+
+FEWEST_ACTORS = 8  # from which on 95 % intervals held the truth in 95 % of simulations, see evaluate.statistics
+
+
+def whiskers(
+    ax: Axes, table: pd.DataFrame, places: Sequence[float], colour, vertical: bool = False, width: float = 1.6, **look
+) -> None:
+    """Draws the interval of each row of a table as a line at its place on the other axis.
+
+    table : columns low and high, and perhaps actors: intervals of fewer than FEWEST_ACTORS are dotted, since they are
+        too short to be trusted
+    """
+    styles = ["-"] * len(table)
+    if "actors" in table:
+        styles = [":" if actors < FEWEST_ACTORS else "-" for actors in table["actors"]]
+    draw = ax.vlines if vertical else ax.hlines
+    draw(places, table["low"], table["high"], color=colour, linewidth=width, linestyles=styles, **look)
+
+
+def band(ax: Axes, x: Sequence[float], table: pd.DataFrame, column: str, colour, alpha: float, **line) -> None:
+    """Draws a column over x as a line, and the interval (columns low and high) as a band around it."""
+    ax.fill_between(x, table["low"], table["high"], color=colour, alpha=alpha, linewidth=0)
+    ax.plot(x, table[column], color=colour, **line)
+
+
+def cells(ax: Axes, table: pd.DataFrame | np.ndarray, colours, fontsize: float = 8, **look) -> None:
+    """Draws a table as coloured cells with their numbers, from 0 to 100.
+
+    colours : a colour map, or the colour of 100        look : other arguments of `seaborn.heatmap`
+    """
+    paint = sns.light_palette(colours, as_cmap=True) if isinstance(colours, str) else colours
+    usual = {"vmin": 0, "vmax": 100, "annot": True, "fmt": ".1f", "annot_kws": {"fontsize": fontsize}}
+    usual |= {"linewidths": 1, "linecolor": "white", "cbar": False}
+    sns.heatmap(table, cmap=paint, ax=ax, **usual | look)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, labelsize=9)
+    ax.tick_params(axis="y", labelrotation=0)
+
+
+def name_rows(ax: Axes, names: Sequence[str], fontsize: float = 9, margin: float = 0.5) -> None:
+    """Names the rows 0, 1, 2, ... on the y axis, the first on top."""
+    ax.set(yticks=range(len(names)), ylim=(len(names) - margin, margin - 1))
+    ax.set_yticklabels(names, fontsize=fontsize, color=INK)
+    ax.tick_params(axis="y", length=0)
+
+
+def bold_title(ax: Axes, text: str, colour: str, fontsize: float = 10, loc: str = "left") -> None:
+    """Sets a bold title in the colour of its modality, condition or origin."""
+    ax.set_title(text, loc=loc, fontsize=fontsize, color=colour, fontweight="bold")
+
+
+def legend_above(ax: Axes, height: float = 1.0, **options) -> None:
+    """Puts the legend above the axes, in a row; height : of its lower edge, 1 = at the axes."""
+    ax.legend(
+        **{"ncols": 4, "loc": "lower left", "bbox_to_anchor": (0, height), "frameon": False, "fontsize": 9} | options
+    )
+
+
+def legend_around(figure: Figure, loc: str, **options) -> None:
+    """Puts a legend outside the panels of a figure, such as at `upper center`; options : of `Figure.legend`."""
+    figure.legend(**{"loc": f"outside {loc}", "ncols": 4, "frameon": False, "fontsize": 9} | options)
+
+
+def colour_bar(axes: Axes | np.ndarray, label: str, **options) -> Colorbar:
+    """The labelled colour bar of the first image of one panel or several; options : of `Figure.colorbar`."""
+    first = np.ravel(axes)[0]
+    image = (first.images or first.collections)[0]
+    bar = first.figure.colorbar(image, ax=axes, **options)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+    return bar

@@ -1,0 +1,131 @@
+"""How sure the numbers are: intervals of systems, differences between them, and the protocol ladder."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workbook import InputError
+from workbook.plots.marks import FEWEST_ACTORS, cells, legend_above, name_rows, whiskers
+from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, grid, tidy_axes
+
+ALPHA = 0.05
+
+
+def system_intervals(
+    table: pd.DataFrame, chance: float | None = None, label: str = "accuracy (%)", ax: Axes | None = None
+) -> Axes:
+    """A row per system, with a point and its interval for each condition.
+
+    table : as `workbook.evaluate.statistics.intervals` makes it      chance : of guessing, in the unit of the values
+    """
+    systems, conditions = list(dict.fromkeys(table["system"])), list(dict.fromkeys(table["condition"]))
+    ax = tidy_axes(ax, WIDTH, 0.9 + 0.13 * len(systems) * (len(conditions) + 1))
+    for place, condition in enumerate(conditions):
+        rows = table[table["condition"] == condition]
+        below = (place - (len(conditions) - 1) / 2) / (len(conditions) + 1)
+        heights = [systems.index(name) + below for name in rows["system"]]
+        colour, name = condition_style(condition)
+        whiskers(ax, rows, heights, colour)
+        ax.plot(rows["value"], heights, "o", color=colour, markersize=4.5, label=name)
+    if chance is not None:
+        ax.axvline(chance, color=INK, linewidth=0.7)
+        ax.text(chance, len(systems) - 0.45, f" chance {chance:g}", fontsize=8, color=INK, va="bottom")
+    name_rows(ax, systems, 10, margin=0.4)
+    ax.set_xlabel(f"{label}, with 95 % intervals of actors{_warning(table)}")
+    legend_above(ax, ncols=6, handletextpad=0.1)
+    return ax
+
+
+def differences(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Pairs of systems: a point with the interval of their difference in points; filled where Holm's p is below 0.05.
+
+    table : as `evaluate.statistics.differences` makes it, best of one condition; of several, each row names its own
+    """
+    ax = tidy_axes(ax, WIDTH, 0.7 + 0.24 * len(table))
+    several = table["condition"].nunique() > 1
+    colours = [condition_style(name)[0] for name in table["condition"]]
+    fills = [colour if p < ALPHA else "white" for colour, p in zip(colours, table["p_holm"], strict=True)]
+    whiskers(ax, table, range(len(table)), colours)
+    ax.scatter(table["difference"], range(len(table)), 5.5**2, color=fills, edgecolors=colours, linewidths=1, zorder=3)
+    ax.axvline(0, color=INK, linewidth=0.7, zorder=0)
+    name_rows(ax, [f"{row.first} less {row.second}" + f"   {row.condition}" * several for row in table.itertuples()])
+    ax.set_xlabel(f"points, with 95 % intervals of actors; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)
+    return ax
+
+
+def difference_matrix(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Row less column for all pairs of systems, in points; bold where Holm's p is below 0.05, else pale.
+
+    table : as `workbook.evaluate.statistics.differences` makes it, of one condition
+    """
+    if table["condition"].nunique() != 1:
+        raise InputError("a matrix of differences shows one condition: give the rows of one")
+    count = len(_systems(table))
+    ax = tidy_axes(ax, 1.5 + 0.62 * count, 1.0 + 0.36 * count)
+    _draw_matrix(ax, table, max(1.0, table["difference"].abs().max()), 9, cbar=True, cbar_kws={"label": "points"})
+    ax.set_title(f"{table['condition'].iloc[0]}: row less column; bold: p < 0.05 after Holm", fontsize=10, loc="left")
+    return ax
+
+
+def difference_matrices(tables: dict[str, pd.DataFrame], title: str = "", colour: str = INK) -> Figure:
+    """Matrices as `difference_matrix` side by side on one scale, for families of pairs such as kinds of dropout.
+
+    tables : by the title of the panel      title, colour : of the whole figure
+    """
+    most = max(len(_systems(table)) for table in tables.values())
+    width = max(0.6 + len(tables) * (0.7 + 0.38 * most), 4.5)
+    figure, (panels,) = grid(1, len(tables), 1.1 + 0.33 * most, width)
+    end = max(1.0, *(table["difference"].abs().max() for table in tables.values()))
+    for ax, (key, table) in zip(panels, tables.items(), strict=True):
+        _draw_matrix(ax, table, end, 9 if most < 6 else 6.5)
+        ax.set_title(key, fontsize=10, loc="left")
+    figure.suptitle(title, fontsize=10, color=colour, fontweight="bold")
+    figure.supxlabel("row less column in points; bold: p < 0.05 after Holm", fontsize=9)
+    return figure
+
+
+def _systems(table: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys([*table["first"], *table["second"]]))
+
+
+def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float, **look) -> None:
+    """Draws row less column for all pairs, colours from -end to end; bold where Holm's p is below 0.05."""
+    names = _systems(table)
+    matrix, significant = pd.DataFrame(np.nan, names, names), pd.DataFrame(False, names, names)
+    for row in table.itertuples():
+        points = round(row.difference, 1) + 0.0  # never -0.0
+        matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = points, 0.0 - points
+        significant.loc[row.first, row.second] = significant.loc[row.second, row.first] = row.p_holm < ALPHA
+    paint = sns.diverging_palette(35, 250, s=80, l=60, as_cmap=True)
+    cells(ax, matrix, paint, fontsize, vmin=-end, vmax=end, fmt="+.1f", **look)
+    for text in ax.texts:
+        column, row = (int(place) for place in text.get_position())
+        bold = bool(significant.iloc[row, column])
+        text.set(color=INK if bold else QUIET, fontweight="bold" if bold else "normal", path_effects=HALO)
+
+
+def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = None) -> Axes:
+    """The protocol ladder: how a system's number falls from rung to rung, with intervals of actors.
+
+    table : as `workbook.evaluate.protocol.ladder` makes it
+    """
+    ax = tidy_axes(ax, WIDTH, 3.0)
+    places, colour = np.arange(len(table)), condition_style(table["condition"].iloc[0])[0]
+    ax.step([*places - 0.5, places[-1] + 0.5], [*table["value"], table["value"].iloc[-1]], where="post", color=colour)
+    whiskers(ax, table, places, colour, vertical=True)
+    number = {"va": "bottom", "path_effects": HALO}
+    for place, row in zip(places, table.itertuples(), strict=True):
+        ax.text(place + 0.05, row.value, f"{row.value:.1f}", fontsize=10, color=INK, **number)
+        if np.isfinite(row.step):
+            ax.text(place - 0.47, row.value, f"{row.step:+.1f}", fontsize=9, color=QUIET, **number)
+    names = [f"{row.rung}\n{row.clips} clips, {row.actors} actors" for row in table.itertuples()]
+    ax.set(xticks=places, xlim=(-0.5, len(table) - 0.5), ylabel=f"{label}, {table['condition'].iloc[0]}")
+    ax.set_xticklabels(names, fontsize=9, color=INK)
+    ax.tick_params(axis="x", length=0)
+    return ax
+
+
+def _warning(table: pd.DataFrame) -> str:
+    return f"; dotted: of fewer than {FEWEST_ACTORS}" if (table["actors"] < FEWEST_ACTORS).any() else ""

@@ -1,0 +1,85 @@
+"""Colours, empty figures and saving. Blue is audio, orange is video, green is both, in every figure."""
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from workbook.files import atomic_write
+
+AUDIO, VIDEO, BOTH = "#0173b2", "#de8f05", "#029e73"  # from seaborn's colour-blind palette
+COLOUR = {"video": VIDEO, "audio": AUDIO}  # in the order of the modalities in a figure
+INK, QUIET, SHADE, NAVY = "#333333", "#8a8a8a", "#e4e4e4", "#2b4162"
+CONDITION_STYLE = {  # colour and meaning of each condition, in the order of the conditions in a figure
+    "AV": (BOTH, "both"),
+    "A": (AUDIO, "audio alone"),
+    "V": (VIDEO, "video alone"),
+    "M": (QUIET, "mean"),
+    "A noise": (AUDIO, "noise for video"),
+    "V noise": (VIDEO, "noise for audio"),
+    "A zeros": (AUDIO, "zeros for video"),
+    "V zeros": (VIDEO, "zeros for audio"),
+}
+AROUND = {name: sns.blend_palette([INK, "white", colour], as_cmap=True) for name, colour in COLOUR.items()}
+ORIGIN_COLOUR = {"real": NAVY, "toy": "#a0528c", "paper": QUIET}  # of results, which never mix
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readable where a line crosses it
+WIDTH = 8.0  # inches of every full-width figure: at 150 dpi just over what GitHub shows, so text keeps its size
+
+
+def new_figure(height: float, width: float = WIDTH, layout: str | None = "constrained") -> Figure:
+    """An empty figure, closed for pyplot, so that a notebook shows it once; lengths in inches."""
+    figure = plt.figure(figsize=(width, height), layout=layout)
+    plt.close(figure)
+    return figure
+
+
+def grid(rows: int, columns: int, height: float, width: float = WIDTH, **subplots) -> tuple[Figure, np.ndarray]:
+    """A new figure and its panels (rows, columns), without upper and right spines; lengths in inches.
+
+    subplots : arguments of `Figure.subplots`, such as sharey
+    """
+    figure = new_figure(height, width)
+    panels = figure.subplots(rows, columns, squeeze=False, **subplots)
+    for ax in panels.flat:
+        tidy_axes(ax)
+    return figure, panels
+
+
+def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axes:
+    """`ax`, or new axes where it is None (inches), without the upper and right spines."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    sns.despine(ax=ax)
+    ax.tick_params(labelsize=9, color=QUIET)
+    return ax
+
+
+def condition_style(condition: str) -> tuple[str, str]:
+    """The colour of a condition, and its name with its meaning, such as `A  audio alone`."""
+    colour, meaning = CONDITION_STYLE.get(condition, (INK, ""))
+    return colour, f"{condition}  {meaning}".rstrip()
+
+
+def conditions_of(names) -> list[str]:
+    """The conditions among the names, each once, in the order of a figure."""
+    return [name for name in CONDITION_STYLE if name in set(names)]
+
+
+def save(figure: Figure | Axes, path: str | Path) -> Path:
+    """The path of the saved figure (150 dots per inch, tight). A failed write leaves the old file."""
+    path = Path(path)
+    with atomic_write(path) as temporary:
+        figure.figure.savefig(temporary, dpi=150, bbox_inches="tight", facecolor="white")
+    return path
+
+
+def as_png(figure: Figure, **options) -> bytes:
+    """The figure as a PNG file; options : of `Figure.savefig`, such as dpi and metadata."""
+    file = BytesIO()
+    figure.savefig(file, format="png", **options)
+    return file.getvalue()

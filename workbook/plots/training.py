@@ -1,0 +1,76 @@
+"""The course of a training: its curve over the epochs, and the same while it runs."""
+
+import os
+
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import Image, display, update_display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from workbook.plots.style import HALO, INK, NAVY, QUIET, WIDTH, as_png, grid
+from workbook.progress import TrainingBar
+
+LABELS = ("loss", "accuracy (%)")
+
+
+def history(table: pd.DataFrame, labels: tuple[str, str] = LABELS) -> Figure:
+    """Loss and accuracy of training and validation over the epochs, best epoch and learning rate marked.
+
+    table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate,
+            best (True = better than all epochs before; the last such epoch is the one whose weights are kept)
+    labels : names of loss and accuracy, as a task's `measures`
+    """
+    figure, (panels,) = grid(1, 2, 2.9)
+    kept = table[table["best"].astype(bool)].iloc[-1]
+    for ax, quantity, label in zip(panels, ("loss", "accuracy"), labels, strict=True):
+        for part, colour in (("train", "#a9a9a9"), ("validation", NAVY)):
+            ax.plot(table["epoch"], table[f"{part}_{quantity}"], color=colour, label=part, marker="o", markersize=2.5)
+        ax.set(xlabel="epoch", ylabel=label, xlim=(table["epoch"].min() - 0.5, table["epoch"].max() + 0.5))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", markersize=9, color=INK, fillstyle="none")
+    panels[0].legend(frameon=False, fontsize=9)
+    caption = f"best epoch {kept['epoch']:.0f}: {kept['validation_accuracy']:.1f} %, loss {kept['validation_loss']:.3f}"
+    panels[1].set_title(caption, fontsize=10, loc="left")
+    _mark_learning_rates(panels[0], table)
+    return figure
+
+
+def _mark_learning_rates(ax: Axes, table: pd.DataFrame) -> None:
+    """Draws a dotted line and the new value wherever the learning rate changes."""
+    changed = table[table["learning_rate"].diff().fillna(0) != 0]
+    number = {"fontsize": 8, "color": QUIET, "va": "top", "path_effects": HALO}
+    for epoch, rate in zip(changed["epoch"], changed["learning_rate"], strict=True):
+        ax.axvline(epoch, color=QUIET, linewidth=0.8, linestyle=":")
+        ax.text(epoch, 1, f" {rate:g}", transform=ax.get_xaxis_transform(), **number)
+    first = table["learning_rate"].iloc[0]
+    ax.set_title(f"learning rate {first:g}" + (", then as marked" if len(changed) else ""), fontsize=10, loc="left")
+
+
+class LiveHistory:
+    """A training to watch: a bar for the batches, and a curve that is redrawn after every epoch.
+
+        curve = LiveHistory(labels, epochs)
+        for row in fit(..., progress=curve.batch):
+            curve.add(row)
+
+    In a notebook, headless runs included, one picture is replaced under the cell and its last state stays there.
+    Elsewhere there is no picture. The rows are kept in `table`.
+    """
+
+    def __init__(self, labels: tuple[str, str] = LABELS, epochs: int = 0):
+        """labels : as in `history`        epochs : the last one of this training, counted from 1"""
+        self.table, self.labels = pd.DataFrame(), labels
+        self.bar = TrainingBar(epochs)
+        self.batch = self.bar.batch
+        self._name = f"history-{id(self)}-{os.getpid()}"
+
+    def add(self, row: dict[str, float]) -> None:
+        """Adds one epoch and redraws."""
+        self.bar.epoch(row)
+        show = display if self.table.empty else update_display
+        self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
+        if get_ipython() is not None:
+            png = as_png(history(self.table, self.labels), dpi=144)
+            show(Image(png, width=int(96 * WIDTH)), display_id=self._name)
