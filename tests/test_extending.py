@@ -13,7 +13,7 @@ from avlib import build_model
 from avlib.fusion import FUSIONS
 from workbook import InputError
 from workbook.cli import main
-from workbook.data.datasets import DATASETS, ensure_store, preprocess
+from workbook.data.datasets import DATASETS
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.metrics import metrics
@@ -69,9 +69,9 @@ def test_a_dataset_is_one_record_and_one_reader(crema, tmp_path):
     assert "crema" in CliRunner().invoke(main, ["parameters"]).output
 
     with pytest.raises(InputError, match=r"there is no store of crema .*-p dataset crema"):
-        ensure_store(config.dataset, config.data_root, **config.of_store)
-    made = preprocess(config.dataset, config.data_root, **config.of_store, workers=1, progress=False)
-    store = ensure_store(config.dataset, config.data_root, **config.of_store)
+        config.corpus.open_store()
+    made = config.corpus.preprocess(workers=1, progress=False)
+    store = config.corpus.open_store()
     assert store.fingerprint == made.fingerprint and len(store) == 20
     assert list(store.problems["path"]) == [str(crema / "AudioWAV" / "1001_DFA_JOY_XX.wav")]
     assert store.manifest["names"] == ["angry", "disgust", "fearful", "happy", "neutral", "sad"]

@@ -18,7 +18,7 @@ from in_process import without_kernels
 
 from avlib import FUSIONS
 from workbook import DATA, ROOT, InputError, load_run
-from workbook.data.datasets import ensure_store
+from workbook.data.datasets import Corpus
 from workbook.evaluate.metrics import metrics
 from workbook.sweep.notebooks import run_pipeline
 
@@ -75,7 +75,7 @@ def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
 
     from workbook.train.batches import splits
 
-    store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    store = Corpus("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
     test = splits(store, 0, 8, ("audio", "video"))["test"]
     audio, video, _ = test[torch.arange(5)]
     with torch.inference_mode():
@@ -188,6 +188,6 @@ def test_an_incomplete_or_damaged_corpus_is_preprocessed_and_shown(kept, has, sm
     with without_kernels():
         folder = run_smoke(corpus, tmp_path / "outputs", ("preprocess",), dataset="ravdess")
     assert "spectrogram" in (folder / "preprocess.ipynb").read_text()
-    store = ensure_store("ravdess", corpus, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    store = Corpus("ravdess", corpus, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
     assert (store.clips.has_audio.any(), store.clips.has_video.any()) == has
     assert len(store.problems) == (kept == "cut short")

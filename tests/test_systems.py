@@ -109,9 +109,9 @@ def test_every_system_comes_back_from_its_folder(folders, dataset, fusion):
 @pytest.fixture(scope="module")
 def own_features(small_toy, tmp_path_factory) -> Path:
     """An .npz as a user makes one, from the toy corpus: mean colours in a 4 x 4 grid over the face, and MFCCs."""
-    from workbook.data.datasets import ensure_store
+    from workbook.data.datasets import Corpus
 
-    store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    store = Corpus("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
     N, Tv, S = store.video.shape[:3]
     colours = np.asarray(store.video, np.float32).reshape(N, Tv, 4, S // 4, 4, S // 4, 3).mean(axis=(3, 5))
     path = tmp_path_factory.mktemp("own") / "toy.npz"

@@ -23,8 +23,9 @@ from test_media import tone
 
 import workbook
 from workbook import InputError
-from workbook.data import datasets, workers
+from workbook.data import workers
 from workbook.data.build import build_store
+from workbook.data.datasets import Corpus
 from workbook.data.faults import Fault
 from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
@@ -268,13 +269,12 @@ def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_w
 
 def test_a_whole_store_on_a_read_only_disk_is_opened(voices, small_disk, monkeypatch):
     monkeypatch.setattr(workbook, "DATA", small_disk)
-    asked = {"frames": 2, "image_size": 8}
-    made = datasets.preprocess("ravdess", voices, workers=1, progress=False, **asked)
+    corpus = Corpus("ravdess", voices, frames=2, image_size=8)
+    made = corpus.preprocess(workers=1, progress=False)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    for ask in (datasets.preprocess, datasets.ensure_store):
-        assert ask("ravdess", voices, **asked).fingerprint == made.fingerprint
+    assert corpus.preprocess().fingerprint == corpus.open_store().fingerprint == made.fingerprint
     with pytest.raises(InputError, match="cannot be written: Read-only file system"):
-        datasets.preprocess("ravdess", voices, frames=3, image_size=8)
+        Corpus("ravdess", voices, frames=3, image_size=8).preprocess()
 
 
 @pytest.mark.parametrize("size, says", [(7, "7 bytes"), (13_600_000_000, "13.6 GB"), (999_999, "1e+03 kB")])

@@ -8,7 +8,6 @@ import workbook
 from avlib import build_model
 from workbook import InputError
 from workbook.data.audio import mfcc
-from workbook.data.datasets import ensure_store, preprocess
 from workbook.data.films import read_films
 from workbook.data.folds import split_rows
 from workbook.data.media import read_audio
@@ -51,8 +50,8 @@ def test_films_of_ones_own_are_a_dataset_like_any_other(folder, tmp_path, monkey
     monkeypatch.setattr(workbook, "DATA", tmp_path / "data")
     config = Parameters(dataset="films", data_root=str(folder), fold_scheme="own", image_size=64, frames=3)
     assert config.classes == 0 and Parameters(dataset="films", data_root=str(folder)).fold_scheme == "groups"
-    preprocess(config.dataset, config.data_root, **config.of_store, workers=1, progress=False)
-    store = ensure_store(config.dataset, config.data_root, **config.of_store)
+    config.corpus.preprocess(workers=1, progress=False)
+    store = config.corpus.open_store()
 
     clips = store.clips.set_index("clip")
     assert list(clips.index) == ["ada@0", "ada@2.1", "ben", "cleo"] and store.manifest["names"] == ["cross", "glad"]

@@ -18,9 +18,9 @@ import pytest
 import workbook
 from workbook import InputError
 from workbook.data import build as building
-from workbook.data import datasets as corpus
 from workbook.data import workers
 from workbook.data.build import CLIP_COLUMNS, build_store
+from workbook.data.datasets import Corpus
 from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
 from workbook.toy import corpus as toy
@@ -155,10 +155,11 @@ def test_a_script_that_cannot_start_processes_is_told_so_and_no_clip_is_blamed(v
 @pytest.mark.parametrize("made", ["corpus", "store"])
 def test_nor_does_such_a_script_wait_for_itself_for_ever(made, voices, tmp_path):
     root = {"corpus": tmp_path / "toy", "store": voices}[made]
-    ask = f"ensure_store('{'toy' if made == 'corpus' else 'ravdess'}', r'{root}', frames=2, image_size=64)"
-    ask = ask if made == "corpus" else ask.replace("ensure_store", "preprocess")
-    script = f"import workbook.toy\nfrom workbook.data.datasets import ensure_store, preprocess\n{ask}\n"
-    (tmp_path / "script.py").write_text(script)
+    dataset = {"corpus": "toy", "store": "ravdess"}[made]
+    (tmp_path / "script.py").write_text(
+        "import workbook.toy\nfrom workbook.data.datasets import Corpus\n"
+        f"Corpus('{dataset}', r'{root}', frames=2, image_size=64).preprocess()\n"
+    )
     environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
@@ -282,14 +283,12 @@ def test_opening_a_store_brings_no_heavy_library(made):
 
 def test_a_missing_store_of_real_data_names_the_command_that_makes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(workbook, "DATA", tmp_path)
-    with pytest.raises(
-        InputError, match=r"papermill notebooks/preprocess\.ipynb .* -p dataset ravdess -p data_root /x"
-    ):
-        corpus.ensure_store("ravdess", "/x", frames=15, image_size=224)
-    with pytest.raises(InputError, match=f"{tmp_path}/ravdess is not a folder"):
-        corpus.preprocess("ravdess", frames=15, image_size=224)
-    with pytest.raises(InputError, match="choose one of ravdess, films"):
-        corpus.ensure_store("iemocap", frames=15, image_size=224)
+    with pytest.raises(InputError, match=r"papermill notebooks/preprocess\.ipynb .* -p dataset ravdess -p data_root /"):
+        Corpus("ravdess", tmp_path, frames=15, image_size=224).open_store()
+    with pytest.raises(InputError, match=f"data_root is {tmp_path}/ravdess, .* `avlib download ravdess`"):
+        Corpus("ravdess", frames=15, image_size=224).preprocess()
+    with pytest.raises(InputError, match=r"choose one of toy, .*, ravdess"):
+        Corpus("iemocap")
 
 
 def test_the_toy_corpus_and_its_store_are_made_where_they_are_missing(voices, tmp_path, monkeypatch, caplog):
@@ -301,16 +300,16 @@ def test_the_toy_corpus_and_its_store_are_made_where_they_are_missing(voices, tm
 
     monkeypatch.setattr(toy, "make_corpus", make_corpus)
     with caplog.at_level(logging.INFO):
-        made = corpus.ensure_store("toy", **SETTINGS)
+        made = Corpus("toy", **SETTINGS).open_store()
     assert len(made) == 2 and "making the toy corpus" in caplog.text
-    assert made.path == corpus.store_path("toy", **SETTINGS) and made.path.parent == tmp_path / "stores"
+    assert made.path == Corpus("toy", **SETTINGS).store_path and made.path.parent == tmp_path / "stores"
     shutil.rmtree(tmp_path / "toy")  # the store is all that is needed from here on
-    assert corpus.ensure_store("toy", **SETTINGS).fingerprint == made.fingerprint
+    assert Corpus("toy", **SETTINGS).open_store().fingerprint == made.fingerprint
 
 
 def test_stores_of_other_corpora_and_settings_lie_elsewhere():
     paths = {
-        corpus.store_path(dataset, data_root, frames=frames, image_size=size, protocol=protocol)
+        Corpus(dataset, data_root, frames, size, protocol=protocol).store_path
         for dataset in ("toy", "ravdess")
         for data_root in (None, "/elsewhere")
         for frames in (3, 5)

@@ -13,7 +13,7 @@ from PIL import Image
 from avlib import build_model
 from workbook import InputError
 from workbook.attention import attribution
-from workbook.data.datasets import ensure_store
+from workbook.data.datasets import Corpus
 from workbook.evaluate.evaluation import predict
 from workbook.explore import probe
 from workbook.explore.explorer import Explorer
@@ -28,7 +28,7 @@ gradients = attribution.integrated_gradients
 @pytest.fixture(scope="module")
 def clips(small_toy):
     """Eight test clips of a toy corpus."""
-    test = splits(ensure_store("toy", small_toy, frames=3, image_size=64), 0, 8, ("audio", "video"))["test"]
+    test = splits(Corpus("toy", small_toy, frames=3, image_size=64).open_store(), 0, 8, ("audio", "video"))["test"]
     return test.where(np.arange(len(test)) < 8)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from avlib import build_model
 from workbook import InputError
-from workbook.data.datasets import ensure_store
+from workbook.data.datasets import Corpus
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES
 from workbook.evaluate.conditions import Context, Shift, paper_conditions
 from workbook.evaluate.evaluation import attention, predict
@@ -25,7 +25,7 @@ FRAMES = 3
 @pytest.fixture(scope="module")
 def clips(small_toy):
     """The test clips of a toy corpus with sounds and pictures."""
-    return splits(ensure_store("toy", small_toy, frames=FRAMES, image_size=64), 0, 8, ("audio", "video"))["test"]
+    return splits(Corpus("toy", small_toy, frames=FRAMES, image_size=64).open_store(), 0, 8, ("audio", "video"))["test"]
 
 
 def responsive(net, clips):

@@ -20,7 +20,7 @@ from test_media import write_video
 from avlib import build_model
 from workbook import ROOT, InputError, plots
 from workbook.cli import main
-from workbook.data.datasets import ensure_store
+from workbook.data.datasets import Corpus
 from workbook.data.faces import follow, overlaps
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW
@@ -234,7 +234,7 @@ def predictor(smoke):
 
 
 def test_a_test_clip_gets_the_very_numbers_of_evaluation(smoke, small_toy, predictor):
-    store = ensure_store("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"])
+    store = Corpus("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
     written = pd.read_parquet(smoke / "predictions.parquet")
     for name in written["clip"].unique()[[0, 13, -1]]:
         clip = store.clips.set_index("clip").loc[name]

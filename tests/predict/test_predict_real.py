@@ -8,7 +8,7 @@ from test_media import write_video
 
 from avlib import build_model
 from workbook import InputError
-from workbook.data.datasets import preprocess
+from workbook.data.datasets import Corpus
 from workbook.data.media import read_audio
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE, WINDOW
@@ -131,7 +131,7 @@ def test_a_test_clip_of_ravdess_gets_the_very_numbers_of_evaluation(shared, tmp_
     corpus.mkdir()
     for name in (FULL, FULL.replace("01-01-03", "03-01-03").replace("mp4", "flac")):
         (corpus / name.split("/")[1]).symlink_to(shared / "ravdess" / name)
-    store = preprocess("ravdess", corpus, **SIZES)
+    store = Corpus("ravdess", corpus, **SIZES).preprocess()
     torch.manual_seed(0)
     net, task = build_model("ia", image_size=64).eval(), Classification(tuple(EMOTIONS))
     label = store.clips["emotion"].map(list(EMOTIONS).index).to_numpy()

@@ -16,7 +16,7 @@ import workbook
 from workbook import InputError, open_trained
 from workbook.run import open_run
 from workbook.run.parameters import Parameters
-from workbook.run.reopen import build_network, clips_of, store_of, subjects
+from workbook.run.reopen import build_network, clips_of, subjects
 from workbook.run.run_folder import check_same_run, run_state, start_run
 from workbook.train.training import fit
 
@@ -41,7 +41,7 @@ def config(features, tmp_path):
 
 def train(config):
     """The run after its training, as the notebook does it."""
-    store = store_of(config)
+    store = config.corpus.open_store()
     clips = clips_of(config, store)
     torch.manual_seed(config.seed)
     net = build_network(config, store)
@@ -130,7 +130,7 @@ def test_a_run_says_how_it_stands(config):
 
 
 def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
-    store = store_of(config())
+    store = config().corpus.open_store()
     told = "stopped after epoch 0 of 2: run it again to go on"
     with pytest.raises(InputError, match=told), start_run(config(), store):
         raise KeyboardInterrupt
@@ -162,9 +162,8 @@ TRAIN = """
 import sys, time
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import start_run
-from workbook.run.reopen import store_of
 config = Parameters(dataset="features", data_root=sys.argv[1], epochs=2, device="cpu", outputs_root=sys.argv[2])
-with start_run(config, store_of(config)):
+with start_run(config, config.corpus.open_store()):
     print("training", flush=True)
     time.sleep(60)
 """

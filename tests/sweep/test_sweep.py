@@ -18,7 +18,7 @@ from sweeps import start, table, times_done, wait_for
 from test_pipeline import finished_run
 
 from workbook.cli import main
-from workbook.data.datasets import ensure_store
+from workbook.data.datasets import Corpus
 from workbook.data.workers import prepare_all
 from workbook.run.claim import PIPELINE, claim
 from workbook.run.parameters import Parameters
@@ -113,7 +113,7 @@ def test_an_engine_makes_missing_stores_first_and_where_that_fails_only_their_ru
     sweep = Sweep(plan(grid | {"data_root": [str(tmp_path / "whole"), str(tmp_path / "torn")]}), engine=Recorder())
     outcomes = sweep.run()
     whole, torn = sweep.configs.values()
-    assert len(ensure_store("ravdess", whole.data_root, **whole.of_store)) == 2
+    assert len(whole.corpus.open_store()) == 2
     assert {outcome.folder: outcome.state for outcome in outcomes} == {whole.folder: "complete", torn.folder: "failed"}
     assert outcomes[1].reason.startswith("no clip of the corpus can be used") and len(sweep.engine.attempts) == 1
 
@@ -198,7 +198,7 @@ def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):
 
 @pytest.mark.slow
 def test_a_kernel_that_stays_computes_and_shows_what_a_new_one_does(grid, features, tmp_path):
-    ensure_store("features", features)
+    Corpus("features", features).open_store()
     runs = plan(read_grids(grid(fusion=["audio", "ia"], seed=1)))
     with Kernel() as kernel:
         for values in runs:

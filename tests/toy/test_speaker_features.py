@@ -9,7 +9,7 @@ import workbook
 from avlib import build_model
 from workbook import InputError
 from workbook.attention.truth import shares, summary
-from workbook.data import datasets
+from workbook.data.datasets import Corpus
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.metrics import best_reachable
@@ -24,7 +24,8 @@ def corpus(tmp_path_factory):
     """The store of the features, as the parameters make it, and their truth."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workbook, "DATA", tmp_path_factory.mktemp("data"))
-        yield datasets.ensure_store("toy_speaker_features"), datasets.truth("toy_speaker_features")
+        corpus = Corpus("toy_speaker_features")
+        yield corpus.open_store(), corpus.truth()
 
 
 def test_every_cast_shows_every_emotion_equally_often(corpus):

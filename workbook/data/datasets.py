@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -155,123 +155,121 @@ DATASETS = {
 }
 
 
-def ensure_store(dataset: str, data_root: Path | str | None = None, **settings) -> Store:
-    """The store of a dataset, ready to be read.
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset at its place on disk, with the settings of its store.
 
-    An existing store of clips is opened without a look at the corpus. A missing one is made for the toy corpus; for
-    real clips InputError gives the command that makes it. A store of features is made where it is missing or its file
-    has changed.
-
-    settings : as in `store_path`
+    A file of features has one store; a folder of clips has one for each combination of the four settings.
     """
-    path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
-    if source.kind == "clips" and path.exists():
-        return Store.open(path)
-    if source.kind == "clips" and not source.make:
-        given = {"dataset": dataset, "data_root": corpus_root(dataset, data_root)} | settings
+
+    dataset: str  # a name in DATASETS
+    data_root: Path | str | None = None  # the dataset's folder or file; "" or None = data/<dataset>
+    frames: int = 0  # of a clip; this and the other settings are as in `build_store`, for clips only
+    image_size: int = 0  # pixels
+    audio_features: str = "mfcc"
+    protocol: str = "paper"
+
+    def __post_init__(self):
+        if self.dataset not in DATASETS:
+            raise InputError(f"there is no dataset '{self.dataset}': choose one of {', '.join(DATASETS)}")
+
+    @property
+    def record(self) -> Dataset:
+        """All facts about the dataset."""
+        return DATASETS[self.dataset]
+
+    @property
+    def root(self) -> Path:
+        """The folder of clips or the file of features. Raises InputError where not exactly one file fits."""
+        return self.record.locate(self._place)
+
+    @property
+    def _place(self) -> Path:
+        return (Path(self.data_root).expanduser() if self.data_root else workbook.DATA / self.dataset).resolve()
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the store, whether it exists or not."""
+        if self.record.kind == "features":
+            return workbook.DATA / "stores" / f"{self.dataset}-{_tag(f'{self.root}')}"
+        origin = f"{self.root} {self.protocol}" + f" {self.audio_features}" * (self.audio_features != "mfcc")
+        return workbook.DATA / "stores" / f"{self.dataset}-{self.frames}x{self.image_size}-{_tag(origin)}"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the store; None where there is no store, "" where its file has changed since."""
+        fingerprint = read_json(self.store_path / "manifest.json").get("fingerprint")
+        has_changed = self.record.kind == "features" and not is_current(self.store_path, self.root)
+        return "" if fingerprint and has_changed else fingerprint
+
+    def truth(self) -> pd.DataFrame | None:
+        """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
+        truth = self.record.truth
+        return truth(self.root).set_index("clip", drop=False) if truth else None
+
+    def find_clips(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The trials and the problems of a dataset of clips, as `find_trials` returns them. InputError for features."""
+        if self.record.kind == "features":
+            raise InputError(f"{self.dataset} comes as features and needs no preparation: train.ipynb makes its store")
+        self._make()
+        self.record.check_root(self._place)
+        return self.record.read(self.root, protocol=self.protocol)
+
+    def open_store(self) -> Store:
+        """The store, ready to be read.
+
+        An existing store of clips is opened without a look at its clips. A missing one is made for the toy corpora; for
+        real clips InputError gives the command that makes it. A store of features is made where it is missing or its
+        file has changed.
+        """
+        if self.record.kind == "clips" and self.store_path.exists():
+            return Store.open(self.store_path)
+        if self.record.kind == "features" or self.record.make:
+            return self.preprocess()
+        self.record.check_root(self._place)
+        parameters = asdict(self) | {"data_root": self.root}
         raise InputError(
-            f"there is no store of {dataset} with {settings['frames']} frames of {settings['image_size']} pixels at "
-            f"{path}; make it with: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
-            + " ".join(f"-p {name} {quote(str(value))}" for name, value in given.items())
+            f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels at "
+            f"{self.store_path}; make it with: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
+            + " ".join(f"-p {name} {quote(str(value))}" for name, value in parameters.items())
         )
-    return preprocess(dataset, data_root, **settings)
 
+    def preprocess(self, workers: int | None = None, prepare: Callable | None = None, progress: bool = True) -> Store:
+        """The store: made, continued after an interruption, or only opened where its files have not changed.
 
-def preprocess(
-    dataset: str,
-    data_root: Path | str | None = None,
-    *,
-    workers: int | None = None,
-    prepare: Callable | None = None,
-    progress: bool = True,
-    **settings,
-) -> Store:
-    """The store of a dataset: made, continued after an interruption, or only opened where its files have not changed.
+        workers : processes that prepare clips, by default one per core        prepare : as in `build_store`
+        Raises InputError where the dataset is missing and cannot be made.
+        """
+        with folder_lock(self.store_path):
+            if self.record.kind == "clips":
+                trials, problems = self.find_clips()
+                names = list(self.record.names or trials.sort_values("label")["emotion"].unique())
+                return build_store(
+                    self.store_path,
+                    trials,
+                    problems,
+                    frames=self.frames,
+                    image_size=self.image_size,
+                    audio_features=self.audio_features,
+                    protocol=self.protocol,
+                    names=names,
+                    workers=workers,
+                    prepare=prepare,
+                    progress=progress,
+                )
+            self._make()
+            if is_current(self.store_path, self.root):
+                return Store.open(self.store_path)
+            self.record.check_root(self._place)
+            log.info("making the store %s of the features in %s", self.store_path, self.root)
+            return write_features(self.store_path, self.record.read(self.root), self.root)
 
-    workers : processes that prepare clips, by default one per core        prepare : as in `build_store`
-    settings : as in `store_path`
-    Raises InputError where the corpus is missing and cannot be made.
-    """
-    path, source = store_path(dataset, data_root, **settings), DATASETS[dataset]
-    root = ensure_corpus(dataset, data_root)
-    with folder_lock(path):
-        if source.kind == "clips":
-            trials, problems = source.read(root, protocol=settings.get("protocol", "paper"))
-            names = list(source.names or trials.sort_values("label")["emotion"].unique())
-            making = {"workers": workers, "prepare": prepare, "progress": progress}
-            return build_store(path, trials, problems, names=names, **making, **settings)
-        if is_current(path, root):
-            return Store.open(path)
-        log.info("making the store %s of the features in %s", path, root)
-        return write_features(path, source.read(root), root)
-
-
-def current_fingerprint(dataset: str, data_root: Path | str | None = None, **settings) -> str | None:
-    """The fingerprint of a dataset's store; None where there is no store, "" where its file has changed since.
-
-    settings : as in `store_path`
-    """
-    path = store_path(dataset, data_root, **settings)
-    fingerprint = read_json(path / "manifest.json").get("fingerprint")
-    changed = DATASETS[dataset].kind == "features" and not is_current(path, corpus_root(dataset, data_root))
-    return "" if fingerprint and changed else fingerprint
-
-
-def find_clips(
-    dataset: str, data_root: Path | str | None = None, protocol: str = "paper"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The trials and the problems of a dataset of clips, as `find_trials` returns them. InputError for features."""
-    source = DATASETS[dataset]
-    if source.kind == "features":
-        raise InputError(f"{dataset} comes as features and needs no preparation: train.ipynb makes its store")
-    return source.read(ensure_corpus(dataset, data_root), protocol=protocol)
-
-
-def ensure_corpus(dataset: str, data_root: Path | str | None = None) -> Path:
-    """The folder or file of a dataset; a missing toy dataset is made."""
-    root, make = corpus_root(dataset, data_root), DATASETS[dataset].make
-    if make:
-        with folder_lock(root):
-            make(root)
-    return root
-
-
-def store_path(
-    dataset: str,
-    data_root: Path | str | None = None,
-    *,
-    frames: int | None = None,
-    image_size: int | None = None,
-    protocol: str = "paper",
-    audio_features: str = "mfcc",
-) -> Path:
-    """The folder of a store: one per file of features, or per corpus and these four settings.
-
-    frames, image_size, protocol, audio_features : as in `build_store`, for clips only
-    """
-    root = corpus_root(dataset, data_root)
-    if DATASETS[dataset].kind == "features":
-        return workbook.DATA / "stores" / f"{dataset}-{_tag(f'{root}')}"
-    origin = f"{root} {protocol}" + (f" {audio_features}" if audio_features != "mfcc" else "")
-    return workbook.DATA / "stores" / f"{dataset}-{frames}x{image_size}-{_tag(origin)}"
+    def _make(self) -> None:
+        """Makes a toy dataset that is missing."""
+        if self.record.make:
+            with folder_lock(self.root):
+                self.record.make(self.root)
 
 
 def _tag(origin: str) -> str:
     return hashlib.sha256(os.fsencode(origin)).hexdigest()[:6]
-
-
-def corpus_root(dataset: str, data_root: Path | str | None = None) -> Path:
-    """The folder of clips or the file of features of a dataset, at `data_root` or data/<dataset>.
-
-    Raises InputError for an unknown dataset, and where no file, or more than one, fits.
-    """
-    if dataset not in DATASETS:
-        raise InputError(f"there is no dataset '{dataset}': choose one of {', '.join(DATASETS)}")
-    path = (Path(data_root).expanduser() if data_root else workbook.DATA / dataset).resolve()
-    return DATASETS[dataset].locate(path)
-
-
-def truth(dataset: str, data_root: Path | str | None = None) -> pd.DataFrame | None:
-    """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
-    known = DATASETS[dataset].truth
-    return known(corpus_root(dataset, data_root)).set_index("clip", drop=False) if known else None

@@ -93,7 +93,7 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
         table = _in_turn(_at_random(clips["clip"], FOLDS["clips"]), validation=1)
         split = clips["clip"].map(table[table["fold"] == fold].set_index("actor")["split"])
     elif scheme == "own":
-        split = clips.get("split", clips.get("part"))  # its name in older stores
+        split = clips.get("split")
         if split is None:
             others = ", ".join(name for name in FOLDS if name != "own")
             raise InputError(

@@ -14,7 +14,6 @@ from workbook import InputError
 from workbook.files import checksum, folder_lock, write_json
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import device_name, git_commit, versions
-from workbook.run.reopen import store_of
 from workbook.run.run_folder import epochs_done, first_difference, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
@@ -36,8 +35,8 @@ def frames_to_teach(config: Parameters) -> dict[str, "Clips"]:
         return image_clips(config.images, config.image_size, config.seed, config.device)
     if config.starts_from and not config.teaches_frames:
         raise InputError(f"pretrained is {config.pretrained}: give frames, or a folder of face images, to teach on")
-    store = store_of(config)
-    shown = shown_in_frames(config.dataset, config.data_root, store)
+    store = config.corpus.open_store()
+    shown = shown_in_frames(config.corpus, store)
     return frame_clips(store, shown, config.fold, config.fold_scheme, config.device)
 
 

@@ -20,7 +20,7 @@ from avlib.dropout import DROPOUTS
 from avlib.frame_networks import check_image_size, check_vision
 from avlib.fusion import FUSIONS, check_dense_head, check_heads
 from workbook import DATA, OUTPUTS, ROOT, InputError
-from workbook.data.datasets import DATASETS, USUAL
+from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import RunName, frame_network_path
 from workbook.run.tracker import TRACKERS
@@ -187,10 +187,10 @@ class Parameters(BaseModel):
         return self.outputs_root / self.name.path
 
     @property
-    def of_store(self) -> dict[str, Any]:
-        """The settings of the store, for `ensure_store` and `preprocess`."""
+    def corpus(self) -> Corpus:
+        """The dataset at data_root, with the settings of its store."""
         protocol = "authors" if self.protocol == "authors" else "paper"  # MULT's concerns only training
-        return self.model_dump(include={"frames", "image_size", "audio_features"}) | {"protocol": protocol}
+        return Corpus(self.dataset, self.data_root, self.frames, self.image_size, self.audio_features, protocol)
 
     @property
     def images(self) -> Path | None:

@@ -112,9 +112,9 @@ def example_clip(config: "Parameters") -> tuple[Path, Path]:
     Raises InputError where the corpus or its files are no longer there.
     """
     from workbook.files import path_of
-    from workbook.run.reopen import clips_of, store_of
+    from workbook.run.reopen import clips_of
 
-    table = clips_of(config, store_of(config))["test"].table
+    table = clips_of(config, config.corpus.open_store())["test"].table
     whole = table[table["has_audio"] & table["has_video"]]
     if whole.empty:
         raise InputError("no test clip of the corpus has both sound and picture: give a clip of your own as clip")

@@ -36,7 +36,7 @@ class TrainedRun(Run):
     @cached_property
     def store(self) -> "Store":
         """The data that the run was trained on. Raises InputError where they are missing or have changed."""
-        store = store_of(self.parameters)
+        store = self.parameters.corpus.open_store()
         trained_on = self.record["fingerprint"]
         if store.fingerprint != trained_on:
             data = f"other data (fingerprint {trained_on}, not {store.fingerprint})"
@@ -93,15 +93,6 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     parameters.check_device()
     copy = copy_in(parameters.tracker, folder)
     return TrainedRun(folder=folder, record=record, resumed=True, copy=copy, parameters=parameters)
-
-
-def store_of(config: Parameters) -> "Store":
-    """The store of a run; a missing one is made if possible."""
-    from workbook.data.datasets import DATASETS, ensure_store, store_path
-
-    if not store_path(config.dataset, config.data_root, **config.of_store).exists():
-        DATASETS[config.dataset].check_root(config.data_root)
-    return ensure_store(config.dataset, config.data_root, **config.of_store)
 
 
 def clips_of(config: Parameters, store: "Store") -> "dict[str, Clips]":

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from workbook import InputError
-from workbook.data.datasets import DATASETS, find_clips, store_path
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
 
@@ -72,11 +71,9 @@ def plan(
 
 def _check_corpora(configs: list[Parameters]) -> None:
     """InputError where a store is missing, and the clips that it would be made of are, too."""
-    stores = {store_path(config.dataset, config.data_root, **config.of_store): config for config in configs}
-    missing = [config for store, config in stores.items() if not store.exists()]
-    for corpus in dict.fromkeys((config.dataset, config.data_root, config.of_store["protocol"]) for config in missing):
-        if DATASETS[corpus[0]].kind == "clips" and not DATASETS[corpus[0]].make:
-            find_clips(*corpus)
+    for corpus in dict.fromkeys(config.corpus for config in configs):
+        if corpus.record.kind == "clips" and not corpus.record.make and not corpus.store_path.exists():
+            corpus.find_clips()
 
 
 def read_grids(file: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from avlib.fusion import FUSIONS
 from workbook import ROOT, InputError
-from workbook.data.datasets import DATASETS, current_fingerprint
+from workbook.data.datasets import DATASETS
 from workbook.files import writing
 from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
@@ -121,8 +121,7 @@ def notebooks_left(config: Parameters) -> list[str]:
     folder, record = config.folder, read_record(config.folder) if config.resume else None
     if record is None or record["parameters"]["epochs"] != config.epochs:
         return needed
-    fingerprint = current_fingerprint(config.dataset, config.data_root, **config.of_store)
-    if difference(record, config, fingerprint):
+    if difference(record, config, config.corpus.fingerprint):
         return needed
     executed = record.get("notebooks", ())
     done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]

@@ -18,7 +18,6 @@ from typing import Any, Literal, Protocol
 import psutil
 
 from workbook import InputError
-from workbook.data.datasets import preprocess, store_path
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import now, read_record
@@ -123,13 +122,13 @@ class Sweep:
     def _make_stores(self) -> None:
         """Makes the stores of clips that the runs need; where that fails, their runs have failed."""
         configs = [config for config in self.configs.values() if "preprocess" in notebooks_left(config)]
-        for store, config in {_store(config): config for config in configs}.items():
+        for store, config in {config.corpus.store_path: config for config in configs}.items():
             try:
-                preprocess(config.dataset, config.data_root, prepare=self.engine.prepare, **config.of_store)
+                config.corpus.preprocess(prepare=self.engine.prepare)
             except InputError as error:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
-                for folder in (config.folder for config in configs if _store(config) == store):
+                for folder in (config.folder for config in configs if config.corpus.store_path == store):
                     del self.todo[folder]
                     self._note(Outcome(folder, "failed", str(error)))
 
@@ -177,7 +176,8 @@ class Sweep:
     def _prepared(self, folder: Path) -> Path | None:
         """The folder of a run that has executed preprocess.ipynb on the same store."""
         done = [outcome.folder for outcome in self.outcomes.values() if "preprocess" in outcome.notebooks]
-        return next((other for other in done if _store(self.configs[other]) == _store(self.configs[folder])), None)
+        store = self.configs[folder].corpus.store_path
+        return next((other for other in done if self.configs[other].corpus.store_path == store), None)
 
     def _note(self, outcome: Outcome) -> None:
         """Notes how a run ended, and says it."""
@@ -249,7 +249,3 @@ def gpus() -> list[str]:
 
 def _busy(folder: Path) -> bool:
     return is_claimed(folder, PIPELINE) or is_claimed(folder)
-
-
-def _store(config: Parameters) -> Path:
-    return store_path(config.dataset, config.data_root, **config.of_store)

@@ -42,7 +42,7 @@ def _file_in(name: str) -> Callable:
     return lambda path: path if path.suffix == Path(name).suffix else path / name
 
 
-DATASETS |= {
+TOYS = {
     "toy": Dataset(
         title="toy corpus",
         kind="clips",
@@ -100,3 +100,7 @@ DATASETS |= {
         reachable=_later("workbook.toy.mosei", "reachable"),
     ),
 }
+
+REAL = DATASETS.copy()
+DATASETS.clear()
+DATASETS.update(TOYS | REAL)  # toys first in every listing

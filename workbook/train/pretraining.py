@@ -22,7 +22,7 @@ from avlib.frame_networks import TimmNetwork, make_frame_network
 from avlib.model import AudiovisualNet, precision
 from avlib.weights import load_weights
 from workbook import ROOT, InputError
-from workbook.data.datasets import DATASETS, corpus_root
+from workbook.data.datasets import Corpus
 from workbook.data.folds import split_rows
 from workbook.data.store import Store
 from workbook.files import checksum
@@ -51,16 +51,16 @@ class FrameClassifier(nn.Module):
         return Output(self.classifier(self.frame_network(video[:, 0])), {})
 
 
-def shown_in_frames(dataset: str, data_root: Path | str, store: Store) -> np.ndarray:
+def shown_in_frames(corpus: Corpus, store: Store) -> np.ndarray:
     """What each frame of a store shows, (N, F) str: as `Dataset.frame_labels` says, else the emotion of its clip.
 
     Raises InputError for features, which have no frames.
     """
     if store.video.ndim != 5:
-        raise InputError(f"{dataset} comes as features: it has no frames to teach a frame network on")
-    frames, known = store.video.shape[1], DATASETS[dataset].frame_labels
-    if known:
-        return known(corpus_root(dataset, data_root), store.clips, frames)
+        raise InputError(f"{corpus.dataset} comes as features: it has no frames to teach a frame network on")
+    frames, frame_labels = store.video.shape[1], corpus.record.frame_labels
+    if frame_labels:
+        return frame_labels(corpus.root, store.clips, frames)
     return np.repeat(store.clips[["emotion"]].to_numpy(str), frames, axis=1)
 
 
