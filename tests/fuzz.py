@@ -24,7 +24,6 @@ from test_media import tone, write_video
 from test_pickles import mmsa, mult
 
 from workbook import InputError
-from workbook.data.faults import Fault
 from workbook.data.window import SAMPLE_RATE
 from workbook.toy import corpus as toy
 
@@ -102,8 +101,6 @@ def attempt(read, path: Path, content: bytes) -> str:
         outcome = "read" if read(path) else "a sentence"
     except InputError as error:
         outcome = "a sentence" if "\n" not in str(error) else f"lines: {error}"
-    except Fault as fault:
-        outcome = f"a fault of the machine: {fault}"
     except BaseException as error:
         outcome = f"{type(error).__name__}: {error}"
     finally:

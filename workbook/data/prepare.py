@@ -1,5 +1,6 @@
 """One clip on its way from files to arrays: what cannot be used of it is reported, and the rest stays."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -10,10 +11,9 @@ import numpy as np
 
 from workbook import InputError
 from workbook.data.faces import FaceDetector, crop_face, fill_boxes
-from workbook.data.faults import fault
 from workbook.data.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
 from workbook.data.window import WINDOW, Window, cut_window, duration, place_window, span_of
-from workbook.files import checksum, path_text
+from workbook.files import checksum, path_of, path_text
 
 PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
@@ -27,6 +27,13 @@ class Prepared:
     video: np.ndarray | None  # faces (frames, size, size, 3) uint8 RGB; None where the picture cannot be used
     audio: np.ndarray | None  # features (channels, 156) float32; None where the sound cannot be used
 
+    @classmethod
+    def failed(cls, trial: dict, reason: str) -> "Prepared":
+        """A clip of which nothing can be used."""
+        path = trial["video_path"] or trial["audio_path"]
+        problem = {"clip": trial["clip"], "path": path, "modality": "audio and video", "reason": reason}
+        return cls({}, [problem], None, None)
+
 
 def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
@@ -34,33 +41,33 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file), and
         with start and end where the clip is a part of its file, in seconds
     audio_features : a name of `workbook.data.audio.AUDIO_FEATURES`
-    Raises Fault where the machine, not a file, is to blame.
+    Raises InputError where a file has vanished, MemoryError where memory is short.
     """
     report = Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
     samples = report.attempt("audio", audio_path, read_audio)
-    video_file = report.attempt("video", video_path, open_video)
-    picture = video_file.picture if video_file else None
+    video = report.attempt("video", video_path, open_video)
+    picture = video.picture if video else None
     audio_samples = 0 if samples is None else len(samples)
     window = place_window(protocol, audio_samples, picture, frames, span_of(trial))
 
-    audio, video, confidence = None, None, float("nan")
+    features, faces, confidence = None, None, float("nan")
     if samples is not None:
-        audio = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
-    if video_file:
-        with video_file:
-            found = report.attempt("video", video_path, _faces, video_file, window, image_size, protocol)
-        video, confidence = found or (None, confidence)
+        features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
+    if video:
+        with video:
+            result = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
+        faces, confidence = result or (None, confidence)
     record = {
-        "has_audio": audio is not None,
-        "has_video": video is not None,
+        "has_audio": features is not None,
+        "has_video": faces is not None,
         "duration": duration(audio_samples, picture, span_of(trial)),
         "window_start": window.audio_start,
         "face_confidence": confidence,
         "video_sha256": _sha256(video_path),
         "audio_sha256": _sha256(audio_path),
     }
-    return Prepared(record, report.problems(), video, audio)
+    return Prepared(record, report.problems(), faces, features)
 
 
 class Report:
@@ -76,10 +83,10 @@ class Report:
             return None
         try:
             return read(path, *arguments)
+        except MemoryError:
+            raise
         except Exception as error:  # a decoder's surprise must not cost the other modality, nor the clips after this
-            passing = fault(error, path)
-            if passing:
-                raise passing from error
+            _refuse_vanished(path)
             surprise = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
             reason = path_text(str(error) if isinstance(error, InputError) else surprise)
         self.modalities.setdefault((path, reason), []).append(modality)
@@ -90,6 +97,14 @@ class Report:
             {"clip": self.clip, "path": path, "modality": " and ".join(modalities), "reason": reason}
             for (path, reason), modalities in self.modalities.items()
         ]
+
+
+def _refuse_vanished(path: str) -> None:
+    """Raises InputError where a file is no longer there: no fault of the file. A link that leads nowhere is one."""
+    if not os.path.lexists(path_of(path)):
+        raise InputError(
+            f"{path} is no longer there: run it again when its disk is back, to go on with the other clips"
+        )
 
 
 def window_features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
@@ -168,13 +183,9 @@ def detector() -> FaceDetector:
 
 
 def _sha256(path: str) -> str:
-    """The hash of a file's bytes; "" where there is no file or it cannot be read. Raises Fault."""
-    if not path:
-        return ""
+    """The hash of a file's bytes; "" where there is no file or it cannot be read."""
     try:
-        return checksum(check_file(path))
-    except (OSError, InputError) as error:
-        passing = fault(error, path)
-        if passing:
-            raise passing from error
+        return checksum(check_file(path)) if path else ""
+    except (OSError, InputError):
+        _refuse_vanished(path)
         return ""

@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 from workbook import InputError
 from workbook.data.audio import channels
 from workbook.data.faces import crop_face, fill_boxes, follow
-from workbook.data.faults import Fault
 from workbook.data.media import CroppedFaces, Video, check_file, open_video, read_audio
 from workbook.data.prepare import Report, detector, groups, window_features
 from workbook.data.window import MFCC_STEPS, WINDOW, Window, duration, place_window
@@ -81,19 +80,16 @@ def slide(
     for file in (path, sound):
         check_file(file)
     report = Report(path.name)
-    try:
-        samples = report.attempt("audio", path_text(sound), read_audio)
-        video = report.attempt("video", path_text(path), open_video)
-        length = 0 if samples is None else len(samples)
-        picture = video.picture if video else None
-        windows = _spread(place_window(protocol, length, picture, frames), hop if protocol == "paper" else np.inf)
-        audio = _sound(report, sound, samples, windows, audio_features)
-        found = None
-        if video:
-            with video:
-                found = report.attempt("video", path_text(path), _look, video, windows, image_size, protocol, progress)
-    except Fault as fault:
-        raise InputError(f"{path.name} could not be read this time: {fault}") from fault
+    samples = report.attempt("audio", path_text(sound), read_audio)
+    video = report.attempt("video", path_text(path), open_video)
+    length = 0 if samples is None else len(samples)
+    picture = video.picture if video else None
+    windows = _spread(place_window(protocol, length, picture, frames), hop if protocol == "paper" else np.inf)
+    audio = _sound(report, sound, samples, windows, audio_features)
+    found = None
+    if video:
+        with video:
+            found = report.attempt("video", path_text(path), _look, video, windows, image_size, protocol, progress)
     has_audio = np.array([part is not None for part in audio])
     missing = {name for name, there in (("audio", has_audio.any()), ("video", found)) if not there}
     told = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]

@@ -104,22 +104,24 @@ class RayEngine:
         return [RayJob(self.variables, self.needs) for _ in range(count)]
 
     def prepare(self, trials: dict[int, dict], settings: dict) -> Iterator[tuple[int, Any]]:
-        """Each row of `trials` with what became of it, as `prepare_all` yields it. Shards of clips are tasks."""
-        from workbook.data.faults import Fault
+        """Each row of `trials` with what became of it, as `prepare_all` yields it. Shards of clips are tasks.
 
-        shards = _shards(trials, round(ray.cluster_resources().get("CPU", 1)))
-        waiting = {_prepare_shard.remote(shard, settings): shard for shard in shards}
+        Raises InputError at the end where the cluster has lost a shard for good.
+        """
+        shards, failure = _shards(trials, round(ray.cluster_resources().get("CPU", 1))), ""
+        waiting = [_prepare_shard.remote(shard, settings) for shard in shards]
         try:
             while waiting:
-                (done,), _ = ray.wait([*waiting])
-                shard = waiting.pop(done)
+                (done,), waiting = ray.wait(waiting)
                 try:
                     yield from ray.get(done)
                 except RayError as error:
-                    yield from ((row, Fault(_sentence(error))) for row in shard)
+                    failure = _sentence(error)
         finally:
             for task in waiting:
                 ray.cancel(task, force=True)
+        if failure:
+            raise InputError(f"some clips could not be prepared on the cluster, {failure}: run it again to go on")
 
 
 def _shards(trials: dict[int, dict], cpus: int) -> list[dict[int, dict]]:
