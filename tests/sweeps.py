@@ -13,7 +13,7 @@ import pytest
 
 import workbook
 from workbook.run.claim import FILE, is_claimed
-from workbook.run.results import all_runs, result_table
+from workbook.run.results import all_runs, result_table, runs_in
 from workbook.run.run_folder import LOG
 
 GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
@@ -22,7 +22,11 @@ RUN = [sys.executable, "-c", "from workbook.cli import main; main()", "run"]
 
 def table(folders) -> pd.DataFrame:
     """The results of these runs, without the times."""
-    return result_table(sorted(folders)).drop(columns="minutes").sort_values(["system", "seed"], ignore_index=True)
+    return (
+        result_table(runs_in(sorted(folders)))
+        .drop(columns="minutes")
+        .sort_values(["system", "seed"], ignore_index=True)
+    )
 
 
 def start(file: Path, *options: str, where: list[str] | None = None) -> subprocess.Popen:

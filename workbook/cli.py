@@ -97,29 +97,30 @@ def _interrupt_at_signals() -> None:
 
 def _show_results(folders: list[Path]) -> None:
     """Prints the table of these runs, and compares those of each dataset in a figure."""
-    from workbook.run.results import as_text, comparison, result_table
+    from workbook.run.results import as_text, comparison, evaluated, result_table, runs_in
 
-    if folders:
-        click.echo(f"\n{as_text(result_table(folders))}")
-    for out in dict.fromkeys(folder.parents[1] for folder in folders):  # one for each dataset
-        compared = [folder for folder in folders if folder.parents[1] == out]
-        if len(compared) > 1:
-            click.echo(f"\n{comparison(compared, out)}")
+    runs = evaluated(runs_in(folders))
+    if len(runs):
+        click.echo(f"\n{as_text(result_table(runs))}")
+    for folder, own in runs.groupby(runs["folder"].map(lambda run: Path(run).parents[1]), sort=False):
+        if len(own) > 1:
+            click.echo(f"\n{comparison(own, folder)}")
 
 
 @main.command()
 @click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
 def table(outputs_root: Path) -> None:
     """Print the results of all runs under OUTPUTS_ROOT (default: outputs/), then the runs that are not finished."""
-    from workbook.run.results import all_results, as_text
+    from workbook.run.results import all_runs, as_text, result_table
 
-    table, unfinished = all_results(outputs_root)
-    if table.empty and not unfinished:
-        raise InputError(f"no finished run under {outputs_root}; `avlib run params/demo.yaml` makes two")
+    runs = all_runs(outputs_root)
+    if runs.empty:
+        raise InputError(f"no run under {outputs_root}; `avlib run params/demo.yaml` makes two")
+    table = result_table(runs)
     if not table.empty:
         click.echo(as_text(table))
-    for line in unfinished:
-        click.echo(line)
+    for folder, state in runs.loc[runs["state"] != "done", ["folder", "state"]].to_numpy():
+        click.echo(f"{folder}: {state}")
 
 
 @main.command()
@@ -130,14 +131,14 @@ def runs(outputs_root: Path, condition: str | None) -> None:
 
     `run.results.all_runs()` returns the same as a pandas frame, with all parameters; each is a name for --where.
     """
-    from workbook.run.results import SHOWN, all_runs, as_text, where
+    from workbook.run.results import LISTED, all_runs, as_text, where
 
-    found = all_runs(outputs_root)
+    runs = all_runs(outputs_root)
     if condition is not None:
-        found = where(found, condition)
-    if found.empty:
+        runs = where(runs, condition)
+    if runs.empty:
         raise InputError(f"no such run under {outputs_root}" if condition else f"no run under {outputs_root}")
-    click.echo(as_text(found[[*SHOWN]].dropna(axis="columns", how="all")))
+    click.echo(as_text(runs[[*LISTED]].replace("", None).dropna(axis="columns", how="all")))
 
 
 @main.command()

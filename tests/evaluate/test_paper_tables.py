@@ -4,15 +4,12 @@ from collections import Counter
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
 from conftest import data
 
 from workbook import ROOT, InputError
-from workbook.cli import main
 from workbook.evaluate.paper_tables import SYSTEMS, contradictions, paper_tables
-from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.results import result_table
+from workbook.run.results import runs_in
 from workbook.run.run_folder import start_run
 from workbook.sweep.grid import expand, plan
 
@@ -39,18 +36,11 @@ def described(table: str, system: str) -> dict:
     return {"fusion": letters.lower(), "heads": int(heads or own.get(letters, 1)), "dense_head": dense}
 
 
-def finished_run(root, accuracies, errors=(), **values):
-    """The folder of an evaluated run with these accuracies, and these errors, of AV, A and V."""
+def trained_run(root, **values):
+    """The folder of a trained run."""
     values = {"data_root": str(root), "outputs_root": str(root)} | values
     with start_run(Parameters(**values), data("abc")) as run:
         pass
-    write_json(run.folder / "run.json", run.record | {"seconds": {"train": 1}})
-    kinds = {"accuracy": accuracies} | ({"mae": errors} if errors else {})
-    scores = {
-        condition: {kind: values[k] for kind, values in kinds.items()} for k, condition in enumerate(("AV", "A", "V"))
-    }
-    means = {kind: sum(values) / 3 for kind, values in kinds.items()}
-    write_json(run.folder / "metrics.json", {"conditions": scores, "M": means})
     return run.folder
 
 
@@ -146,38 +136,13 @@ def test_the_features_of_ravdess_are_run_on_the_papers_folds_and_its_systems(tmp
     }
 
 
-def test_several_grids_make_the_runs_of_one_after_the_other(tmp_path):
-    grids = [{"fusion": ["lt", "ia"], "heads": [1, 4]}, {"fusion": "tav"}]
-    runs = expand(grids)
+def test_grids_make_the_runs_of_one_after_the_other(tmp_path):
+    runs = expand([{"fusion": ["lt", "ia"], "heads": [1, 4]}, {"fusion": "tav"}])
     assert [(run["fusion"], run.get("heads")) for run in runs] == [
         ("lt", 1), ("lt", 4), ("ia", 1), ("ia", 4), ("tav", None),
     ]  # fmt: skip
-    assert expand([{"fusion": "ia"}]) == expand({"fusion": "ia"})
-    with pytest.raises(InputError, match="the grid holds no run"):
-        plan([{"fusion": "ia"}, {"fold": []}])
-    with pytest.raises(InputError, match="the grid holds no run"):
-        plan([])
     with pytest.raises(InputError, match="ia1-softhard/fold0-seed1 twice"):
         plan([{"fusion": ["ia", "lt"], "outputs_root": str(tmp_path)}, {"fusion": "ia", "outputs_root": str(tmp_path)}])
-
-
-def test_a_value_of_the_command_line_is_given_to_every_grid_of_a_file(tmp_path):
-    file = tmp_path / "grids.yaml"
-    file.write_text(yaml.safe_dump([{"fusion": ["lt", "ia"], "dropout": "none"}, {"fusion": "tav"}]))
-    given = ["-p", "outputs_root", str(tmp_path), "-p", "dropout", "noise", "--dry-run"]
-    ended = CliRunner().invoke(main, ["run", str(file), *given], catch_exceptions=False)
-    assert ended.exit_code == 0
-    planned = [f"{tmp_path}/toy/{system}-noise/fold0-seed1: new" for system in ("lt1", "ia1", "tav1")]
-    assert ended.output.splitlines()[:-1] == planned and not (tmp_path / "toy").exists()
-
-
-@pytest.mark.parametrize("content", ["[]", "- fusion: ia\n- 3\n", "3"])
-def test_a_list_of_anything_but_grids_is_refused(content, tmp_path):
-    file = tmp_path / "params.yaml"
-    file.write_text(content)
-    ended = CliRunner().invoke(main, ["run", str(file)])
-    assert ended.exit_code == 2
-    assert "holds no parameters" in ended.output
 
 
 def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
@@ -186,8 +151,8 @@ def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
         for printed, ours in names.items():
             root = tmp_path / printed / table
             root.mkdir(parents=True)
-            folder = finished_run(root, (90, 60, 30), dataset=datasets[table], **described(table, printed))
-            assert result_table([folder])["system"].tolist() == [ours]
+            folder = trained_run(root, dataset=datasets[table], **described(table, printed))
+            assert runs_in([folder])["system"].tolist() == [ours]
     numbers = paper_tables()
     assert {table: set(rows["system"]) for table, rows in numbers.groupby("table")} == {
         table: set(names) for table, names in SYSTEMS.items()

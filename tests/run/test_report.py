@@ -87,7 +87,7 @@ def test_real_data_features_and_toys_stand_in_sections_of_their_own(corpora, tmp
         ("real", "features", "ravdess"),
         ("toy", "toy", ""),
     ]
-    assert sorted(s.settings for s in found if s.dataset == "ravdess") == ["", "epochs 7"]
+    assert sorted(s.settings for s in found if s.dataset == "ravdess") == ["", "epochs7"]
     assert found[2].heading == "REAL DATA: features in units.npz (not the paper's input)"
     assert len({s.name for s in found}) == 4 and all("/" not in s.name for s in found)
     assert overview(found)["folds of these"].tolist() == ["1 of 5"] * 4
@@ -264,7 +264,7 @@ def test_sampled_and_audio_features_are_compared_where_they_were_run():
 def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
     times = [("IA1", "sampled", 0, 3), ("IA1", "softhard", 0, 10), ("IA1", "sampled", 1, 2), ("IA1", "softhard", 1, 4)]
     times += [("TAV1", "softhard", fold, 100) for fold in range(5)]  # was trained with one of the two alone
-    runs = pd.DataFrame(times, columns=["system", "dropout", "fold", "train_minutes"]).assign(seed=1)
+    runs = pd.DataFrame(times, columns=["system", "dropout", "fold", "train_seconds"]).assign(seed=1)
     assert training_share(runs, "sampled", "softhard") == pytest.approx(0.4)
     assert np.isnan(training_share(runs[runs["dropout"] == "sampled"], "sampled", "softhard"))
 

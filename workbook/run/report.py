@@ -1,4 +1,4 @@
-"""What a report is made of: the evaluated runs below a folder, in sections that never mix, and its files."""
+"""The sections of a report: evaluated runs that may stand in one table, their tables, and the files of each section."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,14 +22,9 @@ from workbook.evaluate.paper_tables import (
     table_cells,
 )
 from workbook.files import atomic_write, write_table
-from workbook.run.parameters import CHOICES, run_name, usual_values
-from workbook.run.results import CONDITIONS, all_runs
-from workbook.run.run_folder import read_record
-from workbook.run.run_name import PLACED, UNNAMED
+from workbook.run.results import all_runs, evaluated
 
-OF_SYSTEM = ("dense_head", "audio_features")  # named with the system, all else in the settings
-KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # what the runs of a section share
-COLUMNS = ["system", "dropout", "fold", "seed", "train_minutes", "folder"]
+KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # shared by the runs of a section
 
 
 @dataclass(frozen=True)
@@ -37,12 +32,12 @@ class Section:
     """Runs that may stand in one table: the same dataset, data, settings and fold scheme."""
 
     dataset: str
-    title: str  # of the data, with a file's name where it is one of your own
-    settings: str  # parameters that are not the dataset's defaults, such as `epochs 20, learning_rate 0.01`
+    title: str  # of the data, with the file's name where it is one of your own
+    settings: str  # parameters that are not the dataset's defaults, such as `epochs20 lr0.01`
     fold_scheme: str
-    fingerprint: str  # of the data; see `_data`
+    fingerprint: str  # of the data; see `_key`
     paper: str  # whose numbers stand beside: ravdess, mosei, or "" for none
-    runs: pd.DataFrame = field(repr=False)  # COLUMNS
+    runs: pd.DataFrame = field(repr=False)  # rows of `all_runs`
     systems: Systems = field(repr=False)  # predictions by system and dropout, all folds
 
     @property
@@ -52,7 +47,7 @@ class Section:
 
     @property
     def folds(self) -> int:
-        """How many folds the fold scheme has."""
+        """The number of folds of the fold scheme."""
         return FOLDS[self.fold_scheme]
 
     @property
@@ -69,8 +64,7 @@ class Section:
     @property
     def name(self) -> str:
         """A name for a folder."""
-        words = "-".join("".join(c if c.isalnum() or c in ".-" else " " for c in self.settings).split())
-        return "-".join(filter(None, [self.dataset, self.fold_scheme, words, self.fingerprint[:4]]))
+        return "-".join([self.dataset, self.fold_scheme, *self.settings.split(), self.fingerprint[:4]])
 
     @property
     def fused(self) -> Systems:
@@ -89,10 +83,10 @@ class Section:
         """
         if not self.fused:
             return {}
-        found = score_systems(self.fused, **settings)
-        dense = found["system"].str.contains("dense|MULT")
-        parts = {"III": found[dense], "II": found[~dense]} if self.paper == "mosei" else {"II": found}
-        return {table: table_cells(rows, table, self.paper) for table, rows in sorted(parts.items()) if len(rows)}
+        scores = score_systems(self.fused, **settings)
+        dense = scores["system"].str.contains("dense|MULT")
+        parts = {"II": scores[~dense], "III": scores[dense]} if self.paper == "mosei" else {"II": scores}
+        return {table: table_cells(rows, table, self.paper) for table, rows in parts.items() if len(rows)}
 
 
 def sections(outputs_root: Path) -> list[Section]:
@@ -100,98 +94,40 @@ def sections(outputs_root: Path) -> list[Section]:
 
     Raises InputError where there is none, and where predictions are missing or damaged.
     """
-    runs = all_runs(outputs_root)
-    evaluated = runs[runs["labels"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
-    rows = pd.DataFrame([_described(Path(folder)) for folder in evaluated["folder"]])
-    if rows.empty:
+    runs = evaluated(all_runs(outputs_root))
+    if runs.empty:
         raise InputError(f"no evaluated run under {outputs_root}: `avlib run params/demo.yaml` makes some")
-    found = [_section(dict(zip(KEY, values, strict=True)), own) for values, own in rows.groupby(KEY)]
+    keys = pd.DataFrame([_key(run) for run in runs.itertuples()], columns=["title", "fingerprint", "paper"])
+    groups = runs.assign(**keys.set_index(runs.index)).groupby(KEY)
+    found = [Section(*key, runs=own.reset_index(drop=True), systems=_systems(own)) for key, own in groups]
     return sorted(found, key=lambda section: (section.origin == "toy", section.paper != section.dataset, section.name))
 
 
-def overview(found: Iterable[Section]) -> pd.DataFrame:
-    """A row per section: what it is, its systems, runs and actors, and how many of their folds are done."""
-    rows = []
-    for section in found:
-        actors = pd.concat(section.systems.values())["actor"].nunique()
-        done = section.runs[["system", "dropout", "fold"]].drop_duplicates()
-        complete = f"{len(done)} of {len(section.systems) * section.folds}"
-        row = {"data": section.heading, "settings": section.details, "systems and dropouts": len(section.systems)}
-        rows.append(
-            row
-            | {
-                "folds of these": complete,
-                "runs": len(section.runs),
-                "actors": actors,
-                "fingerprint": section.fingerprint[:4],
-            }
-        )
-    return pd.DataFrame(rows)
+def _key(run: Any) -> tuple[str, str, str]:
+    """title, fingerprint and paper of a run's section, from its row of `all_runs`.
 
-
-def training_share(runs: pd.DataFrame, dropout: str, than: str) -> float:
-    """The time of a training with one dropout as a share of that with another: the median over pairs of runs.
-
-    runs : of a section. A pair has the same system, fold and seed; where there is none, the share is NaN.
+    The fingerprint is that of the run's store. Each kind of audio features has its own store: for the audio branch
+    alone it is a hash of the corpus's path. Features of a file count as RAVDESS's for the paper's numbers if they have
+    its emotions and the paper's folds of its actors.
     """
-    minutes = runs.pivot_table("train_minutes", ["system", "fold", "seed"], "dropout")
-    pairs = minutes.reindex(columns=[dropout, than]).dropna()
-    return (pairs[dropout] / pairs[than]).median()
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    """What decides about a run's section, and its place there."""
-    record = read_record(folder)
-    parameters = record["parameters"]
-    dataset, usual = DATASETS[parameters["dataset"]], usual_values(parameters["dataset"], parameters["fusion"])
-    named = (*UNNAMED, *PLACED, *OF_SYSTEM, "data_root")
-    other = [name for name in usual if name not in named and str(parameters[name]) != str(usual[name])]
-    parts, features = run_name(parameters).system, ("dense", *CHOICES["audio_features"])
-    fusion = parameters["fusion"]
-    first = fusion if fusion in ("audio", "video", "concat") else parts[0].upper()
-    own_file = parameters["dataset"] == "features"
-    return {
-        "dataset": parameters["dataset"],
-        "title": f"features in {Path(parameters['data_root']).name}" if own_file else dataset.title,
-        "settings": ", ".join(f"{name} {Path(str(parameters[name])).name}" for name in other),
-        "fold_scheme": parameters["fold_scheme"],
-        "fingerprint": _data(parameters, record),
-        "paper": _paper(parameters, record),
-        "system": " ".join([first, *(part for part in parts[1:] if part in features)]),
-        "train_minutes": record["seconds"].get("train", 0) / 60,
-        "folder": str(folder),
-    } | {name: parameters[name] for name in ("dropout", "fold", "seed")}
-
-
-def _data(parameters: dict[str, Any], record: dict[str, Any]) -> str:
-    """What tells the data of a run from other data: the fingerprint of its store.
-
-    Of the audio branch alone it is a hash of the corpus's path, since each kind of audio features has its own store.
-    """
-    if parameters["fusion"] != "audio":
-        return record["fingerprint"]
-    return hashlib.sha256(str(parameters["data_root"]).encode()).hexdigest()[:12]
-
-
-def _paper(parameters: dict[str, Any], record: dict[str, Any]) -> str:
-    """The dataset of the paper's tables whose numbers may stand beside those of a run; "" where there is none.
-
-    Features of a file count as RAVDESS's if they have its emotions and the paper's folds of its actors.
-    """
-    dataset, scheme = DATASETS[parameters["dataset"]], parameters["fold_scheme"]
+    dataset = DATASETS[run.dataset]
+    title = f"features in {Path(run.data_root).name}" if run.dataset == "features" else dataset.title
+    path = hashlib.sha256(str(run.data_root).encode()).hexdigest()[:12]
+    is_ravdess = not dataset.truth and run.fold_scheme == "paper" and set(run.labels) == set(EMOTIONS)
+    paper = "ravdess" if is_ravdess else ""
     if dataset.paper_folds:
-        return parameters["dataset"] if scheme == dataset.paper_folds else ""
-    alike = not dataset.truth and scheme == "paper" and set(record.get("labels", ())) == set(EMOTIONS)
-    return "ravdess" if alike else ""
+        paper = run.dataset if run.fold_scheme == dataset.paper_folds else ""
+    return title, path if run.fusion == "audio" else run.fingerprint, paper
 
 
-def _section(shared: dict[str, str], runs: pd.DataFrame) -> Section:
+def _systems(runs: pd.DataFrame) -> Systems:
+    """The predictions of a section by system and dropout; each fold counts with as many seeds as the others."""
     systems = {}
     for name, own in runs.sort_values(["fold", "seed"]).groupby(["system", "dropout"]):
-        seeds = own.groupby("fold").size().min()  # each clip has to stand as often: as many seeds of each fold
-        tables = [_predictions(folder) for folder in own.groupby("fold").head(seeds)["folder"]]
-        systems[name] = pd.concat(tables, ignore_index=True)
-    return Section(**shared, runs=runs[COLUMNS].reset_index(drop=True), systems=in_order(systems))
+        folds = own.groupby("fold")
+        seeds = folds.head(folds.size().min())
+        systems[name] = pd.concat([_predictions(folder) for folder in seeds["folder"]], ignore_index=True)
+    return in_order(systems)
 
 
 def _predictions(folder: str) -> pd.DataFrame:
@@ -202,18 +138,46 @@ def _predictions(folder: str) -> pd.DataFrame:
         raise InputError(f"{path} is missing or damaged: evaluate the run again") from None
 
 
+def overview(parts: Iterable[Section]) -> pd.DataFrame:
+    """A row per section: what it is, its systems, runs and actors, and how many of their folds are done."""
+    return pd.DataFrame([_counts(part) for part in parts])
+
+
+def _counts(part: Section) -> dict[str, Any]:
+    done = part.runs[["system", "dropout", "fold"]].drop_duplicates()
+    return {
+        "data": part.heading,
+        "settings": part.details,
+        "systems and dropouts": len(part.systems),
+        "folds of these": f"{len(done)} of {len(part.systems) * part.folds}",
+        "runs": len(part.runs),
+        "actors": pd.concat(part.systems.values())["actor"].nunique(),
+        "fingerprint": part.fingerprint[:4],
+    }
+
+
+def training_share(runs: pd.DataFrame, dropout: str, than: str) -> float:
+    """The time of a training with one dropout as a share of that with another: the median over pairs of runs.
+
+    runs : of a section. A pair has the same system, fold and seed; where there is none, the share is NaN.
+    """
+    seconds = runs.pivot_table("train_seconds", ["system", "fold", "seed"], "dropout")
+    pairs = seconds.reindex(columns=[dropout, than]).dropna()
+    return (pairs[dropout] / pairs[than]).median()
+
+
 def write_report(
-    out: Path, section: Section, cells: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], answers: str
+    out: Path, section: Section, cells: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], claims: str
 ) -> list[Path]:
-    """The files of a section, written into a folder of its own; figures are there already.
+    """The files of a section, written into a folder of its own beside its figures.
 
     cells : its tables, as `Section.tables` makes them: each as CSV, with all decimals, Markdown and LaTeX
-    tables : others by name, as CSV, unless they are empty      answers : what the claims came to, in Markdown
+    tables : others by name, as CSV, unless they are empty      claims : in Markdown
     """
     folder = out / section.name
     for table, rows in cells.items():
         write_table(folder / f"table-{table}.csv", rows)
-        for metric in dict.fromkeys(rows["metric"]):
+        for metric in rows["metric"].unique():
             wide, stem = as_wide(rows, section.folds, metric), f"table-{table}-{metric}"
             caption = f"{section.heading}. {metric.capitalize()}; {section.details}."
             _write_text(folder / f"{stem}.md", f"{caption}\n\n{as_markdown(wide)}")
@@ -221,7 +185,7 @@ def write_report(
     for name, table in tables.items():
         if len(table):
             write_table(folder / f"{name}.csv", table)
-    _write_text(folder / "claims.md", f"{section.heading}; {section.details}\n\n{answers}\n")
+    _write_text(folder / "claims.md", f"{section.heading}; {section.details}\n\n{claims}\n")
     return sorted(folder.iterdir())
 
 

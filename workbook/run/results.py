@@ -1,4 +1,4 @@
-"""The results of many runs: their table, and the figure that compares them."""
+"""The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
 
 import json
 from collections.abc import Iterable
@@ -9,32 +9,48 @@ import pandas as pd
 
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
+from workbook.evaluate.metrics import best_reachable
 from workbook.files import atomic_write, write_table
 from workbook.run.claim import PIPELINE, is_claimed
-from workbook.run.parameters import Parameters, run_name
+from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.run_folder import LOG, read_record, state_of
-from workbook.run.run_name import UNNAMED
+from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 
 CONDITIONS = (*AVERAGED, "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
-TEXTS = ("settings", "dropout", "fold_scheme")  # columns that are empty in the row "best reachable"
-COLUMNS = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")
-SHOWN = ("dataset", "system", *TEXTS, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")
+SYSTEM = ("dataset", "data", "system", "settings", "dropout", "fold_scheme")  # columns of texts
+TABLE = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")  # columns of a result table
+LISTED = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")  # by `avlib runs`
+PARAMETERS = tuple(name for name in NAMES if name not in UNNAMED)
+RESULTS = ("seconds", "train_seconds", "minutes", "labels", "fingerprint", "device", "commit", "started", "folder")
+WITHOUT_HEADS = ("audio", "video", "concat")  # fusions
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
 def all_runs(outputs_root: Path = OUTPUTS) -> pd.DataFrame:
-    """A row per run below a folder: state, parameters, system, accuracies and errors, seconds, device, commit, folder.
+    """A row per run below a folder, as `runs_in`."""
+    return runs_in(sorted(outputs_root.glob("*/*/*fold*-seed*")))
 
-    The state is done, running, interrupted, `trained, not evaluated`, or failed or damaged with the reason. All is read
-    from the run folders, from run.json and metrics.json alone.
+
+def runs_in(folders: Iterable[Path]) -> pd.DataFrame:
+    """A row per run in these folders, from run.json and metrics.json alone.
+
+    Columns: state; each parameter; data (the corpus, where it is not at its usual place), system (such as `IA1 dense`),
+    settings (parameters that are not defaults, such as `lr0.01`); accuracies AV, A, V, M in percent, of sentiment those
+    of the sign, and its mean absolute errors MAE AV, …; seconds, of training and in all; labels; fingerprint of the
+    data; device; commit; folder. The state is done, running, interrupted, `trained, not evaluated`, or failed or
+    damaged with the reason.
     """
-    rows = [_any_row(folder) for folder in sorted(outputs_root.glob("*/*/*fold*-seed*"))]
-    columns = ["state", *(name for name in Parameters.model_fields if name not in UNNAMED), "system", "settings"]
-    columns += [*CONDITIONS, *ERRORS, "seconds", "minutes", "labels", "device", "commit", "started", "folder"]
-    frame = pd.DataFrame([row for row in rows if row], columns=columns)
-    return frame.astype(dict.fromkeys(("fold", "seed", "epochs", "heads", "labels"), "Int64"))
+    rows = [row for folder in folders if (row := _row(Path(folder)))]
+    columns = ["state", *PARAMETERS, "data", "system", "settings", *CONDITIONS, *ERRORS, *RESULTS]
+    runs = pd.DataFrame(rows, columns=columns)
+    return runs.astype(dict.fromkeys(("fold", "seed", "epochs", "heads"), "Int64"))
+
+
+def evaluated(runs: pd.DataFrame) -> pd.DataFrame:
+    """The evaluated ones among the rows of `runs_in`."""
+    return runs[runs["labels"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
 
 
 def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -55,160 +71,134 @@ def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
         ) from None
 
 
-def all_results(outputs_root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The result table of all evaluated runs, and a line for each run that is not done: its state, or its error."""
-    runs = all_runs(outputs_root)
-    evaluated = runs[runs["minutes"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
-    unfinished = runs[runs["state"] != "done"]
-    return _table(evaluated), [f"{folder}: {state}" for folder, state in unfinished[["folder", "state"]].to_numpy()]
+def result_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The evaluated rows of `runs_in` in the columns of TABLE, less those that say nothing here.
 
-
-def result_table(folders: Iterable[Path]) -> pd.DataFrame:
-    """A row per run: dataset, system (such as IA1), dropout, fold scheme, fold, seed, AV, A, V, M, epochs, minutes.
-
-    AV, A, V and M are accuracies in percent; for sentiment, those of the sign, with mean absolute errors beside them
-    (MAE AV, …). A column `settings` names parameters that are not defaults, such as `lr0.01`. Toy datasets have a last
-    row with the best reachable accuracies; where a corpus needs attention, also one with the best AV without.
+    Toy datasets have a last row with the best reachable accuracies; where a corpus needs attention, also one with the
+    best AV without.
     """
-    return _table(pd.DataFrame([_result(Path(folder)) for folder in folders], columns=[*COLUMNS, "labels"]))
-
-
-def _table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The result table of these rows of `all_runs`."""
-    from workbook.evaluate.metrics import best_reachable  # imports scikit-learn, which `all_runs` does not need
-
-    table = rows.reindex(columns=COLUMNS).reset_index(drop=True)
-    for dataset, classes in dict.fromkeys(rows[["dataset", "labels"]].itertuples(index=False, name=None)):
-        best = best_reachable(dataset, classes)
-        if best:
-            names = {"dataset": dataset, "system": "best reachable"} | dict.fromkeys(TEXTS, "")
-            without = {"system": "expected without attention", "AV": best.pop("without attention", None)}
-            table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | best
-            if without["AV"]:
-                table.loc[len(table)] = dict.fromkeys(COLUMNS) | names | without
+    runs = evaluated(runs)
+    table = runs.reindex(columns=TABLE).reset_index(drop=True)
+    for dataset, labels in dict.fromkeys(runs[["dataset", "labels"]].itertuples(index=False, name=None)):
+        best = best_reachable(dataset, len(labels))
+        without = {"AV": best.pop("without attention", None)}
+        for system, scores in {"best reachable": best, "expected without attention": without}.items():
+            if any(scores.values()):
+                texts = dict.fromkeys(SYSTEM, "") | {"dataset": dataset, "system": system}
+                table.loc[len(table)] = dict.fromkeys(TABLE) | texts | scores
     numbers = dict.fromkeys((*CONDITIONS, *ERRORS, "minutes"), "float64")
     table = table.astype(numbers | dict.fromkeys(("fold", "seed", "epochs"), "Int64"))
-    empty = [] if table[[*ERRORS]].notna().any(axis=None) else [*ERRORS]
-    return table.drop(columns=empty + ([] if table["settings"].any() else ["settings"]))
+    empty = [name for name in ("data", "settings") if not table[name].any()]
+    return table.drop(columns=empty + ([] if table[[*ERRORS]].notna().any(axis=None) else [*ERRORS]))
 
 
-def _any_row(folder: Path) -> dict[str, Any]:
-    """A row of `all_runs`, whatever the folder holds; {} where it holds no run."""
+def _row(folder: Path) -> dict[str, Any]:
+    """The row of a folder, whatever it holds; {} where it holds no run."""
     place = {"folder": str(folder), "dataset": folder.parents[1].name, "system": folder.parent.name}
     try:
         record = read_record(folder)
         if record is not None:
-            row = _recorded(folder, record)
-            try:
-                return row | _measured(folder)
-            except FileNotFoundError:
-                return row | ({"state": "trained, not evaluated"} if row["state"] == "done" else {})
+            row, scores = _recorded(folder, record), _scores(folder / "metrics.json")
+            return row | scores | ({"state": "trained, not evaluated"} if row["state"] == "done" and not scores else {})
         if (folder / LOG).exists():  # it has ended, or is at work, before training
             last = (folder / LOG).read_text(encoding="utf-8").splitlines()[-1]
             return place | {"state": "running" if is_claimed(folder, PIPELINE) else last}
         return {}
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
+    except KeyError as error:  # of another version
+        return place | {"state": f"damaged: run.json has no {error}"}
 
 
 def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What the record of a run says, as a row of `all_runs`."""
-    parameters, git = record["parameters"], record.get("git") or {}
-    row = {name: value for name, value in parameters.items() if name not in UNNAMED} | _system(parameters)
-    seconds = sum(record["seconds"].values())
-    row |= {"state": state_of(record, folder), "folder": str(folder), "labels": len(record.get("labels", ()))}
-    row |= {"seconds": seconds, "minutes": seconds / 60, "started": record["started"], "device": record.get("device")}
+    """The part of a row that run.json holds."""
+    parameters, git, seconds = record["parameters"], record.get("git") or {}, record["seconds"]
+    row = {name: value for name, value in parameters.items() if name in PARAMETERS} | _names(parameters)
+    row |= {"state": state_of(record, folder), "folder": str(folder), "labels": tuple(record.get("labels", ()))}
+    row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.get("device")}
+    row |= {"minutes": row["seconds"] / 60, "started": record["started"], "fingerprint": record["fingerprint"]}
     return row | {"commit": git.get("commit", "")[:7] + ("+" if git.get("dirty") else "")}
 
 
-def _measured(folder: Path) -> dict[str, float]:
-    """The accuracies, and the errors of sentiment, of an evaluated run; FileNotFoundError for another run."""
-    text = (folder / "metrics.json").read_text(encoding="utf-8")
+def _names(parameters: dict[str, Any]) -> dict[str, str]:
+    """The columns data, system (as the paper's tables name it, such as `IA1 dense`) and settings."""
+    fusion, usual = parameters["fusion"], usual_values(parameters["dataset"], parameters["fusion"])
+    name = RunName.of(parameters | {"data_root": usual["data_root"]}, usual)
+    data = set(RunName.of(parameters, usual).settings) - set(name.settings)
+    first, *tags = name.system
+    of_system = [tag for tag in tags if tag == "dense" or tag in CHOICES["audio_features"]]
+    settings = [*(tag for tag in tags if tag not in of_system), *name.settings]
+    system = " ".join([fusion if fusion in WITHOUT_HEADS else first.upper(), *of_system])
+    return {"data": "".join(data), "system": system, "settings": " ".join(settings)}
+
+
+def _scores(path: Path) -> dict[str, float]:
+    """The accuracies, and the errors of sentiment, in a metrics.json; {} where there is none."""
+    if not path.exists():
+        return {}
     try:
-        metrics, row = json.loads(text), {}
+        metrics, scores = json.loads(path.read_text(encoding="utf-8")), {}
         for name, values in (metrics["conditions"] | {"M": metrics["M"]}).items():
-            row |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
-        return row
+            scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
+        return scores
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{folder / 'metrics.json'} is damaged: evaluate the run again") from None
+        raise InputError(f"{path} is damaged: evaluate the run again") from None
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    """The row of one run; InputError where it was not evaluated."""
-    try:
-        measured = _measured(folder)
-    except FileNotFoundError:
-        raise InputError(f"{folder} is no evaluated run: metrics.json is missing") from None
-    record = read_record(folder)
-    if record is None:
-        raise InputError(f"{folder} is no evaluated run: run.json is missing")
-    return _recorded(folder, record) | measured
-
-
-def _system(parameters: dict[str, Any]) -> dict[str, str]:
-    """The columns system, such as `IA1 dense` in the paper, and settings. Without attention there are no heads."""
-    name, fusion = run_name(parameters), parameters["fusion"]
-    system = fusion if fusion in ("audio", "video", "concat") else name.system[0].upper()
-    return {"system": " ".join([system, *name.system[1:]]), "settings": " ".join(name.settings)}
-
-
-def comparison(folders: Iterable[Path], out: Path) -> Path:
+def comparison(runs: pd.DataFrame, out: Path) -> Path:
     """Writes comparison.png (AV, A, V and M for each system and kind of dropout) to `out` and returns its path.
 
-    Also writes the result table there, as comparison.csv and comparison.md. All runs are on one dataset.
+    Also writes the result table there, as comparison.csv and comparison.md.
+
+    runs : as `runs_in` makes them, all of one dataset
     """
     from workbook import plots
 
-    folders = list(folders)
-    table = result_table(folders)
+    table = result_table(runs)
     write_table(out / "comparison.csv", table)
     with atomic_write(out / "comparison.md") as temporary:
         temporary.write_text(as_markdown(table), encoding="utf-8")
 
-    runs = table[table["fold"].notna()]
-    datasets = runs["dataset"].unique()
-    best = table[table["fold"].isna()].drop_duplicates("dataset")
-    reachable = dict(best[[*CONDITIONS]].iloc[0]) if len(best) == len(datasets) == 1 else None
-    without = table["AV"][table["system"] == "expected without attention"]
-    if reachable and len(without):
-        reachable["without attention"] = without.iloc[0]
-    scores = _long(runs)
+    best = table[table["fold"].isna()].set_index("system")[[*CONDITIONS]]
+    reachable = best.loc["best reachable"].to_dict() if "best reachable" in best.index else {}
+    if "expected without attention" in best.index:
+        reachable["without attention"] = best.loc["expected without attention", "AV"]
+    scores = accuracies(table[table["fold"].notna()])
+    (dataset, *_), title = runs["dataset"], ", ".join(dict.fromkeys(evaluated(runs)["system"]))
+    heading = DATASETS[dataset].title if dataset in DATASETS else dataset
     if scores["dropout"].nunique() > MOST_BARS:
         ax = plots.score_table(scores)
     else:
-        ax = plots.conditions(scores, reachable=reachable, chance=_chance(folders))
-    title = ", ".join(DATASETS[name].title if name in DATASETS else name for name in datasets)
-    if scores["dropout"].nunique() <= MOST_BARS:
-        title += f": {', '.join(dict.fromkeys(runs['system']))}"
-    ax.figure.suptitle(title)
+        ax = plots.conditions(scores, reachable=reachable, chance=_chance(evaluated(runs)))
+        heading = f"{heading}: {title}"
+    ax.figure.suptitle(heading)
     return plots.save(ax, out / "comparison.png")
 
 
-def _long(runs: pd.DataFrame) -> pd.DataFrame:
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     """Columns dropout, condition, accuracy; of several systems or settings, `dropout` names all that differs."""
-    differing = [name for name in ("system", "settings", "dropout") if name in runs and runs[name].nunique() > 1]
-    if {"system", "settings"} & set(differing):
-        named = runs[differing].agg(" ".join, axis=1).str.strip()
-        runs = runs.assign(dropout=named.where(named != "", runs["dropout"]))
-    return runs.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
+    names = [name for name in ("data", "system", "settings", "dropout") if name in table and table[name].nunique() > 1]
+    if names not in ([], ["dropout"]):
+        labels = table[names].agg(" ".join, axis=1).str.split().str.join(" ")
+        table = table.assign(dropout=labels.where(labels != "", table["dropout"]))
+    return table.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
 
 
-def _chance(folders: Iterable[Path]) -> float | None:
+def _chance(runs: pd.DataFrame) -> float | None:
     """The accuracy of guessing in percent; None where runs have different numbers of classes, or sentiment."""
-    outputs = {read_record(folder)["network"]["classes"] for folder in folders}
-    return 100 / outputs.pop() if len(outputs) == 1 and outputs != {1} else None
+    classes = set(runs["labels"].map(len))
+    return 100 / classes.pop() if len(classes) == 1 and runs[[*ERRORS]].isna().all(axis=None) else None
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """The result table in aligned columns, one decimal (errors: three), empty where there is no value."""
+    """The table in aligned columns, one decimal (errors: three), empty where there is no value."""
     return _cells(table).to_string(index=False)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The result table as a Markdown table."""
-    sides = ["--:" if pd.api.types.is_numeric_dtype(kind) else ":--" for kind in table.dtypes]
-    rows = [list(table.columns), sides, *_cells(table).to_numpy().tolist()]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    """The table in Markdown, with the same cells."""
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
+    return _cells(table).to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,121 @@
+"""The list of all runs, their result table, and the comparison."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from conftest import data
+
+from workbook.cli import main
+from workbook.files import write_json
+from workbook.run.parameters import Parameters
+from workbook.run.results import accuracies, all_runs, as_markdown, comparison, result_table, runs_in
+from workbook.run.run_folder import start_run
+
+
+def finished_run(root, accuracy, seconds=90, **values):
+    """The folder of an evaluated run with these accuracies of AV, A and V."""
+    with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
+        pass
+    write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
+    conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
+    mean = sum(accuracy.values()) / len(accuracy)
+    write_json(run.folder / "metrics.json", {"conditions": conditions, "M": {"accuracy": mean}})
+    return run.folder
+
+
+def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path):
+    finished_run(tmp_path, {"AV": 90, "A": 60, "V": 30}, dropout="none", epochs=3, fold=2, seed=5)
+    finished_run(tmp_path, {"A": 55}, fusion="audio", dropout="none")
+    with start_run(Parameters(outputs_root=str(tmp_path), fusion="lt"), data("unfinished")):
+        pass
+    table = result_table(all_runs(tmp_path))
+    assert table["system"].tolist() == ["audio", "IA1", "best reachable"]
+    run = table.iloc[1]
+    assert (run["AV"], run["A"], run["V"], run["M"]) == (90, 60, 30, 60)
+    assert (run["dropout"], run["fold"], run["seed"], run["epochs"], run["minutes"]) == ("none", 2, 5, 3, 2.0)
+    assert pd.isna(table.loc[0, "AV"])
+    best = table.iloc[2]
+    assert (best["AV"], best["A"], best["V"], best["M"]) == (100, 62.5, 62.5, 75)
+
+
+def test_what_is_best_reachable_goes_by_the_number_of_emotions(tmp_path):
+    table = result_table(runs_in([finished_run(tmp_path, {"AV": 90}, classes=7)]))
+    assert table["system"].tolist() == ["IA1", "best reachable"]
+    assert table.loc[1, ["AV", "A", "V"]].tolist() == pytest.approx([100, 400 / 7, 500 / 7])
+
+
+def test_a_corpus_that_needs_attention_has_a_row_for_the_best_without(tmp_path):
+    folder = finished_run(tmp_path, {"AV": 90, "A": 20, "V": 30}, dataset="toy_speaker_features")
+    table = result_table(runs_in([folder])).set_index("system")
+    assert table.index.tolist() == ["IA1", "best reachable", "expected without attention"]
+    assert table.loc["best reachable", ["AV", "A", "V"]].tolist() == pytest.approx([100, 25, 100 / 3])
+    assert table.loc["expected without attention", "AV"] == pytest.approx(100 / 3)
+    assert table.loc["expected without attention", ["A", "V", "M"]].isna().all()
+    assert comparison(runs_in([folder]), tmp_path).exists()
+
+
+def test_what_is_best_reachable_is_left_out_where_it_is_not_known(tmp_path):
+    folder = finished_run(tmp_path, {"AV": 90}, dataset="ravdess", data_root=str(tmp_path))
+    assert result_table(runs_in([folder]))["system"].tolist() == ["IA1"]
+
+
+def test_a_damaged_run_hides_no_other_and_those_that_are_not_finished_are_named(tmp_path):
+    _, torn, foreign, older = (finished_run(tmp_path, {"AV": 90}, seed=seed) for seed in (1, 2, 3, 6))
+    (torn / "metrics.json").write_text("")
+    (foreign / "run.json").write_text("{}")
+    record = json.loads((older / "run.json").read_text())
+    del record["parameters"]["vision"]
+    write_json(older / "run.json", record)
+    with pytest.raises(ZeroDivisionError), start_run(Parameters(outputs_root=str(tmp_path), seed=4), data("abc")):
+        raise ZeroDivisionError("at once")
+    with start_run(Parameters(outputs_root=str(tmp_path), seed=5), data("abc")) as only_trained:
+        pass
+    table = result_table(all_runs(tmp_path))
+    assert table["seed"].dropna().tolist() == [1] and table["AV"].tolist() == [90, 100]
+    listed = CliRunner().invoke(main, ["table", str(tmp_path)]).output
+    for line in (
+        "seed2/metrics.json is damaged: evaluate the run again",
+        "seed3/run.json is not the record",
+        "failed: ZeroDivisionError: at once",
+        f"{only_trained.folder}: trained, not evaluated",
+        f"{older}: damaged: run.json has no 'vision'",
+    ):
+        assert line in listed
+
+
+def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(tmp_path):
+    folders = [finished_run(tmp_path, {"AV": 90, "A": 50}, learning_rate=rate, epochs=3) for rate in (0.01, 0.06)]
+    table = result_table(runs_in(folders))
+    assert table["settings"].tolist() == ["epochs3 lr0.01", "epochs3", ""]
+    assert table["system"].tolist() == ["IA1", "IA1", "best reachable"]
+    assert set(accuracies(table[:2])["dropout"]) == {"epochs3 lr0.01", "epochs3"}
+    assert "data" not in table
+    assert "settings" not in result_table(runs_in([finished_run(tmp_path, {"AV": 90})]))
+
+
+def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
+    table = pd.DataFrame({"system": ["IA1", "best"], "AV": [81.666, None], "fold": pd.array([3, None], dtype="Int64")})
+    lines = ["| system | AV | fold |", "|:---------|-----:|-------:|", "| IA1 | 81.7 | 3 |", "| best | | |"]
+    assert re.sub(" +", " ", as_markdown(table)).splitlines() == lines
+
+
+def test_runs_of_all_fold_schemes_are_found_and_told_apart(tmp_path):
+    for scheme, accuracy in (("paper", 71), ("luna", 73)):
+        finished_run(tmp_path, {"AV": accuracy}, fold_scheme=scheme, fold=2)
+    table = result_table(all_runs(tmp_path)).set_index("fold_scheme")
+    assert (table.loc["paper", "AV"], table.loc["luna", "AV"]) == (71, 73)
+
+
+def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
+    folders = [
+        finished_run(tmp_path, {"AV": 92, "A": 25, "V": 41}, dropout="none"),
+        finished_run(tmp_path, {"AV": 94, "A": 61, "V": 58}, dropout="softhard"),
+    ]
+    figure = comparison(runs_in(folders), tmp_path / "toy")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(tmp_path / "toy" / "comparison.csv")
+    assert table["AV"].tolist() == [92, 94, 100]
+    assert len((tmp_path / "toy" / "comparison.md").read_text().splitlines()) == 2 + len(table)
