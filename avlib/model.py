@@ -64,6 +64,11 @@ class AudiovisualNet(nn.Module):
         return self.fuse(*self.encode(audio, self.describe(video)))
 
 
+def count_parameters(net: nn.Module) -> dict[str, int]:
+    """The number of weights in each part of a network, by the part's name."""
+    return {name: sum(weight.numel() for weight in part.parameters()) for name, part in net.named_children()}
+
+
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 on a GPU, float32 on a CPU."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

@@ -17,6 +17,7 @@ class Classification:
     """One of several classes, with cross-entropy. Labels (B,) are indices of `names`."""
 
     names: tuple[str, ...]
+    label = "emotion"  # what a clip is labelled with
     dtype = torch.long
     measures = ("loss", "accuracy (%)")  # names of loss and accuracy in figures
 
@@ -24,6 +25,11 @@ class Classification:
     def outputs(self) -> int:
         """How many numbers the network returns for a clip."""
         return len(self.names)
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, in percent, where all classes are equally frequent."""
+        return 100 / len(self.names)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean cross-entropy of logits (B, classes)."""
@@ -47,7 +53,9 @@ class Sentiment:
     """A score from -3 (very negative) to 3, with absolute error, as in MULT's code. Labels (B,) are scores."""
 
     names = ("−3", "−2", "−1", "0", "+1", "+2", "+3")  # of rounded scores, as in Acc-7
+    label = "sentiment"
     outputs = 1
+    chance = None
     dtype = torch.float32
     measures = ("mean absolute error", "sign right (%)")
 

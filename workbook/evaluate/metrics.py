@@ -149,6 +149,18 @@ def metrics(predictions: pd.DataFrame) -> dict:
     return {"conditions": conditions, "M": mean}
 
 
+def score_table(measured: dict) -> pd.DataFrame:
+    """The result of `metrics` as a table: a row per condition and M, a column per metric."""
+    rows = measured["conditions"] | ({"M": measured["M"]} if measured["M"] else {})
+    return pd.DataFrame(rows).T.rename_axis("condition")
+
+
+def confusions(predictions: pd.DataFrame, classes: int) -> dict[str, np.ndarray]:
+    """The `confusion` of each of AV, A and V that was tested, by condition."""
+    tested = predictions["condition"].unique()
+    return {name: confusion(predictions, name, classes) for name in AVERAGED if name in tested}
+
+
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
     """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
     truth, guess = decided(predictions[predictions.condition == condition])
@@ -156,7 +168,8 @@ def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.nda
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
-    """The recall of each emotion: columns emotion, condition, accuracy in percent."""
+    """The recall of each emotion in AV, A and V: columns emotion, condition, accuracy in percent."""
+    predictions = predictions[predictions["condition"].isin(AVERAGED)]
     truth, guess = decided(predictions)
     rows = predictions.assign(accuracy=100.0 * (truth == guess), emotion=[emotions[label] for label in truth])
     means = rows.groupby(["emotion", "condition"], sort=False).accuracy.mean().reset_index()

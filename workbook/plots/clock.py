@@ -25,6 +25,11 @@ SECONDS = Clock(WINDOW, "time (s)", "s", "s")  # of the window, in clips
 PLACE = Clock(1.0, "place in the clip", "place", "of the clip")  # in features, whose steps have no seconds
 
 
+def clock_of(clips) -> Clock:
+    """What the time axis of these clips counts: seconds, or places in a clip of features."""
+    return SECONDS if clips.has_frames else PLACE
+
+
 def even_times(steps: int, clock: Clock = SECONDS) -> np.ndarray:
     """The centres (steps,) of steps that share the clip evenly."""
     return (np.arange(steps) + 0.5) * clock.length / steps

@@ -182,6 +182,12 @@ class Parameters(BaseModel):
         return run_name(self.model_dump())
 
     @property
+    def of_training(self) -> dict[str, Any]:
+        """The settings of `fit`."""
+        names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
+        return self.model_dump(include=names)
+
+    @property
     def folder(self) -> Path:
         """The run folder, below outputs_root."""
         return self.outputs_root / self.name.path

@@ -14,6 +14,7 @@ from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
 
     from workbook.data.store import Store
@@ -66,6 +67,11 @@ class TrainedRun(Run):
     def task(self) -> "Task":
         """The task that the network was trained for."""
         return self.test.task
+
+    @cached_property
+    def truth(self) -> "pd.DataFrame | None":
+        """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
+        return self.parameters.corpus.truth()
 
     def __repr__(self) -> str:
         return f"{self.folder}\n{self._origin}\n{self.parameters}"

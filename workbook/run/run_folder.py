@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import workbook
 from workbook import InputError
-from workbook.files import atomic_write, checksum, write_json
+from workbook.files import atomic_write, checksum, write_json, write_table
 from workbook.run.claim import claim, is_claimed, refuse_claimed
 from workbook.run.parameters import NAMES, Parameters
 from workbook.run.provenance import device_name, git_commit, versions
@@ -68,6 +68,27 @@ class Run:
         path = self.folder / "figures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def save(self, name: str, content: Any) -> Any:
+        """Writes a figure (.png), a table (.parquet or .csv) or data (.json) into the run folder, whole or not at all.
+
+        Returns the content, so that a notebook's cell can end with it; axes come back as their figure, shown once.
+        """
+        if name.endswith(".png"):
+            from matplotlib import pyplot
+
+            from workbook.plots import save
+
+            save(content, self.figure(name))
+            pyplot.close(content.figure)
+            return content.figure
+        write = write_json if name.endswith(".json") else write_table
+        write(self.folder / name, content)
+        return content
+
+    def files(self, pattern: str = "*.*") -> list[str]:
+        """The files in the run folder that fit a pattern, relative to it."""
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob(pattern))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

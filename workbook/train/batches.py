@@ -63,6 +63,9 @@ class Clips:
         kept = np.array(kept)
         return replace(self, rows=self.rows[kept], labels=self.labels[kept])
 
+    def __repr__(self) -> str:
+        return f"{len(self)} clips of {name_actors(self.table)}"
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -182,6 +185,15 @@ def splits(
     return {
         split: Clips(store, found, labels[found], task, device, modalities, scales) for split, found in rows.items()
     }
+
+
+def split_table(splits: dict[str, Clips]) -> pd.DataFrame:
+    """One row per split: how many clips it has, how many of them have sound and picture, and whose they are."""
+    rows = {
+        split: (len(clips), clips.table.has_audio.sum(), clips.table.has_video.sum(), name_actors(clips.table))
+        for split, clips in splits.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["clips", "with sound", "with picture", "who"])
 
 
 def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:

@@ -1,0 +1,44 @@
+"""What the tables of an evaluation show, each in one sentence with its number first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def accuracy_lost(scores: pd.DataFrame) -> str:
+    """How much accuracy each condition loses against AV.
+
+    scores : as `metrics.score_table` makes it
+    """
+    accuracy = scores["accuracy"]
+    if "AV" not in accuracy:
+        return "No clip has both modalities, so there is nothing to compare with."
+    lost = (accuracy["AV"] - accuracy.drop(["AV", "M"], errors="ignore")).sort_values()
+    losses = ", ".join(f"{points:.1f} in {name}" for name, points in lost.items())
+    return f"Points of accuracy lost against AV: {losses}."
+
+
+def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> str:
+    """The most frequent mistake of each condition.
+
+    counts : (classes, classes) clips by true and predicted class, by condition      names : of the classes
+    """
+    mistakes = []
+    for condition, table in counts.items():
+        wrong = table - np.diag(table.diagonal())
+        true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+        if wrong.any():
+            mistakes.append(f"{wrong.max()} times {names[predicted]} for {names[true]} in {condition}")
+    return f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "There is no mistake."
+
+
+def widest_difference(recalls: pd.DataFrame) -> str:
+    """The emotion whose recall differs most between conditions.
+
+    recalls : as `metrics.per_emotion` makes it
+    """
+    table = recalls.pivot(index="emotion", columns="condition", values="accuracy")
+    emotion = (table.max(axis=1) - table.min(axis=1)).idxmax()
+    values = ", ".join(f"{table.loc[emotion, name]:.0f} % in {name}" for name in recalls["condition"].unique())
+    return f"{values}: the conditions differ most for {emotion}."
