@@ -402,9 +402,13 @@ def test_a_nearly_even_vector_keeps_near_the_line_of_even(clip):
     assert low < 0.8 and high > 1.2
 
 
+def by_emotion(means):
+    return {name: pd.DataFrame(mean, EMOTIONS) for name, mean in means.items()}
+
+
 def test_attention_by_emotion_centres_each_scale_at_even(rng):
     means = {"audio": rng.uniform(0.5, 3, (3, Ta)), "video": rng.uniform(0.9, 1.1, (3, Tv))}
-    figure = plots.attention_by_emotion(means, EMOTIONS, TIMES)
+    figure = plots.attention_by_emotion(by_emotion(means), TIMES)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == EMOTIONS
     for ax, modality in zip(figure.axes[:2], ("video", "audio"), strict=True):
         shown = pixels(ax.images[0])
@@ -418,13 +422,13 @@ def test_attention_by_emotion_centres_each_scale_at_even(rng):
 
 def test_rounding_in_even_attention_is_not_taken_for_a_pattern(rng):
     means = {"audio": 1 + 1e-7 * rng.normal(size=(3, Ta))}
-    panel, _bar = plots.attention_by_emotion(means, EMOTIONS, TIMES).axes
+    panel, _bar = plots.attention_by_emotion(by_emotion(means), TIMES).axes
     assert panel.images[0].get_clim() == pytest.approx((0.99, 1.01))
 
 
 def test_attention_by_emotion_of_one_modality_over_places(rng):
     means = {"audio": rng.uniform(0.5, 3, (3, Ta))}
-    panel, _bar = plots.attention_by_emotion(means, EMOTIONS, {"audio": plots.even_times(Ta, PLACE)}, PLACE).axes
+    panel, _bar = plots.attention_by_emotion(by_emotion(means), {"audio": plots.even_times(Ta, PLACE)}, PLACE).axes
     assert (panel.get_title(), panel.get_xlabel(), panel.get_xlim()) == ("audio", "place in the clip", (0, 1))
 
 
@@ -437,7 +441,7 @@ def test_no_figure_fails_on_sequences_of_a_single_step(rng):
     figures = [
         plots.attention_over_clip(ones, times, video, audio, clock=PLACE),
         plots.attention_maps(maps, times, clock=PLACE),
-        plots.attention_by_emotion({name: np.ones((3, 1)) for name in ones}, EMOTIONS, times, PLACE),
+        plots.attention_by_emotion(by_emotion({name: np.ones((3, 1)) for name in ones}), times, PLACE),
         plots.dropout_variants(audio[None], video.T[None], ["full"], PLACE),
     ]
     for figure in figures:

@@ -1,4 +1,4 @@
-"""What the tables of an evaluation show, each in one sentence with its number first."""
+"""What the tables of an evaluation show, each in one sentence of Markdown with its number first."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,13 @@ def accuracy_lost(scores: pd.DataFrame) -> str:
     if "AV" not in accuracy:
         return "No clip has both modalities, so there is nothing to compare with."
     lost = (accuracy["AV"] - accuracy.drop(["AV", "M"], errors="ignore")).sort_values()
-    losses = ", ".join(f"{points:.1f} in {name}" for name, points in lost.items())
+    losses = ", ".join(f"**{points:.1f}** in {name}" for name, points in lost.items())
     return f"Points of accuracy lost against AV: {losses}."
+
+
+def right_answers(table: np.ndarray, clips: str = "clips") -> str:
+    """How many answers are right, from a table of clips by true and predicted class (classes, classes)."""
+    return f"**{table.trace()} of {table.sum()}** {clips} are named right."
 
 
 def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> str:
@@ -29,7 +34,7 @@ def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> st
         wrong = table - np.diag(table.diagonal())
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
         if wrong.any():
-            mistakes.append(f"{wrong.max()} times {names[predicted]} for {names[true]} in {condition}")
+            mistakes.append(f"**{wrong.max()} times** {names[predicted]} for {names[true]} in {condition}")
     return f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "There is no mistake."
 
 
@@ -40,5 +45,5 @@ def widest_difference(recalls: pd.DataFrame) -> str:
     """
     table = recalls.pivot(index="emotion", columns="condition", values="accuracy")
     emotion = (table.max(axis=1) - table.min(axis=1)).idxmax()
-    values = ", ".join(f"{table.loc[emotion, name]:.0f} % in {name}" for name in recalls["condition"].unique())
+    values = ", ".join(f"**{table.loc[emotion, name]:.0f} %** in {name}" for name in recalls["condition"].unique())
     return f"{values}: the conditions differ most for {emotion}."

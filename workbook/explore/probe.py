@@ -297,3 +297,21 @@ def _without(values: torch.Tensor, masked: torch.Tensor, axis: int) -> torch.Ten
     shape = [1] * values.ndim
     shape[axis] = len(masked)
     return values.masked_fill(masked.to(values.device).view(shape), 0)
+
+
+def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame:
+    """The probability (or score) of a clip's first answer after each change: a row per change, a column per condition.
+
+    The first row is the clip without a change.
+    """
+    answers = {name: probe.answer(clip, change) for name, change in ({"no change": Change()} | changes).items()}
+    best = answers["no change"].best()
+    rows = {name: {cond: row[best] for cond, row in answer.outputs.items()} for name, answer in answers.items()}
+    return pd.DataFrame(rows).T
+
+
+def largest_change(table: pd.DataFrame) -> str:
+    """The change that moves the answer with both modalities most, in Markdown; table : as `compare`."""
+    moved = (table["AV"] - table.loc["no change", "AV"]).drop("no change")
+    name = moved.abs().idxmax()
+    return f"**{moved[name]:+.3f}** with both modalities: '{name}' changes the answer most."

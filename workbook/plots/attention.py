@@ -1,6 +1,7 @@
 """What happens between the two branches: attention vectors and maps, over the clip that they look at."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -235,15 +236,16 @@ def attention_maps(
 
 
 def attention_by_emotion(
-    means: dict[str, np.ndarray], emotions: list[str], times: dict[str, np.ndarray], clock: Clock = SECONDS
+    means: dict[str, pd.DataFrame], times: dict[str, np.ndarray], clock: Clock = SECONDS
 ) -> Figure:
     """The mean attention vector of every emotion, a panel per modality, white where attention is even.
 
-    means : {"video": (E, Tv), "audio": (E, Ta)}, one or both, in multiples of even attention        emotions : E names
+    means : {"video": (E, Tv), "audio": (E, Ta)}, one or both, in multiples of even attention, a row per emotion
     times : step centres on the clock, for each of the means
     The colour scale is one per modality, symmetric about 1.
     """
     modalities = [modality for modality in COLOUR if modality in means]
+    emotions = [*means[modalities[0]].index]
     figure = new_figure(height=0.3 * len(emotions) + 1.5)
     panels = figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0]
     for ax, modality in zip(panels, modalities, strict=True):

@@ -63,6 +63,15 @@ class Clips:
         kept = np.array(kept)
         return replace(self, rows=self.rows[kept], labels=self.labels[kept])
 
+    @property
+    def with_both(self) -> "Clips":
+        """The clips that have both modalities."""
+        return self.where(self.table.has_audio & self.table.has_video)
+
+    def named(self, clip: str) -> "Clips":
+        """The clip with this name alone."""
+        return self.where(self.table["clip"] == clip)
+
     def __repr__(self) -> str:
         return f"{len(self)} clips of {name_actors(self.table)}"
 

@@ -158,6 +158,29 @@ def teach(
     )
 
 
+def count_labels(splits: dict[str, Clips]) -> pd.DataFrame:
+    """How many frames of each split show what: a row per name, a column per split."""
+    counts = {split: clips.table["emotion"].value_counts() for split, clips in splits.items()}
+    return pd.DataFrame(counts).reindex(splits["train"].task.names).fillna(0).astype(int)
+
+
+def one_of_each(clips: Clips, seed: int) -> tuple[np.ndarray, list[str]]:
+    """A frame of each name, drawn at random: (K, S, S, 3) uint8 RGB, and the names."""
+    order = np.random.default_rng(seed).permutation(len(clips))
+    labels, first = np.unique(clips.labels.numpy()[order], return_index=True)
+    frames = clips.video_of(torch.from_numpy(order[first]))[:, 0].movedim(1, -1)
+    return (255 * frames).round().byte().cpu().numpy(), [clips.task.names[label] for label in labels]
+
+
+def confusion_of_frames(net: FrameClassifier, clips: Clips, weights: Path) -> np.ndarray:
+    """The numbers of frames by what they show (rows) and what the net takes them for (columns): (names, names).
+
+    weights : as in `named`
+    """
+    truth, names = clips.labels.numpy(), clips.task.outputs
+    return np.bincount(names * truth + named(net, clips, weights), minlength=names**2).reshape(names, names)
+
+
 @torch.inference_mode()
 def named(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np.ndarray:
     """What the net takes each frame for, (N,) indices of the task's names.

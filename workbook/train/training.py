@@ -289,13 +289,16 @@ def fit(
         yield row
 
 
-def describe_history(history: pd.DataFrame) -> str:
-    """Which epoch is the best, and how far apart the losses of the last one are, in one sentence."""
+def describe_history(history: pd.DataFrame, clips: str = "clips") -> str:
+    """Which epoch is the best, and how far apart the losses of the last one are, in one sentence.
+
+    clips : what the network was trained on, in words
+    """
     best, last = history[history.best].iloc[-1], history.iloc[-1]
     losses = f"training loss {last.train_loss:.2f} and validation loss {last.validation_loss:.2f}"
     return (
-        f"{best.validation_accuracy:.1f} % of the validation clips are right in epoch {best.epoch:.0f}, the best; "
-        f"the last epoch has {losses}."
+        f"**{best.validation_accuracy:.1f} %** of the validation {clips} are right in epoch {best.epoch:.0f}, the "
+        f"best; the last epoch has {losses}."
     )
 
 
