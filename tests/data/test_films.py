@@ -7,12 +7,11 @@ import soundfile
 import workbook
 from avlib import build_model
 from workbook import InputError
-from workbook.data.audio import mfcc
+from workbook.data.audio import audio_later, mfcc
 from workbook.data.films import read_films
 from workbook.data.folds import split_rows
 from workbook.data.media import read_audio
 from workbook.data.prepare import prepare_clip
-from workbook.data.recut import audio_later
 from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import network_settings

@@ -8,10 +8,9 @@ import torch
 
 from avlib import build_model
 from workbook import ROOT, InputError
-from workbook.data.audio import mfcc
+from workbook.data.audio import mfcc, samples_of
 from workbook.data.build import build_store
 from workbook.data.ravdess import EMOTIONS, find_trials
-from workbook.data.recut import samples_of
 from workbook.data.window import SAMPLE_RATE
 from workbook.evaluate.conditions import Both, Context, Intact
 from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise

@@ -1,7 +1,7 @@
-"""Audio features: for the network, and for figures.
+"""Audio features, for the network and for figures, and a clip's sound read again to change it.
 
-All have a step every 23.2 ms, 156 in a window. They stay as librosa returns them, unscaled, like the authors' MFCCs.
-The paper found no gain from chroma or spectrograms; with these functions you can test that.
+All features have a step every 23.2 ms, 156 in a window. They stay as librosa returns them, unscaled, like the authors'
+MFCCs. The paper found no gain from chroma or spectrograms; with these functions you can test that.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,9 @@ import librosa
 import numpy as np
 
 from workbook import InputError
-from workbook.data.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW_SAMPLES
+from workbook.data.media import read_audio
+from workbook.data.store import Store
+from workbook.data.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
 
 N_MELS = 64
 N_FFT = HOP  # samples under one spectrum, 23.2 ms: shorter ones would skip sound between two steps
@@ -74,6 +76,30 @@ def extractor(name: str) -> Callable[[np.ndarray], np.ndarray]:
 def channels(name: str) -> int:
     """The number of channels of these audio features: mfcc 10, logmel 64, chroma 12, spectrogram 257."""
     return len(extractor(name)(np.zeros(WINDOW_SAMPLES, np.float32)))
+
+
+def samples_of(store: Store, row: int, later: float = 0.0) -> np.ndarray:
+    """The samples (79380,) of a clip's window, or of one that begins `later` seconds after it.
+
+    They are zeros outside the clip. Raises InputError where the store is of features, where the clip has no sound, and
+    where its file cannot be read.
+    """
+    clip = store.clips.iloc[row]
+    if "audio_path" not in clip:
+        raise InputError("a store of features has no sound to read again: this needs a corpus of clips")
+    if not clip["has_audio"]:
+        raise InputError(f"clip {clip['clip']} has no sound to change")
+    return cut_window(read_audio(clip["audio_path"]), clip["window_start"] + later, span_of(clip))
+
+
+def features_of(store: Store, samples: np.ndarray) -> np.ndarray:
+    """The features (channels, 156) of a window's samples (79380,), of the kind that the store holds."""
+    return extractor(store.manifest["plan"]["settings"]["audio_features"])(samples)
+
+
+def audio_later(store: Store, row: int, by: float) -> np.ndarray:
+    """The features (channels, 156) of a clip in a window that begins `by` seconds after the stored one."""
+    return features_of(store, samples_of(store, row, by))
 
 
 def _check(samples: np.ndarray) -> None:

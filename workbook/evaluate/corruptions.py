@@ -95,7 +95,7 @@ class Noisy:
 
 @lru_cache(maxsize=512)  # 160 MB
 def _samples(clips: Clips, place: int) -> np.ndarray:
-    from workbook.data.recut import samples_of  # librosa takes a second
+    from workbook.data.audio import samples_of  # librosa takes a second
 
     return samples_of(clips.store, clips.rows[place])
 
@@ -103,7 +103,7 @@ def _samples(clips: Clips, place: int) -> np.ndarray:
 @lru_cache(maxsize=8192)
 def _noisy_features(clips: Clips, place: int, noisy: Noisy, seed: int) -> np.ndarray:
     """Kept, because a study meets the same noise with many pictures."""
-    from workbook.data.recut import features_of
+    from workbook.data.audio import features_of
 
     return features_of(clips.store, noisy.samples(clips, place, seed))
 

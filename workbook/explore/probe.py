@@ -141,10 +141,10 @@ class Inputs:
         if not self.has_sound:
             values = self.clips.audio_later(chosen, shift) if shift else self.clips.audio_of(chosen)
             return values if noise == inf else values + _noise(values, noise)
-        from workbook.data.audio import extractor  # librosa takes a second
+        from workbook.data.audio import features_of  # librosa takes a second
 
-        features = self.clips.store.manifest["plan"]["settings"].get("audio_features", "mfcc")
-        return torch.from_numpy(extractor(features)(self._window(name, shift, noise)))[None].to(self.clips.device)
+        features = features_of(self.clips.store, self._window(name, shift, noise))
+        return torch.from_numpy(features)[None].to(self.clips.device)
 
     def _cut(self, name: str, shift: float, noise: float) -> np.ndarray:
         about = self.table.loc[name]

@@ -99,7 +99,7 @@ class Clips:
         if "audio_path" not in self.store.clips:
             steps = round(by * self.store.audio.shape[-1])
             return _moved(self.audio_of(chosen), steps)
-        from workbook.data.recut import audio_later  # librosa takes a second
+        from workbook.data.audio import audio_later  # librosa takes a second
 
         arrays = [audio_later(self.store, row, by) for row in self.rows[chosen.numpy()]]
         return torch.from_numpy(np.stack(arrays)).to(self.device)
