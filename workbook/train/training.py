@@ -35,7 +35,7 @@ MULT_PATIENCE = 20  # of MULT's code, which section IV.2 follows on CMU-MOSEI
 LAST_RATE = 0.05  # of protocol falling: a share of the first learning rate
 LARGEST_GRADIENT = {"mult": 0.8, "falling": 0.8}  # protocol -> norm to which gradients are clipped; others are not
 LARGEST_ROTATION = 10  # degrees, to either side
-TELL_EVERY = 0.25  # seconds between two calls of `progress`
+PROGRESS_EVERY = 0.25  # seconds between two calls of `progress`
 
 LINE = (
     "epoch %(epoch)3d of %(epochs)d   loss %(train_loss).3f   training %(train_accuracy)5.1f %%"
@@ -91,18 +91,19 @@ def informative(variants: list[Modalities]) -> torch.Tensor:
 class EpochMetrics:
     """Mean loss over the batches of an epoch, and accuracy in percent over the clips that count for the task."""
 
-    def __init__(self):
-        self.loss, self.seen, self.right, self.counted = 0.0, 0, 0, 0
+    def __init__(self, task: Task):
+        self.task = task
+        self.loss, self.clips, self.right, self.counted = 0.0, 0, 0, 0
 
-    def add(self, task: Task, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Adds a batch. Does not wait for the device."""
-        right, counted = task.right(logits, labels)
+        right, counted = self.task.right(logits, labels)
         self.loss = self.loss + loss.detach() * len(labels)
-        self.seen, self.right, self.counted = self.seen + len(labels), self.right + right, self.counted + counted
+        self.clips, self.right, self.counted = self.clips + len(labels), self.right + right, self.counted + counted
 
     @property
     def mean_loss(self) -> float:
-        return float(self.loss) / self.seen
+        return float(self.loss) / self.clips
 
     def row(self, split: str) -> dict[str, float]:
         """Both numbers, under the names of their columns in the history."""
@@ -161,15 +162,15 @@ def train_epoch(
     net.train()
     settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
     settings |= {"complete": clips.complete, "generator": generators["device"]}
-    metrics, told = EpochMetrics(), time.monotonic()
+    metrics, reported = EpochMetrics(clips.task), time.monotonic()
     chunks = clips.chunks(batch_size, torch.randperm(len(clips), generator=generators["order"]))
     for number, chosen in enumerate(chunks, 1):
         audio, video, labels = clips[chosen]
         if clips.has_frames:
             video = channels_last(augment(video, generators["device"]))
-        metrics.add(clips.task, *train_step(net, (audio, video, labels), optimizer, **settings))
-        if progress and (time.monotonic() - told > TELL_EVERY or number == len(chunks)):
-            told = time.monotonic()
+        metrics.add(*train_step(net, (audio, video, labels), optimizer, **settings))
+        if progress and (time.monotonic() - reported > PROGRESS_EVERY or number == len(chunks)):
+            reported = time.monotonic()
             progress(number, len(chunks), metrics.mean_loss)  # waits for the device
     return metrics.row("train")
 
@@ -178,16 +179,16 @@ def train_epoch(
 def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy in percent, without dropout and augmentation."""
     net.eval()
-    metrics = EpochMetrics()
+    metrics = EpochMetrics(clips.task)
     for audio, video, labels in clips.batches(batch_size):
         with precision(clips.device):
             logits = net(audio, channels_last(video) if clips.has_frames else video).logits.float()
-        metrics.add(clips.task, clips.task.loss(logits, labels), logits, labels)
+        metrics.add(clips.task.loss(logits, labels), logits, labels)
     return metrics.row("validation")
 
 
 class Checkpoint:
-    """All that a run needs to go on, in one file that every epoch replaces; the best weights lie beside it."""
+    """All that a run needs to resume, in one file that every epoch replaces; the best weights lie beside it."""
 
     def __init__(self, folder: Path, net: nn.Module, optimizer: optim.Optimizer, schedule, generators: dict):
         self.folder, self.net, self.generators = folder, net, generators
@@ -201,7 +202,7 @@ class Checkpoint:
         """
         path = self.folder / "checkpoint.pt"
         if not path.exists():
-            self._write()  # epoch 0, so that a first epoch that is interrupted begins again from the same weights
+            self._write()  # epoch 0, so that an interrupted first epoch starts from the same weights again
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -209,13 +210,13 @@ class Checkpoint:
                 part.load_state_dict(state[name])
             history, generators = state["history"], state["generators"]
         except Exception as error:  # of many kinds
-            raise InputError(f"{path} is damaged or of another network: resume = False trains anew") from error
+            raise InputError(f"{path} is damaged or of another network: resume = False starts over") from error
         self.history = history
         for name, generator in self.generators.items():
             if generators[name].numel() == generator.get_state().numel():
                 generator.set_state(generators[name])
             else:
-                log.info("the run began on another kind of device: here the random numbers start anew")
+                log.info("the run began on another kind of device: its random numbers start over on this one")
 
     def save(self, row: dict[str, float]) -> None:
         """Adds an epoch. The checkpoint is written last: a run killed before it repeats the epoch."""
@@ -266,15 +267,17 @@ def fit(
     generators = {
         "order": torch.Generator().manual_seed(seed),
         "device": torch.Generator(train.device).manual_seed(seed + 1),
+        "torch": torch.default_generator,  # of nn.Dropout in mult, on a CPU
     }
     checkpoint = Checkpoint(folder, net, optimizer, schedule, generators)
     checkpoint.load()
     yield from checkpoint.history
-    trained = net
-    if not train_vision:
+    if train_vision:
+        trained = net
+    else:
         trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
-    settings["shared"] = share and _can_share(trained, train)
+    settings["shared"] = share and sharing.can_share(trained, *train[torch.tensor([0])][:2])
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= train_epoch(trained, train, optimizer, generators=generators, progress=progress, **settings)
@@ -300,12 +303,3 @@ def describe_history(history: pd.DataFrame, clips: str = "clips") -> str:
         f"**{best.validation_accuracy:.1f} %** of the validation {clips} are right in epoch {best.epoch:.0f}, the "
         f"best; the last epoch has {losses}."
     )
-
-
-def _can_share(net: AudiovisualNet, clips: Clips) -> bool:
-    """Whether training may compute once what variants have in common; logs why not."""
-    audio, video, _ = clips[torch.tensor([0])]
-    shared = sharing.can_share(net, audio, video)
-    if not shared:
-        log.info("this network draws at random or looks across frames: every variant is computed in full")
-    return shared
