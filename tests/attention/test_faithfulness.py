@@ -11,19 +11,10 @@ from torch import nn
 
 from avlib import build_model
 from workbook import InputError
-from workbook.attention import faithfulness, interventions
-from workbook.attention.importance import (
-    by_attention,
-    by_branches,
-    by_gradients,
-    by_leaving_out,
-    equal_parts,
-    forward,
-    prepare,
-    some_clips,
-)
+from workbook.attention import faithfulness, perturbation
+from workbook.attention.faithfulness import by_attention, by_gradients
+from workbook.attention.perturbation import by_leaving_out, draw_clips, equal_segments, segment_clips
 from workbook.data.features import read_npz, write_features
-from workbook.evaluate.baselines import baselines
 from workbook.train.batches import splits
 from workbook.train.training import fit
 
@@ -61,12 +52,12 @@ def net(split, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def material(net, split):
-    return prepare(net, split["test"], baselines(split["test"], "mean"), segments=5)
+    return segment_clips(net, draw_clips(split["test"], 16), "mean", 5)
 
 
 def known(material, reverse=False):
     """The importance that is true by construction, of video alone."""
-    scores = np.tile([0.2, 0.1, 1.0, 0.3, 0.0], (len(material.answers), 1))
+    scores = np.tile([0.2, 0.1, 1.0, 0.3, 0.0], (len(material.clips), 1))
     return {"video": -scores if reverse else scores}
 
 
@@ -84,7 +75,7 @@ def test_segments_are_equal_and_frames_keep_their_number(material):
 
 @pytest.mark.parametrize("steps, most, lengths", [(24, 20, [2] * 12), (6, 20, [1] * 6), (25, 20, [2] * 12 + [1])])
 def test_segments_are_as_equal_as_whole_steps_allow(steps, most, lengths):
-    assert sorted(np.bincount(equal_parts(steps, most)), reverse=True) == lengths
+    assert sorted(np.bincount(equal_segments(steps, most)), reverse=True) == lengths
 
 
 @pytest.fixture
@@ -98,24 +89,24 @@ def test_gradients_of_segments_add_up_to_the_change_however_long_they_are(unequa
     found = by_gradients(unequal, steps=64)
     with torch.inference_mode():
         nothing = unequal.net(unequal.baseline.audio, unequal.baseline.video).logits
-    change = (forward(unequal.net, unequal.inputs)[0] - nothing).gather(1, unequal.answers[:, None])[:, 0].numpy()
+    change = (unequal.forward(unequal.inputs)[0] - nothing).gather(1, unequal.target[:, None])[:, 0].numpy()
     total = sum(scores.sum(axis=1) for scores in found.values())
     assert np.abs(total - change).sum() < 0.02 * np.abs(change).sum()
 
 
 def test_even_attention_is_even_and_even_gradients_grow_with_the_segment(unequal):
-    with interventions.even_attention():
+    with perturbation.even_attention():
         np.testing.assert_allclose(by_attention(unequal)["video"], 1, atol=1e-5)
-    one = np.ones((len(unequal.answers), 20))
-    assert unequal.segment_sums("video", one)[0].tolist() == [3, 5, 4, 1, 7]
-    assert unequal.segment_means("video", one)[0].tolist() == [1] * 5
+    one = np.ones((len(unequal.clips), 20))
+    assert unequal.sums("video", one)[0].tolist() == [3, 5, 4, 1, 7]
+    assert unequal.means("video", one)[0].tolist() == [1] * 5
 
 
 def test_a_curve_begins_with_the_whole_clip_and_ends_with_the_baseline(material):
     table = faithfulness.curves(material, {"true": known(material)}, draws=2)
     video = material.baseline.video.expand_as(material.inputs["video"])
     whole, none = (
-        forward(material.net, material.inputs | given)[0].softmax(dim=1).gather(1, material.answers[:, None])[:, 0]
+        material.forward(material.inputs | given)[0].softmax(dim=1).gather(1, material.target[:, None])[:, 0]
         for given in ({}, {"video": video})
     )
     for order in ("true", "random"):
@@ -127,9 +118,9 @@ def test_a_curve_begins_with_the_whole_clip_and_ends_with_the_baseline(material)
 
 
 def test_steps_are_replaced_segment_by_segment(material):
-    kept = np.ones((len(material.answers), 5), bool)
+    kept = np.ones((len(material.clips), 5), bool)
     kept[:, 2] = False
-    left = material.without("video", kept)["video"]
+    left = material.replaced("video", kept)["video"]
     untouched = torch.ones(20, dtype=torch.bool)
     untouched[CUE] = False
     torch.testing.assert_close(left[:, untouched], material.inputs["video"][:, untouched], rtol=0, atol=0)
@@ -146,26 +137,26 @@ def test_the_true_order_beats_a_random_one_and_its_reverse_loses_as_much(materia
 def test_gradients_and_leaving_out_find_the_segment_that_decides(material):
     for importance in (by_gradients(material, steps=8), by_leaving_out(material)):
         assert (importance["video"].argmax(axis=1) == 2).mean() > 0.9
-        assert importance["audio"].shape == (len(material.answers), 5)
+        assert importance["audio"].shape == (len(material.clips), 5)
 
 
 def test_the_score_of_a_left_out_segment_is_what_the_answer_loses(material):
-    kept = np.ones((len(material.answers), 5), bool)
+    kept = np.ones((len(material.clips), 5), bool)
     kept[:, 3] = False
-    lost = material.score(material.inputs)[0] - material.score(material.without("audio", kept))[0]
+    lost = material.score(material.inputs)[0] - material.score(material.replaced("audio", kept))[0]
     np.testing.assert_allclose(by_leaving_out(material)["audio"][:, 3], lost, atol=1e-6)
 
 
 def test_attention_at_segments_is_the_mean_of_the_networks_vector(material):
-    vector = forward(material.net, material.inputs)[1]["video"].numpy()
+    vector = material.forward(material.inputs)[1]["video"]
     vector = vector / vector.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(by_attention(material)["video"], vector.reshape(-1, 5, 4).mean(axis=2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("fusion", ["lt", "mult"])
 def test_even_attention_is_even_at_all_segments_also_behind_a_mask(fusion, split):
-    material = prepare(network(fusion), split["test"], baselines(split["test"], "zeros"), segments=5)
-    with interventions.even_attention():
+    material = segment_clips(network(fusion), draw_clips(split["test"], 8), "zeros", 5)
+    with perturbation.even_attention():
         even = by_attention(material)
     for name, importance in even.items():
         np.testing.assert_allclose(importance, 1, atol=1e-5, err_msg=name)
@@ -173,10 +164,10 @@ def test_even_attention_is_even_at_all_segments_also_behind_a_mask(fusion, split
 
 
 def test_even_scores_are_a_random_order():
-    places = faithfulness.places(1 + 1e-9 * np.arange(5) * np.ones((2000, 1)), np.random.default_rng(0))
-    assert (np.sort(places, axis=1) == np.arange(5)).all()
-    assert places.mean(axis=0) == pytest.approx([2] * 5, abs=0.15)
-    assert faithfulness.places(np.array([[3.0, -1, 7]]), np.random.default_rng(0)).tolist() == [[1, 2, 0]]
+    rank = perturbation.ranks(1 + 1e-9 * np.arange(5) * np.ones((2000, 1)), np.random.default_rng(0))
+    assert (np.sort(rank, axis=1) == np.arange(5)).all()
+    assert rank.mean(axis=0) == pytest.approx([2] * 5, abs=0.15)
+    assert perturbation.ranks(np.array([[3.0, -1, 7]]), np.random.default_rng(0)).tolist() == [[1, 2, 0]]
 
 
 def test_an_interval_counts_every_actor_once():
@@ -202,7 +193,7 @@ def test_a_random_order_reaches_as_far_as_many_of_them_do(material):
     reach = faithfulness.random_areas(few, draws=4, seed=1).iloc[0]
     rng, found = np.random.default_rng(2), []
     for _ in range(16):
-        order = {"video": rng.random((len(few.answers), 5))}
+        order = {"video": rng.random((len(few.clips), 5))}
         per_clip = faithfulness.areas(faithfulness.curves(few, {"drawn": order}, draws=1))
         summary = faithfulness.area_summary(per_clip, pd.DataFrame([reach])).set_index("order")
         found.append(summary.loc["drawn", "between"])
@@ -239,10 +230,10 @@ def test_the_table_of_runs_says_what_each_run_has_saved():
 
 
 def test_equal_orders_agree_reversed_ones_do_not_and_even_ones_do_not_count(material):
-    true, even = known(material), {"video": np.ones((len(material.answers), 5))}
+    true, even = known(material), {"video": np.ones((len(material.clips), 5))}
     orders = {"true": true, "same": {"video": 2 * true["video"]}, "reverse": known(material, True), "even": even}
     table = faithfulness.agreement(material, orders).set_index(["first", "second"])
-    assert table.loc[("true", "same"), ["mean", "low", "high", "kendall"]].tolist() == pytest.approx([1] * 4)
+    assert table.loc[("true", "same"), ["mean", "low", "high"]].tolist() == pytest.approx([1] * 3)
     assert table.loc[("true", "reverse"), "mean"] == pytest.approx(-1)
     assert table.loc[("true", "even"), "clips"] == 0 and np.isnan(table.loc[("true", "even"), "mean"])
 
@@ -250,12 +241,13 @@ def test_equal_orders_agree_reversed_ones_do_not_and_even_ones_do_not_count(mate
 @pytest.mark.parametrize(
     "low, high, words", [(0.1, 0.3, "better than"), (-0.3, -0.1, "worse than"), (-0.1, 0.3, "not surely other than")]
 )
-def test_the_verdict_says_on_which_side_of_chance_attention_is(low, high, words):
+def test_the_sentence_says_on_which_side_of_chance_attention_is(low, high, words):
     rows = [("attention", (low + high) / 2, low, high), ("random", 0, 0, 0), ("leave one out", 0.5, 0.4, 0.6)]
     areas = pd.DataFrame(rows, columns=["order", "between", "low", "high"]).assign(modality="video")
-    said = faithfulness.verdict(areas)
-    assert f"on video {words} a random one: area" in said and "leave one out reaches +0.50" in said
-    assert "nothing attends to video" in faithfulness.verdict(areas[areas.order != "attention"])
+    area = f"**{(low + high) / 2:+.2f}** ({low:+.2f} to {high:+.2f})"
+    sentence = faithfulness.order_sentence(areas)
+    assert f"{area} on video, {words} a random order, where leave one out reaches +0.50" in sentence
+    assert "nothing attends to video" in faithfulness.order_sentence(areas[areas.order != "attention"])
 
 
 def test_the_true_segment_lies_in_the_cue(material):
@@ -269,39 +261,24 @@ def test_the_true_segment_lies_in_the_cue(material):
 def test_an_even_score_has_lift_1_also_in_segments_of_unequal_length(unequal):
     cue = {"face_start": 0.3, "face_end": 0.7, "face_shows": True}
     cues = pd.DataFrame(cue, index=unequal.clips.table["clip"])
-    one = np.ones((len(unequal.answers), 20))
-    even = {"attention": unequal.segment_means("video", one), "leave one out": unequal.segment_sums("video", one)}
+    one = np.ones((len(unequal.clips), 20))
+    even = {"attention": unequal.means("video", one), "leave one out": unequal.sums("video", one)}
     orders = {order: {"video": scores} for order, scores in even.items()}
     found = faithfulness.cue_shares(unequal, orders, cues)
     assert found.set_index("order")["lift"].to_dict() == pytest.approx({"attention": 1, "leave one out": 1})
 
 
 def test_some_clips_are_as_many_of_each_actor(split):
-    chosen = some_clips(split["test"], 10)
+    chosen = draw_clips(split["test"], 10)
     assert len(chosen) == 10 and chosen.table.actor.value_counts().tolist() == [5, 5]
-    assert len(some_clips(split["test"], 0)) == len(split["test"])
+    assert len(draw_clips(split["test"], 0)) == len(split["test"])
 
 
-def test_a_fusion_without_attention_has_no_order_of_it(split):
-    material = prepare(network("audio"), split["test"], baselines(split["test"], "mean"))
+def test_a_fusion_without_attention_and_no_clips_are_refused(net, split):
     with pytest.raises(InputError, match="AudioOnly has no attention: choose fusion lt"):
-        by_attention(material)
-
-
-def test_without_an_exchange_each_modality_has_a_share_and_nothing_is_said_together(split):
-    material = prepare(network("concat"), split["test"], baselines(split["test"], "mean"))
-    found = by_branches(material)
-    assert len(found) == len(split["test"]) and found["together"].to_numpy() == pytest.approx(0, abs=1e-5)
-    assert (found["audio"] + found["video"]).to_numpy() == pytest.approx(found["change"], abs=1e-3)
-    assert found["audio"].abs().min() > 0 and found["video"].abs().min() > 0
-    alone = by_branches(prepare(network("video"), split["test"], baselines(split["test"], "mean")))
-    assert not alone["audio"].any() and alone["video"].to_numpy() == pytest.approx(alone["change"], abs=1e-3)
-
-
-def test_no_clips_cannot_be_prepared(net, split):
-    none = split["test"].where(np.zeros(len(split["test"]), bool))
+        segment_clips(network("audio"), split["test"])
     with pytest.raises(InputError, match="no clip has both modalities"):
-        prepare(net, none, baselines(split["test"], "mean"))
+        segment_clips(net, split["test"].where(np.zeros(len(split["test"]), bool)))
 
 
 def test_a_modality_of_one_step_has_no_order(material):
@@ -331,7 +308,7 @@ def test_even_attention_is_that_of_a_network_without_queries(fusion, heads, spli
     net, (audio, video, _) = network(fusion, heads), split["test"][torch.arange(4)]
     with torch.inference_mode():
         expected, plain = without_queries(net)(audio, video), net(audio, video)
-        with interventions.even_attention() as block:
+        with perturbation.even_attention() as block:
             found = net(audio, video)
     assert block.count and not torch.allclose(found.logits, plain.logits)
     torch.testing.assert_close(found.logits, expected.logits)
@@ -345,9 +322,9 @@ def test_swapped_attention_is_the_partners(fusion, split):
     partner = torch.tensor([3, 0, 4, 1, 2])
     with torch.inference_mode():
         plain = net(audio, video)
-        with interventions.swapped_attention(torch.arange(5)):
+        with perturbation.swapped_attention(torch.arange(5)):
             same = net(audio, video)
-        with interventions.swapped_attention(partner):
+        with perturbation.swapped_attention(partner):
             swapped = net(audio, video)
     torch.testing.assert_close(same.logits, plain.logits)
     assert not torch.allclose(swapped.logits, plain.logits)
@@ -358,19 +335,19 @@ def test_swapped_attention_is_the_partners(fusion, split):
 
 def test_no_clip_is_its_own_partner():
     for number in range(2, 9):
-        partner = interventions._partners(number, torch.Generator().manual_seed(number))
+        partner = perturbation.partners(number, torch.Generator().manual_seed(number))
         assert sorted(partner) == list(range(number)) and (partner != torch.arange(number)).all()
 
 
 def test_answers_change_where_what_they_rest_on_is_deleted(material):
-    table = interventions.change_summary(interventions.attention_changed(material, draws=2)).set_index("change")
+    table = faithfulness.change_summary(perturbation.attention_changed(material, draws=2)).set_index("change")
     assert table.loc["video deleted", "changed"] > 0.5 and table.loc["audio deleted", "changed"] < 0.2
     assert (table["right_before"] > 0.9).all() and table.loc["video deleted", "right"] < 0.6
 
 
 def test_attention_without_a_softmax_is_refused(material):
     with pytest.raises(InputError, match="AudioOnly computes no softmax"):
-        interventions.attention_changed(replace(material, net=network("audio")))
+        perturbation.attention_changed(replace(material, net=network("audio")))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +360,7 @@ def test_attention_without_a_softmax_is_refused(material):
 )
 def test_layers_go_from_the_classifier_to_the_inputs_and_leave_no_weight_out(fusion, expected):
     net = network(fusion)
-    found = interventions.layers(net)
+    found = perturbation.layers(net)
     assert list(found) == expected
     ids = [id(weight) for weights in found.values() for weight in weights]
     assert len(ids) == len(set(ids)) and set(ids) == {id(weight) for weight in net.parameters()}
@@ -392,7 +369,7 @@ def test_layers_go_from_the_classifier_to_the_inputs_and_leave_no_weight_out(fus
 def test_shuffling_keeps_the_values_of_every_tensor():
     net = network("ia")
     before = [weight.detach().clone() for weight in net.parameters()]
-    interventions.shuffle(list(net.parameters()), torch.Generator().manual_seed(0))
+    perturbation.shuffle(list(net.parameters()), torch.Generator().manual_seed(0))
     for old, new in zip(before, net.parameters(), strict=True):
         torch.testing.assert_close(old.flatten().sort().values, new.detach().flatten().sort().values, rtol=0, atol=0)
     assert not torch.equal(before[0], next(net.parameters()))
@@ -401,9 +378,7 @@ def test_shuffling_keeps_the_values_of_every_tensor():
 def test_attention_of_ia_does_not_know_the_layers_above_it(material, net):
     weights = copy.deepcopy(net.state_dict())
     table = (
-        interventions.cascade(material, net, draws=1, steps=4)
-        .set_index(["method", "modality", "layer"])["mean"]
-        .sort_index()
+        faithfulness.cascade(material, draws=1, steps=4).set_index(["method", "modality", "layer"])["mean"].sort_index()
     )
     attention = table["attention", "video"]
     assert attention[["none", "classifier", "stage 2"]].tolist() == pytest.approx([1, 1, 1])

@@ -27,13 +27,12 @@ import numpy as np
 import pandas as pd
 import torch
 from captum.attr import FeatureAblation, IntegratedGradients, Occlusion
-from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.evaluate.baselines import TIME, Baselines
 from workbook.train.batches import Clips
-from workbook.train.descriptors import describe, with_frame_network
+from workbook.train.descriptors import behind_frames, describe
 from workbook.train.memory import channels_last, memory_kept
 
 log = logging.getLogger(__name__)
@@ -232,7 +231,7 @@ def _answered(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Iterato
 
     Frames are described once, and the network takes descriptors.
     """
-    behind, net = with_frame_network(net, nn.Identity()), net.eval()
+    behind, net = behind_frames(net.eval()), net
     described = baseline._replace(video=describe(net, baseline.video))
     for audio, video, _ in clips.batches(CHUNK):
         video = describe(net, video)

@@ -1,88 +1,121 @@
 """Faithfulness: does the answer depend on the steps that an order of importance puts first?
 
 Steps of one modality are replaced by a baseline, most important first ("delete"), or put back into the baseline, most
-important first ("insert"), while the other modality stays as it is. The score is the probability of the answer that the
-network gave to the whole clip. If an order is faithful, the score falls soon in deletion and rises soon in insertion.
+important first ("insert"), while the other modality stays unchanged. The score is the probability of the answer that
+the network gave to the unchanged clip. If an order is faithful, the score falls soon in deletion and rises soon in
+insertion.
 
 Four choices keep the comparison fair. All orders rank the same segments of equal length: single steps deleted here and
 there harm a convolution more than the same number in a row. Ties are broken at random, so that even scores are a random
 order. Random orders are averaged over several draws, and `random_areas` says how far a single one may reach. Frames are
 described once, and their descriptors are deleted.
 
+A segment may be a step longer than another. Its importance is, by order:
+
+    attention             the mean over its steps, 1 = even: as a sum, even attention would put long segments first
+    integrated gradients  the sum over its steps, since all of them are deleted: the sums add up to the whole change
+    leave one out         the fall of the score when it is deleted
+
 Sources: Petsiuk et al., RISE (BMVC 2018), for deletion and insertion; Samek et al., IEEE TNNLS 2017, for the area.
 """
 
+import copy
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, spearmanr
+import torch
+from scipy.stats import spearmanr
 
 from workbook import InputError
-from workbook.attention.importance import Importance, Material
+from workbook.attention.attribution import integrated_gradients
+from workbook.attention.perturbation import (
+    Importance,
+    SegmentedClips,
+    by_leaving_out,
+    layers,
+    levels,
+    random_ranks,
+    ranks,
+    segment_clips,
+    shuffle,
+)
 from workbook.attention.truth import shares, summary
+from workbook.attention.vectors import relative_vectors, step_times
 from workbook.evaluate.statistics import actor_interval
+from workbook.train.descriptors import behind_frames
 from workbook.train.memory import memory_kept
 
 RANDOM = "random"
+RECORD = "faithfulness.json"  # in the folder of a run
 
 
-def places(importance: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The place (N, S) of every segment in the order, 0 = most important; ties are broken at random."""
-    largest = np.abs(importance).max(axis=1, keepdims=True)
-    importance = np.round(importance / np.where(largest > 0, largest, 1), 5)
-    order = np.lexsort((generator.random(importance.shape), -importance), axis=-1)
-    return order.argsort(axis=-1)
+def orders(segmented: SegmentedClips) -> dict[str, Importance]:
+    """The importance of each segment by attention, by integrated gradients, and by leaving it out."""
+    return {
+        "attention": by_attention(segmented),
+        "integrated gradients": by_gradients(segmented),
+        "leave one out": by_leaving_out(segmented),
+    }
+
+
+def by_attention(segmented: SegmentedClips) -> Importance:
+    """The mean attention that each segment's steps receive, 1 = even; of one modality alone, if one attends.
+
+    Each step's attention is compared with what even attention gives to this step, as in `relative_vectors`. Attention
+    with fewer steps than the input is read at the times of the input.
+    """
+    vectors = relative_vectors(segmented.forward(segmented.inputs)[1])
+    times, importance = step_times(segmented.clips.store, vectors), {}
+    for name, vector in vectors.items():
+        at_inputs = np.stack([np.interp(segmented.times[name], times[name], row) for row in vector])
+        importance[name] = segmented.means(name, at_inputs)
+    return importance
+
+
+def by_gradients(segmented: SegmentedClips, steps: int = 32) -> Importance:
+    """The integrated gradients of the answer, summed over each segment's steps."""
+    inputs = segmented.inputs["audio"], segmented.inputs["video"], segmented.target, segmented.baseline
+    scores, sign = integrated_gradients(behind_frames(segmented.net), *inputs, steps=steps), segmented.sign.numpy()
+    return {name: sign[:, None] * segmented.sums(name, getattr(scores, name)) for name in segmented.segments}
+
+
+# ------------------------------------------------------------------------------------------------ delete and insert
 
 
 @memory_kept()
-def curves(material: Material, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
+def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """Deletion and insertion in each order and in random order, one row per clip, modality, order, curve and share.
 
-    orders : by name, such as {"attention": by_attention(material)}
+    orders : by name, as `orders` returns
     Columns: clip, actor, modality, order, curve (delete | insert), share of the segments deleted or inserted (0 to 1),
-    score and kept as in `Material.score`; of random order their means over the draws.
+    score and kept as in `SegmentedClips.score`; of random order their means over the draws.
     A random order inserts what its reverse deletes, so the same draws give both of its curves.
     Raises InputError where no modality has a second segment.
     """
-    if not material.ordered:
+    if not segmented.ordered:
         raise InputError("every modality has one segment: there is nothing to order")
     rng, tables = np.random.default_rng(seed), []
-    for name in material.ordered:
-        N, S = len(material.answers), material.segments[name].max() + 1
-        drawn = [places(np.zeros((N, S)), rng) for _ in range(draws)]
-        deleted = np.mean([_levels(material, name, place, "delete") for place in drawn], axis=0)
-        found = {(RANDOM, "delete"): deleted, (RANDOM, "insert"): deleted[:, ::-1]}
-        for order in (order for order in orders if name in orders[order]):
-            place = places(orders[order][name], rng)
-            found |= {(order, curve): _levels(material, name, place, curve) for curve in ("delete", "insert")}
-        tables += [_long(material, name, *key, levels) for key, levels in found.items()]
+    for name in segmented.ordered:
+        drawn = random_ranks(segmented, name, draws, rng)
+        deleted = np.mean([levels(segmented, name, rank, "delete") for rank in drawn], axis=0)
+        values = {(RANDOM, "delete"): deleted, (RANDOM, "insert"): deleted[:, ::-1]}
+        for order, importance in orders.items():
+            if name in importance:
+                rank = ranks(importance[name], rng)
+                values |= {(order, curve): levels(segmented, name, rank, curve) for curve in ("delete", "insert")}
+        for (order, curve), (score, kept) in values.items():
+            count, N = score.shape
+            table = pd.concat([segmented.clips.table[["clip", "actor"]]] * count, ignore_index=True)
+            table = table.assign(modality=name, order=order, curve=curve, share=np.repeat(np.linspace(0, 1, count), N))
+            tables.append(table.assign(score=score.ravel(), kept=kept.ravel()))
     return pd.concat(tables, ignore_index=True)
-
-
-def _levels(material: Material, name: str, place: np.ndarray, curve: str) -> np.ndarray:
-    """(2, S + 1, N) score and kept answers, with 0 to S segments deleted or inserted."""
-    levels = range(place.shape[1] + 1)
-    kept = [place >= level if curve == "delete" else place < level for level in levels]
-    return np.stack([material.score(material.without(name, each)) for each in kept], axis=1).astype(float)
-
-
-def _long(material: Material, name: str, order: str, curve: str, levels: np.ndarray) -> pd.DataFrame:
-    _, count, N = levels.shape
-    about = material.clips.table[["clip", "actor"]]
-    rows = pd.concat([about] * count, ignore_index=True).assign(modality=name, order=order, curve=curve)
-    share = np.repeat(np.linspace(0, 1, count), N)
-    return rows.assign(share=share, score=levels[0].ravel(), kept=levels[1].ravel())
-
-
-def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
-    """Mean, low and high: the mean over actors of their mean value, and its 95 % interval as `actor_interval` has it.
-
-    Values that are NaN do not count. With one actor there is no interval: low and high are NaN.
-    """
-    means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
-    low, high = actor_interval(np.mean, means)
-    return {"mean": means.mean() if len(means) else np.nan, "low": low, "high": high}
 
 
 def areas(table: pd.DataFrame) -> pd.DataFrame:
@@ -93,14 +126,14 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["clip", "actor", "modality", "order"]
     rows = table.sort_values("share").groupby([*keys, "curve"], sort=False)[["share", "score"]]
-    found = rows.apply(lambda curve: np.trapezoid(curve["score"], curve["share"])).unstack("curve").reset_index()
-    found = found.assign(between=found["insert"] - found["delete"]).rename_axis(columns=None)
+    wide = rows.apply(lambda curve: np.trapezoid(curve["score"], curve["share"])).unstack("curve").reset_index()
+    wide = wide.assign(between=wide["insert"] - wide["delete"]).rename_axis(columns=None)
     order = list(dict.fromkeys(table["order"]))
-    return found.sort_values("order", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
+    return wide.sort_values("order", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 @memory_kept()
-def random_areas(material: Material, draws: int = 3, seed: int = 0) -> pd.DataFrame:
+def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """How far from 0 the area between of a single random order may lie: modality, low and high, 95 % of such orders.
 
     The area is the mean over actors, as in `area_summary`. An order and its reverse have opposite areas, so its mean
@@ -108,16 +141,26 @@ def random_areas(material: Material, draws: int = 3, seed: int = 0) -> pd.DataFr
     Unlike an interval over actors, it says what luck alone makes of these clips.
     """
     rng, rows = np.random.default_rng(seed), []
-    actors = material.clips.table["actor"]
+    actors = segmented.clips.table["actor"]
     weights = 1 / (actors.nunique() * actors.map(actors.value_counts())).to_numpy()  # (N,) of the mean over actors
-    for name in material.ordered:
-        N, S = len(actors), material.segments[name].max() + 1
-        drawn = [places(np.zeros((N, S)), rng) for _ in range(draws)]
-        sides = [[_levels(material, name, place, "delete")[0] for place in (one, S - 1 - one)] for one in drawn]
-        between = [np.trapezoid(reverse - own, dx=1 / S, axis=0) for own, reverse in sides]  # draws of (N,)
-        reach = 1.96 * np.sqrt((weights**2 * np.mean(np.square(between), axis=0)).sum())
+    for name in segmented.ordered:
+        squares, last = [], segmented.segments[name].max()
+        for rank in random_ranks(segmented, name, draws, rng):
+            own, reverse = (levels(segmented, name, order, "delete")[0] for order in (rank, last - rank))  # (S + 1, N)
+            squares.append(np.trapezoid(reverse - own, dx=1 / (last + 1), axis=0) ** 2)
+        reach = 1.96 * np.sqrt((weights**2 * np.mean(squares, axis=0)).sum())
         rows.append({"modality": name, "low": -reach, "high": reach})
     return pd.DataFrame(rows)
+
+
+def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
+    """Mean, low and high: the mean over actors of their mean value, and its 95 % interval by `actor_interval`.
+
+    Values that are NaN do not count. With one actor there is no interval: low and high are NaN.
+    """
+    means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
+    low, high = actor_interval(np.mean, means)
+    return {"mean": means.mean() if len(means) else np.nan, "low": low, "high": high}
 
 
 def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -125,31 +168,212 @@ def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> 
 
     random : as `random_areas`; its low and high take the place of those of random order, whose means over draws are 0
     """
-    rows, known = [], {} if random is None else random.set_index("modality")[["low", "high"]].to_dict("index")
-    for (modality, order), every in per_clip.groupby(["modality", "order"], sort=False):
-        between = interval(every["between"], every["actor"]) | (known.get(modality, {}) if order == RANDOM else {})
-        means = {name: interval(every[name], every["actor"])["mean"] for name in ("delete", "insert")}
+    rows, reach = [], {} if random is None else random.set_index("modality")[["low", "high"]].to_dict("index")
+    for (modality, order), clips in per_clip.groupby(["modality", "order"], sort=False):
+        between = interval(clips["between"], clips["actor"]) | (reach.get(modality, {}) if order == RANDOM else {})
+        means = {name: interval(clips[name], clips["actor"])["mean"] for name in ("delete", "insert")}
         rows.append({"modality": modality, "order": order, **means, "between": between.pop("mean"), **between})
     return pd.DataFrame(rows)
 
 
-def table_of_runs(saved: dict[str, dict]) -> pd.DataFrame:
+def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFrame:
+    """By how much the area between of `first` exceeds that of every other order: mean, low, high."""
+    rows = []
+    for modality, clips in per_clip.groupby("modality", sort=False):
+        wide = clips.pivot(index=["clip", "actor"], columns="order", values="between")
+        for other in wide.columns.drop(first) if first in wide else []:
+            difference = interval(wide[first] - wide[other], wide.index.get_level_values("actor"))
+            rows.append({"modality": modality, "first": first, "other": other, **difference})
+    return pd.DataFrame(rows)
+
+
+def order_sentence(areas: pd.DataFrame) -> str:
+    """The order of attention against a random one, in Markdown; areas : as `area_summary`."""
+    parts = []
+    for modality, rows in areas.set_index("order").groupby("modality", sort=False):
+        if "attention" not in rows.index:
+            parts.append(f"nothing attends to {modality}")
+            continue
+        own, others = rows.loc["attention"], rows["between"].drop(["attention", RANDOM])
+        reach = (
+            f" ({own['low']:+.2f} to {own['high']:+.2f})" if np.isfinite(own["low"]) else " (one actor, no interval)"
+        )
+        than = "better than" if own["low"] > 0 else "worse than" if own["high"] < 0 else "not surely other than"
+        best = f"{others.idxmax()} reaches {others.max():+.2f}"
+        parts.append(f"**{own['between']:+.2f}**{reach} on {modality}, {than} a random order, where {best}")
+    return f"Area between the curves in the order of attention: {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------------------------------------- orders and the truth
+
+
+def agreement(segmented: SegmentedClips, orders: dict[str, Importance]) -> pd.DataFrame:
+    """How alike two orders rank the segments of a clip: a row per modality and pair.
+
+    Columns: modality, first, second; mean, low and high of Spearman's rank correlation, as in `interval`; clips, the
+    number that counts. 1 = the same order, 0 = unrelated, -1 = reversed. A clip in which one of the two scores is even
+    has no order and does not count.
+    """
+    rows, actors = [], segmented.clips.table["actor"]
+    for name in segmented.ordered:
+        for first, second in combinations([order for order in orders if name in orders[order]], 2):
+            alike = correlations(orders[first][name], orders[second][name])
+            row = {"modality": name, "first": first, "second": second, **interval(alike, actors)}
+            rows.append(row | {"clips": int(np.isfinite(alike).sum())})
+    return pd.DataFrame(rows)
+
+
+def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation (N,) of the scores (N, S) of each clip; NaN where one is even but for rounding."""
+    uneven = [np.ptp(scores, axis=1) > 1e-6 * np.abs(scores).max(axis=1) for scores in (first, second)]
+    pairs = zip(first, second, np.all(uneven, axis=0), strict=True)
+    return np.array([spearmanr(one, other).statistic if ordered else np.nan for one, other, ordered in pairs])
+
+
+def agreement_sentence(table: pd.DataFrame) -> str:
+    """Which two orders are most and least alike, in Markdown; table : as `agreement`."""
+    rows = {"most": table.loc[table["mean"].idxmax()], "least": table.loc[table["mean"].idxmin()]}
+    parts = [
+        f"ρ **{row['mean']:.2f}**, {name} alike: {row['first']} and {row['second']} on {row['modality']}"
+        for name, row in rows.items()
+    ]
+    return f"{'; '.join(parts)}."
+
+
+def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: pd.DataFrame | None) -> pd.DataFrame:
+    """The share of each score inside the true cue, a row per order and modality: `truth.summary`, with the order.
+
+    A segment's score is divided among its steps, but for attention, whose scores are those of a single step already.
+    Scores below 0, which speak against the answer, count as 0. A clip without any score above 0 counts as even.
+    truth : None, where it is not known, gives an empty table
+    """
+    tables = [summary(shares(segmented.clips.table, {}, {}, None)).assign(order="")]
+    for order, importance in orders.items():
+        vectors = {}
+        for name in (name for name in segmented.ordered if name in importance):
+            segments = segmented.segments[name]
+            scores = importance[name] / (1 if order == "attention" else np.bincount(segments))
+            positive = scores.clip(min=0)[:, segments]  # (N, T)
+            vectors[name] = np.where(positive.sum(axis=1, keepdims=True) > 0, positive, 1.0)
+        found = summary(shares(segmented.clips.table, vectors, segmented.times, truth))
+        tables += [found.assign(order=order)] if len(found) else []
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def cue_sentence(table: pd.DataFrame) -> str:
+    """The lift of each order inside the true cue, in Markdown; table : as `cue_shares`."""
+    if table.empty:
+        return "Nobody knows the cues of these clips."
+    parts = [f"**{row.lift:.2f}** by {row.order} on {row.modality}" for row in table.itertuples()]
+    return f"Lift inside the cue: {', '.join(parts)}."
+
+
+# --------------------------------------------------------------------------------- shuffled weights, other attention
+
+
+def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int = 8) -> pd.DataFrame:
+    """Attention and integrated gradients of ever more shuffled networks against those of the trained one.
+
+    The layers are shuffled one after the other, from the classifier down, and stay so: the cascading randomisation of
+    Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018).
+
+    draws : how often all layers are shuffled      steps : of integrated gradients
+    Columns: layer (the last one shuffled; "none" first), method (attention | integrated gradients), modality; mean, low
+    and high of Spearman's rank correlation with the trained network's scores, as in `interval`. An explanation that
+    shows what was learnt falls to 0.
+    """
+
+    def scores(segmented: SegmentedClips) -> dict[str, Importance]:
+        return {"attention": by_attention(segmented), "integrated gradients": by_gradients(segmented, steps)}
+
+    trained, generator = scores(segmented), torch.Generator().manual_seed(seed)
+    alike = defaultdict(list)
+    for _ in range(draws):
+        net = copy.deepcopy(segmented.net)
+        for layer, weights in {"none": [], **layers(net)}.items():
+            shuffle(weights, generator)
+            shuffled = replace(segmented, net=net)
+            if layer == "frame network":
+                described = segment_clips(net, segmented.clips, segmented.baseline.name)
+                shuffled = replace(shuffled, inputs=described.inputs, baseline=described.baseline)
+            for method, importance in scores(shuffled).items():
+                for name in (name for name in segmented.ordered if name in importance):
+                    alike[layer, method, name].append(correlations(trained[method][name], importance[name]))
+    rows, actors = [], segmented.clips.table["actor"]
+    for (layer, method, name), values in alike.items():
+        of_clips = pd.DataFrame(values).mean()  # over the draws that are not NaN
+        rows.append({"layer": layer, "method": method, "modality": name, **interval(of_clips, actors)})
+    return pd.DataFrame(rows)
+
+
+def cascade_sentence(table: pd.DataFrame, below: float = 0.5) -> str:
+    """At which layer each explanation stops being the trained network's, in Markdown; table : as `cascade`."""
+    parts = []
+    for (method, modality), rows in table.groupby(["method", "modality"], sort=False):
+        low = rows["layer"][rows["mean"] < below]
+        parts.append(f"**{f'at {low.iloc[0]}' if len(low) else 'nowhere'}** for {method} on {modality}")
+    return f"From the classifier down, ρ first falls below {below:g} {', '.join(parts)}."
+
+
+def change_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per change: changed, the share of other answers, with low and high; right_before and right, shares.
+
+    table : as `perturbation.attention_changed`
+    """
+    rows = []
+    for change, clips in table.groupby("change", sort=False):
+        changed = interval(clips["changed"], clips["actor"])
+        means = {name: interval(clips[name], clips["actor"])["mean"] for name in ("right_before", "right")}
+        rows.append({"change": change, "changed": changed.pop("mean"), **changed, **means})
+    return pd.DataFrame(rows)
+
+
+def change_sentence(table: pd.DataFrame) -> str:
+    """How many answers each change changes, and how many are right, in Markdown; table : as `change_summary`."""
+    rows = table.itertuples()
+    parts = [f"**{100 * row.changed:.0f} %** with {row.change} (right {100 * row.right:.0f} %)" for row in rows]
+    return f"Answers that change: {', '.join(parts)}; right before: {100 * table['right_before'].iloc[0]:.0f} %."
+
+
+# ------------------------------------------------------------------------------------------------------- several runs
+
+
+def as_records(tables: dict[str, pd.DataFrame]) -> dict[str, list[dict]]:
+    """Tables as lists of rows, for a JSON file; NaN is null."""
+    return {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+
+
+def records_of_runs(folders: Iterable[Path], settings: dict) -> dict[str, dict]:
+    """What `faithfulness.ipynb` saved in these run folders with these settings, by the end of the folder's name."""
+    paths = [folder / RECORD for folder in folders]
+    records = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
+    records = {folder: record for folder, record in records.items() if record["settings"] == settings}
+    shared = os.path.commonpath([folder.parents[1] for folder in records])
+    return {folder.relative_to(shared).as_posix(): record for folder, record in records.items()}
+
+
+def areas_of_runs(records: dict[str, dict]) -> pd.DataFrame:
+    """The areas of several runs, `area_summary` with a column run; records : as `records_of_runs`."""
+    return pd.concat([pd.DataFrame(record["areas"]).assign(run=run) for run, record in records.items()])
+
+
+def table_of_runs(records: dict[str, dict]) -> pd.DataFrame:
     """The table of docs/attention.md, a row per run: how faithful attention is, beside the best other order and luck.
 
-    saved : by the name of the run what `faithfulness.ipynb` saved as faithfulness.json
+    records : as `records_of_runs`
     Columns: run, data, fusion; for each modality attention, the best other order, and the reach of a random one; the
     answers (%) that change with even attention and with another clip's, and how many are right before and with it.
     """
     rows = []
-    for run, read in saved.items():
-        row = {"run": run, "data": read["dataset"], "fusion": read["fusion"]}
-        for name, orders in pd.DataFrame(read["areas"]).set_index("order").groupby("modality", sort=False):
+    for run, record in records.items():
+        row = {"run": run, "data": record["dataset"], "fusion": record["fusion"]}
+        for name, orders in pd.DataFrame(record["areas"]).set_index("order").groupby("modality", sort=False):
             others = orders["between"].drop(["attention", RANDOM], errors="ignore")
             row[f"{name}: attention"] = _with_interval(orders.loc["attention"]) if "attention" in orders.index else ""
             row[f"{name}: best other"] = f"{others.max():.2f} ({others.idxmax()})" if len(others) else ""
             reach = orders["high"].get(RANDOM) or np.nan
             row[f"{name}: random"] = f"± {reach:.2f}" if np.isfinite(reach) else ""
-        changed = pd.DataFrame(read["changed"]).set_index("change")
+        changed = pd.DataFrame(record["changed"]).set_index("change")
         even = changed.loc["attention even"]
         row["changed by even"] = f"{100 * even['changed']:.0f} %"
         row["by another clip's"] = f"{100 * changed.loc['attention of another clip', 'changed']:.0f} %"
@@ -159,91 +383,5 @@ def table_of_runs(saved: dict[str, dict]) -> pd.DataFrame:
 
 
 def _with_interval(row: pd.Series) -> str:
-    sure = f" ({row['low']:.2f} to {row['high']:.2f})" if pd.notna(row["low"]) else ""
-    return (f"{row['between']:.2f}" + sure).replace("-", "−")
-
-
-def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFrame:
-    """By how much the area between of `first` exceeds that of every other order: mean, low, high."""
-    rows = []
-    for modality, every in per_clip.groupby("modality", sort=False):
-        wide = every.pivot(index=["clip", "actor"], columns="order", values="between")
-        for other in wide.columns.drop(first) if first in wide else []:
-            found = interval(wide[first] - wide[other], wide.index.get_level_values("actor"))
-            rows.append({"modality": modality, "first": first, "other": other, **found})
-    return pd.DataFrame(rows)
-
-
-def verdict(areas: pd.DataFrame) -> str:
-    """One sentence on the order of attention against a random one; areas : as `area_summary`."""
-    said = []
-    for modality, rows in areas.set_index("order").groupby("modality", sort=False):
-        if "attention" not in rows.index:
-            said.append(f"nothing attends to {modality}")
-            continue
-        own, others = rows.loc["attention"], rows.drop(index=["attention", RANDOM])
-        sure = "" if np.isfinite(own.low) else " (one actor, so no interval)"
-        than = "better than" if own.low > 0 else "worse than" if own.high < 0 else "not surely other than"
-        said.append(
-            f"on {modality} {than} a random one{sure}: area {own['between']:+.2f} ({own['low']:+.2f} to "
-            f"{own['high']:+.2f}), where {others['between'].idxmax()} reaches {others['between'].max():+.2f}"
-        )
-    return f"The order of attention: {'; '.join(said)}."
-
-
-def agreement(material: Material, orders: dict[str, Importance]) -> pd.DataFrame:
-    """How alike two orders rank the segments of a clip: a row per modality and pair.
-
-    Columns: modality, first, second; mean, low and high of Spearman's rank correlation, as in `interval`; kendall, the
-    mean of Kendall's tau; clips, those that count. 1 = the same order, 0 = unrelated, -1 = reversed. A clip in which
-    one of the two scores is even has no order and does not count.
-    """
-    rows = []
-    for name in material.ordered:
-        for first, second in combinations([order for order in orders if name in orders[order]], 2):
-            found = correlations(orders[first][name], orders[second][name])
-            kendall = [
-                kendalltau(*pair).statistic if uneven(*pair) else np.nan
-                for pair in zip(orders[first][name], orders[second][name], strict=True)
-            ]
-            mean = np.nanmean(kendall) if np.isfinite(kendall).any() else np.nan
-            counted = {"kendall": mean, "clips": int(np.isfinite(found).sum())}
-            rows.append(
-                {"modality": name, "first": first, "second": second}
-                | interval(found, material.clips.table["actor"])
-                | counted
-            )
-    return pd.DataFrame(rows)
-
-
-def uneven(*scores: np.ndarray) -> bool:
-    """Whether each of the scores (S,) differs among its segments by more than rounding."""
-    return all(np.ptp(score) > 1e-6 * np.abs(score).max() for score in scores)
-
-
-def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation (N,) of the scores of each clip, both (N, S); NaN where one is even."""
-    pairs = zip(first, second, strict=True)
-    return np.array([spearmanr(*pair).statistic if uneven(*pair) else np.nan for pair in pairs])
-
-
-def cue_shares(
-    material: Material, orders: dict[str, Importance], cues: pd.DataFrame, relative: str = "attention"
-) -> pd.DataFrame:
-    """The share of each score inside the true cue, a row per order and modality: `truth.summary`, with the order.
-
-    A segment's score is divided among its steps. relative : the order whose scores are those of a single step already
-    Scores below 0, which speak against the answer, count as 0. A clip without any score above 0 counts as even.
-    """
-    tables = []
-    for order, importance in orders.items():
-        vectors = {}
-        for name in (name for name in material.ordered if name in importance):
-            segments = material.segments[name]
-            scores = importance[name] / (1 if order == relative else np.bincount(segments))
-            positive = scores.clip(min=0)[:, segments]  # (N, T)
-            vectors[name] = np.where(positive.sum(axis=1, keepdims=True) > 0, positive, 1.0)
-        if vectors:
-            found = summary(shares(material.clips.table, vectors, material.times, cues))
-            tables.append(found.assign(order=order))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    reach = f" ({row['low']:.2f} to {row['high']:.2f})" if pd.notna(row["low"]) else ""
+    return (f"{row['between']:.2f}" + reach).replace("-", "−")

@@ -23,7 +23,7 @@ from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
 from workbook.evaluate.conditions import Condition, Context, paper_conditions
 from workbook.train.batches import Clips
-from workbook.train.descriptors import describe
+from workbook.train.descriptors import behind_frames, describe
 
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
@@ -216,7 +216,6 @@ class Probe:
     def _attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from workbook.attention.attribution import integrated_gradients  # captum takes a second
-        from workbook.attention.importance import behind_frames
         from workbook.evaluate.baselines import Baselines
 
         audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()

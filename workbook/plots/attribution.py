@@ -56,7 +56,7 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
 def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
 
-    table : a row per clip, columns emotion, audio, video and together, as `workbook.attention.importance.by_branches`
+    table : a row per clip, columns emotion, audio, video and together, as `attention.attribution.answer_branches`
     """
     means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
     ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)

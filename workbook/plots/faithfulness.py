@@ -77,7 +77,7 @@ def intervals(
 def shuffled_layers(table: pd.DataFrame) -> Figure:
     """Rank correlation of an explanation with the trained network's, while ever more layers are shuffled.
 
-    table : as `interventions.cascade`; a panel per modality, a line per method with its 95 % interval as a band
+    table : as `faithfulness.cascade`; a panel per modality, a line per method with its 95 % interval as a band
     """
     figure, panels = _by_modality(table, 2.9, WIDTH if table["modality"].nunique() > 1 else 0.6 * WIDTH)
     for modality, ax in panels.items():

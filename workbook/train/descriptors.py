@@ -149,6 +149,11 @@ def with_frame_network(net: AudiovisualNet, frame_network: nn.Module) -> Audiovi
     return other
 
 
+def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
+    """A net with the same weights that takes descriptors (B, Tv, C) in place of frames."""
+    return with_frame_network(net, nn.Identity())
+
+
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
     """The file of the descriptors of the clips' store, by this frame network and on this kind of device."""
     digest = hashlib.sha256(f"{clips.store.fingerprint} {clips.device.type}".encode())
