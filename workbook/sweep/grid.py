@@ -20,24 +20,23 @@ def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, 
     return [dict(zip(parameters, combination, strict=True)) for combination in product(*values)]
 
 
-def cut(grids: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The grids with the given values alone; a list gives several.
+def cut(grids: list[dict[str, Any]], values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The grids with these values alone; a list gives several.
 
     Each grid keeps those values that it lists, and a grid that lists none of them drops out. A value that no grid lists
     is set in all of them. Raises InputError where no grid is left.
     """
-    left = [dict(grid) for grid in grids]
-    for name, value in given.items():
-        values = _as_list(value)
+    smaller = [dict(grid) for grid in grids]
+    for name, value in values.items():
         listed = [_as_list(grid.get(name, [])) for grid in grids]
-        new = [one for one in values if not any(one in own for own in listed)]
-        for grid, own in zip(left, listed, strict=True):
-            grid[name] = [one for one in values if one in own or one in new]
-    found = [grid for grid in left if all(grid[name] != [] or value == [] for name, value in given.items())]
-    if grids and not found:
-        wanted = " and ".join(f"{name} {value}" for name, value in given.items())
-        raise InputError(f"no part of the grid has {wanted} together: leave one of them out")
-    return found
+        new = [value for value in _as_list(value) if not any(value in own for own in listed)]
+        for grid, own in zip(smaller, listed, strict=True):
+            grid[name] = [value for value in _as_list(value) if value in own or value in new]
+    smaller = [grid for grid in smaller if all(grid[name] for name in values)]
+    if not smaller:
+        together = " and ".join(f"{name} {value}" for name, value in values.items())
+        raise InputError(f"no part of the grid has {together} together: leave one of them out")
+    return smaller
 
 
 def _as_list(value: Any) -> list:
@@ -45,28 +44,28 @@ def _as_list(value: Any) -> list:
 
 
 def plan(
-    parameters: dict[str, Any] | list[dict[str, Any]], given: dict[str, Any] | None = None
+    parameters: dict[str, Any] | list[dict[str, Any]], values: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """The runs of one or several grids; InputError where one of them cannot start. Writes nothing.
 
     A store may be missing if its corpus is there, or can be made.
-    given : cuts the grids, as in `cut`; runs that it makes the same count once
+    values : cut the grids, as in `cut`; runs that they make the same count once
     """
-    grids = cut(parameters if isinstance(parameters, list) else [parameters], given or {})
-    if not grids or not all(map(expand, grids)):
+    grids = cut(_as_list(parameters), values or {})
+    if not all(map(expand, grids)):
         raise InputError("the grid holds no run: one of its lists is empty")
     planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
-    for values in expand(grids):
-        config = Parameters(**values)
-        if config.folder in planned and not given:
+    for run in expand(grids):
+        config = Parameters(**run)
+        if config.folder in planned and not values:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
-        planned.setdefault(config.folder, (values, config))
+        planned.setdefault(config.folder, (run, config))
     configs = [config for _, config in planned.values()]
     for config in configs:
         config.check_inputs()
         check_same_run(config, even_if_claimed=True)
     _check_corpora(configs)
-    return [values for values, _ in planned.values()]
+    return [run for run, _ in planned.values()]
 
 
 def _check_corpora(configs: list[Parameters]) -> None:
@@ -81,20 +80,13 @@ def read_grids(file: Path) -> list[dict[str, Any]]:
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{file} cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", error)).split())
-        raise InputError(f"{file}{line} is not YAML: {problem}") from None
-    except RecursionError:
-        raise InputError(f"{file} is nested too deeply: each line should be `name: value`") from None
-    except ValueError as error:  # a date that does not exist, a number of thousands of digits
-        raise InputError(f"{file} holds a value that does not exist: {error}") from None
-    grids = values if isinstance(values, list) else [values]
+        with open(file, encoding="utf-8") as stream:
+            values = yaml.safe_load(stream)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    grids = _as_list(values)
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
     return [{str(name): value for name, value in grid.items()} for grid in grids]
@@ -106,5 +98,5 @@ def read_value(text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
+    except (yaml.YAMLError, ValueError):
         return text
