@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import data
 
 import workbook
+from workbook.files import write_json
 from workbook.run.claim import FILE, is_claimed
+from workbook.run.parameters import Parameters
 from workbook.run.results import all_runs, result_table, runs_in
-from workbook.run.run_folder import LOG
+from workbook.run.run_folder import LOG, start_run
 
 GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
 RUN = [sys.executable, "-c", "from workbook.cli import main; main()", "run"]
@@ -70,3 +73,14 @@ def times_done(root: Path) -> dict[str, int]:
     """How often each run below a folder was done, by its log."""
     logs = {path.parent: path.read_text() for path in root.rglob(LOG)}
     return {str(folder.relative_to(root)): len(re.findall("^done in ", log, re.M)) for folder, log in logs.items()}
+
+
+def finished_run(root, accuracy, seconds=90, **values):
+    """The folder of an evaluated run with these accuracies of AV, A and V."""
+    with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
+        pass
+    write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
+    conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
+    mean = sum(accuracy.values()) / len(accuracy)
+    write_json(run.folder / "metrics.json", {"conditions": conditions, "M": {"accuracy": mean}})
+    return run.folder

@@ -7,23 +7,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import data
+from sweeps import finished_run
 
 from workbook.cli import main
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.results import accuracies, all_runs, as_markdown, comparison, result_table, runs_in
+from workbook.run.results import accuracies, all_runs, as_markdown, comparison, result_table, runs_in, where
 from workbook.run.run_folder import start_run
-
-
-def finished_run(root, accuracy, seconds=90, **values):
-    """The folder of an evaluated run with these accuracies of AV, A and V."""
-    with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
-        pass
-    write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
-    conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
-    mean = sum(accuracy.values()) / len(accuracy)
-    write_json(run.folder / "metrics.json", {"conditions": conditions, "M": {"accuracy": mean}})
-    return run.folder
 
 
 def test_the_result_table_has_a_row_per_run_and_what_is_best_reachable(tmp_path):
@@ -119,3 +109,17 @@ def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
     table = pd.read_csv(tmp_path / "toy" / "comparison.csv")
     assert table["AV"].tolist() == [92, 94, 100]
     assert len((tmp_path / "toy" / "comparison.md").read_text().splitlines()) == 2 + len(table)
+
+
+def test_runs_fulfil_a_condition_and_a_bad_one_is_a_sentence(tmp_path):
+    for fusion in ("audio", "video"):
+        finished_run(tmp_path, {"AV": 50}, fusion=fusion)
+    runs = all_runs(tmp_path)
+    assert where(runs, "fusion == 'audio' and AV >= 0")["fusion"].tolist() == ["audio"]
+    assert (runs["seconds"] > 0).all() and set(runs["commit"].str.len()) <= {0, 7, 8}
+    for bad in ("fuson == 'ia'", "fusion = 'ia'", "AV + 1", "(", "1"):
+        ended = CliRunner().invoke(main, ["runs", str(tmp_path), "--where", bad])
+        assert ended.exit_code == 2 and ended.output.startswith(f"Error: {bad!r} is no condition on runs (")
+        assert ended.output.count("\n") == 1
+    listed = CliRunner().invoke(main, ["runs", str(tmp_path), "--where", "fusion == 'video'"]).output
+    assert len(listed.splitlines()) == 2 and listed.splitlines()[1].endswith("done")

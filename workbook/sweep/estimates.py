@@ -12,11 +12,9 @@ from workbook.run.parameters import Parameters
 from workbook.run.run_folder import epochs_done, read_record, run_folders, run_state
 from workbook.sweep.notebooks import notebooks_left
 
-WORK = ("dataset", "image_size", "frames", "vision", "train_vision")  # parameters that decide most of the time
+WORK = ("dataset", "image_size", "frames", "vision", "train_vision", "dropout")  # they decide most of the time
 LIKE = (  # from nearest to farthest: the parameters that two runs have in common
-    (*WORK, "fusion", "heads", "dense_head", "dropout", "batch_size", "fold_scheme", "device"),
-    (*WORK, "fusion", "dropout", "device"),
-    (*WORK, "dropout"),
+    (*WORK, "fusion", "heads", "dense_head", "batch_size", "fold_scheme", "device"),
     WORK,
     ("dataset",),
 )

@@ -8,12 +8,11 @@ several `avlib run`, also on several machines.
 import os
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import psutil
 
@@ -28,33 +27,26 @@ from workbook.sweep.notebooks import Echo, notebooks_left
 MEMORY_SHARE, MEMORY_LEAST = 0.5, 3e9  # of the machine for all jobs together; bytes: a kernel with more is replaced
 
 
-class Engine(Protocol):
-    """Where the runs of a sweep are executed."""
-
-    prepare: Callable | None  # as in `build_store`, makes missing stores before the runs; None = their notebooks do
-
-    def room(self) -> int:
-        """How many runs fit at once."""
-
-    def jobs(self, count: int, echo: Echo) -> list[Job]:
-        """`count` jobs, or objects with their methods."""
-
-
 class Local:
-    """Kernels of this machine. A single one shows all that its notebooks print."""
+    """The engine of this machine: its jobs are kernels. A single one shows all that its notebooks print.
 
-    prepare = None
+    An engine is where the runs of a sweep are executed; `sweep.ray_engine` has another one.
+    """
+
+    prepare = None  # as in `build_store`: makes missing stores before the runs; None = their notebooks do
 
     def room(self) -> int:
+        """How many runs fit at once, unless the user says how many."""
         return 1
 
     def jobs(self, count: int, echo: Echo) -> list[Job]:
+        """`count` jobs, or objects with their methods."""
         if count == 1:
             return [Job(*share(0, 1), echo, sys.stderr if sys.stderr.isatty() else None)]
         return [Job(*share(job, count)) for job in range(count)]
 
 
-def engine_of(name: Literal["local", "ray"], **ray_options: Any) -> AbstractContextManager[Engine]:
+def engine_of(name: Literal["local", "ray"], **ray_options: Any) -> AbstractContextManager:
     """A block with the engine of this name.
 
     ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connected`; None = its default
@@ -73,6 +65,7 @@ class Sweep:
     """Executes the runs of a grid.
 
     runs : the parameters of each, from `workbook.sweep.grid.plan`      jobs : runs at once, None = as many as fit
+    engine : such as `Local()`, which None stands for
     minutes : limit for each, 0 = none      fail_fast : True ends all runs after the first failure
     echo : gets a line whenever a run ends; with one job, also what its notebooks print
     """
@@ -82,7 +75,7 @@ class Sweep:
         runs: list[dict[str, Any]],
         *,
         jobs: int | None = None,
-        engine: Engine | None = None,
+        engine: Any = None,
         minutes: float = 0,
         fail_fast: bool = False,
         echo: Echo = lambda line: None,

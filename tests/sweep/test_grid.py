@@ -1,0 +1,94 @@
+"""Grids of runs: what a file and `-p` make, and what is refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import workbook
+from workbook import InputError
+from workbook.cli import main
+from workbook.sweep.grid import cut, expand, plan, read_grids
+
+
+def test_lists_make_a_grid_whose_first_name_changes_slowest():
+    grid = {"fusion": ["lt", "ia"], "heads": 1, "fold": [0, 1, 2]}
+    assert [(run["fusion"], run["heads"], run["fold"]) for run in expand(grid)] == [
+        ("lt", 1, 0), ("lt", 1, 1), ("lt", 1, 2), ("ia", 1, 0), ("ia", 1, 1), ("ia", 1, 2),
+    ]  # fmt: skip
+    assert expand({"fusion": "ia"}) == [{"fusion": "ia"}]
+
+
+PARTS = [{"fusion": ["lt", "ia"], "heads": [1, 4], "fold": [0, 1]}, {"fusion": ["tav"], "heads": 1, "fold": [0, 1]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "systems"),
+    [
+        ({"fusion": "ia", "heads": 1}, ["ia1"]),
+        ({"heads": 1}, ["lt1", "ia1", "tav1"]),
+        ({"fusion": ["ia", "tav"], "heads": 1}, ["ia1", "tav1"]),
+        ({"fusion": "concat"}, ["concat1", "concat4", "concat1"]),
+        ({"fusion": ["ia", "concat"], "heads": 4}, ["ia4", "concat4"]),
+        ({"heads": 2}, ["lt2", "ia2", "tav2"]),
+    ],
+)
+def test_a_given_value_keeps_the_parts_that_list_it_and_a_new_one_is_set_in_all(given, systems):
+    runs = expand(cut(PARTS, given | {"fold": 0, "epochs": 5}))
+    assert [f"{run['fusion']}{run['heads']}" for run in runs] == systems
+    assert {(run["fold"], run["epochs"]) for run in runs} == {(0, 5)}
+
+
+def test_runs_that_a_given_value_makes_the_same_count_once(tmp_path):
+    file, given = workbook.ROOT / "params" / "toy_table.yaml", {"outputs_root": str(tmp_path), "dropout": "none"}
+    assert len(plan(read_grids(file), given)) == 9
+    assert len(plan(read_grids(file), given | {"fusion": "ia"})) == 2
+    assert len(plan(read_grids(file), given | {"fusion": "concat", "heads": 1})) == 1
+    with pytest.raises(InputError, match="no part of the grid has fusion tav and heads 4 together"):
+        plan(read_grids(file), {"fusion": "tav", "heads": 4})
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        ({"fold": [0, 9]}, "fold is 9"),
+        ({"fold": []}, "the grid holds no run"),
+        ({"learning_rate": [0.1, "1e-1"]}, "the grid holds the run .*toy/ia1-softhard-lr0.1/fold0-seed1 twice"),
+        ({"fuson": ["ia", "lt"]}, "unknown parameter 'fuson'"),
+        (
+            {"dataset": ["toy_mosei", "mosei"], "data_root": "/nowhere"},
+            "data_root is /nowhere, which is no file or folder",
+        ),
+        ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
+        ({"dataset": "ravdess", "data_root": str(Path(__file__).parent)}, "tests.sweep holds no speech clip"),
+    ],
+)
+def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        plan(grid | {"outputs_root": str(tmp_path / "runs")})
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff\xfe\x00", "is not YAML: "),
+        (b"", "holds no parameters"),
+        (b"- fusion\n", "holds no parameters"),
+        (b"fusion: ia\n  heads: [1\n", "line 2"),
+        (b"fuson: ia\n", "unknown parameter 'fuson': did you mean 'fusion'?"),
+        (b"heads: 3\n", "heads is 3, which does not divide"),
+        (b"fold: 2026-13-45\n", "month must be in 1..12"),
+        (b"seed: !!python/object:os.system 1\n", "could not determine a constructor"),
+    ],
+)
+def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_path):
+    file = tmp_path / "params.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    ended = CliRunner().invoke(main, ["run", str(file)])
+    assert ended.exit_code == 2
+    assert ended.output.startswith("Error: ")
+    assert sentence in ended.output
+    assert ended.output.count("\n") == 1
