@@ -71,7 +71,8 @@ def plan(
 def _check_corpora(configs: list[Parameters]) -> None:
     """InputError where a store is missing, and the clips that it would be made of are, too."""
     for corpus in dict.fromkeys(config.corpus for config in configs):
-        if corpus.record.kind == "clips" and not corpus.record.make and not corpus.store_path.exists():
+        is_missing = not corpus.store_path.exists()  # InputError where no file of features fits
+        if is_missing and corpus.record.kind == "clips" and not corpus.record.make:
             corpus.find_clips()
 
 

@@ -21,6 +21,8 @@ from workbook.sweep.estimates import as_time
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
 
+MEMORY_LEAST = 3e9  # bytes: a kernel that holds more may be replaced
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -21,10 +21,10 @@ from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import now, read_record
 from workbook.sweep.estimates import Estimates, as_time
-from workbook.sweep.job import Job, Outcome, as_sentence
+from workbook.sweep.job import MEMORY_LEAST, Job, Outcome, as_sentence
 from workbook.sweep.notebooks import Echo, notebooks_left
 
-MEMORY_SHARE, MEMORY_LEAST = 0.5, 3e9  # of the machine for all jobs together; bytes: a kernel with more is replaced
+MEMORY_SHARE = 0.5  # of the machine's memory, for the kernels of all jobs together
 
 
 class Local:
