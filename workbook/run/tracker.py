@@ -25,7 +25,7 @@ TRACKERS = ("none", "mlflow")  # the values of the parameter `tracker`
 STORE = "mlflow.db"  # below outputs_root, unless MLFLOW_TRACKING_URI names another store
 STATUS = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}  # state of a run -> MLflow's word
 BATCH = 1000  # metrics that MLflow takes at once
-IDENTITY = "workbook.run"  # the tag that names a run folder and the start of its training
+IDENTITY = "avlib.run"  # the tag that names a run folder and the start of its training
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # seconds; MLflow's own
 # values hold up training for minutes where a server is away
 
