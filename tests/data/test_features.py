@@ -6,10 +6,12 @@ import logging
 import os
 import re
 import zipfile
+from types import SimpleNamespace
 
 import librosa
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import soundfile
 
@@ -98,20 +100,6 @@ def test_groups_are_whole_numbers_or_text_and_clips_get_names(saved):
     assert read_npz(saved()).clips["clip"].nunique() == N
 
 
-def test_groups_of_24_may_use_the_folds_of_ravdess(tmp_path):
-    count = 24 * 8
-    rng = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "a.npz",
-        audio=rng.standard_normal((count, CA, TA)),
-        video=rng.standard_normal((count, CV, TV)),
-        label=np.arange(count) % 8,
-        group=np.repeat(np.arange(1, 25), 8),
-    )
-    parts = split_rows(read_npz(tmp_path / "a.npz").clips, 0, "paper")
-    assert {name: len(rows) for name, rows in parts.items()} == {"train": 128, "validation": 32, "test": 32}
-
-
 def forge(path, name, header=None, flags=0):
     """Puts a header in the place of an array's, or marks the array as encrypted."""
     with zipfile.ZipFile(path) as archive:
@@ -134,30 +122,43 @@ def forge(path, name, header=None, flags=0):
 
 
 @pytest.mark.parametrize(
-    "forged, says",
+    "forged",
     [
-        ({"header": {"shape": (10**9, 10**6)}}, r"audio in .* has shape .* takes .* of memory: this machine has"),
-        ({"header": {"shape": (7, 3, 5)}}, "cannot be read as an .npz"),
-        ({"header": {"shape": (-7, -3)}}, "cannot be read as an .npz"),
-        ({"header": {"shape": (7, 3), "descr": [("a", "<f8")]}}, "cannot be read as an .npz"),
-        ({"flags": 1}, "cannot be read as an .npz .*encrypted"),
+        {"header": {"shape": (10**9, 10**6)}},
+        {"header": {"shape": (7, 3, 5)}},
+        {"header": {"shape": (-7, -3)}},
+        {"header": {"shape": (7, 3), "descr": [("a", "<f8")]}},
+        {"header": {"shape": (7,), "descr": "<U1"}},
+        {"flags": 1},
     ],
 )
-def test_an_archive_that_promises_terabytes_or_is_encrypted_is_a_sentence(saved, forged, says):
+def test_an_archive_with_a_forged_header_or_encryption_is_a_sentence(saved, forged):
     path = saved()
     forge(path, "audio", **forged)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=r"cannot be read as an \.npz of numbers and text"):
         read_npz(path)
+
+
+def test_an_archive_larger_than_the_memory_is_not_unpacked(saved, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1000))
+    with pytest.raises(InputError, match=r"it takes \d\.\d+ kB of memory"):
+        read_npz(saved())
 
 
 STRUCTURED = np.zeros(N, [("a", "f8"), ("b", "i4")])
 
 
 @pytest.mark.parametrize("name", ["label", "group", "clip", "has_audio", "audio"])
-@pytest.mark.parametrize("values", [STRUCTURED, np.array(["2020-02-02"] * N, "M8[D]"), np.array(["\ud800"] * N)])
+@pytest.mark.parametrize("values", [STRUCTURED, np.array(["2020-02-02"] * N, "M8[D]"), np.ones(N) * 1j])
 def test_arrays_of_other_types_are_a_sentence_wherever_they_are(saved, name, values):
-    with pytest.raises(InputError, match=f"{name} in .* is of type .*: numbers or text are expected"):
+    with pytest.raises(InputError, match=f"{name} in .* has shape .* and type .*; it must hold numbers"):
         read_npz(saved(**{name: values}))
+
+
+def test_characters_that_do_not_exist_are_a_sentence_and_halves_become_question_marks(saved):
+    with pytest.raises(InputError, match="characters that do not exist"):
+        read_npz(saved(clip=np.frombuffer(b"\xff\xff\xff\x7f" * N, "<U1")))
+    assert read_npz(saved(group=np.array(["\ud800"] * N))).clips["actor"][0] == "?"
 
 
 def test_values_that_are_not_finite_become_0_and_are_counted_in_one_line(saved, caplog):
@@ -172,7 +173,7 @@ def test_values_that_are_not_finite_become_0_and_are_counted_in_one_line(saved, 
     assert len(caplog.records) == 1 and "4 audio and 2 video values" in caplog.text
 
 
-def test_what_is_said_to_be_missing_is_zeros_and_not_counted(saved):
+def test_a_modality_marked_as_missing_is_zeros_and_not_counted(saved):
     audio = arrays()["audio"]
     audio[2] = np.nan
     features = read_npz(saved(audio=audio, has_audio=np.arange(N) != 2, has_video=(np.arange(N) != 4).astype(int)))
@@ -204,28 +205,23 @@ def test_a_clip_with_neither_modality_is_a_problem_and_costs_no_neighbour(saved)
 @pytest.mark.parametrize(
     "changed, says",
     [
-        ({"audio": None, "group": None}, "lacks audio, group: it holds video, label"),
+        ({"audio": None, "group": None}, "lacks audio, group: it has video, label"),
         ({"audio": np.ones((N + 1, CA, TA))}, "different lengths.*audio 8, video 7"),
         ({"audio": np.ones(N)}, r"audio in .* has shape \(7,\)"),
-        ({"video": np.ones((N, 1, 2, 3))}, r"video in .* has shape \(7, 1, 2, 3\)"),
         ({"video": np.ones((N, 0, 3))}, r"video in .* has shape \(7, 0, 3\)"),
-        ({"video": np.full((N, 2, 3), "x")}, "type <U1: numbers"),
-        ({"audio": np.ones((N, 2, 3)) * 1j}, "type complex128: numbers"),
-        ({"label": np.ones((N, 1))}, r"label in .* has shape \(7, 1\): one value per clip"),
-        ({"label": np.linspace(0, 3.5, N)}, "label in .* from 0.0 to 3.5: classes are integers or text, sentiment"),
-        ({"label": np.full(N, np.nan)}, "label in .* is not finite in 7 of 7 clips"),
+        ({"video": np.full((N, 2, 3), "x")}, "type <U1; it must hold numbers, "),
+        ({"label": np.ones((N, 1))}, r"label in .* has shape \(7, 1\)"),
+        ({"label": np.linspace(0, 3.5, N)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
+        ({"label": np.full(N, np.nan)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
+        ({"label": np.full(N, np.inf)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
         ({"label": np.full(N, 5)}, "all clips in .* have the label 5: at least two"),
-        ({"label": np.full(N, 1j)}, "classes are integers or text, sentiment is a float from -3 to 3"),
-        ({"group": np.linspace(0, 1, N)}, "group in .* is of type float64: whole numbers or text"),
-        ({"clip": np.array(list("abcdefa"))}, "names 'a' more than once"),
-        ({"has_audio": np.arange(N)}, "has_audio in .* must hold True .* or False only"),
+        ({"clip": np.array(list("abcdefa"))}, "has the name 'a' more than once"),
         ({"has_audio": np.zeros(N), "has_video": np.zeros(N)}, "no clip in .* has audio or video"),
-        ({"has_vidoe": np.ones(N)}, "holds 'has_vidoe', which means nothing here: 'has_video' may be meant"),
-        ({"label": np.array([{"a": 1}] * N, dtype=object)}, "cannot be read as an .npz of numbers and text: Object"),
-        ({name: values[:0] for name, values in arrays().items()}, "holds no clip"),
+        ({"has_vidoe": np.ones(N)}, "has 'has_vidoe', which is not read: did you mean 'has_video'"),
+        ({name: values[:0] for name, values in arrays().items()}, r"has shape \(0, 3, 5\)"),
     ],
 )
-def test_a_file_that_is_not_like_that_gets_one_sentence(saved, changed, says):
+def test_every_mistake_in_a_file_is_one_sentence(saved, changed, says):
     with pytest.raises(InputError, match=says) as refused:
         read_npz(saved(**changed))
     assert "\n" not in str(refused.value)
@@ -235,7 +231,7 @@ def test_arrays_of_other_names_are_passed_over(saved):
     assert len(read_npz(saved(text=np.zeros(3), notes=np.array("mine"))).clips) == N
 
 
-def test_what_is_no_npz_gets_one_sentence(saved, tmp_path):
+def test_a_file_of_another_format_is_one_sentence(saved, tmp_path):
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "text.npz").write_text("audio")
     whole = saved().read_bytes()
@@ -336,7 +332,7 @@ def test_a_store_is_whole_or_not_there(saved, tmp_path, monkeypatch):
     assert Store.open(place).fingerprint == first.fingerprint
 
 
-def test_nothing_that_is_no_store_is_replaced(saved, tmp_path):
+def test_a_folder_that_is_no_store_is_not_replaced(saved, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
     with pytest.raises(InputError, match="exists and is not a store"):

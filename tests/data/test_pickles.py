@@ -1,6 +1,5 @@
 """MOSEI's pickles: read in every format, never executed; and a toy one whose truth is known."""
 
-import codecs
 import logging
 import os
 import pickle
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from workbook import InputError
 from workbook.data.folds import split_rows
 from workbook.data.pickles import read_pickle
-from workbook.toy import mosei as toy_mosei
 
 COUNTS = {"train": 7, "valid": 3, "test": 5}
 T, CA, CV = 11, 5, 2  # steps, channels of audio and of vision
@@ -255,7 +252,10 @@ def changed(key, values, name="valid"):
         (changed("vision", np.array([None] * 3)), "vision in split valid of .* is not an array of numbers"),
         (changed("audio", "sound"), "audio in split valid of .* is not an array of numbers"),
         (changed("audio", np.zeros((0, T, CA))), "audio in split valid of .* is not an array of numbers with a row"),
-        (changed("audio", np.zeros((3, T, 0)), "train"), "has shape|other steps"),
+        (
+            changed("audio", np.zeros((3, T, 0)), "train"),
+            "audio in split train of .* is not an array of numbers with a row",
+        ),
     ],
 )
 def test_a_pickle_of_another_content_gets_one_sentence(pickled, content, says):
@@ -268,12 +268,12 @@ def test_a_file_that_is_torn_anywhere_or_no_pickle_gets_one_sentence(pickled, tm
     whole = pickled(mult(dtype=np.float32)).read_bytes()
     for length in np.linspace(0, len(whole) - 1, 60).astype(int):
         (tmp_path / "torn.pkl").write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"torn\.pkl is not a whole pickle") as refused:
+        with pytest.raises(InputError, match=r"torn\.pkl cannot be read as a pickle") as refused:
             read_pickle(tmp_path / "torn.pkl")
         assert "\n" not in str(refused.value)
     (tmp_path / "text.pkl").write_text("no pickle at all")
     for name in ("text.pkl", "missing.pkl", "."):
-        with pytest.raises(InputError, match="is not"):
+        with pytest.raises(InputError, match="cannot be read as a pickle"):
             read_pickle(tmp_path / name)
 
 
@@ -305,7 +305,7 @@ def test_code_in_a_pickle_is_not_executed(pickled, tmp_path, protocol, place):
             "object array": {name: {"audio": np.array([call], dtype=object)} for name in COUNTS},
             "beside good splits": mult() | {"more": call},
         }[place]
-        with pytest.raises(InputError, match="where only arrays and plain containers are admitted"):
+        with pytest.raises(InputError, match=r"asks for \S+ where only arrays and plain containers are admitted"):
             read_pickle(pickled(content, protocol))
     assert not mark.exists()
     pickle.loads(pickle.dumps(calls["builtins"])).close()  # these calls do something where they are let through
@@ -325,6 +325,8 @@ def array_of(kind, content, shape=(1,), fortran=False):
 
 
 ADDRESS = struct.pack("<Q", 0x4141414141414141)
+RECURSIVE = array_of(np.dtype(object), [])
+RECURSIVE.reduced[2][4].append(RECURSIVE)
 FORGED = {
     "an object in a structured type": array_of(np.dtype([("a", object)]), ADDRESS),
     "an object over bytes": array_of(np.dtype(object), ADDRESS),
@@ -341,7 +343,7 @@ FORGED = {
     "a state for the class of arrays": Built(np.ndarray, (), (1, 2)),
     "an array that was never filled": Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b"),
     "an array in its own shape": array_of(np.dtype("f8"), "text that is no latin1: \u4e00"),
-    "bytes in another encoding": Call(codecs.encode, "abc", "rot13"),
+    "an array within itself": RECURSIVE,
 }
 
 
@@ -389,131 +391,3 @@ def test_halves_of_characters_in_ids_are_replaced(pickled):
     splits = mmsa()
     splits["train"]["id"][0] = "half\ud800$_$1"
     assert read_pickle(pickled(splits)).clips["clip"][0] == "half?$_$1"
-
-
-def test_what_is_refused_is_named(pickled):
-    with pytest.raises(InputError, match=r"asks for builtins\.eval where"):
-        read_pickle(pickled(Call(eval, "1")))
-
-
-@pytest.fixture(scope="module")
-def toy_pickle(tmp_path_factory):
-    path = tmp_path_factory.mktemp("toy") / "mosei_senti_data.pkl"
-    toy_mosei.make_pickle(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def toy(toy_pickle):
-    """The features of the toy MOSEI with the truth of each clip."""
-    features, truth = read_pickle(toy_pickle), toy_mosei.truth(toy_pickle)
-    assert list(features.clips["clip"]) == list(truth["clip"])
-    return features, truth
-
-
-def test_a_toy_is_a_pickle_of_mult(toy):
-    features, truth = toy
-    assert features.audio.shape == (920, 74, 50) and features.video.shape == (920, 50, 35)
-    assert dict(features.clips["split"].value_counts()) == {"train": 600, "test": 200, "validation": 120}
-    assert features.clips.groupby("actor")["split"].nunique().max() == 1
-    np.testing.assert_array_equal(features.clips["label"], truth["sentiment"])
-    assert (features.clips["actor"] == truth["actor"]).all()
-    assert 0.0005 < features.facts["replaced_audio"] / features.audio.size < 0.002
-    assert features.facts["replaced_video"] == 0
-
-
-def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tmp_path):
-    toy_mosei.make_pickle(tmp_path / "again.pkl")
-    assert (tmp_path / "again.pkl").read_bytes() == toy_pickle.read_bytes()
-    pd.testing.assert_frame_equal(toy_mosei.truth(tmp_path / "again.pkl"), toy_mosei.truth(toy_pickle))
-    toy_mosei.make_pickle(tmp_path / "other.pkl", seed=1)
-    assert (tmp_path / "other.pkl").read_bytes() != toy_pickle.read_bytes()
-
-
-def test_where_there_is_no_toy_the_truth_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError, match="make_pickle"):
-        toy_mosei.truth(tmp_path / "mosei_senti_data.pkl")
-
-
-def oracle(series, truth, cue):
-    """Start, end and level of the cue of every clip, found in its values (N, T, C) with patterns of the training clips.
-
-    A level's pattern is the mean of the steps inside minus those outside, over the training clips. The best pattern and
-    run of steps of a clip are those that explain it best.
-    """
-    centre = (np.arange(50) + 0.5) / 50
-    inside = (centre > truth[f"{cue}_start"].to_numpy()[:, None]) & (centre < truth[f"{cue}_end"].to_numpy()[:, None])
-    train = truth["clip"].str.startswith("train").to_numpy()
-    best = np.full(len(series), -np.inf)
-    start, end, level = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
-    for value in toy_mosei.LEVELS:
-        rows = train & (truth[f"{cue}_part"] == value).to_numpy()
-        pattern = np.mean(
-            [v[i].mean(axis=0) - v[~i].mean(axis=0) for v, i in zip(series[rows], inside[rows], strict=True)], 0
-        )
-        shown = series @ pattern / (pattern @ pattern)  # about 1 inside of a cue of this level
-        gain = shown - np.sort(shown, axis=1)[:, :25].mean(axis=1, keepdims=True) - 0.5
-        total = np.concatenate([np.zeros((len(series), 1)), gain.cumsum(axis=1)], axis=1)
-        runs = np.triu(total[:, None, :] - total[:, :, None])  # (N, first step, step after the last)
-        where = runs.reshape(len(series), -1).argmax(axis=1)
-        score = runs.reshape(len(series), -1).max(axis=1)
-        better = score > best
-        best[better], level[better] = score[better], value
-        start[better], end[better] = where[better] // 51, where[better] % 51
-    return start, end, level
-
-
-def test_the_cues_are_where_and_what_the_truth_says_and_the_two_give_the_sentiment(toy):
-    features, truth = toy
-    unseen = ~truth["clip"].str.startswith("train").to_numpy()
-    voice = oracle(features.audio.swapaxes(1, 2), truth, "voice")
-    face = oracle(features.video, truth, "face")
-    for cue, (start, end, level) in (("voice", voice), ("face", face)):
-        assert (np.abs(start / 50 - truth[f"{cue}_start"]) < 0.021)[unseen].mean() > 0.98
-        assert (np.abs(end / 50 - truth[f"{cue}_end"]) < 0.021)[unseen].mean() > 0.98
-        assert (level == truth[f"{cue}_part"])[unseen].mean() > 0.98
-    assert (voice[2] + face[2] == features.clips["label"])[unseen].mean() > 0.97
-
-
-def test_outside_its_cue_a_modality_says_nothing(toy):
-    features, truth = toy
-    train = truth["clip"].str.startswith("train").to_numpy()
-    for series, cue in ((features.audio.swapaxes(1, 2), "voice"), (features.video, "face")):
-        centre = (np.arange(50) + 0.5) / 50
-        outside = (centre < truth[f"{cue}_start"].to_numpy()[:, None]) | (
-            centre > truth[f"{cue}_end"].to_numpy()[:, None]
-        )
-        rest = np.array([values[rows].mean(axis=0) for values, rows in zip(series, outside, strict=True)])
-        fitted, *_ = np.linalg.lstsq(rest[train], truth["sentiment"][train], rcond=None)
-        assert (
-            abs(np.corrcoef(rest[~train] @ fitted, truth["sentiment"][~train])[0, 1]) < 0.2
-        )  # 320 clips: 0.056 by chance
-
-
-def test_the_two_parts_and_their_intervals_are_drawn_apart(toy):
-    _, truth = toy
-    numbers = truth[["face_part", "voice_part", "face_start", "voice_start"]]
-    correlations = numbers.corr().to_numpy()[np.triu_indices(4, 1)]
-    assert (np.abs(correlations) < 0.12).all()
-    for cue in ("face", "voice"):
-        assert (truth[f"{cue}_start"] >= 0).all() and (truth[f"{cue}_end"] <= 1).all() and truth[f"{cue}_shows"].all()
-        assert (truth[f"{cue}_end"] - truth[f"{cue}_start"]).between(0.3199, 0.4401).all()
-    assert (truth["duration"] == 1).all()
-
-
-def test_what_is_reachable_is_what_the_best_answers_to_many_clips_reach():
-    rng = np.random.default_rng(0)
-    clips = pd.DataFrame({"voice": rng.choice(toy_mosei.LEVELS, 40_000), "face": rng.choice(toy_mosei.LEVELS, 40_000)})
-    clips["sentiment"] = clips["voice"] + clips["face"]
-    seen = {"A": ["voice"], "V": ["face"], "AV": ["voice", "face"]}
-    reachable = toy_mosei.reachable()
-    assert set(reachable) == set(seen)
-    for condition, columns in seen.items():
-        groups = clips.groupby(columns)["sentiment"]
-        counted = clips["sentiment"] != 0
-        guess = groups.transform(lambda values: 1 if (values > 0).sum() >= (values < 0).sum() else -1)
-        accuracy = 100 * (guess == np.sign(clips["sentiment"]))[counted].mean()
-        error = (clips["sentiment"] - groups.transform("median")).abs().mean()
-        assert reachable[condition]["accuracy"] == pytest.approx(accuracy, abs=1)
-        assert reachable[condition]["mae"] == pytest.approx(error, abs=0.02)
-    assert reachable["AV"] == {"accuracy": 100, "mae": 0} and reachable["A"]["accuracy"] < 90

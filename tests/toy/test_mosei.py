@@ -1,0 +1,132 @@
+"""The toy MOSEI: a pickle in MULT's format whose truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbook import InputError
+from workbook.data.pickles import read_pickle
+from workbook.toy import mosei as toy_mosei
+
+
+@pytest.fixture(scope="module")
+def toy_pickle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toy") / "mosei_senti_data.pkl"
+    toy_mosei.make_pickle(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def toy(toy_pickle):
+    """The features of the toy MOSEI with the truth of each clip."""
+    features, truth = read_pickle(toy_pickle), toy_mosei.truth(toy_pickle)
+    assert list(features.clips["clip"]) == list(truth["clip"])
+    return features, truth
+
+
+def test_a_toy_is_a_pickle_of_mult(toy):
+    features, truth = toy
+    assert features.audio.shape == (920, 74, 50) and features.video.shape == (920, 50, 35)
+    assert dict(features.clips["split"].value_counts()) == {"train": 600, "test": 200, "validation": 120}
+    assert features.clips.groupby("actor")["split"].nunique().max() == 1
+    np.testing.assert_array_equal(features.clips["label"], truth["sentiment"])
+    assert (features.clips["actor"] == truth["actor"]).all()
+    assert 0.0005 < features.facts["replaced_audio"] / features.audio.size < 0.002
+    assert features.facts["replaced_video"] == 0
+
+
+def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tmp_path):
+    toy_mosei.make_pickle(tmp_path / "again.pkl")
+    assert (tmp_path / "again.pkl").read_bytes() == toy_pickle.read_bytes()
+    pd.testing.assert_frame_equal(toy_mosei.truth(tmp_path / "again.pkl"), toy_mosei.truth(toy_pickle))
+    toy_mosei.make_pickle(tmp_path / "other.pkl", seed=1)
+    assert (tmp_path / "other.pkl").read_bytes() != toy_pickle.read_bytes()
+
+
+def test_where_there_is_no_toy_the_truth_says_how_to_make_one(tmp_path):
+    with pytest.raises(InputError, match="make_pickle"):
+        toy_mosei.truth(tmp_path / "mosei_senti_data.pkl")
+
+
+def oracle(series, truth, cue):
+    """Start, end and level of the cue of every clip, found in its values (N, T, C) with patterns of the training clips.
+
+    A level's pattern is the mean of the steps inside minus those outside, over the training clips. The best pattern and
+    run of steps of a clip are those that explain it best.
+    """
+    centre = (np.arange(50) + 0.5) / 50
+    inside = (centre > truth[f"{cue}_start"].to_numpy()[:, None]) & (centre < truth[f"{cue}_end"].to_numpy()[:, None])
+    train = truth["clip"].str.startswith("train").to_numpy()
+    best = np.full(len(series), -np.inf)
+    start, end, level = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
+    for value in toy_mosei.LEVELS:
+        rows = train & (truth[f"{cue}_part"] == value).to_numpy()
+        pattern = np.mean(
+            [v[i].mean(axis=0) - v[~i].mean(axis=0) for v, i in zip(series[rows], inside[rows], strict=True)], 0
+        )
+        shown = series @ pattern / (pattern @ pattern)  # about 1 inside of a cue of this level
+        gain = shown - np.sort(shown, axis=1)[:, :25].mean(axis=1, keepdims=True) - 0.5
+        total = np.concatenate([np.zeros((len(series), 1)), gain.cumsum(axis=1)], axis=1)
+        runs = np.triu(total[:, None, :] - total[:, :, None])  # (N, first step, step after the last)
+        where = runs.reshape(len(series), -1).argmax(axis=1)
+        score = runs.reshape(len(series), -1).max(axis=1)
+        better = score > best
+        best[better], level[better] = score[better], value
+        start[better], end[better] = where[better] // 51, where[better] % 51
+    return start, end, level
+
+
+def test_the_cues_are_where_and_what_the_truth_says_and_the_two_give_the_sentiment(toy):
+    features, truth = toy
+    unseen = ~truth["clip"].str.startswith("train").to_numpy()
+    voice = oracle(features.audio.swapaxes(1, 2), truth, "voice")
+    face = oracle(features.video, truth, "face")
+    for cue, (start, end, level) in (("voice", voice), ("face", face)):
+        assert (np.abs(start / 50 - truth[f"{cue}_start"]) < 0.021)[unseen].mean() > 0.98
+        assert (np.abs(end / 50 - truth[f"{cue}_end"]) < 0.021)[unseen].mean() > 0.98
+        assert (level == truth[f"{cue}_part"])[unseen].mean() > 0.98
+    assert (voice[2] + face[2] == features.clips["label"])[unseen].mean() > 0.97
+
+
+def test_outside_its_cue_a_modality_says_nothing(toy):
+    features, truth = toy
+    train = truth["clip"].str.startswith("train").to_numpy()
+    for series, cue in ((features.audio.swapaxes(1, 2), "voice"), (features.video, "face")):
+        centre = (np.arange(50) + 0.5) / 50
+        outside = (centre < truth[f"{cue}_start"].to_numpy()[:, None]) | (
+            centre > truth[f"{cue}_end"].to_numpy()[:, None]
+        )
+        rest = np.array([values[rows].mean(axis=0) for values, rows in zip(series, outside, strict=True)])
+        fitted, *_ = np.linalg.lstsq(rest[train], truth["sentiment"][train], rcond=None)
+        assert (
+            abs(np.corrcoef(rest[~train] @ fitted, truth["sentiment"][~train])[0, 1]) < 0.2
+        )  # 320 clips: 0.056 by chance
+
+
+def test_the_two_parts_and_their_intervals_are_drawn_apart(toy):
+    _, truth = toy
+    numbers = truth[["face_part", "voice_part", "face_start", "voice_start"]]
+    correlations = numbers.corr().to_numpy()[np.triu_indices(4, 1)]
+    assert (np.abs(correlations) < 0.12).all()
+    for cue in ("face", "voice"):
+        assert (truth[f"{cue}_start"] >= 0).all() and (truth[f"{cue}_end"] <= 1).all() and truth[f"{cue}_shows"].all()
+        assert (truth[f"{cue}_end"] - truth[f"{cue}_start"]).between(0.3199, 0.4401).all()
+    assert (truth["duration"] == 1).all()
+
+
+def test_what_is_reachable_is_what_the_best_answers_to_many_clips_reach():
+    rng = np.random.default_rng(0)
+    clips = pd.DataFrame({"voice": rng.choice(toy_mosei.LEVELS, 40_000), "face": rng.choice(toy_mosei.LEVELS, 40_000)})
+    clips["sentiment"] = clips["voice"] + clips["face"]
+    seen = {"A": ["voice"], "V": ["face"], "AV": ["voice", "face"]}
+    reachable = toy_mosei.reachable()
+    assert set(reachable) == set(seen)
+    for condition, columns in seen.items():
+        groups = clips.groupby(columns)["sentiment"]
+        counted = clips["sentiment"] != 0
+        guess = groups.transform(lambda values: 1 if (values > 0).sum() >= (values < 0).sum() else -1)
+        accuracy = 100 * (guess == np.sign(clips["sentiment"]))[counted].mean()
+        error = (clips["sentiment"] - groups.transform("median")).abs().mean()
+        assert reachable[condition]["accuracy"] == pytest.approx(accuracy, abs=1)
+        assert reachable[condition]["mae"] == pytest.approx(error, abs=0.02)
+    assert reachable["AV"] == {"accuracy": 100, "mae": 0} and reachable["A"]["accuracy"] < 90
