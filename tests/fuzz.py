@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from test_media import tone, write_video
-from test_pickles import mmsa, mult
+from data.test_media import tone, write_video
+from data.test_pickles import mmsa, mult
 
 from workbook import InputError
 from workbook.data.window import SAMPLE_RATE

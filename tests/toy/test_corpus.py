@@ -80,7 +80,7 @@ def test_a_store_is_enough_where_its_file_is_gone(tmp_path):
 
 def test_a_file_that_cannot_be_read_leaves_no_store(tmp_path, data):
     (tmp_path / "bad.npz").write_text("no arrays")
-    with pytest.raises(InputError, match=r"bad\.npz is not an \.npz"):
+    with pytest.raises(InputError, match=r"bad\.npz cannot be read as an \.npz"):
         Corpus("features", tmp_path / "bad.npz").open_store()
     assert not [path for path in (data / "stores").iterdir() if path.is_dir()]
 
