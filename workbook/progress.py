@@ -7,23 +7,23 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(total: int, what: str, **settings: Any) -> tqdm:
-    """A bar of tqdm: on stdout in a notebook, since JupyterLab shows stderr on a red ground, otherwise on stderr.
+def progress_bar(total: int, label: str, **settings: Any) -> tqdm:
+    """A bar of tqdm, on stdout in a notebook, since JupyterLab shows stderr on a red ground; otherwise on stderr.
 
-    what : is counted, in front of the bar      settings : others of tqdm
+    label : the text before the bar      settings : others of tqdm
     """
     if _in_notebook():  # the terminal behind it may have no width at all
         settings |= {"file": sys.stdout, "ncols": 100}
-    return tqdm(total=total, desc=what, **settings)
+    return tqdm(total=total, desc=label, **settings)
 
 
 def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython")  # who runs in a notebook has imported it
+    shell = sys.modules.get("IPython")  # a notebook's kernel has imported it
     return shell is not None and shell.get_ipython() is not None
 
 
 class TrainingBar:
-    """A bar for each epoch, batch by batch, with the running loss and the time that all epochs still take.
+    """A bar for each epoch, batch by batch, with the running loss and the time that the remaining epochs take.
 
     `batch` is the `progress` of `workbook.train.training.fit`; `epoch` takes each row that it yields.
     """
@@ -31,31 +31,31 @@ class TrainingBar:
     def __init__(self, epochs: int):
         """epochs : the last one, counted from 1"""
         self.epochs, self.finished = epochs, 0
-        self.start, self.first = time.monotonic(), None  # of this training: the epochs that were finished before it
+        self.start, self.first = time.monotonic(), None  # first: the epochs that an earlier session finished
         self.bar: tqdm | None = None
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Count an epoch as finished; those of an interrupted training come first and took no time."""
+        """Counts an epoch as finished; those of an earlier session come first and took no time."""
         self.finished = int(row["epoch"])
         self.close()
 
     def batch(self, done: int, total: int, loss: float) -> None:
-        """Move the bar: `done` of `total` batches of this epoch; `loss` is their mean."""
+        """Moves the bar: `done` of `total` batches of this epoch; `loss` is their mean."""
         if self.bar is None:
-            look = "{desc} {percentage:3.0f}%|{bar:24}| batch {n_fmt} of {total_fmt}{postfix}"
-            epoch = f"epoch {self.finished + 1} of {self.epochs}"
-            self.bar = progress_bar(total, epoch, bar_format=look, leave=False, miniters=1, mininterval=0.3)
+            layout = "{desc} {percentage:3.0f}%|{bar:24}| batch {n_fmt} of {total_fmt}{postfix}"
+            label = f"epoch {self.finished + 1} of {self.epochs}"
+            self.bar = progress_bar(total, label, bar_format=layout, leave=False, miniters=1, mininterval=0.3)
         self.first = self.finished if self.first is None else self.first
-        behind = (self.finished - self.first) * total + done
-        ahead = (self.epochs - self.finished) * total - done
-        left = (time.monotonic() - self.start) / behind * ahead
-        self.bar.set_postfix_str(f"loss {loss:.3f}, {tqdm.format_interval(left)} left", refresh=False)
+        finished = (self.finished - self.first) * total + done  # batches
+        remaining = (self.epochs - self.finished) * total - done
+        seconds = (time.monotonic() - self.start) / finished * remaining
+        self.bar.set_postfix_str(f"loss {loss:.3f}, {tqdm.format_interval(seconds)} left", refresh=False)
         self.bar.update(done - self.bar.n)
         if done == total:
             self.close()
 
     def close(self) -> None:
-        """Wipe the bar away; nothing happens where there is none."""
+        """Removes the bar, where there is one."""
         if self.bar is not None:
             self.bar.close()
         self.bar = None

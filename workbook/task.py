@@ -1,6 +1,6 @@
 """The two tasks of section IV: classes of emotion (RAVDESS) and sentiment scores (CMU-MOSEI).
 
-A task has a loss, says which answers are right, and which epoch is the best.
+A task has a loss, tells right answers from wrong ones, and scores epochs.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Classification:
 
     @property
     def outputs(self) -> int:
-        """How many numbers the network returns for a clip."""
+        """The size of the network's answer."""
         return len(self.names)
 
     @property
@@ -40,7 +40,7 @@ class Classification:
         return (logits.argmax(dim=1) == labels).sum(), len(labels)
 
     def merit(self, epoch: dict[str, float]) -> float:
-        """What makes an epoch the best: the highest validation accuracy, in percent."""
+        """The score of an epoch, highest for the best: validation accuracy in percent."""
         return epoch["validation_accuracy"]
 
     def columns(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -69,7 +69,7 @@ class Sentiment:
         return ((logits[:, 0] > 0) == (labels > 0))[counted].sum(), counted.sum()
 
     def merit(self, epoch: dict[str, float]) -> float:
-        """What makes an epoch the best: the lowest validation error; negative, so that more is better."""
+        """The score of an epoch, highest for the best: minus the validation error."""
         return -epoch["validation_loss"]
 
     def columns(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:

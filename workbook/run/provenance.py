@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its parameters: versions, commit, device."""
+"""Where a run's numbers come from, besides its parameters: versions, commit, device."""
 
 import json
 import platform
@@ -13,13 +13,13 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av",
 
 def versions() -> dict[str, str | None]:
     """The versions of Python and of libraries; None for one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    numbers: dict[str, str | None] = {"python": platform.python_version()}
     for name in ("avlib", *LIBRARIES):
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            numbers[name] = None
+    return numbers
 
 
 def git_commit() -> dict[str, Any] | None:
@@ -50,8 +50,8 @@ def _code(path: str, commit: str = "") -> list[str] | None:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, encoding="utf-8", check=True)
-    return done.stdout
+    command = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, encoding="utf-8", check=True)
+    return command.stdout
 
 
 def device_name(device: str) -> str:
