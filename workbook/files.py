@@ -1,7 +1,6 @@
-"""Files that appear whole or not at all, stores that one process at a time works on, and disks that are full."""
+"""Files that appear whole or not at all, folders that one process at a time makes, and disks that are full."""
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -13,9 +12,12 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
+from filelock import FileLock, Timeout
 
 from workbook import InputError
 
@@ -29,13 +31,15 @@ UNGUARDED = (
 UNGUARDED_EXIT = 97  # how a process ends that a pool started and that runs the user's script once more
 
 PASSING = {  # what the system says when a drive is away, memory or disk is short, or too many files are open
-    *(errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EREMOTEIO),
-    *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET),
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR),
+    *(errno.ENOENT, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EMFILE),
+    *(errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.EINTR),
+    *(getattr(errno, name, errno.EIO) for name in ("ESTALE", "EDQUOT", "EREMOTEIO", "EHOSTDOWN", "ENOTCONN")),
 }
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+UNWRITABLE = {  # a disk that is read-only, and names that no file can have
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+    errno.ELOOP,
+}
 
 log = logging.getLogger(__name__)
 
@@ -69,18 +73,8 @@ def _remove_leftovers(path: Path) -> None:
     start = f".{path.stem}-{platform.node()}-"
     for file in path.parent.glob(f"{glob.escape(start)}*{glob.escape(path.suffix)}"):
         process = file.name.removeprefix(start).removesuffix(path.suffix)
-        if process.isdigit() and not _is_alive(int(process)):
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             file.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is there, and somebody else's
-        pass
-    return True
 
 
 @contextmanager
@@ -90,13 +84,11 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # torch's and others' say of a full disk what they like
         code, free = getattr(error, "errno", None), free_bytes(path)
-        if (
-            code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16)
-        ):  # torch's and others'
+        if code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16):
             raise InputError(f"{path} cannot be written: its disk has {as_bytes(free)} free") from error
-        if code in READ_ONLY | NO_PLACE:
+        if code in UNWRITABLE:
             place = getattr(error, "filename", None) or path
             raise InputError(f"{place} cannot be written: {os.strerror(code)}") from error
         raise
@@ -160,30 +152,24 @@ def as_bytes(count: float) -> str:
 def folder_lock(path: Path) -> Iterator[None]:
     """Waits until no other process is in such a block with this path: of several that would make it, one does.
 
-    The lock is a hidden file beside `path`. On a read-only disk nobody can make anything, so nobody waits. A process
-    that one in such a block has started, and that runs its script once more, ends here: it would wait for ever.
+    The lock is a hidden file beside `path`. Where a disk has no locks, or is read-only, nobody waits. A process that
+    one in such a block has started, and that runs its script once more, ends here: it would wait for ever.
     """
     refuse_unguarded()
-    with _lock_file(path) as lock:
-        if lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("another process is at work on %s: waiting for it", path)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError as error:  # a network drive without locks
-                log.info("%s cannot be locked: %s", path, error.strerror)
-        yield
-
-
-def _lock_file(path: Path):
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path.with_name(f".{path.name}.lock"), "w")
+    lock = FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is at work on %s: waiting for it", path)
+        lock.acquire()
     except OSError as error:
-        if error.errno in READ_ONLY:
-            return nullcontext()
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        log.info("%s cannot be locked: %s", path, error.strerror)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_unguarded() -> None:

@@ -1,5 +1,6 @@
 """One process at a time in a run folder, tried with real processes."""
 
+import errno
 import json
 import os
 import platform
@@ -53,18 +54,18 @@ def busy(tmp_path):
         process.kill()
 
 
-def of_another_host(folder, seconds_silent, **changes):
+def of_another_host(folder, seconds_silent):
     """Leaves the claim of a process on another computer, last renewed so many seconds ago."""
     folder.mkdir()
-    owner = {"host": "lab3", "processes": 1, "pid": 12, "born": 1.0, "since": "2026-01-02T03:04:05+00:00", "token": "a"}
-    (folder / FILE).write_text(json.dumps(owner | changes))
+    owner = {"host": "lab3", "pid": 12, "since": "2026-01-02 03:04 UTC", "token": "a"}
+    (folder / FILE).write_text(json.dumps(owner))
     os.utime(folder / FILE, (time.time() - seconds_silent,) * 2)
 
 
 def test_a_second_process_is_told_at_once_who_is_at_work(busy, tmp_path):
     start = time.monotonic()
-    told = f"in use by process {busy.pid} on {platform.node()} since 20"
-    with pytest.raises(InputError, match=told), claim(tmp_path / "run"):
+    message = f"in use by process {busy.pid} on {platform.node()} since 20"
+    with pytest.raises(InputError, match=message), claim(tmp_path / "run"):
         pytest.fail("two processes in one folder")
     assert time.monotonic() - start < 1 and is_claimed(tmp_path / "run")
 
@@ -73,7 +74,7 @@ def test_a_claim_ends_with_its_block_and_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError), claim(tmp_path / "run"):
         assert is_claimed(tmp_path / "run")
         raise ZeroDivisionError
-    assert not is_claimed(tmp_path / "run") and not list((tmp_path / "run").iterdir())
+    assert not is_claimed(tmp_path / "run") and not (tmp_path / "run" / FILE).exists()
 
 
 def test_the_claim_of_a_killed_process_is_free_at_once(busy, tmp_path):
@@ -84,15 +85,6 @@ def test_the_claim_of_a_killed_process_is_free_at_once(busy, tmp_path):
         assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
 
 
-def test_a_killed_process_whose_parent_has_not_noticed_yet_is_dead_too(busy, tmp_path):
-    os.kill(busy.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while is_claimed(tmp_path / "run") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    with claim(tmp_path / "run"):
-        pass
-
-
 def test_a_suspended_process_keeps_its_claim_however_long_it_is_silent(busy, tmp_path):
     busy.send_signal(signal.SIGSTOP)
     os.utime(tmp_path / "run" / FILE, (1, 1))
@@ -100,36 +92,38 @@ def test_a_suspended_process_keeps_its_claim_however_long_it_is_silent(busy, tmp
         pass
 
 
-def test_a_process_id_that_was_given_to_another_process_is_no_owner(tmp_path):
-    here = {"host": platform.node(), "processes": claims._process_space(), "pid": os.getpid()}
-    of_another_host(tmp_path / "run", 2 * claims.SILENCE, **here)
-    with claim(tmp_path / "run"):
-        pass
-
-
 def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
     of_another_host(tmp_path / "fresh", claims.SILENCE / 2)
-    told = "in use by process 12 on lab3 since 2026-01-02T03:04:05"
-    with pytest.raises(InputError, match=told), claim(tmp_path / "fresh"):
+    message = "in use by process 12 on lab3 since 2026-01-02 03:04 UTC"
+    with pytest.raises(InputError, match=message), claim(tmp_path / "fresh"):
         pytest.fail("two processes in one folder")
     of_another_host(tmp_path / "silent", claims.SILENCE + 5)
-    (tmp_path / "silent" / f"{FILE}-stray").touch()
-    os.utime(tmp_path / "silent" / f"{FILE}-stray", (1, 1))
     with claim(tmp_path / "silent"):
-        assert [path.name for path in (tmp_path / "silent").iterdir()] == [FILE]
+        assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}', '{"host": 3'])
-def test_a_torn_claim_is_respected_until_it_is_old(content, tmp_path):
-    (tmp_path / FILE).write_text(content)
-    with pytest.raises(InputError, match="in use by another process"), claim(tmp_path):
-        pass
-    os.utime(tmp_path / FILE, (1, 1))
-    with claim(tmp_path):
-        pass
+def test_a_claim_does_not_depend_on_the_clock_of_this_computer(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 10**10)  # centuries fast
+    of_another_host(tmp_path / "run", 0)
+    with pytest.raises(InputError, match="in use by process 12 on lab3"), claim(tmp_path / "run"):
+        pytest.fail("two processes in one folder")
 
 
-@pytest.mark.parametrize("attempt", range(5))
+def test_where_a_file_system_has_no_locks_a_claim_holds_until_it_is_silent(busy, tmp_path, monkeypatch):
+    def without_locks(lock, **settings):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(claims.FileLock, "acquire", without_locks)
+    with pytest.raises(InputError, match=f"in use by process {busy.pid}"), claim(tmp_path / "run"):
+        pytest.fail("two processes in one folder")
+    busy.kill()
+    assert is_claimed(tmp_path / "run")
+    os.utime(tmp_path / "run" / FILE, (1, 1))
+    with claim(tmp_path / "run"):
+        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("attempt", range(3))
 def test_of_processes_that_race_for_a_dead_claim_one_wins(attempt, tmp_path):
     of_another_host(tmp_path / "run", claims.SILENCE + 5)
     racers = [python(RACE, tmp_path / "run") for _ in range(3)]
@@ -138,33 +132,9 @@ def test_of_processes_that_race_for_a_dead_claim_one_wins(attempt, tmp_path):
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    said = sorted(racer.communicate()[0].strip() for racer in racers)
-    assert said[-1] == "won" and all("in use by" in line for line in said[:-1])
-    assert not list((tmp_path / "run").iterdir())
-
-
-def test_many_threads_that_race_for_a_dead_claim_never_work_at_once(tmp_path):
-    working, together, worked = threading.Semaphore(1), [], []
-    of_another_host(tmp_path / "run", claims.SILENCE + 5)
-
-    def race():
-        for _ in range(20):
-            try:
-                with claim(tmp_path / "run"):
-                    if not working.acquire(blocking=False):
-                        together.append(True)
-                        continue
-                    worked.append((tmp_path / "run" / FILE).read_text())
-                    working.release()
-            except InputError:
-                pass
-
-    threads = [threading.Thread(target=race) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert worked and not together
+    answers = sorted(racer.communicate()[0].strip() for racer in racers)
+    assert answers[-1] == "won" and all("in use by" in line for line in answers[:-1])
+    assert not (tmp_path / "run" / FILE).exists()
 
 
 def test_a_claim_is_renewed_while_its_process_works(tmp_path, monkeypatch):
@@ -180,10 +150,10 @@ def test_a_claim_is_renewed_while_its_process_works(tmp_path, monkeypatch):
 def test_a_process_that_has_lost_its_folder_stops(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "BEAT", 0.05)
     with pytest.raises(InputError, match="was taken over by process 12 on lab3"), claim(tmp_path / "run"):
-        (tmp_path / "run" / FILE).rename(tmp_path / "old")
-        (tmp_path / "run").rmdir()
+        (tmp_path / "run").rename(tmp_path / "old")
         of_another_host(tmp_path / "run", 0)
-        time.sleep(10)
+        for _ in range(1000):
+            time.sleep(0.01)
     assert (tmp_path / "run" / FILE).exists(), "the claim of the other process stays"
 
 
@@ -197,17 +167,7 @@ def test_a_claim_that_is_lost_calls_what_it_was_given_and_the_other_kind_is_a_cl
     assert not is_claimed(tmp_path / "run") and (tmp_path / "run" / PIPELINE).exists()
 
 
-def test_a_claim_that_is_no_file_is_no_endless_loop(tmp_path):
-    (tmp_path / FILE).mkdir()
-    with pytest.raises(InputError, match="in use by another process"), claim(tmp_path):
-        pass
-    os.utime(tmp_path / FILE, (1, 1))
-    with pytest.raises(InputError, match="cannot be written"), claim(tmp_path):
-        pass
-
-
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    told = r"cannot be written \(Not a directory\): give another outputs_root"
-    with pytest.raises(InputError, match=told), claim(tmp_path / "file" / "run"):
+    with pytest.raises(InputError, match="cannot be written: Not a directory"), claim(tmp_path / "file" / "run"):
         pass

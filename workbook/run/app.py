@@ -69,7 +69,7 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
         import voila  # noqa: F401
     except ImportError:
         raise InputError("the page needs Voila: pip install 'avlib[app]'") from None
-    from workbook.run.run_folder import find_run
+    from workbook.run.reopen import find_run
 
     run = str(find_run(run))
     page = write_page(folder, run)

@@ -7,9 +7,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import workbook
 from workbook import ROOT, InputError
-from workbook.run.parameters import Parameters
-from workbook.run.run_folder import Run, find_run, network_settings, read_record
+from workbook.run.parameters import NAMES, Parameters
+from workbook.run.run_folder import Run, epochs_done, network_settings, read_record, run_folders
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from workbook.explore.probe import Subject
     from workbook.task import Task
     from workbook.train.batches import Clips
+
+LISTED = 8  # trained runs that a sentence names
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,6 +85,46 @@ class TrainedRun(Run):
     @property
     def _origin(self) -> str:
         return f"trained {self.record['trained'][:16].replace('T', ' ')} UTC on {self.record['device']}"
+
+
+def find_run(run: str | Path = "") -> Path:
+    """The folder of a trained run; a relative path starts at the workbook. "" is the run that was trained last.
+
+    Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
+    """
+    if not run:
+        trained = trained_runs()
+        if not trained:
+            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
+            raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
+        return trained[0]
+    folder = ROOT / Path(run).expanduser()
+    record = read_record(folder)
+    if record is None or not (folder / "model.safetensors").exists():
+        runs = [_shown(path) for path in trained_runs()]
+        more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
+        choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
+        raise InputError(f"run is {run}, which holds no trained run; {choices}")
+    if "trained" not in record:  # the weights exist from the first epoch on
+        config = Parameters(**record["parameters"])
+        done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
+        raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
+    return folder
+
+
+def trained_runs(outputs_root: Path | None = None) -> list[Path]:
+    """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first."""
+    trained = {}
+    for folder in run_folders(outputs_root or workbook.OUTPUTS):
+        with suppress(InputError):  # somebody else's record
+            record = read_record(folder) or {}
+            if "trained" in record and (folder / "model.safetensors").exists():
+                trained[folder] = record["trained"]
+    return sorted(trained, key=trained.get, reverse=True)
+
+
+def _shown(folder: Path) -> str:
+    return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
 
 
 def open_trained(folder: str | Path = "", device: str = "auto", data_root: str | Path = "") -> TrainedRun:

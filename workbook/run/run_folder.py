@@ -11,11 +11,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import workbook
 from workbook import InputError
 from workbook.files import atomic_write, checksum, write_json, write_table
 from workbook.run.claim import claim, is_claimed, refuse_claimed
-from workbook.run.parameters import NAMES, Parameters
+from workbook.run.parameters import Parameters
 from workbook.run.provenance import device_name, git_commit, versions
 from workbook.run.tracker import MlflowCopy, copy_in
 
@@ -31,12 +30,11 @@ ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, fir
 # removes the rest. Executed notebooks are overwritten when they run again.
 LOG = "run.log"  # what `avlib run` and the notebooks print
 MAY_CHANGE = ("device", "resume", "tracker", "outputs_root", "data_root")  # parameters that may change within a run
-LISTED = 8  # trained runs that a sentence names
 
 log = logging.getLogger(__name__)
 
 
-def network_settings(config: "Parameters", store: "Store") -> dict[str, Any]:
+def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
     """The arguments of `build_model` for a run: its system, in the sizes of the data."""
     from workbook.train.batches import task_and_labels
 
@@ -115,7 +113,7 @@ class Run:
             raise
         else:
             self.record.update(state="done", ended=now())
-            if stage == "train":
+            if stage == "train" and epochs_done(self.folder) >= self.record["parameters"]["epochs"]:
                 self.record["trained"] = now("milliseconds")
         finally:
             seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
@@ -257,46 +255,6 @@ def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
             if complete and not first_difference(record, identity, ignored=(*MAY_CHANGE, "epochs")):
                 folders += [folder] if record["parameters"]["epochs"] < config.epochs else []
     return max(folders, key=epochs_done, default=None)
-
-
-def find_run(run: str | Path = "") -> Path:
-    """The folder of a trained run; a relative path starts at the workbook. "" is the run that was trained last.
-
-    Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
-    """
-    if not run:
-        trained = trained_runs()
-        if not trained:
-            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
-            raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
-        return trained[0]
-    folder = workbook.ROOT / Path(run).expanduser()
-    record = read_record(folder)
-    if record is None or not (folder / "model.safetensors").exists():
-        runs = [_shown(path) for path in trained_runs()]
-        more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-        choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
-        raise InputError(f"run is {run}, which holds no trained run; {choices}")
-    if "trained" not in record:  # the weights exist from the first epoch on
-        config = Parameters(**record["parameters"])
-        done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
-        raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
-    return folder
-
-
-def trained_runs(outputs_root: Path | None = None) -> list[Path]:
-    """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first."""
-    trained = {}
-    for folder in run_folders(outputs_root or workbook.OUTPUTS):
-        with suppress(InputError):  # somebody else's record
-            record = read_record(folder) or {}
-            if "trained" in record and (folder / "model.safetensors").exists():
-                trained[folder] = record["trained"]
-    return sorted(trained, key=trained.get, reverse=True)
-
-
-def _shown(folder: Path) -> str:
-    return str(folder.relative_to(workbook.ROOT) if folder.is_relative_to(workbook.ROOT) else folder)
 
 
 def run_state(folder: Path) -> str:
