@@ -28,13 +28,7 @@ UNGUARDED = (
     "the processes that prepare clips cannot start: a script that makes a corpus or a store has to be a file and to do "
     "it under `if __name__ == '__main__':`"
 )
-UNGUARDED_EXIT = 97  # how a process ends that a pool started and that runs the user's script once more
 
-PASSING = {  # what the system says when a drive is away, memory or disk is short, or too many files are open
-    *(errno.ENOENT, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EMFILE),
-    *(errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.EINTR),
-    *(getattr(errno, name, errno.EIO) for name in ("ESTALE", "EDQUOT", "EREMOTEIO", "EHOSTDOWN", "ENOTCONN")),
-}
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 UNWRITABLE = {  # a disk that is read-only, and names that no file can have
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
@@ -92,27 +86,6 @@ def writing(path: Path) -> Iterator[None]:
             place = getattr(error, "filename", None) or path
             raise InputError(f"{place} cannot be written: {os.strerror(code)}") from error
         raise
-
-
-def reserve(files: list[Path], folder: Path) -> None:
-    """Takes the room of files that have their size but, up to now, holes in place of bytes.
-
-    A full disk would end the process that fills a hole through a memory map. Raises InputError where there is no room,
-    and removes the files; folder : what is said to need it
-    """
-    needed = sum(file.stat().st_size for file in files)
-    try:
-        for path in files:
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except (OSError, AttributeError) as error:  # macOS and some network drives cannot reserve
-        held = sum(file.stat().st_blocks * 512 for file in files)
-        free = free_bytes(folder) + held
-        if getattr(error, "errno", None) in FULL or free < needed:
-            for path in files:
-                path.unlink()
-            room = f"needs {as_bytes(needed)}, but its disk has {as_bytes(free)} free"
-            raise InputError(f"{folder} {room}: make room, or give another folder") from error
 
 
 def free_bytes(path: Path) -> int:
@@ -175,7 +148,7 @@ def folder_lock(path: Path) -> Iterator[None]:
 def refuse_unguarded() -> None:
     """Ends a process that a pool has started and that, instead of working, runs the user's script once more."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(UNGUARDED_EXIT)
+        sys.exit(UNGUARDED)
 
 
 def path_text(path: Path | str) -> str:
@@ -188,5 +161,5 @@ def path_of(text: Path | str) -> Path:
     plain = os.fspath(text)
     if "\\x" not in plain or os.path.lexists(plain):
         return Path(plain)
-    whole = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(plain))
-    return Path(os.fsdecode(whole))
+    path = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), os.fsencode(plain))
+    return Path(os.fsdecode(path))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from workbook import InputError
 from workbook.data.store import PROBLEM_COLUMNS
-from workbook.files import PASSING, path_text
+from workbook.files import path_text
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # codes 01 to 08
 
@@ -108,7 +108,7 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         problems.append({"clip": "", "path": path_text(path), "modality": "", "reason": path_text(reason)})
 
     def unreadable(error: OSError) -> None:
-        if error.errno in PASSING:
+        if not isinstance(error, PermissionError):  # such as a drive that is away
             raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
         report(error.filename, f"the folder cannot be read ({error.strerror}): its files are left out")
 
