@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.signal import correlate
 
 from workbook import InputError
-from workbook.data.faces import FaceDetector, crop_faces, fill_boxes, large_face
+from workbook.data.faces import FaceDetector, crop_face, fill_boxes, large_face
 from workbook.data.media import _needed, is_silent, open_video, probe, read_audio, read_frames
 from workbook.data.mtcnn import Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, Picture, cut_window, place_window
@@ -447,12 +447,12 @@ def test_a_missing_box_is_the_nearest_in_time():
 
 
 def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():
-    frame = np.zeros((1, 60, 100, 3), np.uint8)
-    frame[0, :30, :50], frame[0, 30:, 50:] = (255, 0, 0), (0, 0, 255)
-    whole = crop_faces(frame, np.array([[-20.0, -7.0, 120.0, 90.0]]), 8)[0]
+    frame = np.zeros((60, 100, 3), np.uint8)
+    frame[:30, :50], frame[30:, 50:] = (255, 0, 0), (0, 0, 255)
+    whole = crop_face(frame, np.array([-20.0, -7.0, 120.0, 90.0]), 8)
     assert whole.shape == (8, 8, 3)
     assert list(whole[0, 0]) == [255, 0, 0] and list(whole[-1, -1]) == [0, 0, 255] and not whole[0, -1].any()
-    corner = crop_faces(frame, np.array([[50.4, 29.6, 99.0, 59.0]]), 8)[0]
+    corner = crop_face(frame, np.array([50.4, 29.6, 99.0, 59.0]), 8)
     assert (corner == (0, 0, 255)).all()
 
 

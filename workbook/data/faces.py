@@ -12,10 +12,10 @@ from workbook.data.mtcnn import FACTOR, Cascade, Sums
 # all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
 SMALLEST = 20.0  # pixels
 LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
-BESIDE = 1 / 8  # of it: the smallest face that is looked for beside a large one, where all faces are wanted
-SAME = 0.3  # overlap of two boxes, as intersection over union, from which on they show the same face
-LOST = 1.0  # seconds without a face after which it is lost, and another one is followed
-SURE = 0.95  # of a large face, so that nothing smaller is looked for
+BESIDE = 1 / 8  # of it: the smallest face beside a large one, where all faces are searched
+SAME = 0.3  # least intersection over union of two boxes that show the same face
+LOST = 1.0  # seconds without a face after which another one is followed
+SURE = 0.95  # confidence in a large face from which on no smaller one is searched
 
 
 def large_face(side: int, share: float = LARGE) -> float:
@@ -40,38 +40,48 @@ class FaceDetector:
         frames : (n, H, W, 3) uint8 RGB, or as many of (H, W, 3)
         """
         boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
-        for i, (found, scores) in enumerate(self._find([Sums(frame) for frame in frames])):
-            if len(found) and _area(_clip_box(found[0], *frames[i].shape[:2])):
-                boxes[i], confidence[i] = found[0], scores[0]
+        for i, (faces, scores) in enumerate(self._find([Sums(frame) for frame in frames])):
+            if len(faces) and _area(_clip_box(faces[0], *frames[i].shape[:2])):
+                boxes[i], confidence[i] = faces[0], scores[0]
         return boxes, confidence
 
     def detect_all(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The faces of each frame: boxes (k, 4) as in `detect`, first the one that `detect` returns.
+        """All faces of each frame: boxes (k, 4) as in `detect`, first the one that `detect` returns.
 
-        Beside a large face, others are looked for down to BESIDE of the frame's shorter side.
+        Beside a large face, the smallest others have BESIDE of the frame's shorter side.
         """
         if not len(frames):
             return []
         sums = [Sums(frame) for frame in frames]
         smaller = self.cascade.find(sums, large_face(min(sums[0].height, sums[0].width), BESIDE))
-        found = []
+        faces = []
         for (boxes, _), (others, _), frame in zip(self._find(sums), smaller, frames, strict=True):
             more = [box for box in others if not (overlaps(box, boxes) > SAME).any()]
             inside = [box for box in (*boxes, *more) if _area(_clip_box(box, *frame.shape[:2]))]
-            found.append(np.array(inside, np.float32).reshape(-1, 4))
-        return found
+            faces.append(np.array(inside, np.float32).reshape(-1, 4))
+        return faces
 
     def _find(self, frames: list[Sums]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The faces of each frame, the largest first: of all sizes, unless a look at large ones shows one.
+        """The faces of each frame, the largest first: of all sizes, unless the search for large faces succeeds.
 
-        That one is the next size up at least: faces at the edge of what is looked for get other boxes.
+        A large face has at least the next size up: at the edge of a search, boxes differ.
         """
         if not frames:
             return
         smallest = large_face(min(frames[0].height, frames[0].width))
-        for frame, (found, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
-            large = len(found) and scores[0] > SURE and min(found[0, 2:] - found[0, :2]) > smallest / FACTOR
-            yield (found, scores) if large or smallest == SMALLEST else self.cascade.find([frame], SMALLEST)[0]
+        for frame, (faces, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
+            is_large = len(faces) and scores[0] > SURE and min(faces[0, 2:] - faces[0, :2]) > smallest / FACTOR
+            yield (faces, scores) if is_large or smallest == SMALLEST else self.cascade.find([frame], SMALLEST)[0]
+
+
+class EdgeToEdge:
+    """Stands in for a detector where every frame is a face from edge to edge; its confidence is not known."""
+
+    def detect(self, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate(self.detect_all(frames)), np.full(len(frames), np.nan, np.float32)
+
+    def detect_all(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32) for frame in frames]
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -82,30 +92,30 @@ def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / (areas + (box[2:] - box[:2]).prod() - shared)
 
 
-def follow(found: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """One face through time: its boxes (n, 4), NaN where it is not seen, and the times at which another one follows.
+def follow(faces: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """One face through time: its boxes (n, 4), NaN where it is absent, and the times at which it changes to another.
 
     It begins with the largest face. In each frame it is the face that overlaps most with its last box. Where none does,
-    within LOST seconds or in the frame that follows at once, the largest face takes its place.
+    within LOST seconds or in the very next frame, the largest face takes its place.
 
-    found : the faces (k, 4) of each frame, the largest first        times : (n,) ascending, in seconds
+    faces : the boxes (k, 4) of each frame, the largest first        times : (n,) ascending, in seconds
     """
-    boxes, others = np.full((len(found), 4), np.nan, np.float32), []
-    last, last_seen, last_time = None, -2, -np.inf
-    for i, faces in enumerate(found):
-        if not len(faces):
+    track, changes = np.full((len(faces), 4), np.nan, np.float32), []
+    last, last_frame, last_time = None, -2, -np.inf
+    for i, boxes in enumerate(faces):
+        if not len(boxes):
             continue
-        waited = i == last_seen + 1 or times[i] - last_time <= LOST  # frames may lie farther apart than LOST
-        box = _same(faces, last) if waited else None
+        is_recent = i == last_frame + 1 or times[i] - last_time <= LOST  # frames may lie farther apart than LOST
+        box = _same(boxes, last) if is_recent else None
         if box is None:
             soon = range(i + 1, int(np.searchsorted(times, last_time + LOST, "right")))
-            if any(_same(found[later], last) is not None for later in soon):
+            if any(_same(faces[later], last) is not None for later in soon):
                 continue
-            box = faces[0]
-            others += [] if last is None else [float(times[i])]
-        boxes[i] = last = box
-        last_seen, last_time = i, times[i]
-    return boxes, others
+            box = boxes[0]
+            changes += [] if last is None else [float(times[i])]
+        track[i] = last = box
+        last_frame, last_time = i, times[i]
+    return track, changes
 
 
 def _same(faces: np.ndarray, last: np.ndarray) -> np.ndarray | None:
@@ -115,25 +125,20 @@ def _same(faces: np.ndarray, last: np.ndarray) -> np.ndarray | None:
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:
-    """The boxes (n, 4), where each row of NaN is replaced by the nearest row in time that is not (of two the earlier).
+    """The boxes (n, 4), each row of NaN replaced by the nearest known box in time (of two the earlier).
 
     The original code takes the box of the frame before, which may belong to the clip before (extract_faces.py).
     """
     known = np.flatnonzero(~np.isnan(boxes[:, 0]))
-    assert len(known), "no frame has a face, so there is no box to take"
+    assert len(known), "no frame has a face"
     nearest = np.abs(np.arange(len(boxes))[:, None] - known).argmin(axis=1)  # (n,)
     return boxes[known[nearest]]
-
-
-def crop_faces(frames: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-    """The faces cut out of their frames (n, H, W, 3) as in `crop_face`, one box each: (n, size, size, 3) uint8."""
-    return np.stack([crop_face(frame, box, size) for frame, box in zip(frames, boxes, strict=True)])
 
 
 def crop_face(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """The face cut out of a frame and stretched to a square, (size, size, 3) uint8.
 
-    As the authors do, the box is taken as it is, not made square. Downscaling averages over the pixels it skips.
+    As in the original code, the box is not made square first. Downscaling averages over the pixels it skips.
 
     frame : (H, W, 3) uint8        box : left, top, right, bottom in pixels, may reach over the edge
     """

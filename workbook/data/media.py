@@ -1,8 +1,13 @@
-"""Reading clips: which 3.6 seconds of a clip count, and the picture and the sound in them."""
+"""The picture and the sound of a clip's files: the one place that knows their clocks, tracks and turns.
+
+All times are seconds from the beginning of a file's picture, or of its sound. The two are taken to begin together: an
+offset between tracks, or a gap in the sound, would be read in `_read_track` and `Video._seconds`.
+"""
 
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -17,12 +22,9 @@ from workbook.files import path_of
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 COVER = av.stream.Disposition.attached_pic  # of a picture that a sound brings with it
-LIMITS = {  # what a header may say, least and most: beyond, a few bytes would ask for gigabytes
+LIMITS = {  # least and most of what a header may say: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
-    "number of samples": (
-        0,
-        2**28,
-    ),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film, whatever its channels
+    "number of samples": (0, 2**28),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film
     "frame rate": (0.01, 1e4),  # frames per second
     "number of pixels": (1, 2**25),  # of a frame: 8K television has 7680 x 4320
     "length in seconds": (0, 3 * 3600),
@@ -34,7 +36,7 @@ def read_audio(path: Path | str) -> np.ndarray:
 
     Reads wav, flac and the like, and the sound track of any film or sound that FFmpeg knows. Channels are averaged. A
     sound track keeps the delay of its encoder where the file does not declare it: in RAVDESS it is 33 ms late. Raises
-    InputError where there is no sound to be read.
+    InputError where there is no sound to read.
     """
     path = check_file(path)
     samples, rate = _read_soundfile(path) if path.suffix.lower() in SOUNDS else _read_track(path)
@@ -54,41 +56,37 @@ def is_silent(samples: np.ndarray) -> bool:
 
 def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
     """The samples (channels, n) and their rate of a wav or flac file."""
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            _refuse_sound(path, file.samplerate, file.frames, file.channels)
-            return file.read(dtype="float32", always_2d=True).T, file.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as {path.suffix[1:]} sound: {_cause(error)}") from error
+    failure = f"{path.name} cannot be read as {path.suffix[1:]} sound"
+    with _reading(failure), soundfile.SoundFile(os.fsencode(path)) as file:
+        _check_sound(path, file.samplerate, file.frames, file.channels)
+        return file.read(dtype="float32", always_2d=True).T, file.samplerate
 
 
 def _read_track(path: Path) -> tuple[np.ndarray, int]:
-    """The samples (1, n), the mean of all channels, and their rate of a video's sound track."""
+    """The samples (1, n), the mean of all channels, and their rate of a film's first sound track."""
     with _open(path) as container:
         if not container.streams.audio:
             raise InputError(f"{path.name} has no sound track")
         stream = container.streams.audio[0]
         stream.thread_type = "NONE"
         to_float = av.AudioResampler(format="fltp")
-        blocks, count = [], 0
-        try:
+        blocks, count = [np.zeros((1, 0), np.float32)], 0
+        with _reading(f"the sound track of {path.name} cannot be decoded"):
             for frame in container.decode(stream):
                 blocks += [block.to_ndarray().mean(axis=0, keepdims=True) for block in to_float.resample(frame)]
                 count += frame.samples
-                _refuse_sound(path, frame.sample_rate, count, channels=1)
-        except (av.FFmpegError, EOFError) as error:
-            raise InputError(f"the sound track of {path.name} cannot be decoded: {_cause(error)}") from error
-        return np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32), stream.rate
+                _check_sound(path, frame.sample_rate, count, channels=1)
+        return np.concatenate(blocks, axis=1), stream.rate
 
 
 def probe(path: Path | str) -> Picture:
-    """The length and the frame rate of a video's picture. Raises InputError as `open_video` does."""
+    """The length and the frame rate of a film's picture. Raises InputError as `open_video` does."""
     with open_video(path) as video:
         return video.picture
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames of a video nearest to `times`, (n, H, W, 3) uint8 RGB, as `Video.frames` gives them one by one.
+    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB, as `Video.frames` gives them one by one.
 
     (0, 0, 0, 3) where there is none. Raises InputError as `open_video` and `Video.frames` do.
     """
@@ -98,7 +96,7 @@ def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.
 
 
 def open_video(path: Path | str) -> "Video | CroppedFaces":
-    """What shows the picture of a clip: a video file, or one of the authors' `*_facecroppad.npy` in its place.
+    """The picture of a clip: of a film, or of one of the authors' `*_facecroppad.npy` in its place.
 
     Raises InputError where the file cannot be opened or has no picture.
     """
@@ -106,7 +104,7 @@ def open_video(path: Path | str) -> "Video | CroppedFaces":
 
 
 class Video:
-    """The picture of a video file, which stays open until the end of a `with`.
+    """The picture of a film, which stays open until the end of a `with`.
 
     picture : its length and frame rate, read from the header
     cropped : False; the frames show more than a face
@@ -120,11 +118,11 @@ class Video:
         try:
             self._stream = self._picture_stream()
             self.picture = self._read_header()
-            # A frame that no other is made from: only H.264 says so in a way that every encoder agrees on.
-            self._needless = "NONREF" if self._stream.codec_context.name == "h264" else "DEFAULT"
         except InputError:
             self._container.close()
             raise
+        # A frame that no other is made from: only H.264 says so in a way that every encoder agrees on.
+        self._needless = "NONREF" if self._stream.codec_context.name == "h264" else "DEFAULT"
 
     def __enter__(self) -> "Video":
         return self
@@ -133,98 +131,96 @@ class Video:
         self._container.close()
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
-        """The frames nearest to some seconds, one after the other, each (H, W, 3) uint8 RGB.
+        """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB.
 
-        Decoded are the wanted frames and those that they are made from, on one thread: the clips are read side by side.
+        Only these frames and those that they are made from are decoded, on one thread: clips are read side by side.
 
-        times : ascending seconds from the beginning of the picture. Times past its end have no frame.
+        times : ascending, in seconds. Times past the end of the picture have no frame.
         bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
                 faces come out redder then, and the detector's boxes differ by a few pixels.
 
         Raises InputError where the file cannot be decoded or ends before the length in its header.
         """
-        times = _until(times, self.picture)
+        times = _until_end(times, self.picture)
         if not len(times):
             return
-        stamps, needed = self._wanted(times)
+        stamps, needed = self._choose(times)
         for frame in self._decode(set(stamps), needed):
             for _ in range(stamps.count(frame.pts)):
                 yield _to_rgb(frame, bt601)
 
     def _picture_stream(self):
-        moving = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
-        if not moving:
+        streams = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
+        if not streams:
             raise InputError(f"{self.path.name} has no picture track")
-        stream = moving[0]
+        stream = streams[0]
         stream.thread_type = "NONE"
-        _refuse_absurd(self.path, {"number of pixels": stream.codec_context.width * stream.codec_context.height})
+        _check(self.path, {"number of pixels": stream.codec_context.width * stream.codec_context.height})
         return stream
 
     def _read_header(self) -> Picture:
-        stream, whole = self._stream, self._container.duration
+        stream, length = self._stream, self._container.duration
         rate = float(stream.average_rate or stream.guessed_rate or 0)
-        known = stream.duration is not None
-        seconds = float(stream.duration * stream.time_base) if known else (whole or 0) / av.time_base
+        is_known = stream.duration is not None
+        seconds = float(stream.duration * stream.time_base) if is_known else (length or 0) / av.time_base
         if rate <= 0 or seconds <= 0:
             raise InputError(f"{self.path.name} does not say how long its picture is")
-        _refuse_absurd(self.path, {"length in seconds": seconds, "frame rate": rate})
+        _check(self.path, {"length in seconds": seconds, "frame rate": rate})
         return Picture(seconds, rate)
 
-    def _wanted(self, times: np.ndarray) -> tuple[list[int], np.ndarray]:
+    def _seconds(self, stamps: np.ndarray) -> np.ndarray:
+        """The times of the frames with these time stamps."""
+        return (stamps - (self._stream.start_time or 0)) * float(self._stream.time_base)
+
+    def _choose(self, times: np.ndarray) -> tuple[list[int], np.ndarray]:
         """The time stamps of the frames nearest to `times`, one for each; which packets (True) to decode for them."""
         packets = [(packet.pts, packet.is_keyframe, packet.is_discard) for packet in self._packets()]
-        shown = [stamp for stamp, _, is_discarded in packets if stamp is not None and not is_discarded]
-        if not shown:
+        visible = [stamp for stamp, _, is_discarded in packets if stamp is not None and not is_discarded]
+        if not visible:
             raise InputError(f"the picture of {self.path.name} has no frame that can be decoded")
-        opening = shown[0]  # frames that are shown before the first key frame cannot be decoded
-        stamps = np.array(sorted(stamp for stamp in shown if stamp >= opening))
-        seconds = (stamps - (self._stream.start_time or 0)) * float(self._stream.time_base)
-        if seconds[-1] < self.picture.seconds - 3 / self.picture.frame_rate:
-            end, promised = seconds[-1] + 1 / self.picture.frame_rate, self.picture.seconds
+        opening = visible[0]  # frames before the first key frame cannot be decoded
+        stamps = np.array(sorted(stamp for stamp in visible if stamp >= opening))
+        seconds, promised, frame = self._seconds(stamps), self.picture.seconds, 1 / self.picture.frame_rate
+        if seconds[-1] < promised - 3 * frame:
+            end = seconds[-1] + frame
             raise InputError(f"{self.path.name} is cut short: its picture ends at {end:.2f} s of {promised:.2f} s")
         later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
         earlier = np.maximum(later - 1, 0)
         nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
         return nearest, _needed([stamp for stamp, *_ in packets], [is_key for _, is_key, _ in packets], set(nearest))
 
-    def _decode(self, wanted: set[int], needed: np.ndarray) -> Iterator[av.VideoFrame]:
+    def _decode(self, stamps: set[int], needed: np.ndarray) -> Iterator[av.VideoFrame]:
         """The frames with these time stamps, in order; needed : True = a packet to decode.
 
-        Of these packets, too, a frame that is not wanted and that no other is made from is left out.
+        Frames of these packets that are neither asked for nor needed by others are left out as well.
         """
         for packet, is_needed in zip(self._packets(), needed, strict=True):
             if not is_needed:
                 continue
-            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else self._needless
-            for frame in self._decoded(packet):
-                if frame.pts in wanted:
-                    wanted.remove(frame.pts)
-                    _refuse_absurd(self.path, {"number of pixels": frame.width * frame.height})
+            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in stamps else self._needless
+            with _reading(f"the picture of {self.path.name} cannot be decoded"):
+                frames = packet.decode()
+            for frame in frames:
+                if frame.pts in stamps:
+                    stamps.remove(frame.pts)
+                    _check(self.path, {"number of pixels": frame.width * frame.height})
                     yield frame
-            if not wanted:
+            if not stamps:
                 return
-        raise InputError(f"the picture of {self.path.name} cannot be decoded: {len(wanted)} of its frames are damaged")
+        raise InputError(f"the picture of {self.path.name} cannot be decoded: {len(stamps)} of its frames are damaged")
 
     def _packets(self) -> Iterator[av.Packet]:
         """The compressed frames in the order of the file; the last packet is empty and ends the decoding."""
-        try:
+        with _reading(f"the picture of {self.path.name} cannot be read"):
             self._container.seek(0)
             yield from self._container.demux(self._stream)
-        except (av.FFmpegError, EOFError) as error:
-            raise InputError(f"the picture of {self.path.name} cannot be read: {_cause(error)}") from error
-
-    def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:
-        try:
-            return packet.decode()
-        except (av.FFmpegError, EOFError) as error:
-            raise InputError(f"the picture of {self.path.name} cannot be decoded: {_cause(error)}") from error
 
 
 class CroppedFaces:
-    """The faces that the authors' extract_faces.py has left of a video, (15, 224, 224, 3) uint8 BGR, in its place.
+    """The faces that the authors' extract_faces.py has left of a film, (15, 224, 224, 3) uint8 BGR, in its place.
 
-    They are taken for what they came from: as much of 3.6 s, at 30 frames per second, as they show before their padding
-    with zeros; each face stands for its share of the 3.6 s.
+    They stand for the part of 3.6 s, at 30 frames per second, that precedes their padding with zeros; each face for its
+    share of the 3.6 s.
 
     picture, frames(times) : as of `Video`
     cropped : True; each frame is a face from edge to edge
@@ -235,8 +231,8 @@ class CroppedFaces:
     def __init__(self, path: Path | str):
         self.path = check_file(path)
         self._faces = _read_cropped(self.path)
-        self._shown = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1
-        self.picture = Picture(WINDOW * self._shown / len(self._faces), AUTHORS_FPS)
+        self._count = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1  # without the padding
+        self.picture = Picture(WINDOW * self._count / len(self._faces), AUTHORS_FPS)
 
     def __enter__(self) -> "CroppedFaces":
         return self
@@ -246,29 +242,30 @@ class CroppedFaces:
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The faces at some seconds, one after the other, each (224, 224, 3) uint8 RGB; `bt601` changes nothing."""
-        shares = _until(times, self.picture) / WINDOW * len(self._faces)
-        yield from self._faces[np.minimum(shares.astype(int), self._shown - 1), ..., ::-1]  # BGR to RGB
+        shares = _until_end(times, self.picture) / WINDOW * len(self._faces)
+        yield from self._faces[np.minimum(shares.astype(int), self._count - 1), ..., ::-1]  # BGR to RGB
 
 
-def _needed(stamps: list[int | None], is_key: list[bool], wanted: set[int]) -> np.ndarray:
-    """Which packets of a file have to be decoded (True) for the frames with the wanted time stamps.
+def _needed(stamps: list[int | None], is_key: list[bool], chosen: set[int]) -> np.ndarray:
+    """Which packets of a file have to be decoded (True) for the frames with the chosen time stamps.
 
-    From each key frame up to the last wanted one before the next key frame; and up to that key frame where some wanted
-    ones that come after it are shown before it, since these may be made from frames on both sides.
+    From each key frame up to the last chosen one before the next key frame; and up to that key frame where chosen
+    frames that come after it are shown before it, since these may be made from frames on both sides.
     """
     needed = np.array([stamp is None for stamp in stamps])  # the packet that ends the decoding
     keys = [i for i, key in enumerate(is_key) if key] or [0]
-    crossed = False
+    is_crossed = False
     for begin, end in reversed(list(zip(keys, [*keys[1:], len(stamps)], strict=True))):
-        last = max((i + 1 for i in range(begin, end) if stamps[i] in wanted), default=begin)
-        needed[begin : end if crossed else last] = True
-        crossed = any(stamps[i] in wanted and stamps[i] < stamps[begin] for i in range(begin, last))
+        last = max((i + 1 for i in range(begin, end) if stamps[i] in chosen), default=begin)
+        needed[begin : end if is_crossed else last] = True
+        is_crossed = any(stamps[i] in chosen and stamps[i] < stamps[begin] for i in range(begin, last))
     return needed
 
 
-def _until(times: np.ndarray, picture: Picture) -> np.ndarray:
+def _until_end(times: np.ndarray, picture: Picture) -> np.ndarray:
     """The times at which there is a picture."""
-    return np.array([time for time in times if time <= picture.seconds])
+    times = np.asarray(times, float)
+    return times[times <= picture.seconds]
 
 
 def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
@@ -283,7 +280,7 @@ def _read_cropped(path: Path) -> np.ndarray:
     try:
         faces = np.load(path, allow_pickle=False, mmap_mode="r")  # takes no memory for what a header promises
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as an array of faces: {_cause(error)}") from error
+        raise InputError(f"{path.name} cannot be read as an array of faces: {error}") from error
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
         raise InputError(
             f"{path.name} holds {faces.dtype} of shape {faces.shape} where faces are expected: "
@@ -297,28 +294,24 @@ def _open(path: Path):
 
     FFmpeg shows a text as a film of its letters, and a photograph as one of a single frame.
     """
-    try:
+    with _reading(f"{path.name} cannot be opened as video, it may be cut short"):
         container = av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path.name} cannot be opened as video, it may be cut short: {_cause(error)}") from error
     kind = container.format.name
     if kind in ("tty", "image2") or kind.endswith("_pipe"):
         container.close()
-        what = "text" if kind == "tty" else "a still picture"
-        raise InputError(f"{path.name} is {what}, where a film or a sound is expected")
+        content = "text" if kind == "tty" else "a still picture"
+        raise InputError(f"{path.name} is {content}, where a film or a sound is expected")
     return container
 
 
 def check_file(path: Path | str) -> Path:
-    """The path of a file that can be opened without waiting for anybody. Raises InputError where it is none, or empty.
+    """The path of a file that opens without waiting for anybody. Raises InputError where it is none, or empty.
 
-    path : as text, too, that `workbook.files.path_text` made
+    path : also as the text that `workbook.files.path_text` makes of it
     """
     path = path_of(path)
-    try:
+    with _reading(f"{path.name} cannot be read"):
         status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {_cause(error)}") from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path.name} is not a file but a folder, a pipe or a device")
     if status.st_size == 0:
@@ -326,15 +319,15 @@ def check_file(path: Path | str) -> Path:
     return path
 
 
-def _refuse_sound(path: Path, rate: int, samples: int, channels: int) -> None:
+def _check_sound(path: Path, rate: int, samples: int, channels: int) -> None:
     """Raises InputError where a sound has a rate, a length or a size that no clip has."""
-    _refuse_absurd(path, {"sample rate": rate, "number of samples": samples * channels})
-    _refuse_absurd(path, {"length in seconds": samples / rate})
+    _check(path, {"sample rate": rate, "number of samples": samples * channels})
+    _check(path, {"length in seconds": samples / rate})
 
 
-def _refuse_absurd(path: Path, said: dict[str, float]) -> None:
-    """Raises InputError where a header says what no clip is; said : name of LIMITS -> value."""
-    for name, value in said.items():
+def _check(path: Path, header: dict[str, float]) -> None:
+    """Raises InputError where a header says what no clip is; header : name of LIMITS -> value."""
+    for name, value in header.items():
         least, most = LIMITS[name]
         if not least <= value <= most:
             raise InputError(
@@ -342,7 +335,11 @@ def _refuse_absurd(path: Path, said: dict[str, float]) -> None:
             )
 
 
-def _cause(error: Exception) -> str:
-    """What a library says, without the path and without its full stop."""
-    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
-    return text.strip().rstrip(".")
+@contextmanager
+def _reading(failure: str) -> Iterator[None]:
+    """A block that reads a file. Raises InputError with `failure` and the library's reason in place of its errors."""
+    try:
+        yield
+    except (av.FFmpegError, soundfile.SoundFileError, EOFError, OSError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+        raise InputError(f"{failure}: {reason.strip().rstrip('.')}") from error

@@ -1,7 +1,7 @@
 """Faces in a frame: the three networks of MTCNN (Zhang et al., 2016); each one checks the boxes of the one before.
 
 Weights, thresholds, overlaps, rounding and boxes are those of facenet-pytorch's `MTCNN.detect`. Only the shrinking of
-frames differs. facenet-pytorch averages all pixels again for every face size and every candidate, which takes nearly
+frames differs: facenet-pytorch averages all pixels again for every face size and every candidate, which takes nearly
 all of its time. Here the columns of a frame are summed once, and any part at any size is computed from these sums.
 """
 
@@ -22,13 +22,13 @@ class Sums:
         self.height, self.width = frame.shape[:2]
         # Sums of the pixels above each row. 16 bits may overflow, but the difference of two rows is still right if at
         # most 257 rows lie between them; at most a 13th of the height does.
-        whole = np.uint16 if self.height < 13 * 250 else np.uint32
-        self.above = np.zeros((self.height + 1, 3, self.width), whole)
+        dtype = np.uint16 if self.height < 13 * 250 else np.uint32
+        self.above = np.zeros((self.height + 1, 3, self.width), dtype)
         for row in range(self.height):  # in the order of memory: several times as fast as np.cumsum
             np.add(self.above[row], frame[row].T, out=self.above[row + 1])
 
     def part(self, left: int, top: int, right: int, bottom: int, height: int, width: int) -> np.ndarray:
-        """The pixels from left to right and from top to bottom, shrunk or stretched to (height, width, 3) float32.
+        """The pixels from left to right and top to bottom, resized to (height, width, 3) float32.
 
         Each value is the mean over the pixels that it covers: `interpolate(mode="area")` in PyTorch.
         """
@@ -64,7 +64,7 @@ class Cascade:
 
         frames : all of one size, processed together
         boxes : left, top, right, bottom in pixels
-        smallest : pixels of the smallest faces to look for
+        smallest : size of the smallest faces to search, in pixels
         """
         proposed = self._proposals(frames, smallest)
         refined = [
@@ -72,54 +72,53 @@ class Cascade:
             for boxes, scores, moves in self._look(frames, proposed, self.refine, 24, CERTAIN[1])
             for kept in [_apart(boxes, scores, 0.7)]
         ]
-        found = []
+        faces = []
         for boxes, scores, moves in self._look(frames, refined, self.decide, 48, CERTAIN[2]):
             boxes = _moved(boxes, moves)
             kept = _not_inside(boxes, scores, 0.7)
             kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
-            found.append((boxes[kept].numpy(), scores[kept].numpy()))
-        return found
+            faces.append((boxes[kept].numpy(), scores[kept].numpy()))
+        return faces
 
     def _proposals(self, frames: Sequence[Sums], smallest: float) -> list[torch.Tensor]:
         """The boxes (n, 4) in each frame where the first network sees a face of any size."""
         height, width, scale = frames[0].height, frames[0].width, CELL / smallest
-        seen = [[(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4))] for _ in frames]
+        proposals = [[(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4))] for _ in frames]
         while min(height, width) * scale >= CELL:
             size = int(height * scale + 1), int(width * scale + 1)
-            whole = np.stack([frame.part(0, 0, width, height, *size) for frame in frames])
-            moves, scores = self._apply(self.propose, whole)  # (frames, 4, h, w), (frames, 2, h, w)
-            for move, score, at_all_sizes in zip(moves, scores[:, 1], seen, strict=True):
+            images = np.stack([frame.part(0, 0, width, height, *size) for frame in frames])
+            moves, scores = self._apply(self.propose, images)  # (frames, 4, h, w), (frames, 2, h, w)
+            for move, score, at_all_sizes in zip(moves, scores[:, 1], proposals, strict=True):
                 row, column = torch.nonzero(score >= CERTAIN[0], as_tuple=True)
                 corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
                 box = ((corner + torch.tensor([0, 0, CELL - 1, CELL - 1])) / scale).floor()
                 kept = _apart(box, score[row, column], 0.5)
                 at_all_sizes.append((box[kept], score[row, column][kept], move[:, row, column].T[kept]))
             scale *= FACTOR
-        proposed = []
-        for at_all_sizes in seen:
+        merged = []
+        for at_all_sizes in proposals:
             boxes, scores, moves = map(torch.cat, zip(*at_all_sizes, strict=True))
             kept = _apart(boxes, scores, 0.7)
-            proposed.append(_moved(boxes[kept], moves[kept], pixel=0))
-        return proposed
+            merged.append(_moved(boxes[kept], moves[kept], pixel=0))
+        return merged
 
     def _look(
         self, frames: Sequence[Sums], boxes: list[torch.Tensor], net, size: int, certain: float
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """For each frame: the squared boxes (n, 4) with a face, by a network for `size` pixels, scores and moves."""
-        looked_at, parts = [], []
-        for frame, some in zip(frames, boxes, strict=True):
-            some = _square(some)
-            edges = some.int()
+        squares, parts = [], []
+        for frame, square in zip(frames, map(_square, boxes), strict=True):
+            edges = square.int()
             edges[:, :2] = edges[:, :2].clamp(min=1) - 1
             edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([frame.width, frame.height]))
             inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
-            looked_at.append(some[inside])
+            squares.append(square[inside])
             parts += [frame.part(*box, size, size) for box in edges[inside].tolist()]
         moves, *_, scores = self._apply(net, np.stack(parts)) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
-        counts = list(map(len, looked_at))
-        for some, score, move in zip(looked_at, scores[:, 1].split(counts), moves.split(counts), strict=True):
+        counts = list(map(len, squares))
+        for square, score, move in zip(squares, scores[:, 1].split(counts), moves.split(counts), strict=True):
             kept = score > certain
-            yield some[kept], score[kept], move[kept]
+            yield square[kept], score[kept], move[kept]
 
     def _apply(self, net, images: np.ndarray) -> list[torch.Tensor]:
         """The outputs of a network for images (n, H, W, 3) in [0, 255]."""

@@ -1,4 +1,4 @@
-"""One clip on its way from files to arrays: what cannot be used of it is reported, and the rest stays."""
+"""One clip, from files to arrays: what cannot be used of it becomes a problem, the rest stays."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from workbook import InputError
-from workbook.data.faces import FaceDetector, crop_face, fill_boxes
+from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
 from workbook.data.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
-from workbook.data.window import WINDOW, Window, cut_window, duration, place_window, span_of
+from workbook.data.window import WHOLE, WINDOW, Window, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
 
-PIXELS = 2**23  # looked at together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
+PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
 
 @dataclass
@@ -45,12 +45,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     """
     report = Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
-    samples = report.attempt("audio", audio_path, read_audio)
-    video = report.attempt("video", video_path, open_video)
-    picture = video.picture if video else None
-    audio_samples = 0 if samples is None else len(samples)
-    window = place_window(protocol, audio_samples, picture, frames, span_of(trial))
-
+    samples, video, window, seconds = open_clip(report, audio_path, video_path, protocol, frames, span_of(trial))
     features, faces, confidence = None, None, float("nan")
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
@@ -61,13 +56,28 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     record = {
         "has_audio": features is not None,
         "has_video": faces is not None,
-        "duration": duration(audio_samples, picture, span_of(trial)),
+        "duration": seconds,
         "window_start": window.audio_start,
         "face_confidence": confidence,
         "video_sha256": _sha256(video_path),
         "audio_sha256": _sha256(audio_path),
     }
     return Prepared(record, report.problems(), faces, features)
+
+
+def open_clip(
+    report: "Report",
+    audio_path: str,
+    video_path: str,
+    protocol: str,
+    frames: int,
+    span: tuple[float, float] = WHOLE,
+) -> tuple[np.ndarray | None, Video | CroppedFaces | None, Window, float]:
+    """The samples of a clip and its picture, still open (None for what it lacks), its window, its length in seconds."""
+    samples = report.attempt("audio", audio_path, read_audio)
+    video = report.attempt("video", video_path, open_video)
+    picture, count = video.picture if video else None, 0 if samples is None else len(samples)
+    return samples, video, place_window(protocol, count, picture, frames, span), duration(count, picture, span)
 
 
 class Report:
@@ -118,7 +128,7 @@ def window_features(path: str, samples: np.ndarray, window: Window, name: str) -
         features = extractor(name)(part)
     if not np.isfinite(features).all():
         peak = f"{np.abs(samples).max():.2g}"
-        raise InputError(f"{Path(path).name} has damaged samples, up to {peak} where 1 is loud: no features come of it")
+        raise InputError(f"{Path(path).name} has damaged samples, up to {peak} where 1 is loud: it gives no features")
     return features
 
 
@@ -128,8 +138,8 @@ def _faces(
     """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
 
     Frames past the end of the picture stay zero, as in the original code. Protocol `authors` keeps its colours: BT.601,
-    in the order blue, green, red. A frame is let go as soon as its face is cut out; one without a face waits for the
-    others' boxes.
+    in the order blue, green, red. A frame is released once its face is cut out; one without a face waits for the
+    boxes of the others.
     """
     count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
     boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
@@ -137,7 +147,7 @@ def _faces(
     times = window.frame_times[window.frame_times < window.span[1]]
     for pictures in groups(video.frames(times, bt601=protocol == "authors")):
         rows = slice(count, count + len(pictures))
-        boxes[rows], confidence[rows] = _boxes(pictures, video.cropped)
+        boxes[rows], confidence[rows] = detector(video.cropped).detect(pictures)
         for i, picture in enumerate(pictures, count):
             if np.isnan(boxes[i, 0]):
                 waiting[i] = picture
@@ -151,31 +161,25 @@ def _faces(
     boxes = fill_boxes(boxes[:count])
     for i, picture in waiting.items():
         faces[i] = crop_face(picture, boxes[i], size)
-    sure = confidence[confidence != 0]  # NaN counts: it says that the confidence is not known
-    return faces[..., ::-1] if protocol == "authors" else faces, float(sure.mean())
+    confidence = confidence[confidence != 0]  # NaN stays: it is not known then
+    return faces[..., ::-1] if protocol == "authors" else faces, float(confidence.mean())
 
 
 def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """The frames, as many of one size at a time as PIXELS has room for, and at least one."""
+    """The frames in groups of one size, as many as PIXELS has room for, and at least one."""
     for (height, width, _), equal in groupby(frames, np.shape):
         while group := list(islice(equal, max(1, PIXELS // (height * width)))):
             yield group
 
 
-def _boxes(pictures: list[np.ndarray], cropped: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Where the face is in each picture, (n, 4), NaN where there is none, and how sure that is, (n,).
-
-    What the authors have cropped is a face from edge to edge; its confidence is not known.
-    """
-    if cropped:
-        height, width = pictures[0].shape[:2]
-        return np.tile([0, 0, width, height], (len(pictures), 1)), np.full(len(pictures), np.nan)
-    return detector().detect(pictures)
-
-
 @cache
-def detector() -> FaceDetector:
-    """This process's detector. It works on one thread: the clips run side by side already."""
+def detector(is_cropped: bool = False) -> FaceDetector | EdgeToEdge:
+    """This process's detector, on one thread: clips are prepared side by side.
+
+    is_cropped : True = the frames are faces already, as in the authors' files
+    """
+    if is_cropped:
+        return EdgeToEdge()
     import torch
 
     torch.set_num_threads(1)
