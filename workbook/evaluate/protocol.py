@@ -18,7 +18,7 @@ def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **se
     split of actors : a fold of a scheme by actors; the epoch chosen on the test clips too
     epoch chosen on validation : the same fold, as the workbook trains it
     all folds : the same, all folds in one table
-    `workbook.run.rungs` makes them of a run.
+    `workbook.run.protocol_runs` makes them of a run.
 
     Rungs are tested on different people, so a step has no test of its own. A fold has few people.
     Raises InputError as `intervals`, and where a rung lacks the condition.

@@ -1,12 +1,10 @@
-"""The rungs of the protocol ladder for one system: two are trained here on purpose as they should not be."""
+"""The rungs of the protocol ladder for one system; the first two are deliberately selected on the test set."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from workbook import InputError
 from workbook.data.folds import FOLDS
@@ -16,10 +14,11 @@ from workbook.evaluate.protocol import RUNGS
 from workbook.run.frame_network_folder import checkpoint
 from workbook.run.parameters import Parameters, run_name
 from workbook.run.reopen import TrainedRun, build_network, clips_of
+from workbook.train.batches import Clips
 from workbook.train.pretraining import load_pretrained
 from workbook.train.training import fit
 
-FOLDER = "protocol"  # of a run: the trainings of the first two rungs
+FOLDER = "protocol"  # of a run: the trainings of the first two rungs, each in a folder named after its fold scheme
 OF_TRAINING = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
 
 
@@ -29,7 +28,7 @@ def schemes(run: TrainedRun) -> dict[str, str]:
 
 
 def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float]]:
-    """Trains the system of a run anew with its test clips as validation; yields a row of the history after each epoch.
+    """Trains the system of a run with its test clips as validation; yields a row of the history after each epoch.
 
     So the epoch is chosen by the accuracy on the test clips. That is wrong, and done to measure how much it adds.
 
@@ -37,48 +36,45 @@ def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float
     Writes into the run's folder; a training that was stopped goes on. Raises InputError where another process works on
     the run, and where a pretrained frame network must be made first.
     """
-    config, clips = _rung(run, fold_scheme)
-    folder = _folder(run, fold_scheme)
+    config, clips = _with_scheme(run, fold_scheme)
+    folder = run.folder / FOLDER / fold_scheme
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    net = build_network(config, run.store)
-    load_pretrained(net, checkpoint(config, run.store.fingerprint))
+    network = build_network(config, run.store)
+    load_pretrained(network, checkpoint(config, run.store.fingerprint))
     with run.stage(FOLDER):
-        yield from fit(net, clips["train"], clips["test"], folder, **config.model_dump(include=OF_TRAINING))
+        yield from fit(network, clips["train"], clips["test"], folder, **config.model_dump(include=OF_TRAINING))
 
 
-def rungs(run: TrainedRun) -> dict[str, pd.DataFrame]:
+def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
     """The predictions of a system on each rung, by the names in `workbook.evaluate.protocol.RUNGS`.
 
     run : one fold; the others lie beside it, all evaluated
     Raises InputError where one of them, or a training by `train_on_test`, is missing.
     """
     config = run.parameters
-    found = {rung: _predicted(run, scheme) for rung, scheme in schemes(run).items()}
+    selected_on_test = [_predict(run, fold_scheme) for fold_scheme in schemes(run).values()]
     folds = [_evaluated(run, fold) for fold in range(FOLDS[config.fold_scheme])]
-    return found | dict(zip(RUNGS[2:], (folds[config.fold], pd.concat(folds, ignore_index=True)), strict=True))
+    tables = [*selected_on_test, folds[config.fold], pd.concat(folds, ignore_index=True)]
+    return dict(zip(RUNGS, tables, strict=True))
 
 
-def _rung(run: TrainedRun, fold_scheme: str) -> tuple[Parameters, dict]:
+def _with_scheme(run: TrainedRun, fold_scheme: str) -> tuple[Parameters, dict[str, Clips]]:
     """The parameters of a run with another fold scheme, and the clips of their splits."""
     config = run.parameters.model_copy(update={"fold_scheme": fold_scheme})
     return config, clips_of(config, run.store)
 
 
-def _folder(run: TrainedRun, fold_scheme: str) -> Path:
-    return run.folder / FOLDER / fold_scheme
-
-
-def _predicted(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
-    """What a network of `train_on_test` says of its test clips."""
-    path = _folder(run, fold_scheme) / "model.safetensors"
+def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
+    """The predictions of a network of `train_on_test` on its test clips."""
+    path = run.folder / FOLDER / fold_scheme / "model.safetensors"
     if not path.exists():
-        raise InputError(f"{path} is missing: workbook.run.rungs.train_on_test makes it")
-    config, clips = _rung(run, fold_scheme)
-    net: nn.Module = build_network(config, run.store).to(config.device)
-    net.load_state_dict(load_file(path))
+        raise InputError(f"{path} is missing: workbook.run.protocol_runs.train_on_test makes it")
+    config, clips = _with_scheme(run, fold_scheme)
+    network = build_network(config, run.store).to(config.device)
+    network.load_state_dict(load_file(path))
     conditions = paper_conditions(config.dropout)[:3]
-    return predict(net, clips["test"], conditions, fold=config.fold, seed=config.seed)
+    return predict(network, clips["test"], conditions, fold=config.fold, seed=config.seed)
 
 
 def _evaluated(run: TrainedRun, fold: int) -> pd.DataFrame:

@@ -15,15 +15,15 @@ from in_process import without_kernels
 
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Gone, Shift
-from workbook.run import studied
-from workbook.run.studied import ask, draw, open_runs, system_names, with_temperatures
+from workbook.run import study_runs
+from workbook.run.study_runs import draw_study, open_systems, run_study, system_names, with_temperatures
 from workbook.studies import STUDIES, loss, surface
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two folds of a system on features of one's own, and one fold of another system, trained for an epoch."""
-    rng, outputs = np.random.default_rng(0), tmp_path_factory.mktemp("studied")
+    rng, outputs = np.random.default_rng(0), tmp_path_factory.mktemp("study_runs")
     labels, groups = np.tile(np.arange(3), 30), np.repeat(np.arange(10), 9)
     audio, video = rng.standard_normal((90, 5, 20)), rng.standard_normal((90, 4, 10))
     audio[:, 0] += labels[:, None]
@@ -39,45 +39,45 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def runs(folders):
-    return open_runs(folders, device="cpu")
+    return open_systems(folders, device="cpu")
 
 
 def test_runs_in_one_folder_are_folds_of_one_system_named_by_what_differs(folders, runs):
     assert {name: len(found) for name, found in runs.items()} == {"ia1 none": 2, "ia1 softhard": 1}
     pattern = folders[0].parent / "fold*-seed1"
-    assert [run.folder for run in open_runs([pattern], device="cpu")[folders[0].parent.name.replace("-", " ")]] == [
+    assert [run.folder for run in open_systems([pattern], device="cpu")[folders[0].parent.name.replace("-", " ")]] == [
         *folders[:2]
     ]
     assert system_names(["ia1-frozen-none", "lt1-frozen-none"]) == {"ia1-frozen-none": "ia1", "lt1-frozen-none": "lt1"}
     with pytest.raises(InputError, match="is no run: give the folder of a trained run, or a pattern"):
-        open_runs([folders[0].parent / "fold7*"])
+        open_systems([folders[0].parent / "fold7*"])
 
 
-def test_what_was_tried_stays_in_each_runs_folder_and_is_not_tried_again(runs, monkeypatch):
-    found = ask(runs, "credit")
+def test_each_runs_folder_keeps_its_predictions_and_they_are_not_made_again(runs, monkeypatch):
+    found = run_study(runs, "credit")
     for folds in runs.values():
         for run in folds:
             kept = pd.read_parquet(run.folder / "studies" / "credit.parquet")
             assert set(kept["fold"]) == {run.parameters.fold} and set(kept["clip"]) == set(run.test.table["clip"])
             assert json.loads((run.folder / "run.json").read_text())["seconds"]["studies"] >= 0
     monkeypatch.setattr(torch.nn.Module, "__call__", None)  # a network that is asked anything fails
-    again = ask(runs, "credit")
+    again = run_study(runs, "credit")
     pd.testing.assert_frame_equal(again.table, found.table)
     whole = found.systems["ia1 none"]
     assert set(whole["fold"]) == {0, 1} and again.sentence == found.sentence
 
 
 def test_a_study_that_does_not_fit_the_data_says_why_and_draws_nothing(runs):
-    found = ask(runs, "surface")
+    found = run_study(runs, "surface")
     assert found.sentence == "Left out: this study changes pixels and waveforms, which features do not have."
-    assert found.table.empty and draw(runs, found) is None
+    assert found.table.empty and draw_study(runs, found) is None
 
 
 def test_each_fold_has_its_own_temperature_and_no_answer_changes(runs):
-    found = ask(runs, "calibration")
-    mended = with_temperatures(runs, found.systems)
-    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d( \(a bound\))?", name) for name in mended)
-    for before, after in zip(found.systems.values(), mended.values(), strict=True):
+    found = run_study(runs, "calibration")
+    calibrated = with_temperatures(runs, found.systems)
+    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d( \(a bound\))?", name) for name in calibrated)
+    for before, after in zip(found.systems.values(), calibrated.values(), strict=True):
         columns = ["p0", "p1", "p2"]
         assert len(before) == len(after)
         both = before.merge(after, on=["clip", "condition", "fold"], suffixes=("", " after"))
@@ -97,11 +97,11 @@ def test_each_network_of_a_fold_has_its_own_temperature(monkeypatch):
 
     networks = [SimpleNamespace(parameters=SimpleNamespace(fold=0, seed=seed), validation=None) for seed in sure]
     given = {"mine": pd.concat([known(run).assign(seed=run.parameters.seed) for run in networks])}
-    monkeypatch.setattr(studied, "_tried", known)
-    ((name, mended),) = with_temperatures({"mine": networks}, given).items()
-    assert mended["p0"].to_numpy() == pytest.approx(0.75, abs=0.01), "both say what they know"
+    monkeypatch.setattr(study_runs, "_predictions", known)
+    ((name, calibrated),) = with_temperatures({"mine": networks}, given).items()
+    assert calibrated["p0"].to_numpy() == pytest.approx(0.75, abs=0.01), "both say what they know"
     assert name == f"mine, T {(1 + np.log(99) / np.log(3)) / 2:.2f}"
-    monkeypatch.setattr(studied, "_tried", lambda run, *_: known(run).assign(label=0))
+    monkeypatch.setattr(study_runs, "_predictions", lambda run, *_: known(run).assign(label=0))
     (name,) = with_temperatures({"mine": networks}, given)
     assert name == "mine, T 0.05 (a bound)"
 
@@ -141,8 +141,8 @@ def test_the_border_of_the_surface_lies_around_the_cells_in_which_sound_leads():
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "surface"])
 def test_every_study_has_a_figure_that_is_saved(name, runs):
     few = (lambda clips: loss.conditions(clips, levels=2)) if name == "loss" else None
-    found = ask(runs, name, few)
-    figure = draw(runs, found, **({"names": ["a", "b", "c"]} if name == "credit" else {}))
+    found = run_study(runs, name, few)
+    figure = draw_study(runs, found, **({"names": ["a", "b", "c"]} if name == "credit" else {}))
     assert figure.axes
     saved = runs["ia1 none"][0].folder / "figures" / f"degrade-{name}.png"
     assert saved.stat().st_size > 5000

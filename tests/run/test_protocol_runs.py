@@ -11,7 +11,7 @@ from in_process import without_kernels
 
 from workbook import ROOT, InputError, open_trained
 from workbook.evaluate.protocol import RUNGS, in_words, ladder
-from workbook.run.rungs import FOLDER, rungs, train_on_test
+from workbook.run.protocol_runs import FOLDER, rung_predictions, train_on_test
 
 NOTEBOOK = ROOT / "notebooks" / "protocol.ipynb"
 
@@ -32,8 +32,8 @@ def run(tmp_path_factory):
 
 def test_a_rung_that_is_not_there_is_named(run):
     opened = open_trained(run)
-    with pytest.raises(InputError, match=r"clips.model\.safetensors is missing: workbook\.run\.rungs\.train_on_test"):
-        rungs(opened)
+    with pytest.raises(InputError, match=r"clips.model\.safetensors is missing: workbook.*\.train_on_test makes it"):
+        rung_predictions(opened)
 
 
 def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, tmp_path):
@@ -48,7 +48,7 @@ def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, 
     assert table["value"]["epoch chosen on validation"] == pytest.approx(evaluated)
     assert table["value"]["split of actors"] >= evaluated  # the best of the same epochs, by the test clips
     assert (run / "figures" / "protocol.png").stat().st_size
-    found = ladder(rungs(open_trained(run)), resamples=99)
+    found = ladder(rung_predictions(open_trained(run)), resamples=99)
     words = in_words(found)
     assert words.startswith(f"random split of clips: {found.value[0]:.1f} %; all folds: {found.value[3]:.1f} %. ")
     assert f"{found.value[0] - found.value[3]:.1f} points of the first number come from the protocol" in words
@@ -68,5 +68,5 @@ def test_a_fold_that_is_not_evaluated_is_named(run):
     opened = open_trained(run)
     moved = (run.parent / "fold3-seed1" / "predictions.parquet").rename(run.parent / "kept.parquet")
     with pytest.raises(InputError, match="is missing: train and evaluate fold 3 of this system first"):
-        rungs(opened)
+        rung_predictions(opened)
     moved.rename(run.parent / "fold3-seed1" / "predictions.parquet")

@@ -1,0 +1,150 @@
+"""Studies of trained runs: all folds of a system stand in one table; each run's folder keeps its predictions."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workbook import ROOT, InputError, plots
+from workbook.evaluate.conditions import Intact
+from workbook.evaluate.statistics import Systems
+from workbook.files import write_table
+from workbook.run.reopen import TrainedRun, open_trained
+from workbook.studies import STUDIES, predictions
+from workbook.studies.calibration import at_bound, temperature, with_temperature
+from workbook.studies.estimates import select
+from workbook.train.batches import Clips
+
+Runs = dict[str, list[TrainedRun]]  # the folds and seeds of each system, by its name
+FOLDER = "studies"  # of a run: predictions by study; of the first run also the tables of results
+
+
+class StudyResult(NamedTuple):
+    """The result of a study."""
+
+    name: str  # of the study
+    systems: Systems  # predictions
+    conditions: list
+    table: pd.DataFrame  # results; empty where the study does not fit the data
+    sentence: str  # a line for each system, or why it does not fit
+
+
+def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
+    """The trained runs in folders, grouped into systems: runs in the same folder are of one system.
+
+    patterns : folders, or patterns such as `outputs/toy/lt1-*/fold*-seed1`; relative ones start at the workbook
+    options : device and data_root, as in `open_trained`
+    Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
+    """
+    runs = [open_trained(folder, **options) for folder in matching_runs(patterns)]
+    kinds = {(run.parameters.dataset, run.task.names) for run in runs}
+    if len(kinds) > 1:
+        names = " and ".join(sorted(name for name, _ in kinds))
+        raise InputError(f"only runs of one dataset are compared, not {names}")
+    names = system_names(list(dict.fromkeys(run.folder.parent.name for run in runs)))
+    systems: Runs = {name: [] for name in names.values()}
+    for run in runs:
+        systems[names[run.folder.parent.name]].append(run)
+    return systems
+
+
+def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
+    """The folders of the runs that fit the patterns, each once; patterns and errors as in `open_systems`."""
+    folders: dict[Path, None] = {}
+    for pattern in patterns:
+        path = ROOT / Path(pattern).expanduser()
+        records = sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.json"))
+        if not records:
+            raise InputError(f"{path} is no run: give the folder of a trained run, or a pattern that fits some")
+        folders |= dict.fromkeys(record.parent for record in records)
+    return list(folders)
+
+
+def system_names(folders: list[str]) -> dict[str, str]:
+    """A short name for each folder of a system, such as `ia1 softhard`, without what all of them share.
+
+    A folder is named such as `ia1-frozen-softhard-pretrained`. A single one keeps its name.
+    """
+    parts = {folder: folder.split("-") for folder in folders}
+    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
+    return {
+        folder: " ".join([system, *(tag for tag in tags if tag not in shared)])
+        for folder, (system, *tags) in parts.items()
+    }
+
+
+def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: int = 0) -> StudyResult:
+    """The result of a study of some systems, on their test clips; its table is kept in the first run's folder.
+
+    name : of the study, in STUDIES; each run's folder keeps its predictions, and a later call goes on from there
+    conditions : clips -> another version of the study's conditions; None = its own
+    Raises InputError where another process works on a run.
+    """
+    everyone = [run for folds in runs.values() for run in folds]
+    try:
+        tested = {run.folder: (conditions or STUDIES[name].conditions)(run.test) for run in everyone}
+    except InputError as error:
+        return StudyResult(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
+    systems = {}
+    for system, folds in runs.items():
+        tables = [_predictions(run, name, run.test, tested[run.folder], seed) for run in folds]
+        seeds = [run.parameters.seed for run in folds]
+        systems[system] = pd.concat([table.assign(seed=seed) for table, seed in zip(tables, seeds, strict=True)])
+    by_name = {condition.name: condition for own in tested.values() for condition in own}
+    return evaluate_study(runs, name, systems, list(by_name.values()))
+
+
+def evaluate_study(runs: Runs, name: str, systems: Systems, conditions: list, file: str = "") -> StudyResult:
+    """The result of a study on predictions; its table is kept in the first run's folder, as `<name>-table.parquet`.
+
+    file : another name in that file's
+    """
+    table = STUDIES[name].table(systems, conditions)
+    write_table(_first(runs).folder / FOLDER / f"{file or name}-table.parquet", table)
+    return StudyResult(name, systems, conditions, table, STUDIES[name].sentence(table))
+
+
+def draw_study(runs: Runs, result: StudyResult, **options) -> Figure | None:
+    """The figure of a result, saved in the first run's folder; None where the study does not fit the data.
+
+    options : of the plotting function
+    """
+    if result.table.empty:
+        return None
+    figure: Figure | Axes = getattr(plots, f"study_{result.name}")(result.table, **options)
+    plots.save(figure, _first(runs).figure(f"degrade-{result.name}.png"))
+    return figure.figure
+
+
+def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
+    """The same predictions with the logits of each run divided by a temperature, fitted on its validation clips.
+
+    Names of systems become such as `ia1 none, T 1.82`, with the mean temperature of the runs. ` (a bound)` follows
+    where a run's is the lowest or highest that is tried.
+    """
+    calibrated = {}
+    for system, folds in runs.items():
+        parts, temperatures = [], []
+        for run in folds:
+            temperatures.append(temperature(_predictions(run, "validation", run.validation, [Intact()], seed)))
+            own = select(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
+            parts.append(with_temperature(own, temperatures[-1]))
+        bound = " (a bound)" if any(map(at_bound, temperatures)) else ""
+        mean = sum(temperatures) / len(temperatures)
+        calibrated[f"{system}, T {mean:.2f}{bound}"] = pd.concat(parts, ignore_index=True)
+    return calibrated
+
+
+def _predictions(run: TrainedRun, name: str, clips: Clips, conditions: list, seed: int) -> pd.DataFrame:
+    """The predictions of a run; those that its folder keeps are not made again."""
+    path = run.folder / FOLDER / f"{name}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    with run.stage(FOLDER):
+        return predictions(run.network, clips, conditions, fold=run.parameters.fold, seed=seed, path=path)
+
+
+def _first(runs: Runs) -> TrainedRun:
+    return next(iter(runs.values()))[0]
