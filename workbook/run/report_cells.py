@@ -1,0 +1,193 @@
+"""What the cells of report.ipynb show: tables, figures and sentences, section by section.
+
+Each method of `Report` yields what a notebook can display, and saves the figures.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from workbook import InputError, plots
+from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, check_claims, compare_pairs, in_words
+from workbook.evaluate.paper_tables import (
+    PRINTED_TABLES,
+    as_wide,
+    contradictions,
+    gains,
+    highest,
+    score_systems,
+    table_cells,
+)
+from workbook.evaluate.statistics import intervals
+from workbook.run.report import Section, overview, sections, training_share, write_report
+from workbook.run.results import all_runs
+
+LEFT = {"selector": "th, td", "props": "text-align: left"}
+PAIRS = 8  # shown as a table
+COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "p_mcnemar", "effect"]
+POWER = ["actors", "smallest", "needed"]  # columns: what so few actors can show
+
+Shown = Iterator[HTML | Markdown | Figure | Styler]
+
+
+class Report:
+    """The evaluated runs below a folder, in sections, with what the notebook says of each.
+
+    resamples : random draws of actors, of each interval and each test
+    Raises InputError where no run is evaluated.
+    """
+
+    def __init__(self, outputs_root: Path, resamples: int):
+        self.outputs_root, self.out = outputs_root, outputs_root / "report"
+        self.settings = {"resamples": resamples}
+        self.sections = sections(outputs_root)
+
+    @cached_property
+    def cells(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """The cells of each printed table, by section."""
+        return {part.name: part.tables(**self.settings) for part in self.sections}
+
+    @cached_property
+    def pairs(self) -> dict[str, pd.DataFrame]:
+        """Every pair of systems, by section."""
+        return {part.name: compare_pairs(part.fused, part.paper, **self.settings) for part in self.sections}
+
+    @cached_property
+    def answers(self) -> dict[str, pd.DataFrame]:
+        """The comparisons of the paper's claims, by section."""
+        return {part.name: check_claims(part.fused, CLAIMS, part.paper, **self.settings) for part in self.sections}
+
+    def overview(self) -> Shown:
+        yield overview(self.sections).style.hide().set_table_styles([LEFT])
+        states = all_runs(self.outputs_root)["state"].str.partition(":")[0].value_counts()
+        yield Markdown(f"Runs: {', '.join(f'**{count}** {state}' for state, count in states.items())}.")
+
+    def tables(self) -> Shown:
+        for part, number, rows in self._numbered():
+            yield _heading(part)
+            for metric in dict.fromkeys(rows["metric"]):
+                title = f"Table {number}, {metric}" if part.paper else metric
+                yield plots.styled(as_wide(rows, part.folds, metric), part.origin).set_caption(title)
+            ours = rows["value"].notna()
+            printed = f"; Table {number} has {rows['paper'].notna().sum()}" if part.paper else ""
+            complete = (ours & (rows["folds"] == part.folds)).sum()
+            yield Markdown(f"**{ours.sum()}** numbers, {complete} with all {part.folds} folds{printed}.")
+
+    def other_tables(self) -> Shown:
+        """The paper's tables that no run belongs to."""
+        ours = {(number, part.paper) for part, number, _ in self._numbered()}
+        for number, dataset in (table for table in PRINTED_TABLES if table not in ours):
+            rows = table_cells(score_systems({}), number, dataset)
+            wides = [as_wide(rows, 0, metric).drop(columns="tested", level=0) for metric in rows["metric"].unique()]
+            tables = "".join(plots.styled(wide, "real").to_html() for wide in wides)
+            yield HTML(f"<details><summary>Table {number}, {dataset}: nothing run</summary>{tables}</details>")
+
+    def heatmaps(self) -> Shown:
+        for part, number, rows in self._numbered():
+            yield self._save(part, f"heatmap-{number}.png", plots.system_heatmap(rows, part.origin, _title(part)))
+            yield Markdown(f"{part.heading}. Highest mean M: **{', '.join(highest(rows)) or 'none'}**.")
+
+    def slopes(self) -> Shown:
+        for part, number, rows in self._numbered():
+            try:
+                yield self._save(part, f"slopes-{number}.png", plots.slopes(rows, part.origin, _title(part)))
+            except InputError as reason:
+                yield Markdown(f"{part.heading}: {reason}.")
+            for whose, points in gains(rows).items():
+                changes = ", ".join(f"{name} **{change:+.1f}**" for name, change in points.items())
+                yield Markdown(
+                    f"{part.heading}. softhard changes {whose} by {changes} points, mean over these systems."
+                )
+
+    def contradictions(self) -> Shown:
+        odd = contradictions()
+        yield odd.drop(columns="note").style.hide().format({"expected": "{:.3f}"}).set_table_styles([LEFT])
+        means, noted = (odd["condition"] == "M").sum(), (odd["note"] != "").sum()
+        others = len(odd) - means
+        yield Markdown(f"**{means}** means and **{others}** other number are odd; {noted} have a note in the data.")
+
+    def differences(self, condition: str) -> Shown:
+        """The pairs of systems in one condition: a figure, then those with the smallest p."""
+        for part in self.sections:
+            rows = self.pairs[part.name].query("condition == @condition")
+            if rows.empty:
+                continue
+            panels = {f"{condition}, {dropout}": own for dropout, own in rows.groupby("dropout", sort=False)}
+            figure = plots.difference_matrices(panels, _title(part), plots.ORIGIN_COLOUR[part.origin])
+            yield self._save(part, "pairs.png", figure)
+            differ = (rows["p_holm"] < 0.05).sum()
+            yield Markdown(f"{part.heading}: **{differ} of {len(rows)}** pairs differ in {condition}.")
+            first = rows.sort_values("p").head(PAIRS)[[*COLUMNS, *POWER]].replace(float("inf"), None)
+            decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | {"needed": "{:.0f}"}
+            yield first.style.hide().format(decimals, precision=1, na_rep="").set_table_styles([LEFT])
+
+    def claims(self) -> Shown:
+        for part in self.sections:
+            if len(self.answers[part.name]):
+                yield _heading(part)
+                yield Markdown(self._claims(part))
+        yield Markdown(f"**{sum(map(len, self.answers.values()))}** comparisons.")
+
+    def sampled(self) -> Shown:
+        """Whether the dropout of the paper's text does as well as that of its code."""
+        for part in self.sections:
+            rows = check_claims(part.fused, (SAMPLED,), part.paper, **self.settings)
+            if len(rows):
+                share = training_share(part.runs, "sampled", "softhard")
+                cost = f"A training took **{share:.2f}** of the time of the same system, fold and seed."
+                yield Markdown(f"{part.heading}. {cost}\n\n{in_words(rows, SAMPLED)}")
+        if not any(dropout == "sampled" for part in self.sections for _, dropout in part.fused):
+            yield Markdown("No run of dropout=sampled is there.")
+
+    def audio(self) -> Shown:
+        """The audio branch alone, by its features."""
+        for part in (part for part in self.sections if part.audio):
+            names = {
+                (f"{name.partition(' ')[2] or 'mfcc'} ({dropout})"): t for (name, dropout), t in part.audio.items()
+            }
+            rows = intervals(names, conditions=["A"], **self.settings)
+            axes = plots.system_intervals(rows)
+            axes.set_title(_title(part), fontsize=10, color=plots.ORIGIN_COLOUR[part.origin], weight="bold", pad=22)
+            yield self._save(part, "audio.png", axes)
+            yield rows.rename(columns={"system": "features (dropout)"}).style.hide().format(precision=1)
+            yield Markdown(f"{part.heading}. {self._audio_claim(part)}")
+        if not any(part.audio for part in self.sections):
+            yield Markdown("No run of fusion=audio is there.")
+
+    def write(self) -> list[str]:
+        """Writes the files of all sections; returns their paths in the folder of the report."""
+        paths = []
+        for part in self.sections:
+            tables = {"pairs": self.pairs[part.name], "claims": self.answers[part.name]}
+            claims = "\n\n".join(filter(None, [self._claims(part), part.audio and self._audio_claim(part)]))
+            paths += write_report(self.out, part, self.cells[part.name], tables, claims)
+        return [str(path.relative_to(self.out)) for path in paths]
+
+    def _numbered(self) -> Iterator[tuple[Section, str, pd.DataFrame]]:
+        """Each section with the number and the cells of each of its tables."""
+        return ((part, *table) for part in self.sections for table in self.cells[part.name].items())
+
+    def _claims(self, part: Section) -> str:
+        return "\n\n".join(in_words(self.answers[part.name], claim) for claim in CLAIMS) if part.fused else ""
+
+    def _audio_claim(self, part: Section) -> str:
+        return in_words(check_claims(part.audio, (AUDIO,), **self.settings), AUDIO)
+
+    def _save(self, part: Section, name: str, figure: Figure | Axes) -> Figure:
+        plots.save(figure, self.out / part.name / name)
+        return figure.figure
+
+
+def _title(part: Section) -> str:
+    return f"{part.heading}\n{part.details}"
+
+
+def _heading(part: Section) -> HTML:
+    colour = plots.ORIGIN_COLOUR[part.origin]
+    return HTML(f"<h3 style='color: {colour}'>{part.heading}</h3><p>{part.details}</p>")
