@@ -314,9 +314,7 @@ def test_the_script_of_the_page_makes_features_that_a_run_reads(tmp_path, monkey
         units.assign(success=[1, 0]).to_csv(tmp_path / f"openface/01-{trial}.csv", index=False)
     monkeypatch.chdir(tmp_path)
     script = (
-        of_page()[1]
-        .replace('"data/ravdess"', f'"{tmp_path}/ravdess"')
-        .replace("image_size=64", "image_size=64, workers=1")
+        of_page()[1].replace('"data/ravdess"', f'"{tmp_path}/ravdess"').replace("preprocess()", "preprocess(workers=1)")
     )
     exec(script, {"__name__": "__main__"})
     features = read_npz(tmp_path / "ravdess_units.npz")
