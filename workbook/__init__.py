@@ -22,20 +22,11 @@ class InputError(ValueError):
         return [f"InputError: {self}"]
 
 
-# Loaded on first use, so that `import workbook` needs only the standard library.
-_LAZY = {
-    "drop_modality": "workbook.evaluate.conditions",
-    "load_run": "workbook.run.reopen",
-    "open_trained": "workbook.run.reopen",
-}
-__all__ = ["DATA", "OUTPUTS", "ROOT", "InputError", *_LAZY]
+_OF_RUNS = ("load_run", "open_trained")
+__all__ = ["DATA", "OUTPUTS", "ROOT", "InputError", *_OF_RUNS]
 
 
 def __getattr__(name: str):
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _OF_RUNS:  # on first use, so that `import workbook` needs only the standard library
+        return getattr(import_module("workbook.run.reopen"), name)
     raise AttributeError(f"module 'workbook' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})

@@ -3,7 +3,7 @@ import torch
 
 from avlib import modality_dropout
 from avlib.dropout import DROPOUTS, IN_PLACE, variant_names, variants
-from workbook import drop_modality
+from workbook.evaluate.conditions import drop_modality
 
 B, Ta, Tv, S = 3, 11, 5, 7
 TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "sampled": 1}

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from avlib import build_model
-from workbook import drop_modality
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.conditions import Intact, Missing, paper_conditions
+from workbook.evaluate.conditions import Intact, Missing, drop_modality, paper_conditions
 from workbook.evaluate.evaluation import attention, predict
 from workbook.evaluate.metrics import confusion, metrics, per_emotion
 from workbook.task import Classification

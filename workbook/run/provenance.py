@@ -1,6 +1,5 @@
 """Where a run's numbers come from, besides its parameters: versions, commit, device."""
 
-import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -25,33 +24,20 @@ def versions() -> dict[str, str | None]:
 def git_commit() -> dict[str, Any] | None:
     """The commit of the workbook, and whether its code has changes; None where it is no git checkout.
 
-    Outputs and parameters cells of notebooks do not count as code: run.json has the parameters.
+    Notebooks do not count: their parameters and outputs change in use, and `avlib run` keeps them in the run folder.
     """
     if not (ROOT / ".git").exists():  # git would also find a checkout around the workbook
         return None
     try:
         commit = _git("rev-parse", "HEAD").strip()
-        changed = _git("diff", "--name-only", "--no-renames", "-z", "HEAD").split("\0")[:-1]
-        dirty = any(not path.endswith(".ipynb") or _code(path) != _code(path, commit) for path in changed)
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return None
-    return {"commit": commit, "dirty": dirty}
-
-
-def _code(path: str, commit: str = "") -> list[str] | None:
-    """The cells of a notebook except its parameters, now or in a commit; None where it is no notebook."""
-    try:
-        text = _git("show", f"{commit}:{path}") if commit else (ROOT / path).read_text(encoding="utf-8")
-        cells = json.loads(text)["cells"]
-        tagged = [cell for cell in cells if "parameters" not in cell["metadata"].get("tags", ())]
-        return ["".join(cell["source"]) for cell in tagged]
-    except (OSError, subprocess.CalledProcessError, ValueError, KeyError, TypeError):
+        return {"commit": commit, "dirty": bool(_git("diff", "--name-only", "HEAD", "--", ".", ":!*.ipynb"))}
+    except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def _git(*arguments: str) -> str:
-    command = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, encoding="utf-8", check=True)
-    return command.stdout
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def device_name(device: str) -> str:
