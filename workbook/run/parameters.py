@@ -320,9 +320,10 @@ def _sentence(error: dict[str, Any]) -> str:
     return f"{name} is {error['input']!r}; {rule}"
 
 
-def unknown(name: str, known: Iterable[str] = NAMES) -> str:
-    """The sentence that refuses an unknown parameter."""
-    return f"unknown parameter '{name}'{nearest(name, known) or '; `avlib parameters` lists the known ones'}"
+def unknown(name: str, known: Collection[str] = ()) -> str:
+    """The sentence that refuses an unknown parameter; known : the names of a notebook, all of a run by default."""
+    few = f"; known are {', '.join(known)}" if 0 < len(known) < 12 else "; `avlib parameters` lists the known ones"
+    return f"unknown parameter '{name}'{nearest(name, known or NAMES) or few}"
 
 
 def not_a_choice(value: Any, choices: Iterable) -> str:

@@ -39,31 +39,26 @@ def open_run(namespace: dict[str, Any], **own: Iterable | type) -> TrainedRun:
     own : as in `configure`
     Raises InputError as `configure` does, and where there is no such run, with the runs to choose from.
     """
-    values = _checked(namespace, tuple(REOPENING), own)
-    run = values.get("run", "")
-    values["run"] = str(run.folder) if isinstance(run, TrainedRun) else run  # the guard cell runs again
-    device = values.get("device", "auto")
-    if device not in CHOICES["device"]:
-        raise InputError(f"device {not_a_choice(device, CHOICES['device'])}")
-    for name in ("run", "data_root"):
-        _check(name, values.get(name, ""), str)
-    return open_trained(values.get("run", ""), device, values.get("data_root", ""))
+    run = namespace.get("run", "")
+    if isinstance(run, TrainedRun):  # the guard cell runs again
+        namespace = namespace | {"run": str(run.folder)}
+    allowed = {"run": str, "data_root": str, "device": CHOICES["device"]}
+    declared = {name: namespace[name] for name in allowed if name in namespace}
+    _checked(namespace, (), own | {name: allowed[name] for name in declared})
+    return open_trained(declared.pop("run", ""), **declared)
 
 
-def _checked(namespace: dict[str, Any], names: tuple[str, ...], own: dict[str, Iterable | type]) -> dict[str, Any]:
-    """The values of the named parameters that the notebook declares; its own ones are checked as well."""
+def _checked(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> dict[str, Any]:
+    """The values of the named parameters that the notebook declares; its own ones are only checked."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
-    assigned = _assigned(namespace.get("In", []))
+    known = (*names, *own)
+    assigned = _assigned(namespace.get("In", []), known)
     for name in assigned:
-        if name not in (*names, *own):
-            raise InputError(unknown(name, (*names, *own)))
+        if name not in known:
+            raise InputError(unknown(name, known))
     for name, allowed in own.items():
         _check(name, namespace[name], allowed)
-    values = {name: namespace[name] for name in assigned or names if name in namespace and name in names}
-    for name, value in values.items():
-        if value is None:
-            raise InputError(f"{name} is None; leave it out for its default")
-    return values
+    return {name: namespace[name] for name in assigned or names if name in namespace and name in names}
 
 
 def _check(name: str, value: Any, allowed: Iterable | type) -> None:
@@ -82,11 +77,11 @@ def _check(name: str, value: Any, allowed: Iterable | type) -> None:
 _KINDS = {str: "text", float: "a number", bool: "True or False"}
 
 
-def _assigned(history: list[str]) -> list[str]:
+def _assigned(history: list[str], known: Iterable[str]) -> list[str]:
     """The names assigned in the newest parameters cell and in papermill's cell after it.
 
-    A parameters cell holds nothing but annotated literals; papermill's has a known first line. Earlier versions of a
-    cell that the reader has changed since are ignored.
+    A parameters cell holds annotated literals alone, a known one among them; papermill's has a known first line.
+    Earlier versions of a cell that the reader has changed since are ignored.
     """
     cell, injected = [], []
     for source in history:
@@ -96,8 +91,9 @@ def _assigned(history: list[str]) -> list[str]:
             continue
         if source.startswith("# Parameters\n"):
             injected = [target.id for statement in statements for target in getattr(statement, "targets", ())]
-        elif statements and all(map(_is_parameter, statements)):
-            cell, injected = [statement.target.id for statement in statements], []
+        elif all(map(_is_parameter, statements)):
+            names = [statement.target.id for statement in statements]
+            cell, injected = (names, []) if set(names) & set(known) else (cell, injected)
     return [*cell, *injected]
 
 
