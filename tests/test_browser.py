@@ -1,5 +1,6 @@
-"""The explorer in a real browser, in JupyterLab and as a page: Run All, move, mask, play, save, restore."""
+"""The explorer in a real browser, in JupyterLab, as a page and without a kernel: move, mask, play, save, restore."""
 
+import base64
 import json
 import os
 import re
@@ -15,8 +16,14 @@ import psutil
 import pytest
 from conftest import JUPYTER_FOLDERS
 
+from avlib import build_model
 from benchmarks.viewers import is_kernel
 from workbook import DATA, ROOT
+from workbook.data.datasets import Corpus
+from workbook.explore import widget
+from workbook.explore.explorer import Explorer
+from workbook.explore.probe import Subject
+from workbook.train.batches import splits
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -29,14 +36,14 @@ STATE = """() => {
     const cells = [...(panel?.content?.model?.cells ?? [])].filter(cell => cell.type === 'code');
     const outputs = cells.flatMap(cell => cell.outputs.toJSON());
     const failed = outputs.filter(output => output.output_type === 'error');
-    const said = outputs.filter(output => output.name === 'stderr').map(output => [output.text].flat().join(''));
+    const stderr = outputs.filter(output => output.name === 'stderr').map(output => [output.text].flat().join(''));
     const texts = selector => [...document.querySelectorAll(selector)].map(node => node.innerText.slice(0, 500));
     return {
         kernel: session?.isReady ? session.session?.kernel?.status ?? 'none' : 'not ready',
         prompts: cells.map(cell => cell.executionCount),
         errors: [
             ...failed.map(output => `${output.ename}: ${output.evalue}`),
-            ...said.filter(text => text.includes('Error')).map(text => text.slice(-500)),
+            ...stderr.filter(text => text.includes('Error')).map(text => text.slice(-500)),
         ],
         dialogs: texts('.jp-Dialog'),
         widgets: texts('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.widget-view+json"]'),
@@ -51,17 +58,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def notebook(smoke, tmp_path_factory) -> Path:
-    """A copy of the attention notebook of a run that exists; beside it one of the explorer."""
-    folder = tmp_path_factory.mktemp("lab")
-    for name in ("explorer", "attention"):
-        source, copy = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
-        papermill.execute_notebook(source, copy, parameters={"run": str(smoke)}, prepare_only=True, progress_bar=False)
+    """A copy of the explorer's notebook for a trained run."""
+    source, copy = ROOT / "notebooks" / "explorer.ipynb", tmp_path_factory.mktemp("lab") / "explorer.ipynb"
+    papermill.execute_notebook(source, copy, parameters={"run": str(smoke)}, prepare_only=True, progress_bar=False)
     return copy
 
 
 @pytest.fixture(scope="module")
 def server(notebook, tmp_path_factory):
-    """The address of a JupyterLab on the notebook's folder, which knows no settings but these."""
+    """The address of a JupyterLab on the notebook's folder, with settings of its own."""
     home = tmp_path_factory.mktemp("jupyter")
     settings = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
@@ -80,19 +85,19 @@ def server(notebook, tmp_path_factory):
 
 def _address(log: Path, process: subprocess.Popen) -> str:
     for _ in range(120):
-        found = re.search(r"http://(localhost|127\.0\.0\.1):(\d+)/", log.read_text())
-        if found:
-            return f"http://127.0.0.1:{found[2]}"
+        address = re.search(r"http://(localhost|127\.0\.0\.1):(\d+)/", log.read_text())
+        if address:
+            return f"http://127.0.0.1:{address[2]}"
         assert process.poll() is None, log.read_text()[-2000:]
         time.sleep(0.5)
     raise AssertionError(f"the server did not say where it is: {log.read_text()[-2000:]}")
 
 
-def wait(page, seconds: int, what: str, done) -> dict:
+def wait(page, seconds: int, event: str, done) -> dict:
     """The state of the page as soon as `done(state)`; an AssertionError that shows it where that takes too long."""
     end = time.monotonic() + seconds
     while not done(state := page.evaluate(STATE)):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s\n{json.dumps(state, indent=2)}"
+        assert time.monotonic() < end, f"{event}: not within {seconds} s\n{json.dumps(state, indent=2)}"
         page.wait_for_timeout(250)
     return state
 
@@ -125,7 +130,7 @@ def page():
         page, wrong = browser.new_page(viewport={"width": 1280, "height": 720}), []
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        elsewhere = ("http://127.0.0.1", "blob:", "data:")
+        elsewhere = ("http://127.0.0.1", "blob:", "data:", "file:")
         page.on("request", lambda request: request.url.startswith(elsewhere) or wrong.append(request.url))
         page.wrong = wrong
         page.set_default_navigation_timeout(120_000)
@@ -151,7 +156,7 @@ def voila(smoke, tmp_path_factory):
     try:
         _address(log, process)
         (voila,) = psutil.Process(process.pid).children()
-        listening = {found.laddr for found in voila.net_connections() if found.status == psutil.CONN_LISTEN}
+        listening = {one.laddr for one in voila.net_connections() if one.status == psutil.CONN_LISTEN}
         assert listening == {("127.0.0.1", port)}  # nobody else can look
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -160,7 +165,7 @@ def voila(smoke, tmp_path_factory):
     assert not voila.is_running()
 
 
-# Looks at the figures in every picture that the browser shows: is there ever one without bars, faces or spectrogram?
+# Counts the pictures that the browser shows, and those without bars, faces or spectrogram.
 WATCH = """() => {
     window.watched = {pictures: 0, empty: 0};
     const look = () => {
@@ -173,7 +178,7 @@ WATCH = """() => {
     };
     look();
 }"""
-SHOWN = """() => {
+FIGURE = """() => {
     const canvas = document.querySelector('.avlib-figure .time canvas');
     return {
         bars: [...document.querySelectorAll('.avlib-figure .bar')].map(bar => bar.getAttribute('width')),
@@ -184,22 +189,22 @@ SHOWN = """() => {
 }"""
 
 
-def until(page, what: str, done, seconds: int = 60) -> dict:
-    """The figures as soon as `done(figures)`."""
+def until(page, event: str, done, seconds: int = 60) -> dict:
+    """The figure as soon as `done(figure)`."""
     end = time.monotonic() + seconds
-    while not done(shown := page.evaluate(SHOWN)):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+    while not done(figure := page.evaluate(FIGURE)):
+        assert time.monotonic() < end, f"{event}: not within {seconds} s"
         page.wait_for_timeout(50)
-    return shown
+    return figure
 
 
 def settled(page, line) -> tuple[str, dict]:
-    """The line of the view and the figures, once nothing has changed for a second."""
+    """The line of the view and the figure, once nothing has changed for a second."""
     while True:
-        found = line.input_value(), page.evaluate(SHOWN)
+        state = line.input_value(), page.evaluate(FIGURE)
         page.wait_for_timeout(1000)
-        if found == (line.input_value(), page.evaluate(SHOWN)):
-            return found
+        if state == (line.input_value(), page.evaluate(FIGURE)):
+            return state
 
 
 def drag(page, box: dict, start: float, stop: float, height: float) -> None:
@@ -213,13 +218,13 @@ def drag(page, box: dict, start: float, stop: float, height: float) -> None:
     page.mouse.up()
 
 
-def explored(page) -> None:
-    """A reader moves a slider, masks, plays, and restores a view; the figures follow and are never empty."""
+def explore(page) -> None:
+    """A reader moves a slider, masks, plays, and restores a view; the figure follows and is never empty."""
     page.wait_for_selector(".avlib-figure[data-drawn]", timeout=120_000)
     page.evaluate("document.querySelector('.avlib-explorer').scrollIntoView({block: 'start'})")
     page.wait_for_timeout(500)
     page.evaluate(WATCH)
-    before, line = page.evaluate(SHOWN), page.locator(".avlib-explorer .widget-text input").last
+    before, line = page.evaluate(FIGURE), page.locator(".avlib-explorer .widget-text input").last
     plain = line.input_value()
 
     drag(page, page.locator(".widget-hslider", has_text="video ×").locator(".noUi-target").bounding_box(), 1, 0.3, 0.5)
@@ -260,7 +265,7 @@ def lies_within(page, height: int) -> bool:
 def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, notebook):
     page.goto(f"{server}/lab/tree/explorer.ipynb?token=toy")
     run_all(page)
-    explored(page)
+    explore(page)
     assert lies_within(page, 600)  # what JupyterLab leaves of 720
     assert not page.wrong
     page.screenshot(path=notebook.parent / "explorer.png")
@@ -268,7 +273,7 @@ def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, n
 
 def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebook):
     page.goto(voila)
-    explored(page)
+    explore(page)
     assert lies_within(page, 640) and page.evaluate("document.documentElement.scrollHeight") <= 720
     assert not page.wrong
     assert page.locator(".jp-InputArea-editor").count() == 0  # no code
@@ -279,9 +284,9 @@ def kernels_of(address: str) -> set[psutil.Process]:
     """The kernels of the server that listens at an address."""
     port = int(address.rpartition(":")[2])
     (voila,) = {
-        found.pid
-        for found in psutil.net_connections("tcp4")
-        if found.status == psutil.CONN_LISTEN and found.laddr.port == port
+        connection.pid
+        for connection in psutil.net_connections("tcp4")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     }
     return set(filter(is_kernel, psutil.Process(voila).children()))
 
@@ -291,7 +296,7 @@ def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
     page.wait_for_selector(".avlib-figure[data-drawn]", timeout=300_000)
     before = kernels_of(voila)
     page.wait_for_timeout(16_000)  # longer than a kernel without a page lives
-    still = kernels_of(voila)
+    alive = kernels_of(voila)
     page.locator(".avlib-figure .time").press("Alt+ArrowRight")
     until(page, "the kernel answers still", lambda now: "masked" in now["marks"])
     page.goto("about:blank")
@@ -299,15 +304,37 @@ def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
     while len(kernels_of(voila)) > 1:  # one waits for the next viewer
         assert time.monotonic() < end, "the kernel of a page that was left goes on"
         page.wait_for_timeout(500)
-    assert kernels_of(voila) <= still and len(before & still) == 2
+    assert kernels_of(voila) <= alive and len(before & alive) == 2
     page.wrong.clear()  # Voila refuses the goodbye of the page
 
 
-def test_run_all_shows_the_explorer_in_the_attention_notebook(server, page, notebook):
-    page.goto(f"{server}/lab/workspaces/other/tree/{notebook.name}?token=toy")
-    run_all(page)
-    page.wait_for_selector(".avlib-figure[data-drawn]", timeout=60_000)
-    before = page.evaluate(SHOWN)
-    page.locator(".widget-dropdown", has_text="emotion").locator("select").select_option("angry")
-    after = until(page, "the explorer shows another clip", lambda now: now["picture"] != before["picture"])
-    assert after["bars"] != before["bars"] and not page.wrong
+# A page without a kernel: the traits of the widget in an object that can do no more than keep them.
+PAGE = """<style>{css}</style><div id="figure"></div><script type="application/json" id="traits">{traits}</script>
+<script type="module">
+{script}
+const bytes = (text) => new DataView(Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer);
+const text = document.getElementById("traits").textContent;
+const traits = JSON.parse(text, (key, value) => value?.base64 === undefined ? value : bytes(value.base64));
+const listeners = {{}};
+widget.render({{ el: document.getElementById("figure"), model: {{
+    get: (name) => traits[name], set: (name, value) => (traits[name] = value), send: () => null,
+    on: (event, listener) => (listeners[event] = listener), save_changes: () => listeners.change(),
+}} }});
+</script>"""
+
+
+def test_the_figure_draws_without_a_kernel(page, small_toy, tmp_path):
+    clips = splits(Corpus("toy", small_toy, frames=3, image_size=64).open_store(), 0, 8, ("audio", "video"))["test"]
+    explorer = Explorer({"ia": Subject(build_model("ia", 1, 8, 64))}, clips)
+    state = explorer.figure_widget.get_state(["view", "video", "audio", "sound", "volume", "masked"])
+    traits = json.dumps(state, default=lambda data: {"base64": base64.b64encode(data).decode()})
+    script, css = ((Path(widget.__file__).parent / f"widget.{kind}").read_text() for kind in ("js", "css"))
+    text = PAGE.format(css=css, script=script.replace("export default", "const widget ="), traits=traits)
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page.goto(f"file://{tmp_path}/page.html")
+    page.wait_for_selector(".avlib-figure[data-drawn]")
+    figure = page.evaluate(FIGURE)
+    assert len(figure["bars"]) == 3 * 8 and "attention received" in figure["marks"] and "masked" not in figure["marks"]
+    page.locator(".avlib-figure .time").press("Alt+ArrowRight")
+    until(page, "masked spans are drawn", lambda now: "masked" in now["marks"] and now["cursor"] > 0)
+    assert not page.wrong
