@@ -1,12 +1,12 @@
 """Films of your own: a folder with a table `clips.csv` of files, persons and labels (docs/data.md)."""
 
-from difflib import get_close_matches
 from math import inf
 from pathlib import Path
 
 import pandas as pd
 
 from workbook import InputError
+from workbook.data.columns import check_names
 from workbook.data.store import PROBLEM_COLUMNS
 from workbook.files import path_of, path_text
 
@@ -47,11 +47,10 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
         _refuse(path, ~table["split"].isin(SPLITS), f"has another split than {', '.join(SPLITS)}")
         trials["split"] = table["split"]
     trials, problems = _without_missing(trials)
-    if trials.empty:
-        raise InputError(f"none of the files in {path} is there: their paths start at {path.parent}")
     names = sorted(set(trials["emotion"]), key=int if labels.map(_is_number).all() else None)
     if len(names) < 2:
-        raise InputError(f"all clips in {path} have the label '{names[0]}': at least two labels are expected")
+        existing = f"{len(trials)} clips whose files exist (their paths start at {path.parent})"
+        raise InputError(f"{path} lists {existing}, with labels {names}: at least two labels are expected")
     return trials.assign(label=trials["emotion"].map(names.index)), problems
 
 
@@ -59,28 +58,20 @@ def _read(path: Path) -> pd.DataFrame:
     """The table as text, "" where a cell is empty. Raises InputError where it is missing or incomplete."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: it lists the clips, in columns {', '.join(NEEDED)}") from None
-    except (OSError, ValueError) as error:  # what pandas raises are ValueErrors
-        raise InputError(f"{path} cannot be read as a table with commas: {error}") from None
+    except (OSError, ValueError) as error:  # pandas raises ValueErrors
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as a table with columns {', '.join(NEEDED)}: {reason}") from None
     table = table.rename(columns=lambda name: str(name).strip().lower()).apply(lambda column: column.str.strip())
-    for name in NEEDED:
-        if name not in table:
-            raise InputError(f"{path} lacks the column {name}: it has {', '.join(table.columns)}")
-    for name in set(table) - {*NEEDED, *OPTIONAL}:
-        for meant in get_close_matches(name, set(OPTIONAL) - set(table), 1, cutoff=0.8):
-            raise InputError(f"{path} has a column '{name}', which means nothing here: '{meant}' may be meant")
-    if table.empty:
-        raise InputError(f"{path} lists no clip")
+    check_names(path, list(table), NEEDED, OPTIONAL)
     for name in {*NEEDED, "clip"} & set(table):
         _refuse(path, table[name] == "", f"has no {name}")
     return table if "audio" in table else table.assign(audio="")
 
 
-def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
-    """Raises InputError with the first line for which `wrong` is True, and why."""
-    if wrong.any():
-        raise InputError(f"line {wrong.argmax() + 2} of {path} {why}")
+def _refuse(path: Path, is_wrong: pd.Series, reason: str) -> None:
+    """Raises InputError with the first line for which `is_wrong` is True, and the reason."""
+    if is_wrong.any():
+        raise InputError(f"line {is_wrong.argmax() + 2} of {path} {reason}")
 
 
 def _is_number(text: str) -> bool:
@@ -97,24 +88,24 @@ def _paths(folder: Path, files: pd.Series) -> pd.Series:
     return files.map(lambda file: path_text(folder / file) if file else "")
 
 
-def _seconds(path: Path, table: pd.DataFrame, name: str, otherwise: float) -> pd.Series:
-    """A column of seconds from 0; `otherwise` where a cell, or the whole column, is empty."""
+def _seconds(path: Path, table: pd.DataFrame, name: str, default: float) -> pd.Series:
+    """A column of seconds from 0; `default` where a cell is empty or the column is missing."""
     if name not in table:
-        return pd.Series(otherwise, table.index)
+        return pd.Series(default, table.index)
     seconds = pd.to_numeric(table[name], errors="coerce")
     _refuse(path, (table[name] != "") & ~seconds.between(0, inf, "left"), f"has no number of seconds as its {name}")
-    return seconds.fillna(otherwise)
+    return seconds.fillna(default)
 
 
 def _without_missing(trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The trials that have at least one existing file, and a row for each missing file."""
-    trials, lost = trials.copy(), {}  # (clip, path) -> the modalities lost by it
+    trials, missing = trials.copy(), {}  # (clip, path) -> the modalities that it was to have
     for modality in ("audio", "video"):
         for row, file in trials[f"{modality}_path"].items():
             if file and not path_of(file).is_file():
-                lost.setdefault((trials["clip"][row], file), []).append(modality)
+                missing.setdefault((trials["clip"][row], file), []).append(modality)
                 trials.loc[row, f"{modality}_path"] = ""
-    reason = f"{TABLE} names this file, but it is not there"
-    problems = [(clip, file, " and ".join(modalities), reason) for (clip, file), modalities in lost.items()]
-    there = (trials["video_path"] != "") | (trials["audio_path"] != "")
-    return trials[there].reset_index(drop=True), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+    reason = f"{TABLE} names this file, but it does not exist"
+    problems = [(clip, file, " and ".join(modalities), reason) for (clip, file), modalities in missing.items()]
+    has_file = (trials["video_path"] != "") | (trials["audio_path"] != "")
+    return trials[has_file].reset_index(drop=True), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)

@@ -12,10 +12,10 @@ from workbook import InputError
 
 # fold scheme -> how many folds it has
 FOLDS = {"paper": 5, "authors": 1, "luna": 5, "loso": 24, "groups": 5, "own": 1, "clips": 5}
-OF_CLIPS = {"own": "their column `split` has it", "clips": "split_rows has it"}  # the others split actors
+OF_CLIPS = ("own", "clips")  # schemes that split clips; the others split actors
 LEAK = (
-    "fold scheme 'clips' deals out clips, not people: the people of the test were met in training, so accuracies are "
-    "too high. Use it only to measure by how much"
+    "fold scheme 'clips' splits clips, not people: the test has people of the training split, so accuracies are too "
+    "high. Use it only to measure by how much"
 )
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,11 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
     Two schemes split clips and are only in `split_rows`: `own`, which comes with a dataset, and `clips`.
 
     actors : the actor of every clip, a number or a name; only `groups` reads it
-    Raises InputError for an unknown scheme.
+    Raises InputError for any other scheme.
     """
-    if scheme not in FOLDS:
-        raise InputError(f"there is no fold scheme '{scheme}': choose one of {', '.join(FOLDS)}")
-    if scheme in OF_CLIPS:
-        raise InputError(f"fold scheme '{scheme}' is a split of clips, not of actors: {OF_CLIPS[scheme]}")
+    if scheme not in FOLDS or scheme in OF_CLIPS:
+        schemes = ", ".join(name for name in FOLDS if name not in OF_CLIPS)
+        raise InputError(f"there is no fold scheme '{scheme}' of actors: choose one of {schemes}")
     if scheme == "loso":
         return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
     if scheme == "groups":
@@ -80,7 +79,7 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
     """The positions of the rows of `clips` in each split of a fold: {"train", "validation", "test"}.
 
     No actor is in two splits; scheme `own` leaves that to the dataset. Scheme `clips` breaks it on purpose, and warns:
-    it deals out the clips at random, whatever the order of the rows, and tests each in one of its 5 folds.
+    it splits the clips at random, in any order of the rows alike, and tests each in one of its 5 folds.
 
     clips : any table with columns `clip` and `actor`, for scheme `own` also `split`
     scheme : as in `folds`, or `own`, or `clips`
@@ -88,21 +87,24 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
     """
     if scheme in FOLDS and fold not in range(FOLDS[scheme]):
         raise InputError(f"fold is {fold}; {fold_range(scheme)}")
-    if scheme == "clips":
-        log.warning(LEAK)
-        table = _in_turn(_at_random(clips["clip"], FOLDS["clips"]), validation=1)
-        split = clips["clip"].map(table[table["fold"] == fold].set_index("actor")["split"])
-    elif scheme == "own":
-        split = clips.get("split")
-        if split is None:
+    if scheme == "own":
+        if "split" not in clips:
             others = ", ".join(name for name in FOLDS if name != "own")
             raise InputError(
                 f"fold scheme 'own' needs a dataset with its own split, such as MOSEI: choose one of {others}"
             )
+        split = clips["split"]
+    elif scheme == "clips":
+        log.warning(LEAK)
+        split = _split_of(clips["clip"], _in_turn(_at_random(clips["clip"], FOLDS["clips"]), validation=1), fold)
     else:
-        table = folds(scheme, clips["actor"])
-        split = clips["actor"].map(table[table["fold"] == fold].set_index("actor")["split"])
+        split = _split_of(clips["actor"], folds(scheme, clips["actor"]), fold)
     return {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}
+
+
+def _split_of(names: pd.Series, table: pd.DataFrame, fold: int) -> pd.Series:
+    """The split in a fold of each actor, or clip, by its name."""
+    return names.map(table[table["fold"] == fold].set_index("actor")["split"])
 
 
 def fold_range(scheme: str) -> str:

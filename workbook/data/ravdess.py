@@ -10,7 +10,7 @@ Protocol `authors` reads these files.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -64,25 +64,23 @@ def find_trials(
     problems : clip, path, modality, reason. Other and hidden files are ignored, and so are, with protocol `paper`,
                those of the original preprocessing.
 
-    Raises InputError where `root` is missing or holds no clip.
+    Raises InputError where `root` holds no clip.
     """
     root = Path(root).expanduser().resolve()
-    if not os.path.isdir(root):
-        raise InputError(f"{root} is not a folder: the corpus was expected there, {EXPECTED}")
     files, problems = _scan(root)
     files = files[files["channel"] == 1] if speech_only else files
-    authors, prepared = protocol == "authors", files["kind"].isin(AUTHORS_FILES)
-    if not authors:
-        files = files[~prepared]
+    is_prepared, is_authors = files["kind"].isin(AUTHORS_FILES), protocol == "authors"
+    if not is_authors:
+        files = files[~is_prepared]
     if files.empty:
         reason = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
-        hint = "; protocol=authors reads the files of the authors' scripts there" if prepared.any() else reason
+        hint = "; protocol=authors reads the files of the authors' scripts there" if is_prepared.any() else reason
         raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{hint}")
     trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
-    trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if authors else VIDEO_SOURCES)
-    trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if authors else AUDIO_SOURCES)
+    trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if is_authors else VIDEO_SOURCES)
+    trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if is_authors else AUDIO_SOURCES)
     trials = trials.fillna({"video_path": "", "audio_path": ""})
-    if authors:
+    if is_authors:
         trials["copies"] = _copies(files).reindex(trials.index, fill_value=1)
     return trials.reset_index(), problems
 
@@ -107,38 +105,27 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     def report(path: Path | str, reason: str) -> None:
         problems.append({"clip": "", "path": path_text(path), "modality": "", "reason": path_text(reason)})
 
-    def unreadable(error: OSError) -> None:
+    def report_folder(error: OSError) -> None:
         if not isinstance(error, PermissionError):  # such as a drive that is away
             raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
         report(error.filename, f"the folder cannot be read ({error.strerror}): its files are left out")
 
-    for path in _walk(root, unreadable):
+    for path in _walk(root, report_folder):
+        stem, kind = _stem_and_kind(path)
         try:
-            fields = parse_name(_stem_and_kind(path)[0])
+            fields = parse_name(stem)
         except InputError as error:
             report(path, str(error))
             continue
-        kind = path.suffix.lower()
-        if fields["modality"] == 2 and kind in (".wav", ".flac"):
+        if fields["modality"] == 2 and path.suffix.lower() in (".wav", ".flac"):
             report(path, f"the name '{path.name}' means picture alone (modality 02), but {path.suffix} is sound")
-        elif fields["modality"] == 3 and kind == ".npy":
+        elif fields["modality"] == 3 and kind == AUTHORS_FACES:
             report(path, f"the name '{path.name}' means sound alone (modality 03), but the file holds faces")
         else:
-            rows.append(_row(path, fields))
+            file = {"clip": stem[3:], "path": path_text(path), "kind": kind, "label": fields["emotion"] - 1}
+            rows.append(fields | file | {"emotion": EMOTIONS[fields["emotion"] - 1]})
     problems.sort(key=lambda problem: problem["path"])
     return pd.DataFrame(rows, columns=FILE_COLUMNS), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
-
-
-def _row(path: Path, fields: dict[str, int]) -> dict:
-    code = fields["emotion"]
-    stem, kind = _stem_and_kind(path)
-    return fields | {
-        "clip": stem[3:],
-        "path": path_text(path),
-        "kind": kind,
-        "label": code - 1,
-        "emotion": EMOTIONS[code - 1],
-    }
 
 
 def _stem_and_kind(path: Path) -> tuple[str, str]:
@@ -149,12 +136,12 @@ def _stem_and_kind(path: Path) -> tuple[str, str]:
     return path.stem, path.suffix.lower()
 
 
-def _walk(root: Path, onerror) -> Iterator[Path]:
+def _walk(root: Path, onerror: Callable[[OSError], None]) -> Iterator[Path]:
     """The files of a corpus below `root`, sorted; follows links, but enters each real folder once."""
-    seen, found = {os.path.realpath(root)}, []
+    entered, files = {os.path.realpath(root)}, []
     for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
-        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
-        folders[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    yield from sorted(path for path in found if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
+        targets = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
+        folders[:] = [name for name, target in targets.items() if target not in entered]
+        entered.update(targets.values())
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    yield from sorted(path for path in files if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
