@@ -23,7 +23,7 @@ from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
 from workbook.sweep import notebooks
 from workbook.train import pretraining
-from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, load_pretrained, named, teach
+from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, load_pretrained, recognise, teach
 
 STRIPES = np.array(["black", "blue", "cyan", "green", "lime", "red", "tan", "white"])  # sorted: names of the 8 stripes
 
@@ -74,7 +74,7 @@ def test_a_taught_network_names_frames_of_others_and_a_run_starts_from_it(frames
     monkeypatch.setattr(pretraining, "BATCH_SIZE", 8)
     net, rows = taught(tmp_path, frames, epochs=6)
     best = max(row["validation_accuracy"] for row in rows)
-    answers = named(net, frames["validation"], tmp_path / "model.safetensors")
+    answers = recognise(net, frames["validation"], tmp_path / "model.safetensors")
     assert best > 90 and 100 * np.mean(answers == frames["validation"].labels.numpy()) == pytest.approx(best)
     for fusion in ("ia", "video"):
         run = build_model(fusion, image_size=64)
@@ -133,7 +133,7 @@ def test_a_folder_of_images_is_read_as_squares_and_a_tenth_of_each_class_validat
 def test_images_that_cannot_be_used_are_one_sentence(images):
     (images / "red" / "30.png").write_bytes((images / "red" / "3.png").read_bytes()[:60])
     frames = image_clips(images, 32, seed=1)
-    with pytest.raises(InputError, match=r"red/30.png cannot be read as an image .*: mend it or remove it"):
+    with pytest.raises(InputError, match=r"red/30.png cannot be read as an image .*: repair it or remove it"):
         for those in frames.values():
             those[torch.arange(len(those))]
     with pytest.raises(InputError, match="needs a subfolder of images for each class"):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from avlib.dropout import Modalities, noise_like, with_noisy_audio, with_noisy_video, without_audio, without_video
@@ -240,7 +241,26 @@ class Shift:
         return f"sound {self.by:+g}"
 
     def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
-        return context.clips.audio_later(context.chosen, self.by), video
+        return shifted_audio(context.clips, context.chosen, self.by), video
+
+
+def shifted_audio(clips: Clips, chosen: torch.Tensor, by: float) -> torch.Tensor:
+    """The audio (B, Ca, Ta) of the chosen clips in a window that begins `by` later, read from the files again.
+
+    by : seconds; for features a share of the clip. Outside the clip there is silence; in features, zeros.
+    Raises InputError where a file cannot be read any more.
+    """
+    if "audio_path" in clips.table:
+        from workbook.data.audio import audio_later  # librosa takes a second
+
+        arrays = [audio_later(clips.store, row, by) for row in clips.rows[chosen.numpy()]]
+        return torch.from_numpy(np.stack(arrays)).to(clips.device)
+    audio = clips.audio_of(chosen)
+    T = audio.shape[-1]
+    steps = max(-T, min(T, round(by * T)))
+    shifted = torch.zeros_like(audio)
+    shifted[..., max(0, -steps) : T - max(0, steps)] = audio[..., max(0, steps) : T + min(0, steps)]
+    return shifted
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from avlib.model import AudiovisualNet, precision
 from workbook import InputError
 from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_times
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
-from workbook.evaluate.conditions import Condition, Context, paper_conditions
+from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, describe
 
@@ -139,7 +139,7 @@ class Inputs:
         if not self.table.loc[name, "has_audio"] or (shift == 0 and noise == inf):
             return self.clips.audio_of(chosen)
         if not self.has_sound:
-            values = self.clips.audio_later(chosen, shift) if shift else self.clips.audio_of(chosen)
+            values = shifted_audio(self.clips, chosen, shift)
             return values if noise == inf else values + _noise(values, noise)
         from workbook.data.audio import features_of  # librosa takes a second
 

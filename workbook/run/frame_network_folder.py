@@ -29,15 +29,15 @@ def frames_to_teach(config: Parameters) -> dict[str, "Clips"]:
 
     They are the dataset's frames unless `pretrained` is a folder of images. Raises InputError where there are none.
     """
-    from workbook.train.pretraining import frame_clips, image_clips, shown_in_frames
+    from workbook.train.pretraining import frame_clips, frame_names, image_clips
 
     if config.images:
         return image_clips(config.images, config.image_size, config.seed, config.device)
     if config.starts_from and not config.teaches_frames:
         raise InputError(f"pretrained is {config.pretrained}: give frames, or a folder of face images, to teach on")
     store = config.corpus.open_store()
-    shown = shown_in_frames(config.corpus, store)
-    return frame_clips(store, shown, config.fold, config.fold_scheme, config.device)
+    names = frame_names(config.corpus, store)
+    return frame_clips(store, names, config.fold, config.fold_scheme, config.device)
 
 
 @contextmanager

@@ -90,20 +90,6 @@ class Clips:
         """The video of the chosen clips, (B, Tv, 3, S, S) in [0, 1] or (B, Tv, Cv)."""
         return self._standardised("video", as_input(self._read("video", chosen)), chosen)
 
-    def audio_later(self, chosen: torch.Tensor, by: float) -> torch.Tensor:
-        """The audio (B, Ca, Ta) of the chosen clips in a window that begins `by` later, read from the files again.
-
-        by : seconds; for features a share of the clip. Outside of the clip there is silence; in features, zeros.
-        Raises InputError where a file cannot be read any more.
-        """
-        if "audio_path" not in self.store.clips:
-            steps = round(by * self.store.audio.shape[-1])
-            return _moved(self.audio_of(chosen), steps)
-        from workbook.data.audio import audio_later  # librosa takes a second
-
-        arrays = [audio_later(self.store, row, by) for row in self.rows[chosen.numpy()]]
-        return torch.from_numpy(np.stack(arrays)).to(self.device)
-
     def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
         """The stored values of the chosen clips; a single zero each for a modality that is not read."""
         if modality not in self.modalities:
@@ -147,12 +133,12 @@ def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
 
     The system's own cache makes reading the rows again cheap.
     """
-    copied, file = torch.from_numpy(array[rows]), array.base
+    copy, file = torch.from_numpy(array[rows]), array.base
     while isinstance(file, np.ndarray):  # of an array in another shape
         file = file.base
-    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         file.madvise(mmap.MADV_DONTNEED)
-    return copied
+    return copy
 
 
 def splits(
@@ -179,8 +165,8 @@ def splits(
     if isinstance(task, Classification):
         usable = usable & (labels >= 0)
     rows = {split: rows[usable[rows]] for split, rows in split_rows(store.clips, fold, fold_scheme).items()}
-    for split, found in rows.items():
-        if not len(found):
+    for split, clips in rows.items():
+        if not len(clips):
             raise InputError(
                 f"fold {fold} of fold_scheme '{fold_scheme}' finds no {split} clips with {' or '.join(modalities)} "
                 f"in this corpus of {name_actors(store.clips)}: choose another fold or add actors"
@@ -192,7 +178,7 @@ def splits(
         training = store.clips.iloc[rows["train"]]
         scales = {name: scale(store, name, rows["train"]) for name in modalities if training[f"has_{name}"].any()}
     return {
-        split: Clips(store, found, labels[found], task, device, modalities, scales) for split, found in rows.items()
+        split: Clips(store, clips, labels[clips], task, device, modalities, scales) for split, clips in rows.items()
     }
 
 
@@ -213,7 +199,7 @@ def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
     labels = store.clips["label"].to_numpy()
     if store.manifest.get("task") == "sentiment":
         return Sentiment(), labels
-    names = tuple(store.manifest.get("names", EMOTIONS))  # older stores have RAVDESS's emotions and no names
+    names = tuple(store.manifest.get("names", EMOTIONS))  # RAVDESS's stores name none
     if not 0 <= classes <= len(names):
         raise InputError(f"there is no task of {classes} classes: the store names {len(names)}")
     return Classification(names[-classes:]), labels - (len(names) - (classes or len(names)))
@@ -244,14 +230,3 @@ def as_input(video: torch.Tensor) -> torch.Tensor:
     Features (B, Tv, C) float32 stay unchanged.
     """
     return video.movedim(-1, 2).float() / 255 if video.dtype == torch.uint8 else video
-
-
-def _moved(audio: torch.Tensor, steps: int) -> torch.Tensor:
-    """Audio (B, C, T) from `steps` later on (negative = earlier), with zeros outside of the clip."""
-    moved, T = torch.zeros_like(audio), audio.shape[-1]
-    kept = max(0, T - abs(steps))
-    if steps >= 0:
-        moved[..., :kept] = audio[..., T - kept :]
-    else:
-        moved[..., T - kept :] = audio[..., :kept]
-    return moved

@@ -51,7 +51,7 @@ class FrameClassifier(nn.Module):
         return Output(self.classifier(self.frame_network(video[:, 0])), {})
 
 
-def shown_in_frames(corpus: Corpus, store: Store) -> np.ndarray:
+def frame_names(corpus: Corpus, store: Store) -> np.ndarray:
     """What each frame of a store shows, (N, F) str: as `Dataset.frame_labels` says, else the emotion of its clip.
 
     Raises InputError for features, which have no frames.
@@ -65,31 +65,31 @@ def shown_in_frames(corpus: Corpus, store: Store) -> np.ndarray:
 
 
 def frame_clips(
-    store: Store, shown: np.ndarray, fold: int, fold_scheme: str = "paper", device: str = "cpu"
+    store: Store, names: np.ndarray, fold: int, fold_scheme: str = "paper", device: str = "cpu"
 ) -> dict[str, Clips]:
     """The frames of a fold's training and validation clips, {"train", "validation"}, each as a clip of one frame.
 
     No frame of a test actor is among them, and no black one: there the picture is missing, or has ended.
 
-    shown : (N, F) str, what each frame shows      fold, fold_scheme : as in `split_rows`
+    names : (N, F) str, what each frame shows      fold, fold_scheme : as in `split_rows`
     """
-    N, F = shown.shape
-    names, labels = np.unique(shown, return_inverse=True)
-    table = store.clips.loc[np.repeat(store.clips.index, F)].assign(emotion=shown.ravel())
+    N, F = names.shape
+    classes, labels = np.unique(names, return_inverse=True)
+    table = store.clips.loc[np.repeat(store.clips.index, F)].assign(emotion=names.ravel())
     single = replace(store, video=store.video.reshape(N * F, 1, *store.video.shape[2:]), clips=table)
-    task, labels, found = Classification(tuple(names)), labels.ravel(), {}
+    task, labels, splits = Classification(tuple(classes)), labels.ravel(), {}
     for split in ("train", "validation"):
         clips = split_rows(store.clips, fold, fold_scheme)[split]
         rows = [row * F + np.flatnonzero(store.video[row].any(axis=(1, 2, 3))) for row in clips]
         rows = np.concatenate([np.empty(0, int), *rows])
         if not len(rows):
             raise InputError(f"fold {fold} of fold_scheme '{fold_scheme}' has no {split} frame: choose another fold")
-        found[split] = Clips(single, rows, labels[rows], task, device, ("video",))
-    return found
+        splits[split] = Clips(single, rows, labels[rows], task, device, ("video",))
+    return splits
 
 
 class ImageClips(Clips):
-    """Image files as clips of one frame; those of a batch are read, and made squares, when it is needed."""
+    """Image files as clips of one frame; they are read, and made squares, batch by batch."""
 
     def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
         if modality == "audio":
@@ -105,7 +105,7 @@ class ImageClips(Clips):
             with Image.open(path) as image:
                 return np.array(image.convert("RGB").resize((S, S), Image.Resampling.BILINEAR))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as an image ({error}): mend it or remove it") from None
+            raise InputError(f"{path} cannot be read as an image ({error}): repair it or remove it") from None
 
 
 def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -> dict[str, Clips]:
@@ -132,10 +132,8 @@ def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -
     store = Store(folder, table, video, np.zeros((0, 1, 1), np.float32), pd.DataFrame(), manifest)
     rows = {"train": table.index.difference(held_out).to_numpy(), "validation": np.sort(held_out)}
     task = Classification(tuple(images.classes))
-    return {
-        split: ImageClips(store, those, table["label"].to_numpy()[those], task, device, ("video",))
-        for split, those in rows.items()
-    }
+    labels = table["label"].to_numpy()
+    return {split: ImageClips(store, own, labels[own], task, device, ("video",)) for split, own in rows.items()}
 
 
 def teach(
@@ -147,9 +145,9 @@ def teach(
     seed: int,
     progress: Callable | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Yields a row of the history after every epoch, as `train.training.fit`: it goes on where it was interrupted.
+    """Yields a row of the history after every epoch, as `fit` does: it goes on where it was interrupted.
 
-    The weights of the best validation epoch are kept in model.safetensors, which `pretrained` takes.
+    The weights of the best validation epoch are kept in model.safetensors, which the parameter `pretrained` takes.
     """
     settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": seed}
     train, validation = clips["train"], clips["validation"]
@@ -175,30 +173,30 @@ def one_of_each(clips: Clips, seed: int) -> tuple[np.ndarray, list[str]]:
 def confusion_of_frames(net: FrameClassifier, clips: Clips, weights: Path) -> np.ndarray:
     """The numbers of frames by what they show (rows) and what the net takes them for (columns): (names, names).
 
-    weights : as in `named`
+    weights : as in `recognise`
     """
     truth, names = clips.labels.numpy(), clips.task.outputs
-    return np.bincount(names * truth + named(net, clips, weights), minlength=names**2).reshape(names, names)
+    return np.bincount(names * truth + recognise(net, clips, weights), minlength=names**2).reshape(names, names)
 
 
 @torch.inference_mode()
-def named(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np.ndarray:
-    """What the net takes each frame for, (N,) indices of the task's names.
+def recognise(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np.ndarray:
+    """The name that the net gives each frame, (N,) indices of the task's names.
 
     weights : a model.safetensors of `teach`, which is loaded first
     """
     if weights:
         net.load_state_dict(load_file(weights))
     net.to(clips.device).eval()
-    found = []
+    answers = []
     for audio, video, _ in clips.batches(4 * BATCH_SIZE):
         with precision(clips.device):
-            found.append(net(audio, channels_last(video)).logits.argmax(dim=1).cpu())
-    return torch.cat(found).numpy()
+            answers.append(net(audio, channels_last(video)).logits.argmax(dim=1).cpu())
+    return torch.cat(answers).numpy()
 
 
 def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
-    """Loads the weights that training starts from; returns a line with their source and the SHA-256 of the file.
+    """Loads the weights that training starts from. Returns a line with their source and the SHA-256 of the file.
 
     path : as in `avlib.weights.load_weights`; "" = fresh weights. A frame network of timm then loads timm's, where they
         can be fetched.
@@ -209,7 +207,7 @@ def load_pretrained(net: AudiovisualNet, path: str | Path) -> str:
         return frames.fetch() if isinstance(frames, TimmNetwork) else "fresh weights, from the seed"
     path = ROOT / Path(path).expanduser()
     try:
-        loaded = load_weights(net, path)
+        source = load_weights(net, path)
     except ValueError as error:
         raise InputError(str(error)) from None
-    return f"{loaded} from {path}, sha256 {checksum(path)}"
+    return f"{source} from {path}, sha256 {checksum(path)}"
