@@ -1,15 +1,15 @@
-"""One clip, changed in many ways: what a network then says, where it attends, what speaks for its answer.
+"""One clip, changed in many ways: a network's answer, its attention, and what speaks for the answer.
 
-Only what a change touches is computed again. A frame network sees each frame alone, so the frames of a clip are
-described once for each gain and each noise of the picture. Masked frames are black, and black is described once.
+Only what a change touches is computed again. The frames of a clip are described once for each gain and each noise of
+the picture. Masked frames are black, and black is described once.
 
-`Change` says in one value what is done. Where a condition of `conditions` does the same, so does this: `shift` is
+A `Change` is one value. Where a condition of `evaluate.conditions` does the same, the results agree: `shift` is
 `Shift`, `voice` is `Swap` of the audio with a clip of choice, a gain of 0 and a mask over everything are `Missing`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import inf
 from threading import Lock
 
@@ -21,21 +21,22 @@ from avlib.model import AudiovisualNet, precision
 from workbook import InputError
 from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_times
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
+from workbook.evaluate.baselines import TIME, Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
 from workbook.train.batches import Clips
-from workbook.train.descriptors import behind_frames, describe
+from workbook.train.descriptors import behind_frames, describe, describe_black
 
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
 KEPT = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
-PIECE = 5  # frames that are described at a time: who needs others waits no longer than for these
+PIECE = 5  # frames described at a time: nobody waits longer than for these
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to a clip before a network gets it. The default leaves the clip as it is."""
+    """How a clip is changed before a network gets it. The default changes nothing."""
 
     audio_gain: float = 1.0  # the input is multiplied by it, as soft modality dropout does; in [0, 1]
     video_gain: float = 1.0
@@ -47,7 +48,7 @@ class Change:
     voice: str = ""  # the clip whose sound is heard; "" = its own
 
     def of(self, modality: str) -> "Change":
-        """What is done to one modality: two changes with the same are the same to hear, or to see."""
+        """The part that concerns one modality: two changes with the same part sound, or look, the same."""
         names = [field.name for field in fields(self) if field.name.startswith(modality)]
         names += ["shift", "voice"] if modality == "audio" else []
         return Change(**{name: getattr(self, name) for name in names})
@@ -88,10 +89,10 @@ class Inputs:
         self.length = WINDOW if clips.store.video.ndim == 5 else 1.0  # of the clock
         steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
         self.times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
-        self._seen = lru_cache(2)(self._video)  # 9 MB each
-        self._whole = lru_cache(8)(self._read)
-        self._window = lru_cache(8)(self._cut)
-        self._heard = lru_cache(16)(self._audio)
+        self._video = lru_cache(2)(self._noisy_video)  # 9 MB each
+        self._samples = lru_cache(8)(self._read_samples)
+        self._window = lru_cache(8)(self._noisy_window)
+        self._audio = lru_cache(16)(self._noisy_audio)
 
     def chosen(self, clip: str) -> torch.Tensor:
         """The position (1,) of a clip. Raises InputError for a name that is not there."""
@@ -101,13 +102,13 @@ class Inputs:
 
     def audio(self, clip: str, change: Change) -> torch.Tensor:
         """The audio (1, C, Ta) of a changed clip. Raises InputError where a sound cannot be read any more."""
-        values = self._heard(change.voice or clip, change.shift, change.audio_noise)
-        return _without(values, self.masked("audio", change), axis=2) * change.audio_gain
+        values = self._audio(change.voice or clip, change.shift, change.audio_noise)
+        return self._with_mask("audio", values, change) * change.audio_gain
 
     def video(self, clip: str, change: Change) -> torch.Tensor:
         """The video (1, Tv, 3, S, S) in [0, 1], or features (1, Tv, C), of a changed clip."""
-        values = self._seen(clip, change.video_noise)
-        return _without(values, self.masked("video", change), axis=1) * change.video_gain
+        values = self._video(clip, change.video_noise)
+        return self._with_mask("video", values, change) * change.video_gain
 
     def sound(self, clip: str, change: Change) -> np.ndarray | None:
         """The 3.6 s (79380,) of sound that the network hears, silent where masked; None where there is none."""
@@ -125,7 +126,13 @@ class Inputs:
         inside = [(times >= start) & (times <= end) for start, end in spans]
         return torch.from_numpy(np.any([np.zeros(len(times), bool), *inside], axis=0))
 
-    def _video(self, clip: str, noise: float) -> torch.Tensor:
+    def _with_mask(self, modality: str, values: torch.Tensor, change: Change) -> torch.Tensor:
+        """The values with zeros at masked steps."""
+        shape = [1] * values.ndim
+        shape[TIME[modality]] = -1
+        return values.masked_fill(self.masked(modality, change).to(values.device).view(shape), 0)
+
+    def _noisy_video(self, clip: str, noise: float) -> torch.Tensor:
         """The video (1, Tv, ...) of a clip, noisy, before masks and gain."""
         values = self.clips.video_of(self.chosen(clip))
         if noise == inf:
@@ -133,7 +140,7 @@ class Inputs:
         noisy = values + _noise(values, noise)
         return noisy.clamp(0, 1) if values.ndim == 5 else noisy
 
-    def _audio(self, name: str, shift: float, noise: float) -> torch.Tensor:
+    def _noisy_audio(self, name: str, shift: float, noise: float) -> torch.Tensor:
         """The audio (1, C, Ta) of a clip, shifted and noisy, before masks and gain."""
         chosen = self.chosen(name)
         if not self.table.loc[name, "has_audio"] or (shift == 0 and noise == inf):
@@ -146,50 +153,58 @@ class Inputs:
         features = features_of(self.clips.store, self._window(name, shift, noise))
         return torch.from_numpy(features)[None].to(self.clips.device)
 
-    def _cut(self, name: str, shift: float, noise: float) -> np.ndarray:
-        about = self.table.loc[name]
-        samples = cut_window(self._whole(name), about["window_start"] + shift, span_of(about))
+    def _noisy_window(self, name: str, shift: float, noise: float) -> np.ndarray:
+        row = self.table.loc[name]
+        samples = cut_window(self._samples(name), row["window_start"] + shift, span_of(row))
         return samples if noise == inf else samples + _noise(torch.from_numpy(samples), noise).numpy()
 
-    def _read(self, name: str) -> np.ndarray:
+    def _read_samples(self, name: str) -> np.ndarray:
         from workbook.data.media import read_audio
 
         return read_audio(self.table.loc[name, "audio_path"])
 
 
 class Probe:
-    """A network before one clip at a time."""
+    """Caches a network's answers about edited clips."""
 
     def __init__(self, net: AudiovisualNet, inputs: Inputs, conditions: Sequence[Condition] = THREE):
-        """conditions : what is asked beside the clip as it was changed; the first one takes nothing away"""
+        """conditions : each changed clip is answered under each of these; the first one takes nothing away"""
         self.net, self.inputs, self.device = net.eval(), inputs, inputs.clips.device
         self.conditions = [one for one in conditions if not set(net.fusion.modalities) <= set(one.removes)]
         self.answer = lru_cache(KEPT)(self._answer)
         self.attribution = lru_cache(KEPT)(self._attribution)
         self._pieces = lru_cache(DESCRIBED)(lambda clip, gain, noise: [])
-        self._replaced = lru_cache(None)(self._replace)
-        self._describing = Lock()
+        self._stand_ins: dict[Condition, torch.Tensor] = {}  # descriptors (1, Tv, C) of a condition's noise
+        self._lock = Lock()
 
     def _answer(self, clip: str, change: Change) -> Answer:
-        """What the network says about a changed clip. Conditions that the clip cannot be asked in are left out."""
+        """The network's answer about a changed clip; conditions whose modalities the clip lacks are left out."""
         with torch.inference_mode(), precision(self.device):
             audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
-            about = self.inputs.table.loc[clip]
-            asked = [one for one in self.conditions if all(about[f"has_{name}"] for name in one.needs)]
-            pairs = [self._under(one, audio, video) for one in asked]
+            row = self.inputs.table.loc[clip]
+            conditions = [one for one in self.conditions if all(row[f"has_{name}"] for name in one.needs)]
+            pairs = [self._under(condition, audio, video) for condition in conditions]
             audios, videos = (torch.cat(values) for values in zip(*pairs, strict=True))
             output = self.net.fuse(*self.net.encode(audios, videos))
-        logits = output.logits.float().cpu()
-        found = torch.stack(list(self.inputs.clips.task.columns(logits).values()), dim=1).numpy()
-        attention = {name: seen[:1].float().cpu().numpy() for name, seen in output.attention.items()}
+        columns = self.inputs.clips.task.columns(output.logits.float().cpu()).values()
+        outputs = torch.stack(list(columns), dim=1).numpy()
+        attention = {name: weights[:1].float().cpu().numpy() for name, weights in output.attention.items()}
         maps, vectors = maps_and_vectors(attention)[0], relative_vectors(attention)
         times = step_times(self.inputs.clips.store, attention)
-        one = [{name: values[0] for name, values in several.items()} for several in (maps, vectors)]
-        return Answer(dict(zip([condition.name for condition in asked], found, strict=True)), *one, times)
+        maps, vectors = ({name: values[0] for name, values in each.items()} for each in (maps, vectors))
+        return Answer({one.name: row for one, row in zip(conditions, outputs, strict=True)}, maps, vectors, times)
+
+    @cached_property
+    def black(self) -> torch.Tensor:
+        """The descriptor (1, 1, C) of a black frame; zeros for features, and for a network without video."""
+        if "video" not in self.net.fusion.modalities:
+            return torch.zeros(1, 1, 1, device=self.device)
+        with torch.inference_mode():
+            return describe_black(self.net, self.inputs.clips)
 
     def descriptors(self, clip: str, change: Change) -> torch.Tensor:
         """The descriptors (1, Tv, C) of a changed clip; of features, these; black where masked or at a gain of 0."""
-        black = self._replaced("black").expand(1, len(self.inputs.times["video"]), -1)
+        black = self.black.expand(1, len(self.inputs.times["video"]), -1)
         if change.video_gain == 0 or "video" not in self.net.fusion.modalities:
             return black
         *_, pieces = self.describing(clip, change)
@@ -197,17 +212,17 @@ class Probe:
         return torch.where(masked, black, torch.cat(pieces, dim=1))
 
     def describing(self, clip: str, change: Change) -> Iterator[list[torch.Tensor]]:
-        """Describes the frames of a clip at a gain and a noise of the picture, some more for each `next`.
+        """Describes the frames of a clip at a gain and a noise of the picture, a piece for each `next`.
 
-        Each frame is described once: who needs frames that another thread has begun with goes on where that one is.
+        Each frame is described once: pieces that another thread has described are not described again.
         """
-        seen = Change(video_gain=change.video_gain, video_noise=change.video_noise)
-        pieces = self._pieces(clip, seen.video_gain, seen.video_noise)
+        change = Change(video_gain=change.video_gain, video_noise=change.video_noise)
+        pieces = self._pieces(clip, change.video_gain, change.video_noise)
         starts = range(0, len(self.inputs.times["video"]), PIECE)
-        frames = self.inputs.video(clip, seen) if len(pieces) < len(starts) else None
+        frames = self.inputs.video(clip, change) if len(pieces) < len(starts) else None
         while len(pieces) < len(starts):
-            with self._describing, torch.inference_mode():
-                if len(pieces) < len(starts):  # still, now that it is our turn
+            with self._lock, torch.inference_mode():
+                if len(pieces) < len(starts):  # another thread may have described the last one meanwhile
                     start = starts[len(pieces)]
                     pieces.append(describe(self.net, frames[:, start : start + PIECE]))
             yield pieces
@@ -216,42 +231,31 @@ class Probe:
     def _attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from workbook.attention.attribution import integrated_gradients  # captum takes a second
-        from workbook.evaluate.baselines import Baselines
 
         audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()
-        nothing = Baselines(torch.zeros_like(audio), self._replaced("black").expand_as(video), "zeros")
+        baseline = Baselines(torch.zeros_like(audio), self.black.expand_as(video), "zeros")
         target = self.answer(clip, change).best()
-        found = integrated_gradients(behind_frames(self.net), audio, video, target, nothing, steps=steps)
-        given = {"video": found.video, "audio": found.audio}
-        return {name: scores[0] for name, scores in given.items() if scores is not None}
+        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=steps)
+        scores = {"video": result.video, "audio": result.audio}
+        return {name: values[0] for name, values in scores.items() if values is not None}
 
     def _under(
         self, condition: Condition, audio: torch.Tensor, video: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Audio and descriptors as a condition leaves them."""
-        frames = self._like_video()
+        """Audio and descriptors under a condition."""
+        frames = self._black_frames()
         generator = torch.Generator(self.device).manual_seed(SEED)
-        changed_audio, changed_video = condition(audio, frames, Context(self.inputs.clips, None, generator))
-        changed_audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
-        if changed_video is frames:
-            return changed_audio, video
-        replaced = self._replaced("black" if changed_video is None else condition)
-        return changed_audio, replaced.expand_as(video)
+        changed_audio, changed_frames = condition(audio, frames, Context(self.inputs.clips, None, generator))
+        audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
+        if changed_frames is frames or "video" not in self.net.fusion.modalities:
+            return audio, video
+        if changed_frames is None:
+            return audio, self.black.expand_as(video)
+        if condition not in self._stand_ins:
+            self._stand_ins[condition] = describe(self.net, changed_frames)
+        return audio, self._stand_ins[condition]
 
-    def _replace(self, by: Condition | str) -> torch.Tensor:
-        """The descriptors of what stands in for the picture: (1, 1, C) of black, (1, Tv, C) of a condition's noise."""
-        with torch.inference_mode():
-            frames = self._like_video()
-            if "video" not in self.net.fusion.modalities:
-                return torch.zeros(1, 1, 1, device=self.device)
-            if by == "black":
-                return describe(self.net, frames[:, :1].contiguous())
-            generator = torch.Generator(self.device).manual_seed(SEED)
-            return describe(
-                self.net, by(torch.zeros(1, 1, 1, device=self.device), frames, Context(None, None, generator))[1]
-            )
-
-    def _like_video(self) -> torch.Tensor:
+    def _black_frames(self) -> torch.Tensor:
         """Zeros in the shape of a clip's video; they take no memory."""
         _, Tv, *rest = self.inputs.clips.store.video.shape
         shape = (1, Tv, rest[-1], *rest[:-1]) if len(rest) == 3 else (1, Tv, *rest)
@@ -259,58 +263,29 @@ class Probe:
 
 
 def in_words(answer: Answer, names: Sequence[str]) -> str:
-    """What a network says about a clip under each condition, in one sentence; names : of the outputs."""
-    given = {"AV": "with both modalities", "A": "with the sound alone", "V": "with the picture alone"}
-    score = len(names) == 1
-    said = [
-        f"{given[condition]} {found[0]:+.2f}"
-        if score
-        else f"{given[condition]} {names[found.argmax()]} ({found.max():.0%})"
-        for condition, found in answer.outputs.items()
-    ]
-    return f"The network says {', '.join(said)}."
+    """A network's answer about a clip under each condition, in one sentence; names : of the outputs."""
+    inputs = {"AV": "with both modalities", "A": "with the sound alone", "V": "with the picture alone"}
+    parts = []
+    for condition, output in answer.outputs.items():
+        best = f"{output[0]:+.2f}" if len(names) == 1 else f"{names[output.argmax()]} ({output.max():.0%})"
+        parts.append(f"{inputs[condition]} {best}")
+    return f"The network says {', '.join(parts)}."
 
 
 def changes_of_picture(change: Change, gains: Sequence[float], noises: Sequence[float]) -> list[Change]:
-    """The gain and the noise of the picture as they are, then where one move of either slider leads, the nearest first.
+    """The picture's gain and noise unchanged, then those that one move of either slider reaches, the nearest first.
 
     gains, noises : the places of the two sliders, in order
     """
     gain, noise = change.video_gain, change.video_noise
-    far = {(one, noise): abs(k - gains.index(gain)) for k, one in enumerate(gains)}
-    far |= {(gain, one): abs(k - noises.index(noise)) for k, one in enumerate(noises)}
-    return [Change(video_gain=one, video_noise=other) for one, other in sorted(far, key=far.get) if one]
+    distances = {(other, noise): abs(k - gains.index(gain)) for k, other in enumerate(gains)}
+    distances |= {(gain, other): abs(k - noises.index(noise)) for k, other in enumerate(noises)}
+    nearest = sorted(distances, key=distances.get)
+    return [Change(video_gain=gain, video_noise=noise) for gain, noise in nearest if gain]
 
 
 def _noise(values: torch.Tensor, decibels: float) -> torch.Tensor:
-    """Normal noise in the shape of the values, so many decibels weaker than they: 20 dB has a tenth of their size."""
+    """Normal noise in the shape of the values and `decibels` weaker: at 20 dB a tenth of their size."""
     generator = torch.Generator(values.device).manual_seed(SEED)
     size = values.float().square().mean().sqrt() * 10 ** (-decibels / 20)
     return size * torch.randn(values.shape, generator=generator, device=values.device)
-
-
-def _without(values: torch.Tensor, masked: torch.Tensor, axis: int) -> torch.Tensor:
-    """The values with zeros where `masked` (T,) is True, along an axis."""
-    if not masked.any():
-        return values
-    shape = [1] * values.ndim
-    shape[axis] = len(masked)
-    return values.masked_fill(masked.to(values.device).view(shape), 0)
-
-
-def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame:
-    """The probability (or score) of a clip's first answer after each change: a row per change, a column per condition.
-
-    The first row is the clip without a change.
-    """
-    answers = {name: probe.answer(clip, change) for name, change in ({"no change": Change()} | changes).items()}
-    best = answers["no change"].best()
-    rows = {name: {cond: row[best] for cond, row in answer.outputs.items()} for name, answer in answers.items()}
-    return pd.DataFrame(rows).T
-
-
-def largest_change(table: pd.DataFrame) -> str:
-    """The change that moves the answer with both modalities most, in Markdown; table : as `compare`."""
-    moved = (table["AV"] - table.loc["no change", "AV"]).drop("no change")
-    name = moved.abs().idxmax()
-    return f"**{moved[name]:+.3f}** with both modalities: '{name}' changes the answer most."
