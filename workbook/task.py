@@ -18,6 +18,7 @@ class Classification:
 
     names: tuple[str, ...]
     label = "emotion"  # what a clip is labelled with
+    score = "probability of the answer"  # the output that gives an answer, in figures
     dtype = torch.long
     measures = ("loss", "accuracy (%)")  # names of loss and accuracy in figures
 
@@ -54,6 +55,7 @@ class Sentiment:
 
     names = ("−3", "−2", "−1", "0", "+1", "+2", "+3")  # of rounded scores, as in Acc-7
     label = "sentiment"
+    score = "score, signed as the answer (points)"
     outputs = 1
     chance = None
     dtype = torch.float32

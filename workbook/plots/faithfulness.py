@@ -74,6 +74,15 @@ def intervals(
     return figure
 
 
+def changed_answers(table: pd.DataFrame) -> Figure:
+    """The share of answers that each change of attention changes, with its interval.
+
+    table : as `faithfulness.change_summary`
+    """
+    percent = table.assign(mean=100 * table["changed"], low=100 * table["low"], high=100 * table["high"])
+    return intervals(percent, ["change"], "answers that change (%)", (0, 100))
+
+
 def shuffled_layers(table: pd.DataFrame) -> Figure:
     """Rank correlation of an explanation with the trained network's, while ever more layers are shuffled.
 
