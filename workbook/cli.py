@@ -158,17 +158,18 @@ def report(outputs_root: Path) -> None:
 @click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a page to keep.")
 @click.option("--json", type=click.Path(path_type=Path), metavar="OUT", help="Write all probabilities.")
 def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None) -> None:
-    """Say what a trained network hears and sees in CLIP: a film or a sound of any length.
+    """Name the emotions in CLIP, a film or a sound of any length, by a trained network.
 
     The network gets windows of 3.6 s that slide over the clip; of a film, the largest face. It answers from sound and
     picture (AV), from the sound alone (A) and from the picture alone (V).
     """
-    from workbook.run.predictor import open_predictor, write_answer
+    from workbook.run.own_clip import predictor_of, write_prediction
+    from workbook.run.reopen import open_trained
 
-    predictor = open_predictor(folder.absolute() if folder.exists() else folder)
-    windows, table = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
-    click.echo("\n".join(predictor.learnt.sentences()) + "\n")
-    click.echo(write_answer(windows, table, predictor.learnt, html, json))
+    predictor = predictor_of(open_trained(folder.absolute() if folder.exists() else folder))
+    prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
+    click.echo("\n".join(predictor.card.sentences()) + "\n")
+    click.echo(write_prediction(prediction, html, json))
 
 
 @main.command()

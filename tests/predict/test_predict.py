@@ -5,7 +5,8 @@ import re
 import shutil
 from dataclasses import replace
 from html import unescape
-from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -13,22 +14,20 @@ import papermill
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import SMOKE
 from in_process import without_kernels
 from test_media import write_video
 
 from avlib import build_model
 from workbook import ROOT, InputError, plots
 from workbook.cli import main
-from workbook.data.datasets import Corpus
 from workbook.data.faces import follow, overlaps
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.predict.page import page
-from workbook.predict.prediction import Learnt, answers, as_record, middle_answers, remarks, summary, top_answers
-from workbook.predict.upload import Upload
-from workbook.predict.windows import MOST, slide
-from workbook.run.predictor import example_clip, open_predictor
+from workbook.predict.prediction import ModelCard, Prediction, predict_windows
+from workbook.predict.windows import MOST, one_thread, read_windows
+from workbook.run.own_clip import choose_clip, evaluation_sentence, predictor_of, upload_button
+from workbook.run.parameters import Parameters
 from workbook.run.reopen import open_trained
 from workbook.toy import corpus as toy
 
@@ -58,7 +57,7 @@ def film(tmp_path_factory, person, voice):
 def drawn():
     """What a network that has seen a toy corpus says of itself."""
     measured = {"AV": 90.0, "A": 50.0, "V": 40.0}
-    return Learnt("toy corpus", True, tuple("abcd"), "none", measured, dict.fromkeys(measured, 8))
+    return ModelCard("toy corpus", True, tuple("abcd"), "none", measured, dict.fromkeys(measured, 8))
 
 
 # the face
@@ -97,9 +96,10 @@ def test_a_face_in_frames_that_lie_far_apart_is_one_face_and_another_place_is_an
 
 
 def test_windows_reach_from_end_to_end_with_that_of_the_corpus_in_the_middle(film):
-    windows = slide(film, **SIZES, hop=0.5)
+    windows = read_windows(film, **SIZES, hop=0.5)
     trial = {"clip": "own", "video_path": str(film), "audio_path": str(film)}
-    prepared = prepare_clip(trial, **SIZES, protocol="paper")
+    with one_thread():
+        prepared = prepare_clip(trial, **SIZES, protocol="paper")
     assert windows.starts[0] == 0 and windows.starts[-1] + WINDOW == pytest.approx(windows.seconds)
     assert np.diff(windows.starts).max() <= 0.5 and len(windows.starts) == 2 * windows.middle + 1
     assert windows.starts[windows.middle] == prepared.record["window_start"]
@@ -109,57 +109,57 @@ def test_windows_reach_from_end_to_end_with_that_of_the_corpus_in_the_middle(fil
 
 
 def test_a_window_has_the_arrays_of_the_piece_of_film_that_it_shows(tmp_path, film, person):
-    whole = slide(film, **SIZES, hop=0.7)
-    piece = slide(write_video(tmp_path / "piece.mp4", person[:18], fps=FPS), **SIZES)
+    whole = read_windows(film, **SIZES, hop=0.7)
+    piece = read_windows(write_video(tmp_path / "piece.mp4", person[:18], fps=FPS), **SIZES)
     assert len(piece.starts) == 1 and not piece.has_audio.any()
     assert np.abs(whole.video[0].astype(int) - piece.video[0]).mean() < 8  # compressed in another way
 
 
 def test_a_hop_that_makes_too_many_windows_or_none_is_refused(film):
     with pytest.raises(InputError, match=rf"windows are too many, {MOST} can be kept: give a larger hop"):
-        slide(film, **SIZES, hop=0.0001)
+        read_windows(film, **SIZES, hop=0.0001)
     with pytest.raises(InputError, match="hop is 0; it must be a number of seconds above 0"):
-        slide(film, **SIZES, hop=0)
+        read_windows(film, **SIZES, hop=0)
 
 
 @pytest.mark.parametrize("turned", [90, -90])
 def test_a_film_that_is_turned_by_its_header_shows_its_face(tmp_path, person, turned):
     lying = np.rot90(person, -turned // 90, axes=(1, 2))
-    windows = slide(write_video(tmp_path / "phone.mp4", lying, fps=FPS, turned=turned), **SIZES)
-    assert windows.has_video.all() and windows.seen.all()
+    windows = read_windows(write_video(tmp_path / "phone.mp4", lying, fps=FPS, turned=turned), **SIZES)
+    assert windows.has_video.all() and windows.has_face.all()
 
 
 def test_a_face_in_too_few_frames_is_no_picture_and_said(tmp_path, person, voice):
     frames = np.full_like(person, 128)
     frames[3] = person[3]
-    windows = slide(write_video(tmp_path / "rare.mp4", frames, voice, fps=FPS), **SIZES)
+    windows = read_windows(write_video(tmp_path / "rare.mp4", frames, voice, fps=FPS), **SIZES)
     assert not windows.has_video.any() and windows.has_audio.all()
     said = "frames of rare.mp4 show a face: turn the film upright if it lies on its side."
-    assert said in remarks(windows)[0] and "from the sound alone" in remarks(windows)[1]
+    assert said in windows.remarks()[0] and "from the sound alone" in windows.remarks()[1]
 
 
 def test_of_two_faces_the_larger_is_taken_and_both_are_counted(tmp_path, person):
     small = np.full_like(person, 128)
     half = person[:, ::2, ::2]
     small[:, : half.shape[1], : half.shape[2]] = half
-    windows = slide(write_video(tmp_path / "two.mp4", np.concatenate([small, person], axis=2), fps=FPS), **SIZES)
-    alone = slide(write_video(tmp_path / "one.mp4", person, fps=FPS), **SIZES)
-    assert windows.faces == 2 and "up to 2 at once; the largest was followed" in " ".join(remarks(windows))
+    windows = read_windows(write_video(tmp_path / "two.mp4", np.concatenate([small, person], axis=2), fps=FPS), **SIZES)
+    alone = read_windows(write_video(tmp_path / "one.mp4", person, fps=FPS), **SIZES)
+    assert windows.faces == 2 and "up to 2 at once; the largest was followed" in " ".join(windows.remarks())
     assert np.abs(windows.video.astype(int) - alone.video).mean() < 12
 
 
 def test_after_the_face_has_left_there_is_sound_alone(tmp_path, person, voice, drawn):
     frames = np.concatenate([person, np.full((40, *person.shape[1:]), 128, np.uint8)])
     samples = np.resize(voice, 13 * SAMPLE_RATE)
-    windows = slide(write_video(tmp_path / "leaves.mp4", frames, samples, fps=FPS), **SIZES)
+    windows = read_windows(write_video(tmp_path / "leaves.mp4", frames, samples, fps=FPS), **SIZES)
     assert windows.has_video[0] and not windows.has_video[-1] and windows.has_audio.all()
-    table = answers(build_model("ia", classes=4, image_size=64), windows, drawn)
-    last = table[table["window"] == len(windows.starts) - 1]
+    prediction = predict_windows(build_model("ia", classes=4, image_size=64), windows, drawn)
+    last = prediction.table[prediction.table["window"] == len(windows.starts) - 1]
     assert list(last["condition"]) == ["A"]
-    record = as_record(windows, table, drawn)
+    record = prediction.as_record()
     assert record["windows"][-1]["V"] is None and record["windows"][-1]["AV"] is None
     assert sum(record["windows"][-1]["A"].values()) == pytest.approx(1)
-    assert top_answers(table, drawn.labels, windows).iloc[-1].tolist()[0] == ""
+    assert prediction.likeliest().iloc[-1].tolist()[0] == ""
 
 
 def test_a_sound_is_answered_as_sound_and_a_silent_film_as_picture(tmp_path, person, voice, drawn):
@@ -170,18 +170,18 @@ def test_a_sound_is_answered_as_sound_and_a_silent_film_as_picture(tmp_path, per
         (write_video(tmp_path / "b.mp4", person, fps=FPS), "V", "b.mp4 has no sound track."),
         (write_video(tmp_path / "c.mp4", person, 0 * voice, fps=FPS), "V", "c.mp4 is silent: nothing in its 3.6 s"),
     ):
-        windows = slide(path, **SIZES)
-        table = answers(net, windows, drawn)
-        assert set(table["condition"]) == {condition} and len(summary(table, drawn.labels)) == 1
-        assert remarks(windows)[0].startswith(said)
+        windows = read_windows(path, **SIZES)
+        prediction = predict_windows(net, windows, drawn)
+        assert set(prediction.table["condition"]) == {condition} and len(prediction.sentences()) == 1
+        assert windows.remarks()[0].startswith(said)
 
 
 def test_a_network_of_one_branch_answers_from_it_alone_or_says_that_it_cannot(film, voice, tmp_path, drawn):
     net = build_model("video", classes=4, image_size=64)
-    assert set(answers(net, slide(film, **SIZES), drawn)["condition"]) == {"V"}
+    assert set(predict_windows(net, read_windows(film, **SIZES), drawn).table["condition"]) == {"V"}
     soundfile.write(tmp_path / "a.wav", voice, SAMPLE_RATE)
-    with pytest.raises(InputError, match=r"this network reads a picture alone, of which a\.wav has nothing"):
-        answers(net, slide(tmp_path / "a.wav", **SIZES), drawn)
+    with pytest.raises(InputError, match=r"this network reads a picture alone, and a\.wav has none"):
+        predict_windows(net, read_windows(tmp_path / "a.wav", **SIZES), drawn)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_network_of_one_branch_answers_from_it_alone_or_says_that_it_cannot(fi
 def test_what_is_no_clip_is_refused_in_one_sentence(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(said)) as refused:
-        slide(tmp_path / name, **SIZES)
+        read_windows(tmp_path / name, **SIZES)
     assert ";" not in str(refused.value)
 
 
@@ -206,56 +206,72 @@ def test_a_network_of_a_toy_corpus_says_so_before_it_answers_and_another_does_no
     said = " ".join(drawn.sentences())
     assert "one corpus: toy corpus" in said and "What it says of a real face or a real voice means nothing" in said
     assert "90.0 % from sound and picture (8 clips)" in said and "guessing gives 25.0 %" in said
-    real = replace(drawn, corpus="RAVDESS", drawn=False, accuracy={}, clips={}).sentences()
+    real = replace(drawn, corpus="RAVDESS", is_toy=False, accuracy={}, clips={}).sentences()
     assert not any("drawn" in sentence for sentence in real) and any("nobody knows" in sentence for sentence in real)
     assert all("Acted emotion is not felt emotion" in " ".join(sentences) for sentences in (real, drawn.sentences()))
 
 
 def test_the_page_needs_no_other_file_and_begins_with_what_to_know(film, drawn):
-    windows = slide(film, **SIZES)
-    table = answers(build_model("ia", classes=4, image_size=64), replace(windows, name="<b>me</b>.mp4"), drawn)
-    figure = plots.probabilities(table, windows, drawn.labels)
-    text = page(replace(windows, name="<b>me</b>.mp4"), table, drawn, figure)
+    windows = replace(read_windows(film, **SIZES), name="<b>me</b>.mp4")
+    prediction = predict_windows(build_model("ia", classes=4, image_size=64), windows, drawn)
+    text = page(prediction, plots.probabilities(prediction.table, windows, prediction.labels))
     assert not re.search(r"https?:|<script|<link", text) and "<b>me" not in text
     assert text.index("means nothing") < text.index("The answer</h2>") < text.index("data:image/png;base64,")
     cells = re.findall(r"<td>([\d.]+)</td>", text)
-    assert len(cells) == len(table) * 4
-    first = table.iloc[0]
+    assert len(cells) == len(prediction.table) * 4
+    first = prediction.table.iloc[0]
     assert cells[:4] == [f"{100 * first[label]:.1f}" for label in "abcd"]
-    assert all(sentence in unescape(text) for sentence in summary(table, drawn.labels))
+    assert all(sentence in unescape(text) for sentence in prediction.sentences())
+
+
+def test_a_sentence_counts_how_often_the_answer_changes(drawn):
+    values = [(0, "A", 0.7), (1, "A", 0.2), (2, "A", 0.3), (0, "V", 0.9), (2, "V", 0.8)]  # window, condition, a
+    table = pd.DataFrame([(*row, 1 - row[2], 0, 0) for row in values], columns=["window", "condition", *"abcd"])
+    windows = SimpleNamespace(starts=np.arange(3.0), middle=1)
+    prediction = Prediction(windows, table, drawn)
+    assert prediction.change_sentence() == (
+        "The answer changes **1** times from sound alone, **0** times from picture alone, in 2 steps from one window "
+        "to the next."
+    )
+    own = prediction.middle()
+    assert own.index.tolist() == ["A"] and own.loc["A"].tolist() == pytest.approx([0.2, 0.8, 0, 0])
+    written = pd.DataFrame([("A", 0.2, 0.7, 0.1, 0)], columns=["condition", "p0", "p1", "p2", "p3"])
+    assert prediction.difference(written) == pytest.approx(0.1)
 
 
 # a trained run
 
 
 @pytest.fixture(scope="module")
-def predictor(smoke):
-    return open_predictor(smoke, "cpu")
+def run(smoke):
+    return open_trained(smoke, device="cpu")
 
 
-def test_a_test_clip_gets_the_very_numbers_of_evaluation(smoke, small_toy, predictor):
-    store = Corpus("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
-    written = pd.read_parquet(smoke / "predictions.parquet")
+@pytest.fixture(scope="module")
+def predictor(run):
+    return predictor_of(run)
+
+
+def test_a_test_clip_gets_the_very_numbers_of_evaluation(run, predictor):
+    written = pd.read_parquet(run.folder / "predictions.parquet")
     for name in written["clip"].unique()[[0, 13, -1]]:
-        clip = store.clips.set_index("clip").loc[name]
-        windows, table = predictor(clip["video_path"], clip["audio_path"])
-        ours = middle_answers(table, predictor.learnt.labels, windows)
-        rows = written[written["clip"] == name].set_index("condition").loc[["AV", "A", "V"]]
-        # The notebook's kernel may have had another number of threads, which rounds otherwise.
-        np.testing.assert_allclose(ours, rows.filter(regex=r"^p\d"), atol=2e-6)
+        clip = run.store.clips.set_index("clip").loc[name]
+        prediction = predictor(clip["video_path"], clip["audio_path"])
+        # The notebook's kernel may have had another number of threads, which rounds differently.
+        assert prediction.difference(written[written["clip"] == name]) < 2e-6
+    assert evaluation_sentence(run, prediction, choose_clip(run)._replace(name=name)).startswith("**")
+    assert (
+        evaluation_sentence(run, prediction, choose_clip(run, "own.mp4")) == "Evaluation has no numbers of this clip."
+    )
 
 
-def test_with_as_many_threads_a_test_clip_gets_them_to_the_last_digit(smoke, small_toy, predictor):
+def test_with_as_many_threads_a_test_clip_gets_them_to_the_last_digit(run, predictor):
     from workbook.evaluate.conditions import paper_conditions
     from workbook.evaluate.evaluation import predict
 
-    run = open_trained(smoke, device="cpu")
     every = predict(run.network, run.test, paper_conditions("softhard")[:3], fold=0, seed=1)
-    film, sound = example_clip(run.parameters)
-    windows, table = predictor(film, sound)
-    ours = middle_answers(table, predictor.learnt.labels, windows)
-    rows = every[every["clip"] == run.test.table["clip"][0]].filter(regex=r"^p\d")
-    np.testing.assert_array_equal(ours, rows)
+    film, sound, name = choose_clip(run)
+    assert predictor(film, sound).difference(every[every["clip"] == name]) == 0
 
 
 def test_the_command_answers_and_writes_a_page_and_all_probabilities(smoke, film, tmp_path):
@@ -276,7 +292,7 @@ def test_the_command_says_in_one_sentence_what_it_cannot_use(smoke, film, tmp_pa
     for clip, run, said in (
         (tmp_path / "a.txt", smoke, "a.txt is text"),
         (tmp_path / "gone.mp4", smoke, "gone.mp4 cannot be read"),
-        (film, tmp_path, "is no trained run"),
+        (film, tmp_path, "which holds no trained run"),
     ):
         done = CliRunner().invoke(main, ["predict", str(clip), "--run", str(run)])
         assert done.exit_code == 2 and said in done.output and len(done.output.splitlines()) == 1, done.output
@@ -289,34 +305,24 @@ def test_a_run_of_features_cannot_answer_and_one_whose_corpus_is_gone_can(smoke,
     shutil.copy(smoke / "model.safetensors", moved)
     real = record["parameters"] | {"dataset": "ravdess", "data_root": str(tmp_path / "gone")}
     (moved / "run.json").write_text(json.dumps(record | {"parameters": real}))
-    predictor = open_predictor(moved, "cpu")
-    assert predictor.learnt.corpus == "RAVDESS" and not predictor.learnt.drawn
-    assert len(predictor(film)[0].starts) == 3
-    config = open_trained(moved).parameters
+    run = open_trained(moved, device="cpu")
+    predictor = predictor_of(run)
+    assert predictor.card.corpus == "RAVDESS" and not predictor.card.is_toy
+    assert len(predictor(film).windows.starts) == 3
     with pytest.raises(InputError, match=r"data_root is .*, which is no folder"):
-        example_clip(config)
-    other = record["parameters"] | {"dataset": "mosei"}
-    (moved / "run.json").write_text(json.dumps(record | {"parameters": other}))
+        choose_clip(run)
     with pytest.raises(InputError, match=r"has learnt from features .*: give a run of a dataset of clips"):
-        open_predictor(moved, "cpu")
+        predictor_of(replace(run, parameters=Parameters(dataset="mosei")))
 
 
 def test_the_button_shows_the_answer_to_a_file_or_why_there_is_none(film, predictor):
-    from workbook import plots
-
-    seen = []
-
-    def answer(path: Path):
-        seen.append(path)
-        windows, table = predictor(path)
-        return summary(table, predictor.learnt.labels), plots.probabilities(table, windows, predictor.learnt.labels)
-
-    upload = Upload(answer)
+    spy = Mock(wraps=predictor, card=predictor.card)
+    upload = upload_button(spy)
     given = {"name": "<me>.mp4", "type": "video/mp4", "size": 1, "last_modified": 0}
-    upload._take({"new": ({**given, "content": memoryview(film.read_bytes())},)})
+    upload._on_file({"new": ({**given, "content": memoryview(film.read_bytes())},)})
     assert "from sound and picture" in upload.message.value and bytes(upload.picture.value).startswith(b"\x89PNG")
-    assert not seen[0].exists(), "nothing is left of the file"
-    upload._take({"new": ({**given, "content": memoryview(b"")},)})
+    assert not spy.call_args.args[0].exists(), "nothing is left of the file"
+    upload._on_file({"new": ({**given, "content": memoryview(b"")},)})
     assert upload.message.value == "&lt;me&gt;.mp4 is empty (0 bytes)" and upload.picture.layout.display == "none"
 
 

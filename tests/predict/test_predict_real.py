@@ -14,8 +14,8 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.evaluate.conditions import paper_conditions
 from workbook.evaluate.evaluation import predict
-from workbook.predict.prediction import Learnt, answers, middle_answers, remarks
-from workbook.predict.windows import slide
+from workbook.predict.prediction import ModelCard, predict_windows
+from workbook.predict.windows import read_windows
 from workbook.task import Classification
 from workbook.train.batches import Clips
 
@@ -49,9 +49,11 @@ def write(path, frames, samples=None, turned=0):
 
 
 def test_a_film_of_ravdess_has_a_face_in_every_frame_and_all_three_answers(shared):
-    windows = slide(shared / "ravdess" / FULL, **SIZES)
-    assert windows.has_audio.all() and windows.has_video.all() and windows.seen.all() and windows.faces == 1
-    table = answers(build_model("ia", image_size=64), windows, Learnt("RAVDESS", False, tuple(EMOTIONS)))
+    windows = read_windows(shared / "ravdess" / FULL, **SIZES)
+    assert windows.has_audio.all() and windows.has_video.all() and windows.has_face.all() and windows.faces == 1
+    table = predict_windows(
+        build_model("ia", image_size=64), windows, ModelCard("RAVDESS", False, tuple(EMOTIONS))
+    ).table
     assert set(table["condition"]) == {"AV", "A", "V"} and len(table) == 3 * len(windows.starts)
     np.testing.assert_allclose(table[list(EMOTIONS)].sum(axis=1), 1, atol=1e-6)
 
@@ -59,50 +61,50 @@ def test_a_film_of_ravdess_has_a_face_in_every_frame_and_all_three_answers(share
 @pytest.mark.parametrize("turned", [90, -90, 180])
 def test_a_film_that_lies_on_its_side_is_turned_as_its_header_says(tmp_path, clip, turned):
     frames = clip[0]
-    upright = slide(write(tmp_path / "upright.mp4", frames), **SIZES)
+    upright = read_windows(write(tmp_path / "upright.mp4", frames), **SIZES)
     lying = np.ascontiguousarray(np.rot90(frames, -turned // 90, axes=(1, 2)))
-    windows = slide(write(tmp_path / "phone.mp4", lying, turned=turned), **SIZES)
-    assert windows.seen.all()
+    windows = read_windows(write(tmp_path / "phone.mp4", lying, turned=turned), **SIZES)
+    assert windows.has_face.all()
     for own, other in zip(windows.video[0], upright.video[0], strict=True):  # boxes differ by a pixel or two
         assert np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.9
         assert np.corrcoef(np.rot90(own).ravel(), other.ravel())[0, 1] < 0.8
 
 
 def test_a_portrait_film_shows_its_face(tmp_path, clip):
-    windows = slide(write(tmp_path / "portrait.mp4", clip[0][:, :, 110:210], clip[1]), **SIZES)
-    assert windows.seen.all() and windows.has_audio.all() and windows.faces == 1
+    windows = read_windows(write(tmp_path / "portrait.mp4", clip[0][:, :, 110:210], clip[1]), **SIZES)
+    assert windows.has_face.all() and windows.has_audio.all() and windows.faces == 1
 
 
 def test_a_silent_film_is_answered_from_its_picture_and_a_voice_from_its_sound(shared):
-    net, learnt = build_model("ia", image_size=64), Learnt("RAVDESS", False, tuple(EMOTIONS))
+    net, card = build_model("ia", image_size=64), ModelCard("RAVDESS", False, tuple(EMOTIONS))
     for name, condition, said in (
         (SILENT, "V", f"{SILENT.split('/')[1]} is silent: nothing in its 3.6 s"),
         ("Actor_05/03-01-03-01-01-02-05.flac", "A", "03-01-03-01-01-02-05.flac has no picture track"),
     ):
-        windows = slide(shared / "ravdess" / name, **SIZES)
-        assert set(answers(net, windows, learnt)["condition"]) == {condition}
-        assert remarks(windows)[0].startswith(said)
+        windows = read_windows(shared / "ravdess" / name, **SIZES)
+        assert set(predict_windows(net, windows, card).table["condition"]) == {condition}
+        assert windows.remarks()[0].startswith(said)
 
 
 def test_of_two_people_the_one_who_is_nearer_is_followed(tmp_path, clip, other):
     count = min(len(clip[0]), len(other))
     far = np.full_like(other[:count], 128)
     far[:, 40:130, 80:240] = other[:count, ::2, ::2]
-    alone = slide(write(tmp_path / "alone.mp4", clip[0][:count]), **SIZES)
+    alone = read_windows(write(tmp_path / "alone.mp4", clip[0][:count]), **SIZES)
     for name, parts in {"right": [far, clip[0][:count]], "left": [clip[0][:count], far]}.items():
-        windows = slide(write(tmp_path / f"{name}.mp4", np.concatenate(parts, axis=2)), **SIZES)
-        assert windows.faces == 2 and windows.seen.all() and not windows.others
+        windows = read_windows(write(tmp_path / f"{name}.mp4", np.concatenate(parts, axis=2)), **SIZES)
+        assert windows.faces == 2 and windows.has_face.all() and not windows.switches
         assert np.abs(windows.video.astype(int) - alone.video).mean() < 12
 
 
 def test_after_a_person_has_left_there_is_sound_alone(tmp_path, clip):
     frames, samples = clip
     empty = np.tile(np.median(frames[:, :40, :40], axis=(0, 1, 2)).astype(np.uint8), (60, 180, 320, 1))
-    windows = slide(
+    windows = read_windows(
         write(tmp_path / "left.mp4", np.concatenate([frames, empty]), np.resize(samples, 9 * SAMPLE_RATE)), **SIZES
     )
     assert windows.has_video[0] and not windows.has_video[-1] and windows.has_audio.all()
-    assert "windows have no answer from the picture" in remarks(windows)[-1]
+    assert "windows have no answer from the picture" in windows.remarks()[-1]
 
 
 def test_a_film_of_90_seconds_has_windows_from_its_beginning_to_its_end(tmp_path, clip, other):
@@ -110,7 +112,7 @@ def test_a_film_of_90_seconds_has_windows_from_its_beginning_to_its_end(tmp_path
     turns = [part for _ in range(14) for part in (frames, other)]  # two people in turn
     film = np.concatenate(turns)[:900]
     assert len(film) == 900
-    windows = slide(write(tmp_path / "long.mp4", film, np.resize(samples, 90 * SAMPLE_RATE)), **SIZES, hop=1)
+    windows = read_windows(write(tmp_path / "long.mp4", film, np.resize(samples, 90 * SAMPLE_RATE)), **SIZES, hop=1)
     assert windows.seconds == pytest.approx(90, abs=0.2) and windows.starts[0] == 0
     assert windows.starts[-1] == pytest.approx(90 - WINDOW, abs=0.2) and np.diff(windows.starts).max() <= 1 + 1e-6
     assert windows.has_audio.all() and windows.has_video.all() and windows.faces == 1
@@ -123,7 +125,7 @@ def test_a_photo_is_refused_in_one_sentence_or_answered_as_a_picture(tmp_path, c
         stream.height, stream.width, stream.pix_fmt = 180, 320, "rgb24"
         image.mux(stream.encode(av.VideoFrame.from_ndarray(clip[0][0], format="rgb24")))
     with pytest.raises(InputError, match=r"photo\.png"):
-        slide(path, **SIZES)
+        read_windows(path, **SIZES)
 
 
 def test_a_test_clip_of_ravdess_gets_the_very_numbers_of_evaluation(shared, tmp_path):
@@ -138,7 +140,6 @@ def test_a_test_clip_of_ravdess_gets_the_very_numbers_of_evaluation(shared, tmp_
     clips = Clips(store, np.arange(len(store)), label, task)
     expected = predict(net, clips, paper_conditions("softhard")[:3], fold=0, seed=1)
     trial = store.clips.iloc[0]
-    windows = slide(trial["video_path"], sound=trial["audio_path"], **SIZES)
-    found = answers(net, windows, Learnt("RAVDESS", False, tuple(EMOTIONS)))
-    ours = middle_answers(found, EMOTIONS, windows)
-    np.testing.assert_array_equal(ours, expected.filter(regex=r"^p\d"))
+    windows = read_windows(trial["video_path"], sound=trial["audio_path"], **SIZES)
+    prediction = predict_windows(net, windows, ModelCard("RAVDESS", False, tuple(EMOTIONS)))
+    assert prediction.difference(expected) == 0

@@ -26,7 +26,7 @@ def probabilities(table: pd.DataFrame, windows: "Windows", labels: Sequence[str]
 
     A column is a window, drawn around its middle up to halfway to the next one. A frame surrounds the likeliest label.
 
-    table : as `workbook.predict.prediction.answers` makes it
+    table : as `workbook.predict.prediction.Prediction.table`
     """
     conditions = list(dict.fromkeys(table["condition"]))
     heights = [FACE] * bool(windows.has_video.any()) + [0.19 * len(labels)] * len(conditions)
@@ -67,7 +67,7 @@ def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Seque
 
 def _strip(windows: "Windows", ax: Axes) -> None:
     """Draws faces evenly over the clip, each at its time; grey = no face."""
-    times, has_face = windows.frame_times.ravel(), (windows.seen & windows.has_video[:, None]).ravel()
+    times, has_face = windows.frame_times.ravel(), (windows.has_face & windows.has_video[:, None]).ravel()
     faces = windows.video.reshape(-1, *windows.video.shape[2:])
     width = windows.seconds / min(STRIP, len(times))
     half = min(0.48 * width, FACE / INCHES * windows.seconds / 2)

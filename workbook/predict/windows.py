@@ -32,17 +32,43 @@ class Windows:
     audio: np.ndarray  # features (N, C, 156) float32, zeros where a window has no sound
     video: np.ndarray  # faces (N, F, S, S, 3) uint8, zeros where a window has no face
     has_audio: np.ndarray  # (N,) True = the window has sound
-    has_video: np.ndarray  # (N,) True = a face was seen in at least half of the window's frames
-    seen: np.ndarray  # (N, F) True = the followed face was seen in this frame; elsewhere its nearest box was cut out
-    shown: int  # the number of frames that the film has in all windows
+    has_video: np.ndarray  # (N,) True = at least half of the window's frames show the followed face
+    has_face: np.ndarray  # (N, F) True = the frame shows the followed face; elsewhere its nearest box is cut out
+    frames: int  # the number of frames that the film has in all windows
     faces: int  # the most faces in one frame
-    others: list[float]  # the seconds at which the followed face was lost and the largest one followed in its place
+    switches: list[float]  # seconds at which the followed face is lost and the largest one takes its place
     notes: list[str] = field(default_factory=list)  # why it has no sound, or no picture
+
+    def sentence(self) -> str:
+        """How long the clip is, and where its windows lie."""
+        starts = ", ".join(f"{start:.1f}" for start in self.starts[:8])
+        more = ", …" if len(self.starts) > 8 else ""
+        return f"{self.name}: {self.seconds:.1f} s; {len(self.starts)} windows, from second {starts}{more} on"
+
+    def remarks(self) -> list[str]:
+        """Which faces and sounds the clip has, and what cannot be used, in sentences."""
+        remarks = [f"{reason}." for reason in self.notes]
+        if not self.has_video.any():
+            return [*remarks, "There is no face to go by, so the answer comes from the sound alone."]
+        if not self.has_audio.any():
+            remarks.append("There is no sound to go by, so the answer comes from the picture alone.")
+        several = f"up to {self.faces} at once; the largest was followed" if self.faces > 1 else "never two at once"
+        remarks.append(f"A face was seen in {self.has_face.sum()} of {self.frames} frames, {several}.")
+        if self.switches:
+            times = ", ".join(f"{time:.1f}" for time in self.switches)
+            remarks.append(
+                f"At {times} s the followed face was out of sight, and the largest one there was followed instead."
+            )
+        gaps = int((~self.has_video).sum())
+        if gaps:
+            windows = f"{gaps} of {len(self.starts)} windows have no answer from the picture"
+            remarks.append(f"{windows}: too few of their frames show a face.")
+        return remarks
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """A block with one thread, as where a corpus is prepared: more threads round differently."""
+def one_thread() -> Iterator[None]:
+    """A block, or a call, with one thread, as where a corpus is prepared: more threads round differently."""
     import torch
 
     threads = torch.get_num_threads()
@@ -54,8 +80,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@_one_thread()
-def slide(
+@one_thread()
+def read_windows(
     path: Path | str,
     *,
     frames: int,
@@ -83,9 +109,14 @@ def slide(
     samples, video, window, seconds = open_clip(report, path_text(sound), path_text(path), protocol, frames)
     with video or nullcontext():
         windows = _spread(window, hop if protocol == "paper" else np.inf)
-        audio = _sound(report, sound, samples, windows, audio_features)
+        audio: list[np.ndarray | None] = [None] * len(windows)
+        if samples is not None:
+            features = "audio", path_text(sound), window_features, samples
+            audio = [report.attempt(*features, window, audio_features) for window in windows]
         if video:
-            picture = report.attempt("video", path_text(path), _look, video, windows, image_size, protocol, progress)
+            picture = report.attempt(
+                "video", path_text(path), _follow_face, video, windows, image_size, protocol, progress
+            )
     has_audio = np.array([part is not None for part in audio])
     missing = {name for name, is_there in (("audio", has_audio.any()), ("video", picture)) if not is_there}
     reasons = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]
@@ -101,7 +132,7 @@ def slide(
         middle=len(windows) // 2,
         audio=np.stack([silence if part is None else part for part in audio]),
         has_audio=has_audio,
-        **(picture or _no_picture(len(windows), frames, image_size)),
+        **(picture or _no_face(len(windows), frames, image_size)),
         notes=notes,
     )
 
@@ -117,23 +148,14 @@ def _spread(window: Window, hop: float) -> list[Window]:
     return [Window(window.audio_start + shift, window.frame_times + shift) for shift in shifts]
 
 
-def _sound(
-    report: Report, path: Path, samples: np.ndarray | None, windows: list[Window], name: str
-) -> list[np.ndarray | None]:
-    """The features (C, 156) of each window; None where it is silent or there is no sound."""
-    if samples is None:
-        return [None] * len(windows)
-    return [report.attempt("audio", path_text(path), window_features, samples, window, name) for window in windows]
-
-
-def _no_picture(count: int, frames: int, size: int) -> dict:
-    """The result of `_look` for a picture that cannot be used."""
+def _no_face(count: int, frames: int, size: int) -> dict:
+    """The result of `_follow_face` for a picture that cannot be used."""
     video = np.broadcast_to(np.uint8(0), (count, frames, size, size, 3))
-    nobody = {"seen": np.zeros((count, frames), bool), "shown": 0, "faces": 0, "others": []}
+    nobody = {"has_face": np.zeros((count, frames), bool), "frames": 0, "faces": 0, "switches": []}
     return {"video": video, "has_video": np.zeros(count, bool), **nobody}
 
 
-def _look(
+def _follow_face(
     path: str, video: Video | CroppedFaces, windows: list[Window], size: int, protocol: str, progress: bool
 ) -> dict:
     """The faces of all windows and where they were: the fields of `Windows` about the picture.
@@ -147,7 +169,7 @@ def _look(
             faces |= zip(places, detector(video.cropped).detect_all(pictures), strict=True)
             bar.update(len(places))
     order = sorted(faces, key=lambda place: times[place])
-    track, changes = follow([faces[place] for place in order], np.array([times[place] for place in order]))
+    track, switches = follow([faces[place] for place in order], np.array([times[place] for place in order]))
     boxes = np.full((*times.shape, 4), np.nan, np.float32)
     for place, box in zip(order, track, strict=True):
         boxes[place] = box
@@ -167,10 +189,10 @@ def _look(
     return {
         "video": crops[..., ::-1] if protocol == "authors" else crops,
         "has_video": has_video,
-        "seen": has_face,
-        "shown": len(faces),
+        "has_face": has_face,
+        "frames": len(faces),
         "faces": max(map(len, faces.values())),
-        "others": changes,
+        "switches": switches,
     }
 
 

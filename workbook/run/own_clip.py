@@ -1,0 +1,110 @@
+"""A trained run and a clip of your own: from its folder to a predictor, and from an answer to a button and a page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from workbook import ROOT, InputError
+from workbook.data.store import read_json
+from workbook.data.window import WINDOW
+from workbook.files import atomic_write, path_of, write_json
+
+if TYPE_CHECKING:
+    from workbook.predict.prediction import Prediction, Predictor
+    from workbook.predict.upload import Upload
+    from workbook.run.reopen import TrainedRun
+
+
+def predictor_of(run: "TrainedRun") -> "Predictor":
+    """The network of a run, ready for clips of your own. The data of the run are not read.
+
+    Raises InputError where it was trained on features.
+    """
+    from workbook.predict.prediction import MEANING, ModelCard, Predictor
+
+    config, dataset = run.parameters, run.parameters.corpus.record
+    if dataset.kind == "features":
+        raise InputError(
+            f"{run.folder} has learnt from features that something else has made, so it cannot read a film or a sound: "
+            "give a run of a dataset of clips"
+        )
+    metrics = read_json(run.folder / "metrics.json").get("conditions", {})
+    card = ModelCard(
+        corpus=dataset.title,
+        is_toy=dataset.make is not None,
+        labels=tuple(run.record["labels"]),
+        dropout=config.dropout,
+        accuracy={name: metrics[name]["accuracy"] for name in MEANING if name in metrics},
+        clips={name: metrics[name]["clips"] for name in MEANING if name in metrics},
+        knows_people=config.fold_scheme == "clips",
+    )
+    settings = {name: getattr(config, name) for name in ("frames", "image_size", "audio_features")}
+    settings["protocol"] = "authors" if config.protocol == "authors" else "paper"
+    return Predictor(run.network, card, settings, config.device)
+
+
+class Clip(NamedTuple):
+    """The files of a clip."""
+
+    film: Path
+    sound: Path | str  # "" = the film's own
+    name: str = ""  # in the corpus of a run; "" = a clip of your own
+
+
+def choose_clip(run: "TrainedRun", clip: str = "", sound: str = "") -> Clip:
+    """Your own clip; without one, the first test clip of the run's corpus that has both sound and picture.
+
+    Relative paths start at the workbook. Raises InputError where the corpus or its files are no longer there.
+    """
+    if clip:
+        return Clip(ROOT / Path(clip).expanduser(), ROOT / Path(sound).expanduser() if sound else "")
+    table = run.test.table
+    complete = table[table["has_audio"] & table["has_video"]]
+    if complete.empty:
+        raise InputError("no test clip of the corpus has both sound and picture: give a clip of your own as clip")
+    first = complete.iloc[0]
+    return Clip(path_of(first["video_path"]), path_of(first["audio_path"]), first["clip"])
+
+
+def upload_button(predictor: "Predictor", hop: float = WINDOW / 2) -> "Upload":
+    """A button that shows the answer to a file from the reader's own computer; hop : as in `read_windows`."""
+    from workbook.plots import probabilities
+    from workbook.predict.upload import Upload
+
+    def answer(path: Path):
+        prediction = predictor(path, hop=hop)
+        sentences = [*predictor.card.sentences(), *prediction.windows.remarks(), *prediction.sentences()]
+        return sentences, probabilities(prediction.table, prediction.windows, prediction.labels)
+
+    return Upload(answer)
+
+
+def evaluation_sentence(run: "TrainedRun", prediction: "Prediction", clip: Clip) -> str:
+    """How far the middle window is from evaluation's numbers, in Markdown."""
+    import pandas as pd
+
+    path = run.folder / "predictions.parquet"
+    if not clip.name or not path.exists():
+        return "Evaluation has no numbers of this clip."
+    table = pd.read_parquet(path)
+    return (
+        f"**{prediction.difference(table[table['clip'] == clip.name]):.1e}** is the largest difference to evaluation."
+    )
+
+
+def write_prediction(prediction: "Prediction", html: Path | None = None, json: Path | None = None) -> str:
+    """The answer in words, and in files: remarks, one line per condition and, of several windows, one per window.
+
+    html, json : the files of a page and of all probabilities; None = none
+    """
+    from workbook.plots import probabilities
+    from workbook.predict.page import page
+
+    if html:
+        with atomic_write(html) as file:
+            figure = probabilities(prediction.table, prediction.windows, prediction.labels)
+            file.write_text(page(prediction, figure), encoding="utf-8")
+    if json:
+        write_json(json, prediction.as_record())
+    lines = [*prediction.windows.remarks(), *prediction.sentences()]
+    lines += [prediction.likeliest().to_string()] if len(prediction.windows.starts) > 1 else []
+    return "\n".join([*lines, *(f"written: {path}" for path in (html, json) if path)])
