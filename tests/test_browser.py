@@ -313,8 +313,8 @@ PAGE = """<style>{css}</style><div id="figure"></div><script type="application/j
 <script type="module">
 {script}
 const bytes = (text) => new DataView(Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer);
-const text = document.getElementById("traits").textContent;
-const traits = JSON.parse(text, (key, value) => value?.base64 === undefined ? value : bytes(value.base64));
+const json = document.getElementById("traits").textContent;
+const traits = JSON.parse(json, (key, value) => value?.base64 === undefined ? value : bytes(value.base64));
 const listeners = {{}};
 widget.render({{ el: document.getElementById("figure"), model: {{
     get: (name) => traits[name], set: (name, value) => (traits[name] = value), send: () => null,
