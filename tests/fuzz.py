@@ -7,27 +7,25 @@ process of its own that may crash, hang or take memory, and is then named.
 import argparse
 import os
 import pickle
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import psutil
 import soundfile
 from data.test_media import tone, write_video
 from data.test_pickles import mmsa, mult
+from pebble import ProcessExpired, ProcessPool
 
 from workbook import InputError
 from workbook.data.window import SAMPLE_RATE
 from workbook.toy import corpus as toy
 
-SECONDS = 30  # of computing for one file
+SECONDS = 60  # for one file
 MEMORY = 3 * 2**30  # bytes beyond which a process that reads a file of some kilobytes has gone astray
 EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\1"]
 
@@ -93,9 +91,7 @@ def read_store(path: Path) -> bool:
 
 
 def attempt(read, path: Path, content: bytes) -> str:
-    """What became of a file: read, a sentence, or what else."""
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # ends this process
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """The outcome of reading a file: read, a sentence, or what else."""
     path.write_bytes(content)
     try:
         outcome = "read" if read(path) else "a sentence"
@@ -106,9 +102,8 @@ def attempt(read, path: Path, content: bytes) -> str:
     finally:
         shutil.rmtree(path.with_suffix(".store"), ignore_errors=True)
         path.unlink()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    taken = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return outcome if taken < MEMORY else f"{taken / 2**30:.1f} GB of memory"
+    memory = psutil.Process().memory_info().rss
+    return outcome if memory < MEMORY else f"{memory / 2**30:.1f} GB of memory"
 
 
 def good_files(folder: Path) -> dict[str, tuple]:
@@ -136,43 +131,42 @@ def good_files(folder: Path) -> dict[str, tuple]:
 
 
 def fuzz(kind: str, source: Path, read, seed: int, count: int, folder: Path) -> Counter:
-    """How often each outcome was met; everything but `read` and `a sentence` is said at once."""
-    met, content, pool = Counter(), source.read_bytes(), None
-    whole = attempt(read, folder / f"0-{source.name}", content)
-    assert whole == "read", f"{kind} is not read even when it is whole: {whole}"
-    for number in range(count):
-        rng = np.random.default_rng([seed, *kind.encode(), number])
-        path = folder / f"{number}-{source.name}"
-        pool = pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        try:
-            outcome = pool.submit(attempt, read, path, mutant(content, rng)).result(timeout=4 * SECONDS)
-        except (BrokenProcessPool, TimeoutError) as error:
-            outcome = f"the process ended or hung: {type(error).__name__}"
-            pool.shutdown(wait=not isinstance(error, TimeoutError), cancel_futures=True)
-            pool = None
-        if outcome not in ("read", "a sentence"):
-            sys.stdout.write(f"{kind}, seed {seed}, number {number}: {outcome}\n")
-        met[outcome if outcome in ("read", "a sentence") else "else"] += 1
-    if pool:
-        pool.shutdown()
-    return met
+    """How often each outcome was met; everything but `read` and `a sentence` is written at once."""
+    outcomes, content = Counter(), source.read_bytes()
+    intact = attempt(read, folder / f"0-{source.name}", content)
+    assert intact == "read", f"{kind} is not read even when it is intact: {intact}"
+    with ProcessPool(1, context=get_context("spawn")) as pool:
+        for number in range(count):
+            wounded = mutant(content, np.random.default_rng([seed, *kind.encode(), number]))
+            try:
+                arguments = [read, folder / f"{number}-{source.name}", wounded]
+                outcome = pool.schedule(attempt, arguments, timeout=SECONDS).result()
+            except (ProcessExpired, TimeoutError) as error:
+                outcome = f"the process ended or hung: {type(error).__name__}"
+            if outcome not in ("read", "a sentence"):
+                sys.stdout.write(f"{kind}, seed {seed}, number {number}: {outcome}\n")
+            outcomes[outcome if outcome in ("read", "a sentence") else "else"] += 1
+    return outcomes
+
+
+def row(kind: str, outcomes: Counter) -> str:
+    return f"{kind:24}{outcomes.total():8}{outcomes['read']:8}{outcomes['a sentence']:10}{outcomes['else']:6}\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200, help="mutants of each file")
-    given = parser.parse_args()
+    options = parser.parse_args()
     total = Counter()
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write(f"{'':24}{'tried':>8}{'read':>8}{'sentence':>10}{'else':>6}\n")
         for kind, (source, read) in good_files(Path(folder)).items():
-            met = fuzz(kind, source, read, given.seed, given.count, Path(folder))
-            total += met
-            row = f"{met.total():8}{met['read']:8}{met['a sentence']:10}{met['else']:6}"
-            sys.stdout.write(f"{kind:24}{row}\n")
+            outcomes = fuzz(kind, source, read, options.seed, options.count, Path(folder))
+            total += outcomes
+            sys.stdout.write(row(kind, outcomes))
             sys.stdout.flush()
-    sys.stdout.write(f"{'all':24}{total.total():8}{total['read']:8}{total['a sentence']:10}{total['else']:6}\n")
+    sys.stdout.write(row("all", total))
     sys.exit(bool(total["else"]))
 
 

@@ -268,22 +268,14 @@ def test_sound_is_what_librosa_loads(tmp_path, name, rate, channels):
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_sound_track_of_a_video_is_the_sound_that_went_in_but_for_the_encoders_delay(tmp_path):
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi"])
+def test_the_sound_track_of_a_film_is_the_sound_that_went_in_but_for_the_encoders_delay(tmp_path, suffix):
     sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
-    heard = read_audio(write_video(tmp_path / "a.mp4", grey_levels(15), sound))
-    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
-    assert 0 <= delay <= 1024
-    assert np.corrcoef(sound, heard[delay : delay + len(sound)])[0, 1] > 0.98
-
-
-@pytest.mark.parametrize("suffix", ["mov", "mkv", "avi", "m4v"])
-def test_the_sound_track_of_a_film_is_read_whatever_contains_it(tmp_path, suffix):
-    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 3_300).repeat(10).astype(np.float32)
-    heard = read_audio(write_video(tmp_path / f"a.{suffix}", grey_levels(15), sound))
-    delay = correlate(heard, sound).argmax() - (len(sound) - 1)
+    samples = read_audio(write_video(tmp_path / f"a.{suffix}", grey_levels(15), sound))
+    delay = correlate(samples, sound).argmax() - (len(sound) - 1)
     assert 0 <= delay <= 2048
-    kept = min(len(sound), len(heard) - delay)
-    assert np.corrcoef(sound[:kept], heard[delay : delay + kept])[0, 1] > 0.98
+    kept = min(len(sound), len(samples) - delay)
+    assert np.corrcoef(sound[:kept], samples[delay : delay + kept])[0, 1] > 0.98
 
 
 def test_a_sound_of_a_phone_is_read_and_the_cover_of_a_sound_is_no_picture(tmp_path):

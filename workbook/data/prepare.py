@@ -12,7 +12,7 @@ import numpy as np
 from workbook import InputError
 from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
 from workbook.data.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
-from workbook.data.window import WHOLE, WINDOW, Window, cut_window, duration, place_window, span_of
+from workbook.data.window import FULL_SPAN, WINDOW, Window, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
 
 PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
@@ -71,7 +71,7 @@ def open_clip(
     video_path: str,
     protocol: str,
     frames: int,
-    span: tuple[float, float] = WHOLE,
+    span: tuple[float, float] = FULL_SPAN,
 ) -> tuple[np.ndarray | None, Video | CroppedFaces | None, Window, float]:
     """The samples of a clip and its picture, still open (None for what it lacks), its window, its length in seconds."""
     samples = report.attempt("audio", audio_path, read_audio)

@@ -11,7 +11,7 @@ WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
 HOP = 512  # samples between two MFCC steps: 23.2 ms
 N_MFCC = 10
 MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
-WHOLE = (0.0, inf)  # the span of a clip in its file, in seconds, by default
+FULL_SPAN = (0.0, inf)  # the span of a clip in its file, in seconds, by default
 AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 
 
@@ -29,11 +29,11 @@ class Window:
 
     audio_start: float
     frame_times: np.ndarray  # (frames,) ascending
-    span: tuple[float, float] = WHOLE  # of the clip in its file; the rest of the file belongs to other clips
+    span: tuple[float, float] = FULL_SPAN  # of the clip in its file; the rest of the file belongs to other clips
 
 
 def place_window(
-    protocol: str, audio_samples: int, picture: Picture | None, frames: int, span: tuple[float, float] = WHOLE
+    protocol: str, audio_samples: int, picture: Picture | None, frames: int, span: tuple[float, float] = FULL_SPAN
 ) -> Window:
     """The window of a clip: 3.6 s of sound, and the times of `frames` frames.
 
@@ -66,16 +66,16 @@ def frame_times(start: float | np.ndarray, frames: int) -> np.ndarray:
 
 def span_of(trial: dict) -> tuple[float, float]:
     """The start and end of a clip in seconds of its file, from a row of a table of trials."""
-    return trial.get("start", WHOLE[0]), trial.get("end", WHOLE[1])
+    return trial.get("start", FULL_SPAN[0]), trial.get("end", FULL_SPAN[1])
 
 
-def duration(audio_samples: int, picture: Picture | None, span: tuple[float, float] = WHOLE) -> float:
+def duration(audio_samples: int, picture: Picture | None, span: tuple[float, float] = FULL_SPAN) -> float:
     """The length of a clip in seconds: the longer of its sound and its picture, inside its span."""
     longer = max(audio_samples / SAMPLE_RATE, picture.seconds if picture else 0.0)
     return max(0.0, min(longer, span[1]) - span[0])
 
 
-def cut_window(samples: np.ndarray, start: float, span: tuple[float, float] = WHOLE) -> np.ndarray:
+def cut_window(samples: np.ndarray, start: float, span: tuple[float, float] = FULL_SPAN) -> np.ndarray:
     """Exactly 3.6 s (79380 samples) of a sound from `start` seconds on, zeros where there is no sound.
 
     start : negative = before the sound begins        span : of the clip, in seconds; outside of it are zeros

@@ -14,14 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from workbook import InputError
 from workbook.data.prepare import Prepared, prepare_clip
+from workbook.files import UNGUARDED
 
 SECONDS = 600  # that one clip may take; a film of seconds takes one
 MEMORY = 4 * 2**30  # bytes that preparing one clip may take, with all libraries; a film of seconds takes 0.6 GB
 TOO_LARGE = 98  # exit code of a process that takes more
-NO_PROCESSES = (
-    "the processes that prepare clips cannot start, or end without a reason: run it again to go on; a script that "
-    "makes a store has to be a file and to do it under `if __name__ == '__main__':`"
-)
 
 
 def prepare_all(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[tuple[int, Prepared]]:
@@ -62,7 +59,7 @@ def _attempt(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[
             for future in finished:
                 yield running.pop(future), _outcome(future)
     except RuntimeError as error:  # BrokenProcessPool, too
-        raise InputError(NO_PROCESSES) from error
+        raise InputError(f"{UNGUARDED}; if it does, run it again") from error
     finally:
         pool.stop()
         pool.join()
