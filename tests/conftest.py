@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -75,6 +76,17 @@ def shared() -> Path:
     if not (folder / "ravdess").is_dir():
         pytest.skip(f"no real material at {folder}; AVLIB_SHARED can name another folder")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 2 MB, which a function makes read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")

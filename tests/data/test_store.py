@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import fuzz
 import numpy as np
 import pandas as pd
 import pytest
@@ -321,3 +322,85 @@ def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_p
         build(path, voices)
     kept = len(journal.read_text().splitlines())
     assert len(build(path, voices)) >= kept >= 1
+
+
+# a damaged store
+
+
+@pytest.fixture
+def damaged(heard, tmp_path):
+    """The folder of a store, to be damaged."""
+    return shutil.copytree(heard.path, tmp_path / "store")
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def relabel(file):
+    clips = pd.read_parquet(file)
+    clips.assign(label=(clips["label"] + 1) % 8).to_parquet(file, index=False)
+
+
+def drop_row(file):
+    pd.read_parquet(file).iloc[1:].to_parquet(file, index=False)
+
+
+def change_type(file):
+    np.save(file, np.load(file).astype(np.float64))
+
+
+def drop_axis(file):
+    np.save(file, np.load(file)[0])
+
+
+@pytest.mark.parametrize(
+    "name, damage, says",
+    [
+        ("clips.parquet", cut, "clips.parquet"),
+        ("problems.parquet", cut, ""),
+        ("faces.npy", cut, ""),
+        ("mfcc.npy", cut, ""),
+        ("clips.parquet", relabel, "clips.parquet is not as it was written"),
+        ("clips.parquet", drop_row, "clips.parquet is not as it was written"),
+        ("mfcc.npy", change_type, "audio has shape .* and type float64"),
+        ("mfcc.npy", drop_axis, "audio has shape .* for 6 clips"),
+        ("manifest.json", cut, ""),
+    ],
+)
+def test_a_damaged_store_is_a_sentence_that_says_what_to_do(damaged, name, damage, says):
+    damage(damaged / name)
+    with pytest.raises(InputError) as refused:
+        Store.open(damaged)
+    assert str(damaged) in str(refused.value) and "\n" not in str(refused.value)
+    assert "delete this folder and have it made again" in str(refused.value)
+
+
+def test_a_link_to_a_store_is_as_good_as_the_store(damaged, tmp_path):
+    (tmp_path / "link").symlink_to(damaged)
+    assert len(Store.open(tmp_path / "link")) == 6
+    shutil.rmtree(damaged)
+    with pytest.raises(InputError, match="is not a store"):
+        Store.open(tmp_path / "link")
+
+
+# the fuzzer of tests/fuzz.py
+
+
+def crash_or_raise(path):
+    time.sleep(0.1)
+    if path.read_bytes() == b"good":
+        return True
+    if path.name.startswith("0-"):
+        os._exit(3)
+    raise KeyError("no sentence")
+
+
+def test_the_fuzzer_makes_the_same_mutants_again_and_counts_crashes_and_tracebacks(tmp_path, capsys):
+    content = bytes(range(256)) * 9
+    mutants = [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
+    assert mutants == [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
+    assert len({*mutants}) > 40 and sum(mutant != content for mutant in mutants) > 40
+    (tmp_path / "a.txt").write_bytes(b"good")
+    outcomes = fuzz.fuzz("text", tmp_path / "a.txt", crash_or_raise, seed=0, count=3, folder=tmp_path)
+    assert outcomes["else"] >= 2 and "number 0: the process ended" in capsys.readouterr().out

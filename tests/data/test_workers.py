@@ -1,0 +1,146 @@
+"""What breaks while clips are prepared costs no other clip: processes, drives, disks, odd files."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from happenings import MISHAPS, prepare_with_mishaps, prepare_without_drive
+from test_media import tone
+
+import workbook
+from workbook import InputError
+from workbook.data import workers
+from workbook.data.build import build_store
+from workbook.data.datasets import Corpus
+from workbook.data.ravdess import find_trials
+from workbook.data.window import SAMPLE_RATE
+from workbook.files import free_bytes, path_of
+
+MARKED = "01-01-01-01-01-03"  # the clip in which something happens
+SETTINGS = {"frames": 2, "image_size": 8, "workers": 1, "progress": False}
+
+
+def write_voices(folder, count=4):
+    """Clips of sound alone."""
+    folder.mkdir()
+    for actor in range(1, count + 1):
+        soundfile.write(folder / f"03-01-01-01-01-01-{actor:02d}.wav", tone(110 * actor, 1), SAMPLE_RATE)
+    return folder
+
+
+@pytest.fixture
+def voices(tmp_path):
+    return write_voices(tmp_path / "voices")
+
+
+def build(path, root, **settings):
+    return build_store(path, *find_trials(root), **SETTINGS | settings)
+
+
+@pytest.fixture(scope="module")
+def mishaps(tmp_path_factory):
+    """Two stores of nine voices: one made without mishaps, one while six of the clips meet with something."""
+    root = write_voices(tmp_path_factory.mktemp("mishaps") / "voices", 9)
+    expected = build(root.parent / "expected", root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "prepare_clip", prepare_with_mishaps)
+        patch.setattr(workers, "SECONDS", 2)
+        return expected, build(root.parent / "store", root, workers=2)
+
+
+def test_a_clip_that_ends_its_process_costs_no_neighbour_and_one_whose_process_was_killed_once_nothing(mishaps):
+    expected, store = mishaps
+    rows = [row for row in range(9) if row + 1 not in MISHAPS or row + 1 == 8]
+    assert list(store.clips["clip"]) == list(expected.clips["clip"][rows]) and len(store.problems) == 5
+    np.testing.assert_array_equal(store.audio, expected.audio[rows])
+
+
+@pytest.mark.parametrize(
+    "actor, says",
+    [
+        (2, "crashes the decoder"),
+        (3, "crashes the decoder"),
+        (5, "takes more than 2 s"),
+        (6, "takes more than 4 GB of memory"),
+        (7, "takes more memory than there is"),
+    ],
+)
+def test_a_clip_that_ends_its_process_even_when_it_is_alone_is_a_problem(mishaps, actor, says):
+    problems = mishaps[1].problems.set_index("clip")["reason"]
+    assert problems[f"01-01-01-01-01-{actor:02d}"] == f"the clip {says}: it is left out"
+
+
+def test_a_drive_that_goes_away_costs_no_clip(voices, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="is no longer there: run it again when"):
+        patch.setattr(workers, "prepare_clip", prepare_without_drive)
+        build(tmp_path / "store", voices)
+    (tmp_path / "away").rename(voices)
+    store = build(tmp_path / "store", voices)
+    assert len(store) == 4 and store.problems.empty
+
+
+def test_a_link_that_leads_nowhere_is_a_problem(voices, tmp_path):
+    (voices / "03-01-01-01-01-01-05.wav").symlink_to(tmp_path / "nowhere.wav")
+    (voices / "03-01-01-01-01-01-06.wav").symlink_to("03-01-01-01-01-01-06.wav")
+    store = build(tmp_path / "store", voices)
+    assert len(store) == 4 and list(store.problems["clip"]) == ["01-01-01-01-01-05", "01-01-01-01-01-06"]
+
+
+# damaged sounds and odd names in a corpus
+
+
+def test_a_damaged_sample_is_a_problem_that_names_the_clip(voices, tmp_path):
+    samples = tone(220, 1)
+    samples[5000] = -7.5e37
+    soundfile.write(voices / f"03-{MARKED}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    store = build(tmp_path / "store", voices)
+    (problem,) = store.problems.to_dict("records")
+    assert problem["clip"] == MARKED and "damaged samples, up to 7.5e+37" in problem["reason"]
+    assert len(store) == 3 and np.isfinite(store.audio).all()
+
+
+def test_names_that_are_not_utf_8_are_read_like_any_other(voices, tmp_path):
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/Jos\xe9"))
+    voices.rename(strange)
+    (strange / f"03-{MARKED}.wav").write_text("no sound")
+    store = build(tmp_path / "store", strange)
+    assert len(store) == 3 and store.clips["audio_path"].str.contains(r"/Jos\xe9/", regex=False).all()
+    assert all(path_of(path).is_file() for path in store.clips["audio_path"])
+    assert r"Jos\xe9" in store.problems["path"][0] and list(store.problems["clip"]) == [MARKED]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_a_problem_and_nobody_waits_for_it(voices, tmp_path, kind):
+    place = voices / f"03-{MARKED}.wav"
+    place.unlink()
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to({"device": "/dev/zero", "folder": tmp_path}[kind])
+    store = build(tmp_path / "store", voices)
+    assert len(store) == 3
+    assert kind == "folder" or "is not a file but a folder, a pipe or a device" in store.problems["reason"].iloc[0]
+
+
+# the disk
+
+
+def test_a_disk_that_fills_up_is_a_sentence_and_once_there_is_room_it_goes_on(voices, small_disk):
+    (small_disk / "other").write_bytes(bytes(free_bytes(small_disk) - 50_000))
+    with pytest.raises(InputError, match=r"store cannot be written: its disk has"):
+        build(small_disk / "store", voices, image_size=99)
+    (small_disk / "other").unlink()
+    assert len(build(small_disk / "store", voices, image_size=99)) == 4
+
+
+def test_a_whole_store_on_a_read_only_disk_is_opened(voices, small_disk, monkeypatch):
+    monkeypatch.setattr(workbook, "DATA", small_disk)
+    corpus = Corpus("ravdess", voices, frames=2, image_size=8)
+    made = corpus.preprocess(workers=1, progress=False)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert corpus.preprocess().fingerprint == corpus.open_store().fingerprint == made.fingerprint
+    with pytest.raises(InputError, match="cannot be written: Read-only file system"):
+        Corpus("ravdess", voices, frames=3, image_size=8).preprocess()

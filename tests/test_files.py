@@ -1,0 +1,135 @@
+"""Files that appear completely or not at all, folders with a lock, full disks, names that are not UTF-8."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from workbook import InputError
+from workbook.data.store import Store
+from workbook.files import as_bytes, atomic_write, folder_lock, free_bytes, path_of, path_text
+from workbook.run.claim import claim, is_claimed
+
+WRITERS = {
+    "text": lambda path: path.write_text("x" * 10**7),
+    "parquet": lambda path: pd.DataFrame({"x": np.random.default_rng(0).random(10**6)}).to_parquet(path),
+    "torch": lambda path: torch.save(torch.rand(10**6), path),
+    "safetensors": lambda path: save_file({"x": torch.rand(10**6)}, path),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_library_says_the_same_of_a_full_disk_and_the_old_file_stays(small_disk, writer):
+    (small_disk / "file.pt").write_text("old")
+    says = r"file.pt cannot be written: its disk has .* free"
+    with pytest.raises(InputError, match=says), atomic_write(small_disk / "file.pt") as temporary:
+        WRITERS[writer](temporary)
+    assert [file.name for file in small_disk.iterdir()] == ["file.pt"] and (small_disk / "file.pt").read_text() == "old"
+
+
+def test_a_write_that_does_not_fit_gives_its_room_back_before_its_error_is_handled(small_disk):
+    with pytest.raises(InputError) as refused, atomic_write(small_disk / "file.pt") as temporary:
+        WRITERS["torch"](temporary)
+    assert refused.value.__cause__, "torch's error, which holds the file open"
+    with atomic_write(small_disk / "run.json") as temporary:
+        temporary.write_text("x" * 10**6)
+
+
+def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_wait_for(small_disk):
+    (small_disk / "other").write_bytes(bytes(free_bytes(small_disk)))
+    with pytest.raises(InputError, match=r"claim cannot be written: its disk has 0 b"), claim(small_disk / "run"):
+        pass
+    assert not is_claimed(small_disk / "run")
+
+
+@pytest.mark.parametrize("size, says", [(7, "7 bytes"), (13_600_000_000, "13.6 GB"), (999_999, "1e+03 kB")])
+def test_bytes_are_said_in_a_unit_that_can_be_read(size, says):
+    assert as_bytes(size) == says
+
+
+def test_a_path_comes_back_from_its_text(tmp_path):
+    for name in (b"plain", b"Jos\xe9 \xff", "José".encode(), rb"a\xe9b"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.touch()
+        assert path_of(path_text(path)) == path
+        path_text(path).encode()
+
+
+def test_a_file_can_be_read_by_whom_the_umask_lets(tmp_path):
+    for mask, mode in ((0o022, 0o644), (0o002, 0o664), (0o077, 0o600)):
+        old = os.umask(mask)
+        try:
+            with atomic_write(tmp_path / "model.safetensors") as temporary:
+                save_file({"x": torch.zeros(3)}, temporary)
+        finally:
+            os.umask(old)
+        assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == mode
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from workbook.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("begun", flush=True)
+    time.sleep(99)
+"""
+
+
+def begin_to_write(path):
+    """A process in the middle of a write."""
+    process = subprocess.Popen([sys.executable, "-c", WRITE, path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_what_a_killed_write_leaves_is_gone_after_the_next_and_what_is_being_written_stays(tmp_path):
+    path = tmp_path / "model[1].txt"
+    dead, alive = begin_to_write(path), begin_to_write(path)
+    dead.kill(), dead.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole")
+    names = {file.name for file in tmp_path.iterdir()}
+    assert len(names) == 2 and path.name in names and any(str(alive.pid) in name for name in names)
+    alive.kill(), alive.wait()
+    assert path.read_text() == "whole"
+
+
+LOCK = """
+import sys, time
+from pathlib import Path
+from workbook.files import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_a_lock_holds_up_its_own_store_only_and_says_so(tmp_path, caplog):
+    command = [sys.executable, "-c", LOCK, tmp_path / "stores" / "long", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, caplog.at_level(logging.INFO):
+        assert process.stdout.readline() == "locked\n"
+        with folder_lock(tmp_path / "stores" / "short"):
+            assert process.poll() is None and "waiting" not in caplog.text
+        with folder_lock(tmp_path / "stores" / "long"):
+            assert process.wait() == 0
+        assert "another process is at work on" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop/store", "file/store"], ids=["long", "circle", "file"])
+def test_a_store_at_a_path_that_cannot_be_is_a_sentence(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a store"):
+        Store.open(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / name):
+        pass
