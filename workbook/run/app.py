@@ -10,8 +10,8 @@ import nbformat
 
 from workbook import ROOT, InputError
 
-IDLE = 120  # seconds that a kernel outlives its page; a reader who comes back within them finds it again
-PAGE = "page"  # the tag of the cell that makes a page; those before it prepare it
+IDLE = 120  # seconds that a kernel outlives its page, for a viewer who comes back
+PAGE = "page"  # the tag of the cell whose output is the page; the cells before it prepare it
 HELP = """<details><summary>How to use it</summary>
 
 - Drag over picture or spectrogram to mask these seconds; click on a masked span to free it. Click elsewhere to move the
@@ -26,32 +26,32 @@ HELP = """<details><summary>How to use it</summary>
 </details>"""
 TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
 {% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
-"""  # Voila's own, without the icons that it would fetch from the internet
+"""  # Voila's own, without icons from the internet
 
 
-def write_page(folder: Path, run: str = "", notebook: str = "explorer") -> Path:
-    """A notebook in a folder that shows one cell's output alone: the cell with the tag `page`.
+def write_page(folder: Path, run: str = "") -> Path:
+    """Writes the explorer's notebook to a folder, so that it shows the output of the cell tagged `page` alone.
 
     run : folder of the trained run that it opens; "" as in the notebook itself
     """
-    book = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4)
-    sources = [(cell.source, cell.metadata.get("tags", [])) for cell in book.cells if cell.cell_type == "code"]
-    place = next(number for number, (_, tags) in enumerate(sources) if PAGE in tags)
-    before = [source for source, _ in sources[:place]]
+    book = nbformat.read(ROOT / "notebooks" / "explorer.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    place = next(number for number, cell in enumerate(code) if PAGE in cell.metadata.get("tags", []))
+    before = [cell.source for cell in code[:place]]
     before.insert(1, f"# Parameters\nrun = {run!r}")  # behind the cell of the defaults, as papermill does
     title = book.cells[0].source.splitlines()[0].removeprefix("# ")
     cells = [
         nbformat.v4.new_markdown_cell(f"### {title}\n\n{HELP}"),
         nbformat.v4.new_code_cell("%%capture\n" + "\n\n".join(before)),
-        nbformat.v4.new_code_cell(sources[place][0]),
+        nbformat.v4.new_code_cell(code[place].source),
     ]
-    path = folder / f"{notebook}.ipynb"
+    path = folder / "explorer.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=book.metadata), path)
     return path
 
 
 def write_template(folder: Path) -> None:
-    """Voila's template `avlib`, below a folder for $JUPYTER_PATH."""
+    """Writes Voila's template `avlib` below a folder for $JUPYTER_PATH."""
     template = folder / "voila" / "templates" / "avlib"
     template.mkdir(parents=True)
     (template / "index.html.j2").write_text(TEMPLATE)
@@ -61,7 +61,7 @@ def write_template(folder: Path) -> None:
 def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path) -> int:
     """Serves the page until it is ended; returns Voila's exit status.
 
-    ip : the address it listens at; 127.0.0.1 = this machine alone      ready : kernels that wait for the next viewers
+    ip : the address it listens at; 127.0.0.1 = this machine alone      ready : kernels started for the next viewers
     folder : an empty one, for the page's notebook
     Raises InputError where Voila is not installed, and where the run cannot be opened.
     """
@@ -71,23 +71,22 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
         raise InputError("the page needs Voila: pip install 'avlib[app]'") from None
     from workbook.run.reopen import find_run
 
-    run = str(find_run(run))
-    page = write_page(folder, run)
+    page = write_page(folder, str(find_run(run)))
     write_template(folder)
     command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]
     command += ["--template=avlib", "--show_tracebacks=False"]
-    # Voila refuses the message with which a page says goodbye. So kernels that no page is connected to are looked for.
-    # Those of open pages go on, however long nothing happens there, and so do those that wait for the next viewers.
+    # Voila drops the message of a closed page, so kernels without a page are culled; those of open pages, and those
+    # started for the next viewers, stay.
     command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
     command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
     command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
     command += [] if browser else ["--no-browser"]
     paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
-    threads = os.environ.get("OMP_NUM_THREADS", "2")  # more would make one viewer's step wait for another's
+    threads = os.environ.get("OMP_NUM_THREADS", "2")  # with more, viewers wait for each other
     process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # Voila has got it, too, and ends its kernels
+        except KeyboardInterrupt:  # Voila gets it too, and ends its kernels
             process.terminate()

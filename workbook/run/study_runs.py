@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Intact
 from workbook.evaluate.statistics import Systems
-from workbook.files import write_table
 from workbook.run.reopen import TrainedRun, open_trained
 from workbook.studies import STUDIES, predictions
 from workbook.studies.calibration import at_bound, temperature, with_temperature
@@ -103,7 +101,7 @@ def evaluate_study(runs: Runs, name: str, systems: Systems, conditions: list, fi
     file : another name in that file's
     """
     table = STUDIES[name].table(systems, conditions)
-    write_table(_first(runs).folder / FOLDER / f"{file or name}-table.parquet", table)
+    _first(runs).save(f"{FOLDER}/{file or name}-table.parquet", table)
     return StudyResult(name, systems, conditions, table, STUDIES[name].sentence(table))
 
 
@@ -114,9 +112,8 @@ def draw_study(runs: Runs, result: StudyResult, **options) -> Figure | None:
     """
     if result.table.empty:
         return None
-    figure: Figure | Axes = getattr(plots, f"study_{result.name}")(result.table, **options)
-    plots.save(figure, _first(runs).figure(f"degrade-{result.name}.png"))
-    return figure.figure
+    figure = getattr(plots, f"study_{result.name}")(result.table, **options)
+    return _first(runs).save(f"degrade-{result.name}.png", figure)
 
 
 def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
