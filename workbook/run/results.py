@@ -123,8 +123,9 @@ def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 def _names(parameters: dict[str, Any]) -> dict[str, str]:
     """The columns data, system (as the paper's tables name it, such as `IA1 dense`) and settings."""
     fusion, usual = parameters["fusion"], usual_values(parameters["dataset"], parameters["fusion"])
-    name = RunName.of(parameters | {"data_root": usual["data_root"]}, usual)
-    data = set(RunName.of(parameters, usual).settings) - set(name.settings)
+    name, data = RunName.of(parameters | {"data_root": usual["data_root"]}, usual), set()
+    if str(parameters["data_root"]) != str(usual["data_root"]):
+        data = set(RunName.of(parameters, usual).settings) - set(name.settings)
     first, *tags = name.system
     of_system = [tag for tag in tags if tag == "dense" or tag in CHOICES["audio_features"]]
     settings = [*(tag for tag in tags if tag not in of_system), *name.settings]
