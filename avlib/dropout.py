@@ -1,9 +1,9 @@
 """Modality dropout: adds variants of every clip to a batch, in which a modality is missing or weaker.
 
 Section III.C masks one modality of each sample, at random: `sampled`. Section IV puts every kind in each batch: full
-clips, clips without audio, clips without video, clips times random coefficients (`softhard`). It does not say this for
-noise. As in the authors' code, a batch then holds all variants: B clips train as 4 B clips with softhard, as 3 B with
-noise; as B with sampled, where a variant takes the place of the full clips.
+clips, clips without audio, clips without video, clips times random coefficients (`softhard`); it does not say so for
+noise. As in the authors' code, a batch holds all variants: B clips train as 4 B with softhard and as 3 B with noise,
+but as B with sampled, where variants replace the full clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def softened(audio, video, generator) -> Modalities:
 
 
 def without_one(audio, video, generator) -> Modalities:
-    """Each clip without audio or without video, as chance has it; a clip that lacks one already stays as it is."""
+    """Each clip without audio or without video, at random; a clip that lacks one already stays unchanged."""
     chance = torch.rand(len(audio), generator=generator, device=audio.device)
     both = audio.flatten(1).any(dim=1) & video.flatten(1).any(dim=1)  # (B,) True = the clip can lose one
     return _blanked(audio, both & (chance < 0.5)), _blanked(video, both & (chance >= 0.5))
@@ -61,7 +61,7 @@ DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "soft": (softened,),
     "softhard": (softened, without_audio, without_video),  # the paper's incomplete-data runs
     "noise": (with_noisy_audio, with_noisy_video),  # the paper's noisy-data runs
-    "sampled": (without_one,),  # section III.C as it is written
+    "sampled": (without_one,),  # section III.C, to the letter
 }
 IN_PLACE = {"sampled"}  # kinds whose variants take the place of the full clips
 

@@ -25,15 +25,15 @@ class TimmNetwork(nn.Module):
         super().__init__()
         self.name = name
         self.network = timm.create_model(name, pretrained=False, num_classes=0)
-        shape = self.network.pretrained_cfg
-        self.register_buffer("mean", torch.tensor(shape["mean"]).view(3, 1, 1), persistent=False)
-        self.register_buffer("spread", torch.tensor(shape["std"]).view(3, 1, 1), persistent=False)
+        training = self.network.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(training["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(training["std"]).view(3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network((images - self.mean) / self.spread)
 
     def fetch(self) -> str:
-        """Loads timm's weights for the network where they can be fetched; returns a line about the weights it has."""
+        """Loads timm's weights where they can be fetched. Returns a line that says where the weights come from."""
         import timm
 
         try:
@@ -60,10 +60,10 @@ def make_frame_network(vision: str, image_size: int) -> tuple[nn.Module, int]:
     network = TimmNetwork(vision.removeprefix(PREFIX))
     try:
         with torch.inference_mode():
-            described = network.eval()(torch.zeros(1, 3, image_size, image_size))
+            descriptors = network.eval()(torch.zeros(1, 3, image_size, image_size))
     except Exception as error:  # each network fails in its own way at a wrong size
         raise ValueError(f"{vision} takes no images of {image_size} pixels: {error}") from None
-    return network.train(), described.shape[1]
+    return network.train(), descriptors.shape[1]
 
 
 def check_vision(vision: str) -> None:

@@ -48,18 +48,18 @@ class Fusion(nn.Module):
     def check_heads(cls, name: str, heads: int) -> int:
         """The number of heads in each attention; ValueError where it does not fit."""
 
-        def misfits(number: int) -> bool:
-            return any(width % number for width in cls.widths)
+        def fits(number: int) -> bool:
+            return not any(width % number for width in cls.widths)
 
-        said = f"heads is {heads}"
         if not cls.widths and heads != 1:
-            why = f"fusion '{name}' has no attention"
-            raise ValueError(f"{said}, but {why}: leave heads at 1")
-        if heads < 1 or misfits(heads):
+            raise ValueError(f"heads is {heads}, but fusion '{name}' has no attention: leave heads at 1")
+        if heads < 1 or not fits(heads):
             widths = " and ".join(map(str, sorted(set(cls.widths))))
-            why = f"does not divide the attention width of fusion '{name}' ({widths})"
-            fitting = ", ".join(str(n) for n in range(1, 33) if not misfits(n))
-            raise ValueError(f"{said}, which {why}: choose one of {fitting}")
+            numbers = ", ".join(str(number) for number in range(1, 33) if fits(number))
+            raise ValueError(
+                f"heads is {heads}, which does not divide the attention width of fusion '{name}' ({widths}): "
+                f"choose one of {numbers}"
+            )
         return heads
 
     @classmethod
@@ -259,14 +259,12 @@ class MultimodalTransformer(Fusion):
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
         if heads not in (1, HEADS):
-            fixed = f"fusion '{name}' has {HEADS} heads by design"
-            raise ValueError(f"heads is {heads}, but {fixed}: leave heads at 1")
+            raise ValueError(f"heads is {heads}, but fusion '{name}' has {HEADS} heads by design: leave heads at 1")
         return HEADS
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
-        fixed = f"fusion '{name}' has a dense head by design"
-        raise ValueError(f"dense_head is true, but {fixed}: leave it at false")
+        raise ValueError(f"dense_head is true, but fusion '{name}' has a dense head by design: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)

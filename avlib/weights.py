@@ -1,4 +1,4 @@
-"""Checkpoints of others, read without executing their code; our weights, written for the authors' code.
+"""Reads the checkpoints of others without executing their code, and writes our weights for the authors' code.
 
 Three formats: the authors' own (katerynaCh/multimodal-emotion-recognition), EfficientFace's (zengqunzhao/EfficientFace)
 and MULT's (yaohungt/Multimodal-Transformer).
@@ -18,8 +18,8 @@ from avlib.mult import Mult
 
 Weights = dict[str, torch.Tensor]
 
-# Objects that may stand beside the weights: the meter of EfficientFace's training script, and its numpy arrays.
-BESIDE = (
+# Objects in EfficientFace's checkpoints that are no weights: the meter of its training script, and numpy arrays.
+IGNORED = (
     "__main__.RecorderMeter",
     "__main__.RecorderMeter1",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -27,14 +27,10 @@ BESIDE = (
     "numpy.dtype",
 )
 
-# The entry that only a checkpoint of this system of the authors has.
-SIGNS = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
+# By fusion: the entry that only the authors' checkpoint of this fusion has.
+SIGNATURES = {"lt": "av.attn.q.weight", "it": "av1.attn.q.weight", "ia": "av1.q.weight"}
 FRAMES = "frame_network."  # before the names of a frame network's weights in our own files
-MULT_SIGNS = (
-    "proj_a.weight",
-    "proj_v.weight",
-    "out_layer.weight",
-)  # every checkpoint of MULT has them; they tell sizes
+MULT_SIZES = ("proj_a.weight", "proj_v.weight", "out_layer.weight")  # in every checkpoint of MULT; they tell its sizes
 
 _QUARTERS = [
     (f"local.quarters.{quarter}.{ours}.", f"local.{theirs[:-2]}{quarter + 1}{theirs[-2:]}.")
@@ -95,7 +91,7 @@ _MULT_RENAMES = [
 
 
 class Ignored:
-    """Replaces an object that is not a weight: takes any arguments and any state, and keeps nothing."""
+    """Stands for an object that is no weight: takes any arguments and any state, and keeps nothing."""
 
     def __new__(cls, *_):
         return super().__new__(cls)
@@ -117,12 +113,12 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
     try:
         if path.suffix == ".safetensors":
             return path, load_file(path)
-        with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE]):
+        with torch.serialization.safe_globals([(Ignored, name) for name in IGNORED]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"holds {foreign[1]}, which is no weight" if foreign else "is damaged or no checkpoint by torch.save"
-        raise ValueError(f"{path} {what}; nothing in it was executed") from None
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        problem = f"holds {code[1]}, which is no weight" if code else "is damaged or no checkpoint by torch.save"
+        raise ValueError(f"{path} {problem}; nothing in it was executed") from None
     weights = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(weights, dict) or not weights:
         raise ValueError(f"{path} holds no state dict, but a {type(weights).__name__} of another kind")
@@ -132,17 +128,17 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
     return path, {str(name).removeprefix("module."): weight for name, weight in weights.items()}
 
 
-def check_weights(path: Path, theirs: Weights, expected: Weights, whose: str) -> None:
+def check_weights(path: Path, theirs: Weights, expected: Weights, network: str) -> None:
     """Raises ValueError with the first name or shape that differs from the expected one."""
     for name, weight in expected.items():
         if name not in theirs:
-            raise ValueError(f"{path} is not of {whose}: it lacks '{name}'")
+            raise ValueError(f"{path} is not of {network}: it lacks '{name}'")
         if theirs[name].shape != weight.shape:
             shapes = f"{tuple(theirs[name].shape)}, not {tuple(weight.shape)}"
-            raise ValueError(f"{path} is not of {whose}: its '{name}' is {shapes}")
+            raise ValueError(f"{path} is not of {network}: its '{name}' is {shapes}")
     for name in theirs:
         if name not in expected:
-            raise ValueError(f"{path} is not of {whose}: it has '{name}'")
+            raise ValueError(f"{path} is not of {network}: it has '{name}'")
 
 
 def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
@@ -154,9 +150,9 @@ def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
 def _fusion(net: nn.Module) -> str:
     """The name of the net's fusion; ValueError where the authors' code has no such system."""
     name = next((name for name, entry in FUSIONS.items() if type(getattr(net, "fusion", None)) is entry), "")
-    if name not in SIGNS:
+    if name not in SIGNATURES:
         other = name or type(net).__name__
-        raise ValueError(f"the authors' code has fusion {', '.join(SIGNS)}, and no '{other}'")
+        raise ValueError(f"the authors' code has fusion {', '.join(SIGNATURES)}, and no '{other}'")
     if not isinstance(net.dense, nn.Identity):
         raise ValueError("the authors' code has no dense head: build the net with dense_head=False")
     return name
@@ -167,7 +163,7 @@ def authors_name(net: nn.Module, name: str) -> str:
 
     They stack keys and values in one matrix `kv`. Here the two keep their endings `key` and `value`.
     """
-    suffix = SIGNS[_fusion(net)].split(".")[0].removeprefix("av") + "."
+    suffix = SIGNATURES[_fusion(net)].split(".")[0].removeprefix("av") + "."
     for ours, theirs in (("video_to_audio.", "av" + suffix), ("audio_to_video.", "va" + suffix)):
         name = name.replace("fusion.exchange." + ours, theirs).replace("fusion." + ours, theirs)
     return _renamed(name, _RENAMES)
@@ -221,9 +217,10 @@ def authors_state_dict(net: AudiovisualNet) -> Weights:
 
 def _system(path: Path, theirs: Weights) -> tuple[str, int]:
     """Fusion and number of classes of one of the authors' checkpoints."""
-    fusion = next((fusion for fusion, sign in SIGNS.items() if sign in theirs), None)
+    fusion = next((fusion for fusion, sign in SIGNATURES.items() if sign in theirs), None)
     if fusion is None:
-        raise ValueError(f"{path} is no checkpoint of the authors' network: it lacks {' or '.join(SIGNS.values())}")
+        names = " or ".join(SIGNATURES.values())
+        raise ValueError(f"{path} is no checkpoint of the authors' network: it lacks {names}")
     shape = theirs["classifier_1.0.weight"].shape if "classifier_1.0.weight" in theirs else ()
     if len(shape) != 2 or shape[0] < 2:
         raise ValueError(f"{path} is no checkpoint of the authors' network: it lacks a matrix classifier_1.0.weight")
@@ -245,8 +242,8 @@ def load_authors_checkpoint(path: str | Path, heads: int = 1) -> AudiovisualNet:
 
 
 def _take_authors(net: AudiovisualNet, path: Path, theirs: Weights) -> None:
-    whose = f"the authors' network with fusion {_fusion(net)} and {len(net.classifier.weight)} classes"
-    check_weights(path, theirs, authors_state_dict(net), whose)
+    network = f"the authors' network with fusion {_fusion(net)} and {len(net.classifier.weight)} classes"
+    check_weights(path, theirs, authors_state_dict(net), network)
     net.load_state_dict(from_authors(net, theirs))
 
 
@@ -283,14 +280,14 @@ def load_mult(path: str | Path) -> Mult:
     """
     path, theirs = read_weights(path)
     theirs = {name: weight for name, weight in theirs.items() if not name.endswith((".version", "._float_tensor"))}
-    sizes = [theirs[name].shape if name in theirs else () for name in MULT_SIGNS]
+    sizes = [theirs[name].shape if name in theirs else () for name in MULT_SIZES]
     if not all(len(shape) > 1 for shape in sizes):
-        raise ValueError(f"{path} is no state dict of MULT: it lacks matrices called {', '.join(MULT_SIGNS)}")
+        raise ValueError(f"{path} is no state dict of MULT: it lacks matrices called {', '.join(MULT_SIZES)}")
     audio, video, outputs = sizes
     net = Mult(audio[1], video[1], outputs[0])
     names = {name: _renamed(name, _MULT_RENAMES) for name in net.state_dict()}
-    whose = "MULT for audio and video alone, with its 5 layers"
-    check_weights(path, theirs, {names[name]: weight for name, weight in net.state_dict().items()}, whose)
+    network = "MULT for audio and video alone, with its 5 layers"
+    check_weights(path, theirs, {names[name]: weight for name, weight in net.state_dict().items()}, network)
     net.load_state_dict({name: theirs[names[name]] for name in names})
     return net.eval()
 
@@ -303,7 +300,7 @@ def load_weights(net: nn.Module, path: str | Path) -> str:
     Raises ValueError, with the first mismatch, for another file.
     """
     path, theirs = read_weights(path)
-    if any(sign in theirs for sign in SIGNS.values()):
+    if any(sign in theirs for sign in SIGNATURES.values()):
         _take_authors(net, path, theirs)
         return "all weights"
     if any(name.startswith(FRAMES) for name in theirs):
