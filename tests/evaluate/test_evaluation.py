@@ -187,12 +187,3 @@ def test_attention_is_collected_for_all_clips_in_order(clips):
     assert collected["video_to_audio"].shape == (10, 2, 150, 3)
     for name, tensor in single.items():
         np.testing.assert_allclose(collected[name][7], tensor[0].detach().numpy(), rtol=1e-3, atol=1e-5)
-
-
-def test_some_conditions_alone_are_predicted_as_among_all(clips):
-    net = build_model("ia", image_size=64).eval()
-    asked, how = paper_conditions("softhard"), {"fold": 0, "seed": 3}
-    every, some = predict(net, clips, asked, **how), predict(net, clips, asked[1:3], **how)
-    assert list(dict.fromkeys(some.condition)) == ["A", "V"]
-    expected = every[every.condition.isin(["A", "V"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(some, expected)

@@ -45,10 +45,10 @@ def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard",
 
 @pytest.mark.parametrize("fusion", ["ia", "mult"])  # mult has a dropout of its own, from torch's global generator
 def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(fusion, tmp_path, clips):
-    whole = run(tmp_path / "whole", clips, epochs=3, fusion=fusion)
-    run(tmp_path / "broken", clips, epochs=3, stop_after=1, fusion=fusion)
+    whole = run(tmp_path / "whole", clips, epochs=2, fusion=fusion)
+    run(tmp_path / "broken", clips, epochs=2, stop_after=1, fusion=fusion)
     torch.rand(99)  # what happens in between must not matter
-    resumed = run(tmp_path / "broken", clips, epochs=3, fusion=fusion)
+    resumed = run(tmp_path / "broken", clips, epochs=2, fusion=fusion)
     assert resumed == whole
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -78,16 +78,16 @@ def test_a_first_epoch_that_is_interrupted_begins_again_from_the_same_weights(tm
     assert again == run(tmp_path / "whole", clips, epochs=1)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut", "another network"])
+@pytest.mark.parametrize("content", [b"no checkpoint", "cut", "another network"])
 def test_a_damaged_checkpoint_is_one_sentence(content, tmp_path, clips):
-    run(tmp_path, clips, epochs=1)
+    run(tmp_path, clips, epochs=1, fusion="audio", dropout="none")
     path = tmp_path / "checkpoint.pt"
     if content == "another network":
         torch.save({"net": {"video.front.stem": torch.zeros(1)}}, path)
     else:
         path.write_bytes(path.read_bytes()[:1000] if content == "cut" else content)
     with pytest.raises(InputError, match=r"checkpoint.pt is damaged or of another network: resume = F"):
-        run(tmp_path, clips, epochs=2)
+        run(tmp_path, clips, epochs=2, fusion="audio", dropout="none")
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(tmp_path, clips):
@@ -141,13 +141,6 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path, tiny_st
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path, clips):
-    first = run(tmp_path / "run", clips, epochs=1)
-    written = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
-    assert run(tmp_path / "run", clips, epochs=1) == first
-    assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == written
-
-
 def test_the_network_learns_and_its_best_epoch_is_kept(tmp_path, clips):
     rows = run(tmp_path / "run", clips, epochs=6, fusion="audio", dropout="none")
     best = max(rows, key=lambda row: row["validation_accuracy"])
@@ -159,10 +152,13 @@ def test_the_network_learns_and_its_best_epoch_is_kept(tmp_path, clips):
     assert 100 * float(right) == pytest.approx(best["validation_accuracy"])
 
 
-def test_the_history_on_disk_is_the_history_returned(tmp_path, clips):
+def test_the_history_on_disk_is_the_history_returned_and_a_finished_run_is_not_trained_again(tmp_path, clips):
     rows = run(tmp_path / "run", clips, epochs=2, fusion="audio", dropout="none")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run" / "history.csv"), pd.DataFrame(rows))
     assert not list((tmp_path / "run").glob(".*"))
+    written = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
+    assert run(tmp_path / "run", clips, epochs=2, fusion="audio", dropout="none") == rows
+    assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == written
 
 
 def test_the_plateau_divides_the_learning_rate_by_ten_after_ten_epochs_without_progress():
@@ -237,18 +233,6 @@ def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
     assert torch.equal(seen, labels) and len(logits) == len(labels)
     for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
-
-
-def test_sampled_steps_describe_each_seen_frame_and_one_black_one():
-    torch.manual_seed(0)
-    net, described = build_model("ia", image_size=64), []
-    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
-    batch = torch.randn(9, 10, 156), torch.rand(9, 2, 3, 64, 64), torch.zeros(9, dtype=torch.long)
-    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
-    generator = torch.Generator().manual_seed(1)
-    train_step(net, batch, sgd, task=EMOTION, dropout="sampled", generator=generator)
-    seen = (torch.rand(9, generator=generator.manual_seed(1)) < 0.5).sum()
-    assert 0 < seen < 9 and described == [2 * seen + 1]
 
 
 def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
