@@ -188,8 +188,9 @@ def test_areas_of_curves_that_can_be_drawn_by_hand():
     assert (row["delete"], row["insert"], row["between"]) == (0.5, 0.75, 0.25)
 
 
-def test_a_random_order_reaches_as_far_as_many_of_them_do(material):
-    few = replace(material, segments={"video": material.segments["video"]})  # one modality is enough
+def test_a_random_order_reaches_as_far_as_many_of_them_do(net, split):
+    few = segment_clips(net, draw_clips(split["test"], 8), "mean", 5)
+    few = replace(few, segments={"video": few.segments["video"]})  # one modality is enough
     reach = faithfulness.random_areas(few, draws=4, seed=1).iloc[0]
     rng, found = np.random.default_rng(2), []
     for _ in range(16):

@@ -1,5 +1,7 @@
 """The vectors and maps of attention, their times, and what is said about them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,8 +81,10 @@ def test_concentration_goes_from_even_to_one_key_for_each_head():
 
 
 def test_the_attention_of_clips_holds_all_that_their_figures_need(tiny_store, tmp_path):
-    tiny_store.clips["emotion"] = [EMOTIONS[label] for label in tiny_store.clips["label"]]
-    clips = Clips(tiny_store, np.arange(16), tiny_store.clips["label"][:16], Classification(EMOTIONS))
+    table = tiny_store.clips.assign(emotion=[EMOTIONS[label] for label in tiny_store.clips["label"]])
+    clips = Clips(
+        replace(tiny_store, clips=table), np.arange(16), tiny_store.clips["label"][:16], Classification(EMOTIONS)
+    )
     names = clips.table["clip"].to_list()
     truth = pd.DataFrame({"face_start": 0.5, "face_end": 2.0, "face_shows": False}, index=names)
     truth.loc[names[5], "face_shows"] = True

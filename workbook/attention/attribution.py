@@ -1,17 +1,17 @@
 """What speaks for an answer: a score for every time step of sound and picture, by captum.
 
 A score says how much a step raises the target: an output of the network, which is a class's logit or the score of
-sentiment. Positive scores speak for it. All methods compare the clip with a baseline, in which nothing is
-seen or heard. Another baseline gives other scores, so a baseline has a name, and every result carries it.
+sentiment. Positive scores speak for it. All methods compare the clip with a baseline: an empty picture and an empty
+sound. Another baseline gives other scores, so a baseline has a name, and every result carries it.
 
-    integrated_gradients    gradients on the way from the baseline to the clip; the scores add up to the whole change
+    integrated_gradients    gradients on the way from the baseline to the clip; the scores add up to the change
     ablation                each step replaced by the baseline's, one at a time
     occlusion               a window of steps replaced, which moves over the clip
     branches                how much of the change each modality brought
 
 A frame network sees each frame alone. So a clip's frames are described once and steps are replaced among the
-descriptors, with the same result. `train.descriptors.describe_once` does it for a whole split. Networks are put into
-eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients do not add up.
+descriptors, with the same result. `train.descriptors.describe_once` does it for all clips of a split. Networks are put
+into eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients do not add up.
 
 In-place ReLUs are a trap. captum gives a network leaves of the graph, and perturbed inputs that it needs again: no
 in-place operation may change either. In captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it,
@@ -46,8 +46,7 @@ Values = tuple[torch.Tensor, ...]  # of each modality that a network reads, audi
 class Attribution:
     """How much each input step of N clips speaks for the target; None = a modality that the network does not read."""
 
-    method: str
-    baseline: str
+    baseline: str  # its name
     audio: np.ndarray | None  # (N, Ta), a score for each MFCC step
     video: np.ndarray | None  # (N, Tv), a score for each frame
     change: np.ndarray  # (N,) the target's output for the clip minus that for the baseline
@@ -102,7 +101,7 @@ def integrated_gradients(
                 return gradients
             points *= 2
 
-    result = start.attribution("integrated gradients", scores, lambda steps: steps.sum(dim=2))
+    result = start.attribution(scores, lambda steps: steps.sum(dim=2))
     if not steps and result.incomplete > WITHIN:
         text = "integrated gradients miss the change by %.0f %% with %d steps: do not add them up, or give more steps"
         log.warning(text, 100 * result.incomplete, MOST_STEPS)
@@ -130,7 +129,6 @@ def ablation(
         groups.append(torch.arange(first, first + T, device=values.device).view(shape))
         first += T
     return start.attribution(
-        "ablation",
         lambda values, target, change: ablate(values, start.baseline, target, None, tuple(groups), batch),
         lambda steps: steps[..., 0],
     )
@@ -158,7 +156,6 @@ def occlusion(
         window[TIME[name] - 1] = max(1, round(width * values.shape[TIME[name]]))
         windows.append(tuple(window))
     return start.attribution(
-        "occlusion",
         lambda values, target, change: occlude(
             values, tuple(windows), None, start.baseline, target, perturbations_per_eval=batch
         ),
@@ -272,20 +269,18 @@ class _Start:
             changes.append(self.outputs(*values)[0, target] - nothing[target])
         return torch.stack(changes).cpu().numpy()
 
-    def attribution(
-        self, method: str, attribute: Callable[[Values, int, float], Values], score: Callable
-    ) -> Attribution:
+    def attribution(self, attribute: Callable[[Values, int, float], Values], score: Callable) -> Attribution:
         """The scores of all clips.
 
-        attribute : from the values of a clip, its target and its change to scores of the values
-        score : from the scores of the values (1, T, ·) to those of the steps (1, T)
+        attribute : from a clip's values, target and change to a score for each value
+        score : from the scores of a modality's values (1, T, ·) to those of its steps (1, T)
         """
         change, clips = self.change(), {name: [] for name in self.modalities}
         for (values, target), own in zip(self, change, strict=True):
             for name, part in zip(self.modalities, attribute(values, target, own), strict=True):
                 clips[name].append(score(part.movedim(TIME[name], 1).flatten(2)))
         scores = {name: torch.cat(parts).detach().cpu().numpy() for name, parts in clips.items()}
-        return Attribution(method, self.name, scores.get("audio"), scores.get("video"), change)
+        return Attribution(self.name, scores.get("audio"), scores.get("video"), change)
 
 
 @memory_kept()

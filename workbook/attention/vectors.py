@@ -56,7 +56,7 @@ class Attention:
         return self.clips.table["clip"].to_list().index(clip)
 
     def of(self, clip: str) -> ClipAttention:
-        """The attention of one clip, with what it saw and heard."""
+        """The attention of one clip, with its picture and its sound."""
         row, vectors = self.row(clip), {name: vector[self.row(clip)] for name, vector in self.relative.items()}
         about = self.clips.table.iloc[row]
         title = f"{about.emotion}, actor {about.actor}"

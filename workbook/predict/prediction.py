@@ -1,4 +1,4 @@
-"""A network's answer to a clip of your own: its probabilities in each window, and what to know before believing it."""
+"""A network's answer to a clip of your own: its probabilities in each window, and how far it can be trusted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
