@@ -19,16 +19,16 @@ CLIPS = pd.DataFrame(
 
 
 @pytest.fixture
-def told():
+def choices():
     """The clips that were chosen, in order."""
     return []
 
 
 @pytest.fixture
-def choice(told):
-    choice = ClipPicker(CLIPS)
-    choice.observe(lambda change: told.append(change["new"]), names="chosen")
-    return choice
+def picker(choices):
+    picker = ClipPicker(CLIPS)
+    picker.observe(lambda change: choices.append(change["new"]), names="chosen")
+    return picker
 
 
 def test_it_opens_on_the_first_clip_or_the_one_it_is_told():
@@ -40,72 +40,72 @@ def test_it_opens_on_the_first_clip_or_the_one_it_is_told():
         ClipPicker(CLIPS[:0])
 
 
-def test_filters_narrow_the_clips_and_choose_once(choice, told):
-    choice.actor.value = 11
-    assert choice.clip.options == ("b", "d")
-    choice.emotion.value = "sad"
-    assert choice.clip.options == ("d",)
-    choice.answer.value = "right"  # d passes and stays
-    assert told == ["b", "d"]
+def test_filters_narrow_the_clips_and_choose_once(picker, choices):
+    picker.actor.value = 11
+    assert picker.clip.options == ("b", "d")
+    picker.emotion.value = "sad"
+    assert picker.clip.options == ("d",)
+    picker.answer.value = "right"  # d passes and stays
+    assert choices == ["b", "d"]
 
 
-def test_the_chosen_clip_stays_when_a_filter_is_lifted(choice, told):
-    choice.emotion.value = "sad"
-    choice.emotion.value = "all"
-    assert choice.clip.options == ("a", "b", "c", "d", "e")
-    assert choice.chosen == "c" and told == ["c"]
+def test_the_chosen_clip_stays_when_a_filter_is_lifted(picker, choices):
+    picker.emotion.value = "sad"
+    picker.emotion.value = "all"
+    assert picker.clip.options == ("a", "b", "c", "d", "e")
+    assert picker.chosen == "c" and choices == ["c"]
 
 
-def test_no_clip_left_is_none_and_can_be_undone(choice, told):
-    choice.emotion.value = "angry"
-    choice.answer.value = "right"
-    assert choice.clip.options == () and choice.chosen is None
-    choice.later.click()
-    choice.answer.value = "wrong"
-    assert told == ["e", None, "e"]
+def test_no_clip_left_is_none_and_can_be_undone(picker, choices):
+    picker.emotion.value = "angry"
+    picker.answer.value = "right"
+    assert picker.clip.options == () and picker.chosen is None
+    picker.later.click()
+    picker.answer.value = "wrong"
+    assert choices == ["e", None, "e"]
 
 
-def test_the_clips_that_lose_most_without_a_modality_come_first(choice):
-    choice.order.value = "lost most without sound"
-    assert choice.clip.options == ("b", "c", "d", "a", "e")
-    assert choice.chosen == "b"
-    assert "lost most without picture" not in choice.order.options
+def test_the_clips_that_lose_most_without_a_modality_come_first(picker):
+    picker.order.value = "lost most without sound"
+    assert picker.clip.options == ("b", "c", "d", "a", "e")
+    assert picker.chosen == "b"
+    assert "lost most without picture" not in picker.order.options
 
 
-def test_buttons_go_to_the_clip_before_and_after(choice, told):
-    choice.earlier.click()
-    choice.later.click()
-    choice.later.click()
-    choice.earlier.click()
-    assert told == ["b", "c", "b"]
+def test_buttons_go_to_the_clip_before_and_after(picker, choices):
+    picker.earlier.click()
+    picker.later.click()
+    picker.later.click()
+    picker.earlier.click()
+    assert choices == ["b", "c", "b"]
 
 
-def test_another_table_keeps_the_clip_and_the_filters(choice, told):
-    choice.answer.value = "right"
-    choice.take(CLIPS.assign(correct=[True, True, False, False, False]))
-    assert choice.clip.options == ("a", "b") and choice.chosen == "a" and told == []
+def test_another_table_keeps_the_clip_and_the_filters(picker, choices):
+    picker.answer.value = "right"
+    picker.take(CLIPS.assign(correct=[True, True, False, False, False]))
+    assert picker.clip.options == ("a", "b") and picker.chosen == "a" and choices == []
 
 
-def test_a_clip_that_filters_hide_is_reached_all_the_same(choice):
-    choice.emotion.value = "sad"
-    choice.reach("e")
-    assert choice.chosen == "e" and choice.emotion.value == "all"
+def test_a_clip_that_filters_hide_is_reached_all_the_same(picker):
+    picker.emotion.value = "sad"
+    picker.reach("e")
+    assert picker.chosen == "e" and picker.emotion.value == "all"
     with pytest.raises(InputError, match="no clip z among these 5"):
-        choice.reach("z")
+        picker.reach("z")
 
 
 def test_what_the_table_does_not_say_is_not_offered():
-    choice = ClipPicker(CLIPS[["clip", "emotion", "actor"]])
-    assert choice.answer.layout.display == choice.order.layout.display == "none"
+    picker = ClipPicker(CLIPS[["clip", "emotion", "actor"]])
+    assert picker.answer.layout.display == picker.order.layout.display == "none"
 
 
 @pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
 def test_actors_are_offered_up_to_fifty(count, offered):
     names = [f"-{number:04x}_Q" for number in range(count)]
-    choice = ClipPicker(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
-    assert (choice.actor.layout.display != "none") == offered
-    choice.actor.value = "-0003_Q"
-    assert choice.clip.options == ("-0003_Q",)
+    picker = ClipPicker(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
+    assert (picker.actor.layout.display != "none") == offered
+    picker.actor.value = "-0003_Q"
+    assert picker.clip.options == ("-0003_Q",)
 
 
 def predictions(**conditions):

@@ -23,7 +23,7 @@ from workbook.plots.inputs import (
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
 from workbook.plots.results import conditions, confusions, per_emotion, score_table, sentiment
-from workbook.plots.statistics import difference_matrices, difference_matrix, differences, ladder, system_intervals
+from workbook.plots.statistics import difference_matrices, differences, ladder, system_intervals
 from workbook.plots.studies import (
     study_calibration,
     study_conflict,

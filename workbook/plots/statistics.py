@@ -55,25 +55,17 @@ def differences(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def difference_matrix(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def difference_matrices(tables: dict[str, pd.DataFrame], title: str = "", colour: str = INK) -> Figure:
     """Row less column for all pairs of systems, in points; bold where Holm's p is below 0.05, else pale.
 
-    table : as `workbook.evaluate.statistics.differences` makes it, of one condition
+    Matrices stand side by side on one scale, for families of pairs such as kinds of dropout.
+
+    tables : by the title of the panel, each as `evaluate.statistics.differences` makes it, of one condition
+    title, colour : of the figure
+    Raises InputError where a table has several conditions.
     """
-    if table["condition"].nunique() != 1:
+    if any(table["condition"].nunique() != 1 for table in tables.values()):
         raise InputError("a matrix of differences shows one condition: give the rows of one")
-    count = len(_systems(table))
-    ax = tidy_axes(ax, 1.5 + 0.62 * count, 1.0 + 0.36 * count)
-    _draw_matrix(ax, table, max(1.0, table["difference"].abs().max()), 9, cbar=True, cbar_kws={"label": "points"})
-    ax.set_title(f"{table['condition'].iloc[0]}: row less column; bold: p < 0.05 after Holm", fontsize=10, loc="left")
-    return ax
-
-
-def difference_matrices(tables: dict[str, pd.DataFrame], title: str = "", colour: str = INK) -> Figure:
-    """Matrices as `difference_matrix` side by side on one scale, for families of pairs such as kinds of dropout.
-
-    tables : by the title of the panel      title, colour : of the whole figure
-    """
     most = max(len(_systems(table)) for table in tables.values())
     width = max(0.6 + len(tables) * (0.7 + 0.38 * most), 4.5)
     figure, (panels,) = grid(1, len(tables), 1.1 + 0.33 * most, width)
@@ -90,8 +82,8 @@ def _systems(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*table["first"], *table["second"]]))
 
 
-def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float, **look) -> None:
-    """Draws row less column for all pairs, colours from -end to end; bold where Holm's p is below 0.05."""
+def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float) -> None:
+    """Draws one matrix, colours from -end to end."""
     names = _systems(table)
     matrix, significant = pd.DataFrame(np.nan, names, names), pd.DataFrame(False, names, names)
     for row in table.itertuples():
@@ -99,7 +91,7 @@ def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float, **l
         matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = points, 0.0 - points
         significant.loc[row.first, row.second] = significant.loc[row.second, row.first] = row.p_holm < ALPHA
     paint = sns.diverging_palette(35, 250, s=80, l=60, as_cmap=True)
-    cells(ax, matrix, paint, fontsize, vmin=-end, vmax=end, fmt="+.1f", **look)
+    cells(ax, matrix, paint, fontsize, vmin=-end, vmax=end, fmt="+.1f")
     for text in ax.texts:
         column, row = (int(place) for place in text.get_position())
         bold = bool(significant.iloc[row, column])
