@@ -1,7 +1,7 @@
 """Executes the notebooks of a run, in order, into its folder."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import Any, TextIO
@@ -22,7 +22,7 @@ from workbook.sweep.kernels import Kernel, escaped
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
 
-MADE = {"train": "model.safetensors", "evaluate": "metrics.json"}  # what a notebook that was executed has left
+RESULT = {"train": "model.safetensors", "evaluate": "metrics.json"}  # the file that shows a notebook was executed
 
 Echo = Callable[[str], None]
 
@@ -41,11 +41,10 @@ class Lines:
         self.echo, self.terminal, self.rest = echo, terminal, ""
 
     def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
+        *lines, rest = (self.rest + text).split("\n")
         for line in lines:
             self.echo(line.rstrip("\r").rpartition("\r")[2])
-        last = self.rest.rstrip("\r").rfind("\r")
-        self.rest = self.rest[max(last, 0) :]
+        self.rest = rest[max(0, rest.rstrip("\r").rfind("\r")) :]
         if self.terminal and "\r" in self.rest:
             self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
             self.terminal.flush()
@@ -84,21 +83,54 @@ def run_pipeline(
     deadline = monotonic() + 60 * minutes if minutes else 0
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+    def indent(line: str) -> None:
+        echo(f"  {line}")
+
     with nullcontext(kernel) if kernel else Kernel() as kernel:
         for name in notebooks:
-            reason = _needless(name, config)
-            if reason:
+            if reason := _needless(name, config):
                 echo(f"{name}: left out, since {reason}")
                 continue
-            echo(f"{name}: {folder / name}.ipynb")
-            start = monotonic()
-            try:
-                _execute(name, config, set(parameters), echo, kernel, terminal, deadline)
-            except CellTimeoutError:
-                raise RunFailed(f"stopped after {minutes:g} minutes, the limit of --limit-minutes") from None
+            source, output, start = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb", monotonic()
+            echo(f"{name}: {output}")
+            with (
+                closing(Lines(indent, terminal)) as printed,
+                closing(Lines(indent)) as warned,
+                _errors_as_sentences(output, minutes),
+            ):
+                values = _values(source, config, parameters)
+                kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)
             seconds[name] = round(monotonic() - start, 1)
             note(folder, notebooks=notebooks_done(folder) | seconds)
     return folder
+
+
+def _values(source: Path, config: Parameters, names: Iterable[str]) -> dict[str, Any]:
+    """The named parameters that a notebook declares; one that declares `run` gets the run folder."""
+    declared = papermill.inspect_notebook(escaped(source)).keys()
+    values = config.model_dump(mode="json", include=declared & set(names))
+    return values | ({"run": str(config.folder)} if "run" in declared else {})
+
+
+@contextmanager
+def _errors_as_sentences(output: Path, minutes: float) -> Iterator[None]:
+    """A block that executes a notebook into `output`; its errors become one sentence."""
+    try:
+        yield
+    except papermill.PapermillExecutionError as error:
+        refusal = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
+        if refusal:
+            raise refusal(error.evalue) from None
+        place = f"{output.name} stopped in cell [{error.exec_count}]"
+        raise RunFailed(f"{place} with {error.ename}: {error.evalue}; see {output}") from None
+    except DeadKernelError:
+        raise RunFailed(f"the kernel of {output.name} died, as it does when memory runs out; see {output}") from None
+    except CellTimeoutError:
+        raise RunFailed(f"stopped after {minutes:g} minutes, the limit of --limit-minutes") from None
+    except OSError:
+        with writing(output):
+            raise
 
 
 def execute_report(outputs_root: Path) -> Path:
@@ -108,11 +140,11 @@ def execute_report(outputs_root: Path) -> Path:
     """
     outputs_root = Path(outputs_root).absolute()
     sections(outputs_root)
-    source, out = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
-    out.parent.mkdir(exist_ok=True)
-    given = {"outputs_root": str(outputs_root)}
-    papermill.execute_notebook(escaped(source), escaped(out), given, progress_bar=False, log_output=False)
-    return out
+    source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
+    output.parent.mkdir(exist_ok=True)
+    values = {"outputs_root": str(outputs_root)}
+    papermill.execute_notebook(escaped(source), escaped(output), values, progress_bar=False)
+    return output
 
 
 def notebooks_left(config: Parameters) -> list[str]:
@@ -123,8 +155,7 @@ def notebooks_left(config: Parameters) -> list[str]:
         return needed
     if difference(record, config, config.corpus.fingerprint):
         return needed
-    executed = record.get("notebooks", ())
-    done = [name for name in executed if (folder / MADE.get(name, f"{name}.ipynb")).exists()]
+    done = [name for name in record.get("notebooks", ()) if (folder / RESULT.get(name, f"{name}.ipynb")).exists()]
     later = needed[needed.index("train") + 1 :]
     return [name for name in later if name not in done] if "train" in done else needed
 
@@ -140,34 +171,3 @@ def _needless(notebook: str, config: Parameters) -> str:
     if notebook == "attention" and not FUSIONS[config.fusion].widths:
         return f"fusion {config.fusion} has no attention"
     return ""
-
-
-def _execute(
-    name: str, config: Parameters, given: set[str], echo: Echo, kernel: Kernel, terminal: TextIO | None, deadline: float
-) -> None:
-    """Executes a notebook into the run folder, with the given parameters that it declares.
-
-    A notebook with the parameter `run` gets the run folder.
-    """
-    source, output = ROOT / "notebooks" / f"{name}.ipynb", config.folder / f"{name}.ipynb"
-    declared = set(papermill.inspect_notebook(escaped(source)))
-    values = config.model_dump(mode="json", include=given & declared)
-    if "run" in declared:
-        values["run"] = str(config.folder)
-    printed, warned = (Lines(lambda line: echo(f"  {line}"), shown) for shown in (terminal, None))
-    try:
-        kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)
-    except papermill.PapermillExecutionError as error:
-        refused = {"InputError": InputError, "Claimed": Claimed}.get(error.ename)
-        if refused:
-            raise refused(error.evalue) from None
-        where = f"{name}.ipynb stopped in cell [{error.exec_count}]"
-        raise RunFailed(f"{where} with {error.ename}: {error.evalue}; see {output}") from None
-    except OSError:
-        with writing(output):
-            raise
-    except DeadKernelError:
-        raise RunFailed(f"the kernel of {name}.ipynb died, as it does when memory runs out; see {output}") from None
-    finally:
-        printed.close()
-        warned.close()
