@@ -1,4 +1,4 @@
-"""The command `avlib`: run a file of parameters, show the table of all runs, list the parameters, fetch RAVDESS."""
+"""The command `avlib`: run a grid, list and compare runs, apply one to a clip, show the page, download RAVDESS."""
 
 import signal
 import sys
@@ -10,9 +10,11 @@ import click
 from avlib import __version__
 from workbook import DATA, OUTPUTS, InputError
 
+PATH = click.Path(path_type=Path)
+
 
 class Refused(click.ClickException):
-    """Wrong input: one line and exit status 2, as for click's own options."""
+    """Wrong input: one line and exit status 2, as click itself has it."""
 
     exit_code = 2
 
@@ -42,16 +44,16 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path), metavar="PARAMS.yaml")
-@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Cuts the grid, or sets a value.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: 1, with Ray as many as fit.")
+@click.argument("file", type=PATH, metavar="PARAMS.yaml")
+@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="Cut the grid, or set a value.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: 1, with Ray all that fit.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--address", help="Of a Ray cluster, host:port; default: $RAY_ADDRESS, or one on this machine.")
+@click.option("--address", help="host:port of a Ray cluster; default: $RAY_ADDRESS, or one on this machine.")
 @click.option("--cpus-per-run", "cpus", type=click.FloatRange(0, min_open=True), help="With Ray; default: 1.")
 @click.option("--gpus-per-run", "gpus", type=click.FloatRange(0), help="With Ray, such as 0.25; default: none.")
-@click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="A run that takes longer is ended.")
+@click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="End a run that takes longer.")
 @click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
-@click.option("--dry-run", is_flag=True, help="List the runs, and about how long they take; execute none.")
+@click.option("--dry-run", is_flag=True, help="List the runs and about how long they take; execute none.")
 def run(
     file: Path,
     extra: tuple[tuple[str, str], ...],
@@ -108,7 +110,7 @@ def _show_results(folders: list[Path]) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.argument("outputs_root", type=PATH, default=OUTPUTS)
 def table(outputs_root: Path) -> None:
     """Print the results of all runs under OUTPUTS_ROOT (default: outputs/), then the runs that are not finished."""
     from workbook.run.results import all_runs, as_text, result_table
@@ -124,7 +126,7 @@ def table(outputs_root: Path) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.argument("outputs_root", type=PATH, default=OUTPUTS)
 @click.option("--where", "condition", metavar="CONDITION", help="Such as \"fusion == 'ia' and AV > 80\".")
 def runs(outputs_root: Path, condition: str | None) -> None:
     """List all runs under OUTPUTS_ROOT (default: outputs/) with their results, seconds, device, commit and state.
@@ -142,7 +144,7 @@ def runs(outputs_root: Path, condition: str | None) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=click.Path(path_type=Path), default=OUTPUTS)
+@click.argument("outputs_root", type=PATH, default=OUTPUTS)
 def report(outputs_root: Path) -> None:
     """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
     from workbook.sweep.notebooks import execute_report
@@ -151,12 +153,12 @@ def report(outputs_root: Path) -> None:
 
 
 @main.command()
-@click.argument("clip", type=click.Path(path_type=Path), metavar="CLIP")
-@click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of a trained run.")
-@click.option("--sound", type=click.Path(path_type=Path), help="The sound, where it is in a file of its own.")
+@click.argument("clip", type=PATH, metavar="CLIP")
+@click.option("--run", "folder", type=PATH, required=True, help="Folder of a trained run.")
+@click.option("--sound", type=PATH, help="The sound, if it is in another file.")
 @click.option("--hop", type=float, default=1.8, show_default=True, help="Seconds between two windows, at most.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a page to keep.")
-@click.option("--json", type=click.Path(path_type=Path), metavar="OUT", help="Write all probabilities.")
+@click.option("--html", type=PATH, metavar="OUT", help="Write a page to keep.")
+@click.option("--json", type=PATH, metavar="OUT", help="Write all probabilities.")
 def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None) -> None:
     """Name the emotions in CLIP, a film or a sound of any length, by a trained network.
 
@@ -176,25 +178,26 @@ def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
     import pandas as pd
+    from tabulate import tabulate
 
     from workbook.data.datasets import DATASETS
     from workbook.run.parameters import FIELDS, allowed
 
     rows = [(name, str(field.default), allowed(name), field.description) for name, field in FIELDS.items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     own = pd.DataFrame({name: dataset.defaults for name, dataset in DATASETS.items()}).T
     click.echo("\n0 or nothing stands for the dataset's default (-: none, or its files say):")
     click.echo(own.replace(0, "-").to_string())
 
 
 @main.command()
-@click.option("--run", default="", metavar="FOLDER", help="A trained run; that of the defaults unless given.")
-@click.option("--ip", default="127.0.0.1", show_default=True, help="Who may look: 127.0.0.1 this machine alone.")
+@click.option("--run", default="", metavar="FOLDER", help="A trained run; default: the last one.")
+@click.option(
+    "--ip", default="127.0.0.1", show_default=True, help="Address to listen at; 127.0.0.1: this machine alone."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
-@click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels kept for new viewers.")
-@click.option("--browser/--no-browser", default=True, help="Open a browser here.")
+@click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels waiting for viewers.")
+@click.option("--browser/--no-browser", default=True, help="Open it in a browser here.")
 def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
     """Show the explorer as a page, without code, through Voila. Viewers change no file."""
     from tempfile import TemporaryDirectory
@@ -207,15 +210,8 @@ def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
 
 @main.command()
 @click.argument("dataset", type=click.Choice(["ravdess"]))
-@click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Whose clips, such as 1-3,7.")
-@click.option(
-    "--to",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=DATA / "ravdess",
-    metavar="FOLDER",
-    help="Folder of the corpus; default: data/ravdess.",
-)
+@click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Actors, such as 1-3,7.")
+@click.option("--to", "folder", type=PATH, default=DATA / "ravdess", metavar="FOLDER", help="Default: data/ravdess.")
 def download(dataset: str, actors: str, folder: Path) -> None:
     """Download the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
 
