@@ -17,7 +17,7 @@ from workbook import InputError
 from workbook.data.faces import FaceDetector, crop_face, fill_boxes, large_face
 from workbook.data.media import _needed, is_silent, open_video, probe, read_audio, read_frames
 from workbook.data.mtcnn import Sums
-from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, Picture, cut_window, place_window
+from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
 from workbook.toy import corpus as toy
 
 FPS = 10
@@ -73,15 +73,6 @@ def test_the_authors_frames_are_those_that_their_formula_selects():
     select_distributed = lambda m, n: [i * n // m + n // (2 * m) for i in range(m)]  # noqa: E731
     window = place_window("authors", 7 * SAMPLE_RATE, Picture(7.0, 30000 / 1001), frames=15)
     np.testing.assert_allclose(window.frame_times * 30000 / 1001, select_distributed(15, 108))
-
-
-def test_the_authors_sound_and_picture_are_apart_in_a_long_clip_and_ours_are_not():
-    def lag(protocol):
-        window = place_window(protocol, 5 * SAMPLE_RATE, Picture(5.0, 30.0), frames=15)
-        return window.audio_start - (window.frame_times.mean() - WINDOW / 2)
-
-    assert lag("paper") == pytest.approx(0)
-    assert lag("authors") == pytest.approx((5 - WINDOW) / 2, abs=0.05)
 
 
 @pytest.mark.parametrize("length", [WINDOW_SAMPLES + 1, WINDOW_SAMPLES + 2, 89_003, 441_011])
@@ -221,24 +212,6 @@ def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
     ]
     seen = [frame.mean() for group in groups for frame in group]
     np.testing.assert_allclose(seen, 20 + 9 * np.arange(10), atol=3)
-
-
-def test_the_faces_of_such_a_film_are_cut_out_of_their_own_frames(tmp_path):
-    from workbook.data.prepare import _faces
-
-    small = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[:3]
-
-    class Changing:
-        cropped = False
-
-        def frames(self, times, bt601):
-            yield from small
-            yield from small.repeat(2, axis=1).repeat(2, axis=2)
-
-    window = place_window("paper", 0, Picture(3.6, FPS), frames=6)
-    faces, sure = _faces("a.mp4", Changing(), window, 32, "paper")
-    assert sure > 0.9
-    assert np.abs(faces[:3].astype(int) - faces[3:]).mean() < 20  # the same faces, and not a corner of the larger
 
 
 def test_a_title_in_another_encoding_costs_nothing(tmp_path):

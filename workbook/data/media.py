@@ -321,8 +321,8 @@ def check_file(path: Path | str) -> Path:
 
 def _check_sound(path: Path, rate: int, samples: int, channels: int) -> None:
     """Raises InputError where a sound has a rate, a length or a size that no clip has."""
-    _check(path, {"sample rate": rate, "number of samples": samples * channels})
-    _check(path, {"length in seconds": samples / rate})
+    seconds = samples / max(rate, 1)
+    _check(path, {"sample rate": rate, "number of samples": samples * channels, "length in seconds": seconds})
 
 
 def _check(path: Path, header: dict[str, float]) -> None:

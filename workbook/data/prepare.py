@@ -112,9 +112,7 @@ class Report:
 def _refuse_vanished(path: str) -> None:
     """Raises InputError where a file is no longer there: no fault of the file. A link that leads nowhere is one."""
     if not os.path.lexists(path_of(path)):
-        raise InputError(
-            f"{path} is no longer there: run it again when its disk is back, to go on with the other clips"
-        )
+        raise InputError(f"{path} is no longer there: run it again when its disk is back")
 
 
 def window_features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
