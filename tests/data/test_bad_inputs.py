@@ -12,7 +12,7 @@ from workbook.data.build import build_store
 from workbook.data.ravdess import find_trials
 from workbook.data.window import SAMPLE_RATE
 from workbook.toy import corpus as toy
-from workbook.toy.files import write_clip
+from workbook.toy.clip_files import write_clip
 
 FRAMES, SIZE = 7, 32
 

@@ -16,7 +16,7 @@ from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import network_settings
 from workbook.toy import corpus as toy
-from workbook.toy.files import write_clip
+from workbook.toy.clip_files import write_clip
 from workbook.train.batches import splits
 from workbook.train.training import fit
 

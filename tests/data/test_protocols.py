@@ -15,7 +15,7 @@ from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, place_window
 from workbook.toy import corpus as toy
-from workbook.toy.files import write_clip
+from workbook.toy.clip_files import write_clip
 from workbook.train.batches import splits
 
 CLIP = "01-03-01-01-01-{actor:02d}"

@@ -23,7 +23,7 @@ from workbook.data.datasets import Corpus
 from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
 from workbook.toy import corpus as toy
-from workbook.toy.files import write_clip
+from workbook.toy.clip_files import write_clip
 
 SETTINGS = {"frames": 3, "image_size": 16}
 

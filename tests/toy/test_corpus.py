@@ -12,7 +12,6 @@ import workbook
 from workbook import InputError
 from workbook.data.datasets import DATASETS, ROOTS, Corpus
 from workbook.data.folds import FOLDS
-from workbook.toy import mosei as toy_mosei
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,7 @@ def test_the_toy_mosei_is_made_with_its_store_where_it_is_missing(data, caplog):
         store = Corpus("toy_mosei", frames=0, image_size=0, protocol="mult").open_store()
     assert len(store) == 920 and "making the toy MOSEI" in caplog.text and "making the store" in caplog.text
     assert Corpus("toy_mosei").root == data / "toy_mosei" / "mosei_senti_data.pkl"
-    assert list(toy_mosei.truth(Corpus("toy_mosei").root)["clip"]) == list(store.clips["clip"])
+    assert list(Corpus("toy_mosei").truth()["clip"]) == list(store.clips["clip"])
     caplog.clear()
     with caplog.at_level(logging.INFO):
         again = Corpus("toy_mosei", frames=15, image_size=224, audio_features="logmel").open_store()

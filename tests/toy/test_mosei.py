@@ -7,6 +7,7 @@ import pytest
 from workbook import InputError
 from workbook.data.pickles import read_pickle
 from workbook.toy import mosei as toy_mosei
+from workbook.toy.truth import read_truth
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def toy_pickle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def toy(toy_pickle):
     """The features of the toy MOSEI with the truth of each clip."""
-    features, truth = read_pickle(toy_pickle), toy_mosei.truth(toy_pickle)
+    features, truth = read_pickle(toy_pickle), read_truth(toy_pickle)
     assert list(features.clips["clip"]) == list(truth["clip"])
     return features, truth
 
@@ -38,14 +39,14 @@ def test_a_toy_is_a_pickle_of_mult(toy):
 def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tmp_path):
     toy_mosei.make_pickle(tmp_path / "again.pkl")
     assert (tmp_path / "again.pkl").read_bytes() == toy_pickle.read_bytes()
-    pd.testing.assert_frame_equal(toy_mosei.truth(tmp_path / "again.pkl"), toy_mosei.truth(toy_pickle))
+    pd.testing.assert_frame_equal(read_truth(tmp_path / "again.pkl"), read_truth(toy_pickle))
     toy_mosei.make_pickle(tmp_path / "other.pkl", seed=1)
     assert (tmp_path / "other.pkl").read_bytes() != toy_pickle.read_bytes()
 
 
 def test_where_there_is_no_toy_the_truth_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError, match="make_pickle"):
-        toy_mosei.truth(tmp_path / "mosei_senti_data.pkl")
+    with pytest.raises(InputError, match="no complete toy dataset"):
+        read_truth(tmp_path / "mosei_senti_data.pkl")
 
 
 def oracle(series, truth, cue):

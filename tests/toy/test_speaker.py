@@ -15,7 +15,8 @@ from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import WINDOW, cut_window
 from workbook.toy import face
 from workbook.toy import speaker as toy
-from workbook.toy.files import write_clip
+from workbook.toy.clip_files import write_clip
+from workbook.toy.truth import read_truth
 
 FULL = toy.plan_corpus(0, 24, toy.MAX_TAKES)  # all clips that have names, which costs no drawing
 TRUTH = toy.truth_of(FULL)
@@ -43,7 +44,7 @@ def twin(clip, **changes):
 
 
 def test_every_clip_goes_through_the_pipeline_with_picture_and_sound(corpus, store):
-    assert sorted(store.clips["clip"]) == sorted(toy.truth(corpus)["clip"])
+    assert sorted(store.clips["clip"]) == sorted(read_truth(corpus)["clip"])
     assert len(store) == len(EMOTIONS) and not len(store.problems)
     assert store.clips[["has_audio", "has_video"]].all(axis=None)
     assert (store.clips["window_start"] == 0).all() and (store.clips["duration"].round(2) == WINDOW).all()
@@ -53,7 +54,7 @@ def test_every_clip_goes_through_the_pipeline_with_picture_and_sound(corpus, sto
 def test_every_stored_frame_is_labelled_by_its_person_and_expression(corpus, store):
     shuffled = store.clips[::-1]
     labels = toy.frame_labels(corpus, shuffled, 6)
-    truth = toy.truth(corpus).set_index("clip")
+    truth = read_truth(corpus).set_index("clip")
     for clip, row in zip(shuffled["clip"], labels, strict=True):
         kinds, shown = truth.loc[clip, "kinds"].split(), truth.loc[clip, "expressions"].split()
         people = [f"{kind} {name}" for kind, name in zip(kinds, shown, strict=True)]
@@ -136,19 +137,19 @@ def test_mtcnn_finds_every_kind_with_every_expression():
 
 def test_the_same_seed_makes_the_same_corpus(corpus):
     again = toy.truth_of(toy.plan_corpus(3, 1, 1))
-    pd.testing.assert_frame_equal(again, toy.truth(corpus), check_dtype=False)
+    pd.testing.assert_frame_equal(again, read_truth(corpus), check_dtype=False)
     assert not again["kinds"].equals(toy.truth_of(toy.plan_corpus(4, 1, 1))["kinds"])
 
 
 def test_a_folder_of_the_other_toy_corpus_and_a_size_without_names_are_refused(corpus, tmp_path):
     from workbook.toy.corpus import make_corpus
 
-    with pytest.raises(InputError, match="another toy corpus"):
+    with pytest.raises(InputError, match="not this toy corpus: give an empty folder"):
         make_corpus(corpus, seed=3, actors=1, takes=1)
     with pytest.raises(InputError, match="1 to 8 takes"):
         toy.make_corpus(tmp_path / "corpus", takes=9)
-    with pytest.raises(InputError, match="no whole toy corpus"):
-        toy.truth(tmp_path)
+    with pytest.raises(InputError, match="no complete toy dataset"):
+        read_truth(tmp_path)
 
 
 def test_a_film_has_the_same_bytes_whatever_was_in_memory_before(tmp_path):

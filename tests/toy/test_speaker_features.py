@@ -15,6 +15,7 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.metrics import best_reachable
 from workbook.toy import speaker_features as toy
 from workbook.toy.speaker import EXPRESSIONS, VOICE_GROUPS, reachable
+from workbook.toy.truth import read_truth
 from workbook.train.batches import splits
 from workbook.train.training import fit
 
@@ -124,9 +125,9 @@ def test_the_same_seed_makes_the_same_features_and_another_seed_others(tmp_path)
     np.testing.assert_array_equal(first.video, again.video)
     np.testing.assert_array_equal(first.audio, again.audio)
     assert not np.array_equal(first.video, other.video)
-    pd.testing.assert_frame_equal(toy.truth(tmp_path / "a.npz"), toy.truth(tmp_path / "b.npz"))
+    pd.testing.assert_frame_equal(read_truth(tmp_path / "a.npz"), read_truth(tmp_path / "b.npz"))
 
 
 def test_truth_where_there_are_no_features_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no toy features at"):
-        toy.truth(tmp_path / "toy_speaker.npz")
+    with pytest.raises(InputError, match="no complete toy dataset"):
+        read_truth(tmp_path / "toy_speaker.npz")

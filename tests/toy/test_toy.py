@@ -15,6 +15,7 @@ from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.toy import corpus as toy
 from workbook.toy.face import FPS
+from workbook.toy.truth import read_truth
 from workbook.toy.voice import PROSODIES, STEP
 
 ACTORS, SEED = 2, 3
@@ -56,7 +57,7 @@ def test_every_clip_is_a_trial_with_picture_and_sound(corpus):
     assert len(problems) == 0
     assert len(trials) == ACTORS * len(EMOTIONS)
     assert (trials.video_path != "").all() and (trials.audio_path != "").all()
-    truth = toy.truth(corpus).set_index("clip")
+    truth = read_truth(corpus).set_index("clip")
     assert sorted(trials["clip"]) == sorted(truth.index)
     pd.testing.assert_series_equal(trials.set_index("clip").emotion.sort_index(), truth.emotion.sort_index())
 
@@ -70,7 +71,7 @@ def test_the_names_of_a_whole_corpus_are_unique_and_neutral_is_never_strong():
 
 
 def test_files_are_h264_with_aac_and_16_bit_wav_of_the_stated_length(corpus):
-    for row in toy.truth(corpus).itertuples():
+    for row in read_truth(corpus).itertuples():
         folder = corpus / f"Actor_{row.actor:02}"
         with av.open(str(folder / f"01-{row.clip}.mp4")) as container:
             assert container.streams.video[0].codec_context.name == "h264"
@@ -83,7 +84,7 @@ def test_files_are_h264_with_aac_and_16_bit_wav_of_the_stated_length(corpus):
 
 def test_one_process_makes_what_two_make(corpus, tmp_path):
     toy.make_corpus(tmp_path, seed=SEED, actors=1, takes=1, workers=1, progress=False)
-    for row in toy.truth(tmp_path).itertuples():
+    for row in read_truth(tmp_path).itertuples():
         film, sound = f"Actor_01/01-{row.clip}.mp4", f"Actor_01/03-{row.clip}.wav"
         np.testing.assert_array_equal(decoded(tmp_path / film), decoded(corpus / film))
         np.testing.assert_array_equal(heard(tmp_path / film), heard(corpus / film))
@@ -107,19 +108,19 @@ def test_only_what_is_missing_is_made_again(corpus):
     changed = {path for path, age in ages.items() if path.stat().st_mtime_ns != age}
     assert {path.name[3:-4] for path in changed} == {films[5].name[3:-4]}
     np.testing.assert_array_equal(decoded(films[5]), before)
-    assert len(toy.truth(corpus)) == ACTORS * len(EMOTIONS)
+    assert len(read_truth(corpus)) == ACTORS * len(EMOTIONS)
     assert not list(corpus.rglob(".*"))
 
 
 @pytest.mark.parametrize("other", [{"seed": SEED + 1}, {"actors": ACTORS + 1}, {"takes": 2}])
 def test_another_corpus_in_the_same_folder_is_refused(corpus, other):
-    with pytest.raises(InputError, match="another toy corpus"):
+    with pytest.raises(InputError, match="not this toy corpus: give an empty folder"):
         toy.make_corpus(corpus, **{"seed": SEED, "actors": ACTORS, "takes": 1, **other}, progress=False)
 
 
 def test_a_folder_of_other_clips_is_refused_and_left_alone(tmp_path):
     (tmp_path / "Actor_01").mkdir()
-    with pytest.raises(InputError, match="empty folder"):
+    with pytest.raises(InputError, match="give an empty folder"):
         toy.make_corpus(tmp_path, actors=1, takes=1, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["Actor_01"]
 
@@ -132,8 +133,8 @@ def test_a_size_that_ravdess_has_no_names_for_is_refused(tmp_path, size):
 
 
 def test_truth_of_a_folder_without_corpus_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no whole toy corpus"):
-        toy.truth(tmp_path)
+    with pytest.raises(InputError, match="no complete toy dataset"):
+        read_truth(tmp_path)
 
 
 def test_face_and_voice_together_name_the_emotion_and_alone_do_not():
@@ -220,7 +221,7 @@ def test_every_way_of_speaking_is_used():
 
 def test_mtcnn_finds_the_face_with_its_cue_and_without(corpus):
     shown = []
-    for row in toy.truth(corpus).itertuples():
+    for row in read_truth(corpus).itertuples():
         film = decoded(corpus / f"Actor_{row.actor:02}" / f"01-{row.clip}.mp4")
         shown += [film[round((row.face_start + row.face_end) / 2 * FPS)], film[0]]
     _, confidence = MTCNN(min_face_size=21).detect(np.stack(shown))
@@ -228,7 +229,7 @@ def test_mtcnn_finds_the_face_with_its_cue_and_without(corpus):
 
 
 def test_a_frame_is_labelled_by_what_it_shows_at_its_time(corpus):
-    truth = toy.truth(corpus).set_index("clip")
+    truth = read_truth(corpus).set_index("clip")
     truth = truth[truth.emotion.isin(["happy", "calm"])][::-1]  # in another order than the truth
     starts = truth.face_start - 1.0  # each window begins a second before its cue
     labels = toy.frame_labels(corpus, pd.DataFrame({"clip": truth.index, "window_start": starts.array}), 36)

@@ -46,7 +46,7 @@ def _attempt(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[
     """Each row of `trials`, prepared in one of `workers` processes, or what the clip did to its process."""
     waiting, running = iter(trials.items()), {}
     # Spawned, not forked: a fork of a process with PyTorch's threads can hang.
-    pool = ProcessPool(workers, initializer=_start_worker, context=get_context("spawn"))
+    pool = ProcessPool(workers, initializer=start_worker, context=get_context("spawn"))
     try:
         while True:
             for row, trial in islice(waiting, 2 * workers - len(running)):
@@ -77,7 +77,7 @@ def _outcome(future: Future) -> Prepared | str:
         return f"takes more than {MEMORY // 2**30} GB of memory" if is_too_large else "crashes the decoder"
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Keeps this process to one thread of linear algebra: the clips run side by side already."""
     threadpool_limits(1)
     Thread(target=_watch, daemon=True).start()

@@ -12,6 +12,7 @@ from workbook.data.datasets import BY_ACTOR, DATASETS, Dataset
 from workbook.data.features import read_npz
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
+from workbook.toy.truth import read_truth, truth_path
 
 SMALL = {"image_size": 64, "frames": 6}  # of drawn clips
 
@@ -19,20 +20,17 @@ log = logging.getLogger(__name__)
 
 
 def _later(module: str, name: str) -> Callable:
-    """A function whose module is imported at its first call: it needs libraries that a store does not."""
-    return lambda *arguments: getattr(import_module(module), name)(*arguments)
+    """A function of a module here that its first call imports: it needs libraries that a store does not."""
+    return lambda *arguments: getattr(import_module(f"workbook.toy.{module}"), name)(*arguments)
 
 
-def _maker(what: str, make: Callable, last: str = "") -> Callable:
-    """A function that makes a dataset at its root, unless a complete one is there.
-
-    last : the file of the root that `make` writes last; "" = the root is a file itself
-    """
+def _maker(title: str, module: str, name: str) -> Callable:
+    """A function that makes a dataset and its truth at its root, unless both are there."""
 
     def make_missing(root: Path) -> None:
-        if not (root / last).exists():
-            log.info("making %s in %s", what, root)
-            make(root)
+        if not (root.exists() and truth_path(root).exists()):
+            log.info("making %s in %s", title, root)
+            _later(module, name)(root)
 
     return make_missing
 
@@ -51,12 +49,10 @@ TOYS = {
         names=EMOTIONS,
         classes=(8, 7),
         defaults=SMALL | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "frame_epochs": 4},
-        make=_maker(
-            "the toy corpus (some minutes, once)", _later("workbook.toy.corpus", "make_corpus"), "truth.parquet"
-        ),
-        truth=_later("workbook.toy.corpus", "truth"),
-        reachable=_later("workbook.toy.corpus", "reachable"),
-        frame_labels=_later("workbook.toy.corpus", "frame_labels"),
+        make=_maker("the toy corpus (some minutes, once)", "corpus", "make_corpus"),
+        truth=read_truth,
+        reachable=_later("corpus", "reachable"),
+        frame_labels=_later("corpus", "frame_labels"),
     ),
     "toy_speaker": Dataset(
         title="toy speakers",
@@ -68,12 +64,10 @@ TOYS = {
         classes=(8,),
         defaults=SMALL
         | {"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "pretrained": "frames", "frame_epochs": 3},
-        make=_maker(
-            "the toy speakers (a minute or two, once)", _later("workbook.toy.speaker", "make_corpus"), "truth.parquet"
-        ),
-        truth=_later("workbook.toy.speaker", "truth"),
-        reachable=_later("workbook.toy.speaker", "reachable"),
-        frame_labels=_later("workbook.toy.speaker", "frame_labels"),
+        make=_maker("the toy speakers (a minute or two, once)", "speaker", "make_corpus"),
+        truth=read_truth,
+        reachable=_later("speaker", "reachable"),
+        frame_labels=_later("speaker", "frame_labels"),
     ),
     "toy_speaker_features": Dataset(
         title="toy speakers' features",
@@ -83,9 +77,9 @@ TOYS = {
         protocols=("mult", "paper"),
         defaults={"epochs": 6},
         locate=_file_in("toy_speaker.npz"),
-        make=_maker("the toy speakers' features", _later("workbook.toy.speaker_features", "make_file")),
-        truth=_later("workbook.toy.speaker_features", "truth"),
-        reachable=_later("workbook.toy.speaker", "reachable"),
+        make=_maker("the toy speakers' features", "speaker_features", "make_file"),
+        truth=read_truth,
+        reachable=_later("speaker", "reachable"),
     ),
     "toy_mosei": Dataset(
         title="toy MOSEI",
@@ -95,9 +89,9 @@ TOYS = {
         protocols=("mult", "paper"),
         defaults={"epochs": 12},
         locate=_file_in(PICKLES[0]),
-        make=_maker("the toy MOSEI", _later("workbook.toy.mosei", "make_pickle")),
-        truth=_later("workbook.toy.mosei", "truth"),
-        reachable=_later("workbook.toy.mosei", "reachable"),
+        make=_maker("the toy MOSEI", "mosei", "make_pickle"),
+        truth=read_truth,
+        reachable=_later("mosei", "reachable"),
     ),
 }
 

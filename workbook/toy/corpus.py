@@ -13,8 +13,9 @@ import pandas as pd
 
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
+from workbook.toy.clip_files import Recording, Take, every_take, write_corpus
 from workbook.toy.face import EXPRESSIONS, FPS, draw_look, film
-from workbook.toy.files import Recording, Take, check_size, every_take, read_truth, write_corpus
+from workbook.toy.truth import read_truth
 from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
 
 # The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
@@ -57,12 +58,12 @@ def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
     classes : the number of emotions, from the last of EMOTIONS; 0 = all
     """
     emotions = EMOTIONS[-classes:]
-    seen = {
+    groups = {
         "AV": {(FACE_GROUPS[emotion], VOICE_GROUPS[emotion]) for emotion in emotions},
         "A": {VOICE_GROUPS[emotion] for emotion in emotions},
         "V": {FACE_GROUPS[emotion] for emotion in emotions},
     }
-    return {condition: {"accuracy": 100 * len(groups) / len(emotions)} for condition, groups in seen.items()}
+    return {condition: {"accuracy": 100 * len(names) / len(emotions)} for condition, names in groups.items()}
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,14 @@ def _interval(duration: float, rng: np.random.Generator) -> tuple[float, float]:
 
 def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
     """All clips of a corpus, by actor, emotion and take."""
-    return [plan_clip(*take) for take in every_take(seed, actors, takes)]
+    return [plan_clip(*take) for take in every_take(seed, actors, takes, MAX_TAKES)]
 
 
 def truth_of(clips: list[Clip]) -> pd.DataFrame:
-    """The table of truth, one row per clip: see `truth`."""
+    """The table of truth, one row per clip: as in `workbook.toy.truth`, with emotion, face_group and voice_group.
+
+    face_shows and voice_shows are False where the cue is the resting face or the plain voice.
+    """
     return pd.DataFrame(
         {
             "clip": clip.name,
@@ -131,16 +135,17 @@ def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
 def frames_of(clip: Clip) -> np.ndarray:
     """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
     look = draw_look(np.random.default_rng([clip.seed, clip.actor, 0]))
-    shown = presence(clip.face, np.arange(round(clip.duration * FPS)) / FPS) * clip.strength
-    return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], shown, clip.generator("face"))
+    times = np.arange(round(clip.duration * FPS)) / FPS
+    strength = presence(clip.face, times) * clip.strength
+    return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], strength, clip.generator("face"))
 
 
 def samples_of(clip: Clip) -> np.ndarray:
     """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
     voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
-    heard = presence(clip.voice, np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND)
-    prosody = PROSODIES[VOICE_GROUPS[clip.emotion]]
-    return speak(voice, prosody, heard * clip.strength, clip.statement, clip.generator("voice"))
+    times = np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND
+    strength = presence(clip.voice, times) * clip.strength
+    return speak(voice, PROSODIES[VOICE_GROUPS[clip.emotion]], strength, clip.statement, clip.generator("voice"))
 
 
 def draw_clip(clip: Clip) -> Recording:
@@ -151,25 +156,14 @@ def draw_clip(clip: Clip) -> Recording:
 def make_corpus(
     root: Path, seed: int = 0, actors: int = 24, takes: int = 2, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Writes the missing ones of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
 
     The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
     root holds another corpus, and for more than 24 actors or 4 takes.
     """
-    check_size(actors, takes, MAX_TAKES)
-    clips, settings = plan_corpus(seed, actors, takes), {"version": VERSION, "seed": seed}
-    settings |= {"actors": actors, "takes": takes}
+    clips = plan_corpus(seed, actors, takes)
+    settings = {"version": VERSION, "seed": seed, "actors": actors, "takes": takes}
     write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
-
-
-def truth(root: Path) -> pd.DataFrame:
-    """The truth of a toy corpus, one row per clip.
-
-    clip, actor, emotion, face_group, voice_group; face_start, face_end, voice_start, voice_end and duration in seconds
-    of the clip; face_shows and voice_shows: False where the cue is the resting face or the plain voice, so that nothing
-    differs in its interval. Raises InputError where root holds no complete corpus.
-    """
-    return read_truth(root, "workbook.toy.corpus.make_corpus")
 
 
 def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
@@ -177,7 +171,7 @@ def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
 
     clips : (N,) of a store, columns clip and window_start (seconds)        frames : of a clip
     """
-    known = truth(root).set_index("clip").loc[clips["clip"]]
-    start, end, group = (known[name].to_numpy()[:, None] for name in ("face_start", "face_end", "face_group"))
-    shown = presence((start, end), frame_times(clips["window_start"].to_numpy()[:, None], frames))
-    return np.where(shown > 0.5, group.astype(str), "rest")
+    truth = read_truth(root).set_index("clip").loc[clips["clip"]]
+    start, end, group = (truth[name].to_numpy()[:, None] for name in ("face_start", "face_end", "face_group"))
+    strength = presence((start, end), frame_times(clips["window_start"].to_numpy()[:, None], frames))
+    return np.where(strength > 0.5, group.astype(str), "rest")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbook import InputError
 from workbook.files import atomic_write
+from workbook.toy.truth import write_truth
 
 LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of each part, equally likely; the sum of two is -3, -2, ..., 3
 VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video has one speaker and is in one split
@@ -26,9 +26,10 @@ INFINITE = 0.001  # share of the audio values that are -inf, as in COVAREP
 
 
 def make_pickle(path: Path | str, seed: int = 0) -> None:
-    """Writes a toy MOSEI to `path`, 600 + 120 + 200 clips, and its truth beside it.
+    """Writes a toy MOSEI to `path`, 600 + 120 + 200 clips, and its truth beside it, the pickle last.
 
-    The same seed gives the same arrays. Both files are written completely, the pickle last.
+    The truth is as in `workbook.toy.truth`, with face_part, voice_part and their sum, sentiment; actor is the video.
+    The same seed gives the same arrays.
     """
     path, rng = Path(path), np.random.default_rng(seed)
     patterns = {name: _patterns(rng, channels) for name, channels in CHANNELS.items()}
@@ -37,8 +38,7 @@ def make_pickle(path: Path | str, seed: int = 0) -> None:
         table = _plan(rng, split, videos)
         splits[split] = _arrays(rng, table, patterns)
         tables.append(table)
-    with atomic_write(_truth_path(path)) as temporary:
-        pd.concat(tables, ignore_index=True).drop(columns="start").to_parquet(temporary, index=False)
+    write_truth(path, pd.concat(tables, ignore_index=True).drop(columns="start"))
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(splits, protocol=4))
 
@@ -46,8 +46,8 @@ def make_pickle(path: Path | str, seed: int = 0) -> None:
 def _patterns(rng: np.random.Generator, channels: int) -> np.ndarray:
     """The pattern of each level, (levels, channels): signs in the same few channels, zeros in the others."""
     patterns = np.zeros((len(LEVELS), channels))
-    shown = rng.choice(channels, PATTERN_CHANNELS, replace=False)
-    patterns[:, shown] = rng.choice([-STRENGTH, STRENGTH], (len(LEVELS), PATTERN_CHANNELS))
+    chosen = rng.choice(channels, PATTERN_CHANNELS, replace=False)
+    patterns[:, chosen] = rng.choice([-STRENGTH, STRENGTH], (len(LEVELS), PATTERN_CHANNELS))
     return patterns
 
 
@@ -87,28 +87,10 @@ def _signal(rng: np.random.Generator, table: pd.DataFrame, cue: str, patterns: n
     offset = rng.standard_normal((speaker.max() + 1, 1, channels))[speaker]
     level = np.searchsorted(LEVELS, table[f"{cue}_part"])
     centre = (np.arange(STEPS) + 0.5) / STEPS
-    begun, ended = (np.greater.outer(table[f"{cue}_{end}"].to_numpy(), centre) for end in ("start", "end"))
-    shown = (~begun & ended)[:, :, None]  # (N, STEPS, 1)
+    start, end = (table[f"{cue}_{name}"].to_numpy()[:, None] for name in ("start", "end"))
+    is_inside = ((start <= centre) & (centre < end))[:, :, None]  # (N, STEPS, 1)
     noise = rng.standard_normal((len(table), STEPS, channels))
-    return (noise + offset + shown * patterns[level][:, None]).astype(np.float32)
-
-
-def truth(path: Path | str) -> pd.DataFrame:
-    """The truth of a toy MOSEI, one row per clip.
-
-    clip and actor (the video), named as in `workbook.data.pickles.read_pickle`; face_start, face_end, voice_start,
-    voice_end : the intervals of the cues, as shares of the clip in [0, 1]; face_shows, voice_shows : always True;
-    duration : 1, the whole clip; face_part, voice_part and their sum, sentiment
-
-    path : of the pickle. Raises InputError where there is none.
-    """
-    if not _truth_path(path).exists():
-        raise InputError(f"no toy MOSEI at {path}: workbook.toy.mosei.make_pickle(path) makes one")
-    return pd.read_parquet(_truth_path(path))
-
-
-def _truth_path(path: Path | str) -> Path:
-    return Path(path).with_suffix(".truth.parquet")
+    return (noise + offset + is_inside * patterns[level][:, None]).astype(np.float32)
 
 
 def reachable(classes: int = 1) -> dict[str, dict[str, float]]:
@@ -116,7 +98,7 @@ def reachable(classes: int = 1) -> dict[str, dict[str, float]]:
 
     accuracy : of positive against negative, in percent, among the clips whose sentiment is not 0
     mae : mean absolute error of the sentiment
-    Who knows one part can only give the likelier sign, and the median, of all sums with the other part.
+    From one part alone, the best answers are the likelier sign and the median of all sums with the other part.
     """
     sums = np.add.outer(LEVELS, LEVELS)  # (known part, unknown part)
     alone = _best(sums)
@@ -126,6 +108,6 @@ def reachable(classes: int = 1) -> dict[str, dict[str, float]]:
 def _best(sums: np.ndarray) -> dict[str, float]:
     """The best possible measures where only the row of a sentiment is known; all sentiments are equally likely."""
     positive, negative = (sums > 0).sum(axis=1), (sums < 0).sum(axis=1)
-    right = np.maximum(positive, negative).sum() / (positive + negative).sum()
+    accuracy = np.maximum(positive, negative).sum() / (positive + negative).sum()
     error = np.abs(sums - np.median(sums, axis=1, keepdims=True)).mean()
-    return {"accuracy": 100 * float(right), "mae": float(error)}
+    return {"accuracy": 100 * float(accuracy), "mae": float(error)}

@@ -17,10 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+import workbook.toy.face as face
+import workbook.toy.voice as voice
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
-from workbook.toy import face, voice
-from workbook.toy.files import Recording, Take, check_size, every_take, read_truth, write_corpus
+from workbook.toy.clip_files import Recording, Take, every_take, write_corpus
+from workbook.toy.truth import read_truth
 
 # The prosody of each emotion, and its expression. Voices tell two groups of four; every face is different.
 VOICE_GROUPS = dict.fromkeys(("neutral", "calm", "sad", "fearful"), "soft") | dict.fromkeys(
@@ -73,15 +75,19 @@ def draw_turns(emotion: str, kinds: tuple[str, ...], rng: np.random.Generator) -
 
     emotion : of the speaker, who is any of the three        kinds : to choose from, at least three
     """
-    group = [other for other, heard in VOICE_GROUPS.items() if heard == VOICE_GROUPS[emotion] and other != emotion]
-    shown = [str(other) for other in rng.permutation(group)[: PEOPLE - 1]]
+    others = [name for name, group in VOICE_GROUPS.items() if group == VOICE_GROUPS[emotion] and name != emotion]
+    emotions = [str(name) for name in rng.permutation(others)[: PEOPLE - 1]]
     speaker = int(rng.integers(PEOPLE))
-    shown.insert(speaker, emotion)
-    return Turns(tuple(map(str, rng.permutation(kinds)[:PEOPLE])), tuple(shown), speaker)
+    emotions.insert(speaker, emotion)
+    return Turns(tuple(map(str, rng.permutation(kinds)[:PEOPLE])), tuple(emotions), speaker)
 
 
 def truth_row(turns: Turns, length: float) -> dict:
-    """What the table of truth says of a clip's turns; `length` is the length of the clip in any unit."""
+    """A row of the truth without clip and actor; `length` is the length of the clip in any unit.
+
+    As in `workbook.toy.truth`, with emotion; kind, of the speaker; kinds and expressions, of the three people in their
+    order, such as "child man woman". The face's span is the speaker's turn. The voice is the same in the entire clip.
+    """
     return {
         "emotion": turns.emotions[turns.speaker],
         "kind": turns.kinds[turns.speaker],
@@ -107,30 +113,31 @@ class Clip(Take):
 def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
     """All clips of a corpus, by actor, emotion and take."""
     plan = []
-    for take in every_take(seed, actors, takes):
+    for take in every_take(seed, actors, takes, MAX_TAKES):
         rng = Take(*take).generator("plan")
         plan.append(Clip(*take, draw_turns(take[2], face.KINDS, rng)))
     return plan
 
 
 def truth_of(clips: list[Clip]) -> pd.DataFrame:
-    """The table of truth, one row per clip: see `truth`."""
+    """The table of truth, one row per clip: see `truth_row`."""
     return pd.DataFrame({"clip": clip.name, "actor": clip.actor, **truth_row(clip.turns, WINDOW)} for clip in clips)
 
 
 def frames_of(clip: Clip) -> np.ndarray:
     """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
-    rng, shown = clip.generator("face"), np.full(round(TURN * FPS), clip.strength)
+    rng, strength = clip.generator("face"), np.full(round(TURN * FPS), clip.strength)
     turns = zip(clip.turns.kinds, clip.turns.emotions, strict=True)
     looks = [(face.draw_person(kind, _person(clip, kind)), EXPRESSIONS[emotion]) for kind, emotion in turns]
-    return np.concatenate([face.film(look, face.EXPRESSIONS[name], shown, rng, FPS) for look, name in looks])
+    return np.concatenate([face.film(look, face.EXPRESSIONS[name], strength, rng, FPS) for look, name in looks])
 
 
 def samples_of(clip: Clip) -> np.ndarray:
     """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE: the speaker's voice all the time."""
-    own = voice.draw_person(clip.turns.kinds[clip.turns.speaker], _person(clip, clip.turns.kinds[clip.turns.speaker]))
-    heard = np.full(round(WINDOW * voice.STEPS_PER_SECOND), clip.strength)
-    return voice.speak(own, voice.PROSODIES[VOICE_GROUPS[clip.emotion]], heard, clip.statement, clip.generator("voice"))
+    kind = clip.turns.kinds[clip.turns.speaker]
+    speaker, prosody = voice.draw_person(kind, _person(clip, kind)), voice.PROSODIES[VOICE_GROUPS[clip.emotion]]
+    strength = np.full(round(WINDOW * voice.STEPS_PER_SECOND), clip.strength)
+    return voice.speak(speaker, prosody, strength, clip.statement, clip.generator("voice"))
 
 
 def _person(clip: Clip, kind: str) -> np.random.Generator:
@@ -146,26 +153,14 @@ def draw_clip(clip: Clip) -> Recording:
 def make_corpus(
     root: Path, seed: int = 0, actors: int = 24, takes: int = 4, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Writes the missing ones of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
 
     The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
     root holds another corpus, and for more than 24 actors or 8 takes.
     """
-    check_size(actors, takes, MAX_TAKES)
     clips = plan_corpus(seed, actors, takes)
     settings = {"corpus": "speaker", "version": VERSION, "seed": seed, "actors": actors, "takes": takes}
     write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
-
-
-def truth(root: Path) -> pd.DataFrame:
-    """The truth of a corpus, one row per clip.
-
-    clip, actor, emotion; kind, of the speaker; kinds and expressions, of the three people in their order, such as
-    "child man woman"; face_start, face_end, the speaker's turn, in seconds; voice_start, voice_end, the whole clip;
-    face_shows, True; voice_shows, False: the voice is the same all the time, so there is no moment to find; duration in
-    seconds. Raises InputError where root holds no complete corpus.
-    """
-    return read_truth(root, "workbook.toy.speaker.make_corpus")
 
 
 def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
@@ -173,8 +168,8 @@ def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:
 
     clips : (N,) of a store, columns clip and window_start (seconds)        frames : of a clip
     """
-    known = truth(root).set_index("clip").loc[clips["clip"]]
-    pairs = zip(known["kinds"].str.split(), known["expressions"].str.split(), strict=True)
+    truth = read_truth(root).set_index("clip").loc[clips["clip"]]
+    pairs = zip(truth["kinds"].str.split(), truth["expressions"].str.split(), strict=True)
     people = np.array([[f"{kind} {name}" for kind, name in zip(*pair, strict=True)] for pair in pairs])  # (N, PEOPLE)
     times = frame_times(clips["window_start"].to_numpy()[:, None], frames)
     return np.take_along_axis(people, (times // TURN).astype(int), axis=1)

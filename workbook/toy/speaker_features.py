@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.files import atomic_write
 from workbook.toy.speaker import PEOPLE, VOICE_GROUPS, draw_turns, truth_row
+from workbook.toy.truth import write_truth
 
 FILE = "toy_speaker.npz"
 KINDS = ("deep", "high", "child", "hoarse")  # of voices, and of looks that go with them
@@ -32,9 +32,8 @@ def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = 
     turns = [draw_turns(emotion, KINDS, rng) for _, emotion, _ in plan]
     names = [f"cast{cast:02d}-{emotion}-{take}" for cast, emotion, take in plan]
     rows = zip(names, plan, turns, strict=True)
-    table = pd.DataFrame({"clip": clip, "actor": cast, **truth_row(shown, 1.0)} for clip, (cast, *_), shown in rows)
-    with atomic_write(_truth_path(path)) as temporary:
-        table.to_parquet(temporary, index=False)
+    table = pd.DataFrame({"clip": clip, "actor": cast, **truth_row(people, 1.0)} for clip, (cast, *_), people in rows)
+    write_truth(path, table)
     arrays = {"clip": names, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays, video=_video(rng, table), audio=_audio(rng, table))
@@ -42,9 +41,12 @@ def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = 
 
 def _video(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
     """The looks, (N, 2 CHANNELS, STEPS) float32: kind, then expression, of each person for a third of the steps."""
-    kinds, shown = (np.array(table[name].str.split().tolist()) for name in ("kinds", "expressions"))  # (N, PEOPLE)
+    kinds, expressions = (
+        np.array(table[name].str.split().tolist()) for name in ("kinds", "expressions")
+    )  # (N, PEOPLE)
     actors = np.repeat(table["actor"].to_numpy()[:, None], PEOPLE, axis=1)
-    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, shown)], axis=-1) + _differences(rng, actors, kinds)
+    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, expressions)], axis=-1)
+    people += _differences(rng, actors, kinds)
     steps = np.repeat(people, STEPS // PEOPLE, axis=1).swapaxes(1, 2)
     return (steps + rng.standard_normal(steps.shape)).astype(np.float32)
 
@@ -60,8 +62,8 @@ def _audio(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
 
 def _patterns(rng: np.random.Generator, names: np.ndarray) -> np.ndarray:
     """The pattern of each name (...), signs in CHANNELS channels: (..., CHANNELS)."""
-    known, which = np.unique(names, return_inverse=True)
-    return rng.choice([-STRENGTH, STRENGTH], (len(known), CHANNELS))[which]
+    distinct, positions = np.unique(names, return_inverse=True)
+    return rng.choice([-STRENGTH, STRENGTH], (len(distinct), CHANNELS))[positions]
 
 
 def _differences(rng: np.random.Generator, actors: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -69,17 +71,3 @@ def _differences(rng: np.random.Generator, actors: np.ndarray, kinds: np.ndarray
     shape = (actors.max() + 1, len(KINDS), 2 * CHANNELS)
     of_kind = np.searchsorted(sorted(KINDS), kinds)
     return rng.normal(0, PERSON, shape)[actors, of_kind]
-
-
-def truth(path: Path | str) -> pd.DataFrame:
-    """The truth of each clip, as `workbook.toy.speaker.truth` returns it; times are shares of the clip in [0, 1].
-
-    path : of the .npz. Raises InputError where there is none.
-    """
-    if not _truth_path(path).exists():
-        raise InputError(f"no toy features at {path}: workbook.toy.speaker_features.make_file(path) makes them")
-    return pd.read_parquet(_truth_path(path))
-
-
-def _truth_path(path: Path | str) -> Path:
-    return Path(path).with_suffix(".truth.parquet")

@@ -96,14 +96,14 @@ def speak(voice: Voice, prosody: Prosody, presence: np.ndarray, statement: int, 
     statement : 1 or 2, a key of STATEMENTS
     The recording's loudness, the room's noise and the timing of syllables come from `rng`, not from the prosody.
     """
-    heard = {name: value * presence for name, value in asdict(prosody).items()}
+    changes = {name: value * presence for name, value in asdict(prosody).items()}
     gain, floor = 10 ** (rng.uniform(-2.5, 2.5) / 20), 10 ** (rng.uniform(-68, -60) / 20)
-    syllable, phase = _syllables(voice, heard["rate"], rng)
-    pitch = _pitch(voice, heard, syllable, phase, rng)
-    source, hiss = _source(voice, heard, pitch, rng)
-    loud = _loudness(heard, phase, len(presence))
-    speech = _tract(source * _samples(loud), _resonances(voice, heard, statement, syllable))
-    burst = _samples(np.clip(1 - np.abs(phase - 0.08) / 0.08, 0, 1) * 10 ** (heard["loudness"] / 20))
+    syllable, phase = _syllables(voice, changes["rate"], rng)
+    pitch = _pitch(voice, changes, syllable, phase, rng)
+    source, hiss = _source(voice, changes, pitch, rng)
+    loud = _loudness(changes, phase, len(presence))
+    speech = _tract(source * _samples(loud), _resonances(voice, changes, statement, syllable))
+    burst = _samples(np.clip(1 - np.abs(phase - 0.08) / 0.08, 0, 1) * 10 ** (changes["loudness"] / 20))
     consonants = np.diff(hiss, prepend=0) * burst * 0.006
     return np.tanh(gain * (0.15 * speech + consonants) + floor * rng.standard_normal(len(speech))).astype(np.float32)
 
@@ -128,15 +128,17 @@ def _syllables(voice: Voice, faster: np.ndarray, rng: np.random.Generator) -> tu
     return syllable, (clock - starts[syllable]) / np.diff(starts)[syllable]
 
 
-def _pitch(voice: Voice, heard: dict, syllable: np.ndarray, phase: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _pitch(
+    voice: Voice, changes: dict, syllable: np.ndarray, phase: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Fundamental frequency (T,) in hertz: the actor's, with accents on syllables, a slow fall and the prosody."""
     accents = voice.melody * rng.uniform(-1, 1, 128)[syllable] * np.sin(np.pi * phase)
-    swing = heard["melody"] * _glide(phase - 0.5, 5)
-    semitones = _glide(accents, 5) + np.linspace(1, -1, len(phase)) + heard["pitch"] + swing
+    swing = changes["melody"] * _glide(phase - 0.5, 5)
+    semitones = _glide(accents, 5) + np.linspace(1, -1, len(phase)) + changes["pitch"] + swing
     return voice.pitch * 2 ** (semitones / 12)
 
 
-def _source(voice: Voice, heard: dict, pitch: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _source(voice: Voice, changes: dict, pitch: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The source that drives the tract, and plain noise for the consonants, both (T * STEP,).
 
     The pulses are the derivative of a glottal flow that is open for 60 % of a period (Klatt and Klatt, 1990).
@@ -144,28 +146,28 @@ def _source(voice: Voice, heard: dict, pitch: np.ndarray, rng: np.random.Generat
     turns = np.cumsum(_samples(pitch)) / SAMPLE_RATE
     share = turns % 1 / 0.6
     pulses = np.where(share < 1, 2 * share - 3 * share**2, 0.0)
-    pulses *= 1 - _samples(heard["rough"]) * (turns.astype(int) % 2)
+    pulses *= 1 - _samples(changes["rough"]) * (turns.astype(int) % 2)
     rounded = lfilter([0.09], [1, -0.91], pulses) * 1.6  # one pole at about 330 Hz
-    dull = _samples(np.clip(voice.dull + heard["dull"], 0, 1))
+    dull = _samples(np.clip(voice.dull + changes["dull"], 0, 1))
     hiss = rng.standard_normal(len(pulses))
-    breath = _samples(voice.breath + heard["breath"]) * hiss * np.where(share < 1, 1.0, 0.4)
+    breath = _samples(voice.breath + changes["breath"]) * hiss * np.where(share < 1, 1.0, 0.4)
     return (1 - dull) * pulses + dull * rounded + breath, hiss
 
 
-def _loudness(heard: dict, phase: np.ndarray, n: int) -> np.ndarray:
+def _loudness(changes: dict, phase: np.ndarray, n: int) -> np.ndarray:
     """Amplitude (T,): a rise and fall for each syllable, the prosody's level and its tremor."""
     envelope = 0.06 + 0.94 * np.clip(np.sin(np.pi * np.clip((phase - 0.12) / 0.88, 0, 1)), 0, 1) ** 0.6
-    waver = 1 - heard["tremor"] * (0.5 + 0.5 * np.sin(2 * np.pi * TREMOR * np.arange(n) / STEPS_PER_SECOND))
-    return envelope * waver * 10 ** (heard["loudness"] / 20)
+    waver = 1 - changes["tremor"] * (0.5 + 0.5 * np.sin(2 * np.pi * TREMOR * np.arange(n) / STEPS_PER_SECOND))
+    return envelope * waver * 10 ** (changes["loudness"] / 20)
 
 
-def _resonances(voice: Voice, heard: dict, statement: int, syllable: np.ndarray) -> np.ndarray:
+def _resonances(voice: Voice, changes: dict, statement: int, syllable: np.ndarray) -> np.ndarray:
     """Resonances of the tract (T, 5) in hertz, gliding from vowel to vowel."""
     vowels = np.array([VOWELS[name] for name in STATEMENTS[statement]], float)
     lower = np.stack([_glide(track, 9) for track in vowels[syllable % len(vowels)].T], axis=1)
-    lower[:, 0] *= 1 + heard["open"]
+    lower[:, 0] *= 1 + changes["open"]
     tract = np.concatenate([lower, np.tile(UPPER, (len(syllable), 1))], axis=1)
-    return np.minimum(tract * (voice.tract * (1 + heard["tract"]))[:, None], 0.45 * SAMPLE_RATE)
+    return np.minimum(tract * (voice.tract * (1 + changes["tract"]))[:, None], 0.45 * SAMPLE_RATE)
 
 
 def _tract(source: np.ndarray, resonances: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Clips of a toy corpus as mp4 and wav files with RAVDESS's names: planning, writing, and what is known of them.
+"""The clips of a toy corpus as mp4 and wav files with RAVDESS's names: their names and their writing.
 
-A corpus gives its clips, and a function that draws one.
+A corpus brings its clips, and a function that draws one.
 """
 
 import json
@@ -10,9 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 import av
@@ -23,12 +22,14 @@ import soundfile
 from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE
+from workbook.data.workers import start_worker
 from workbook.files import UNGUARDED, atomic_write, write_json
 from workbook.progress import progress_bar
+from workbook.toy.truth import write_truth
 
 MAX_ACTORS = 24
 STREAMS = ("plan", "face", "voice")  # of random numbers
-LOOKAHEAD = 40  # frames; x264 looks that far ahead at most
+LOOKAHEAD = 40  # frames; x264 looks ahead no farther
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,20 @@ class Take:
 
 
 class Recording(NamedTuple):
-    """A clip as it is drawn."""
+    """The film and the sound of a clip."""
 
     frames: np.ndarray  # (N, H, W, 3) uint8 RGB
     fps: int  # frames per second
     samples: np.ndarray  # float32 in (-1, 1) at SAMPLE_RATE
 
 
-def every_take(seed: int, actors: int, takes: int) -> list[tuple[int, int, str, int]]:
-    """The seed, actor, emotion and take of all clips of a corpus, by actor, emotion and take."""
+def every_take(seed: int, actors: int, takes: int, most: int) -> list[tuple[int, int, str, int]]:
+    """The seed, actor, emotion and take of all clips of a corpus, by actor, emotion and take.
+
+    most : takes of an emotion that have names. Raises InputError for more, and for more than 24 actors.
+    """
+    if not (1 <= actors <= MAX_ACTORS and 1 <= takes <= most):
+        raise InputError(f"this corpus has 1 to {MAX_ACTORS} actors and 1 to {most} takes, not {actors} and {takes}")
     numbers = range(1, actors + 1)
     return [(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
 
@@ -95,9 +101,9 @@ def write_corpus(
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Writes the missing ones of the clips' files below `root`, and `<root>/truth.parquet`.
+    """Writes the missing files of the clips below `root`, then their truth.
 
-    draw : a function of a module, for other processes call it        settings : what tells the corpus from others
+    draw : a function of a module, since other processes call it        settings : what distinguishes the corpus
     workers : processes, by default one per core; the files are the same with any number
     Raises InputError where root holds something else.
     """
@@ -105,25 +111,7 @@ def write_corpus(
     _claim(root, settings)
     missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
     _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
-    with atomic_write(root / "truth.parquet") as part:
-        truth.to_parquet(part)
-
-
-def check_size(actors: int, takes: int, most: int) -> None:
-    """Raises InputError for more actors or takes than have names, or none. most : takes of an emotion"""
-    if not (1 <= actors <= MAX_ACTORS and 1 <= takes <= most):
-        raise InputError(f"this corpus has 1 to {MAX_ACTORS} actors and 1 to {most} takes, not {actors} and {takes}")
-
-
-def read_truth(root: Path, maker: str) -> pd.DataFrame:
-    """The truth of a corpus that `write_corpus` has finished; InputError where there is none.
-
-    maker : the function that makes such a corpus, for the message
-    """
-    path = Path(root) / "truth.parquet"
-    if not path.exists():
-        raise InputError(f"no whole toy corpus in {root}: {maker}(root) makes one")
-    return pd.read_parquet(path)
+    write_truth(root, truth)
 
 
 def write_clip(root: Path, clip: Take, draw: Callable[[Take], Recording]) -> None:
@@ -139,7 +127,7 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
     with av.open(path, "w", format="mp4") as container:
         # One thread: the pool uses all cores, and the bytes must not depend on their number.
         options = {"preset": "veryfast", "crf": "20", "threads": "1"}
-        if len(frames) < LOOKAHEAD:  # what x264 then looks ahead to depends on what was in memory before
+        if len(frames) < LOOKAHEAD:  # else x264 looks ahead into memory that it has not written
             options["x264-params"] = "mbtree=0"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
@@ -154,16 +142,12 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
 
 
 def _claim(root: Path, settings: dict) -> None:
-    """Writes the settings of the corpus to corpus.json; InputError where root holds something else."""
+    """Writes the settings of the corpus to corpus.json. Raises InputError where root holds other clips."""
     note = root / "corpus.json"
-    if note.exists():
-        found = json.loads(note.read_text())
-        if found != settings:
-            raise InputError(f"{root} holds another toy corpus ({found}, not {settings}): give another folder")
-        return
-    if root.exists() and any(root.glob("Actor_*")):
-        raise InputError(f"{root} holds clips that are not a toy corpus: give an empty folder")
-    write_json(note, settings)
+    if not note.exists() and not any(root.glob("Actor_*")):
+        write_json(note, settings)
+    elif not note.exists() or json.loads(note.read_text()) != settings:
+        raise InputError(f"{root} holds clips that are not this toy corpus: give an empty folder")
 
 
 def _write_clips(
@@ -179,14 +163,9 @@ def _write_clips(
         # New processes: a fork of a process with PyTorch's threads can hang.
         context = get_context("spawn")
         try:
-            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=_end_with_parent) as pool:
+            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=start_worker) as pool:
                 for _ in pool.map(partial(write_clip, root, draw=draw), clips, chunksize=4):
                     bar.update()
         except BrokenProcessPool as error:
             raise error if bar.n else InputError(UNGUARDED) from None
     bar.close()
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for work forever."""
-    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
