@@ -1,3 +1,5 @@
+"""The paper's tables: the printed numbers, the runs that make them, and our cells beside them."""
+
 import re
 from collections import Counter
 
@@ -5,9 +7,21 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import data
+from drawn_predictions import QUICK, predictions
 
 from workbook import ROOT, InputError
-from workbook.evaluate.paper_tables import SYSTEMS, contradictions, paper_tables
+from workbook.evaluate.paper_tables import (
+    SYSTEMS,
+    as_latex,
+    as_markdown,
+    as_wide,
+    contradictions,
+    gains,
+    highest,
+    paper_tables,
+    score_systems,
+    table_cells,
+)
 from workbook.run.parameters import Parameters
 from workbook.run.results import runs_in
 from workbook.run.run_folder import start_run
@@ -157,3 +171,55 @@ def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
     assert {table: set(rows["system"]) for table, rows in numbers.groupby("table")} == {
         table: set(names) for table, names in SYSTEMS.items()
     }
+
+
+def test_a_cell_has_ours_with_its_interval_the_print_and_the_coverage():
+    systems = {("IA1", "softhard"): predictions((1, 0.5, 0.5), folds=(0, 2)), ("TAV1", "none"): predictions((1, 0, 0))}
+    cells = table_cells(score_systems(systems, **QUICK), "II", "ravdess")
+    wide = as_wide(cells, folds=5)
+    assert len(wide) == 27 and wide.loc[("none", "IA1"), ("AV", "ours")] == ""
+    row = wide.loc[("softhard", "IA1")]
+    assert row["AV", "ours"] == "100.0 (100.0 to 100.0)" and row["AV", "paper"] == "81.58"
+    assert (row["tested", "folds"], row["tested", "actors"]) == ("2 of 5", "8")
+    assert wide.loc[("none", "TAV"), ("V", "ours")] == "0.0 (0.0 to 0.0)"  # TAV1 is TAV in print
+    found = cells.query("system == 'IA1' and dropout == 'softhard' and condition == 'A'").iloc[0]
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_systems_that_the_paper_lacks_stand_below_its_own():
+    systems = {("CMA1", "sampled"): predictions((1, 0.5, 0.5)), ("LT1", "none"): predictions((1, 0.5, 0.5))}
+    wide = as_wide(table_cells(score_systems(systems, **QUICK), "II", "ravdess"), folds=5)
+    assert wide.index[-1] == ("sampled", "CMA1") and len(wide) == 28
+    assert wide.iloc[-1]["AV", "paper"] == "" and wide.loc[("none", "LT1"), ("AV", "paper")] == "79.33"
+    assert [*table_cells(score_systems(systems, **QUICK))["system"].unique()] == ["LT1", "CMA1"]
+
+
+def test_sentiment_has_a_second_table_of_errors():
+    found = score_systems({("IA1 dense", "none"): predictions((1, 0.5, 0.5), score=True)}, **QUICK)
+    cells = table_cells(found, "III", "mosei")
+    errors = as_wide(cells, folds=1, metric="mae")
+    assert errors.loc[("none", "IA1"), ("AV", "ours")] == "0.000 (0.000 to 0.000)"
+    assert errors.loc[("none", "IA1"), ("AV", "paper")] == "0.799"
+
+
+def test_the_exports_hold_every_number_of_the_table():
+    cells = table_cells(score_systems({("IA1", "none"): predictions((1, 0.5, 0.5))}, **QUICK), "II", "ravdess")
+    wide = as_wide(cells, folds=5)
+    ours = wide.loc[("none", "IA1"), ("A", "ours")]
+    markdown = as_markdown(wide)
+    assert f"| none | IA1 | 100.0 (100.0 to 100.0) *76.00* | {ours} *18.58* |" in re.sub(" +", " ", markdown)
+    assert len(markdown.splitlines()) == 2 + 27 and "| none | LT1 | *79.33* |" in re.sub(" +", " ", markdown)
+    latex = as_latex(wide, "features in my_file.npz, 5 %", "tab:x")
+    assert ours in latex and r"\textit{18.58}" in latex and r"my\_file.npz, 5 \%" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
+    body = re.search(r"\\midrule\n(.*)\\bottomrule", latex, re.S)[1]
+    assert {line.count("&") for line in body.splitlines() if "&" in line} == {wide.shape[1] + 1}
+
+
+def test_the_sentences_name_what_dropout_adds_and_who_is_highest():
+    systems = {("IA1", "none"): predictions((1, 0, 0)), ("IA1", "softhard"): predictions((1, 1, 0))}
+    cells = table_cells(score_systems(systems, **QUICK), "II", "ravdess")
+    assert gains(cells)["ours"] == {"AV": 0, "A": 100, "V": 0, "M": pytest.approx(100 / 3)}
+    assert gains(cells)["the paper's"]["AV"] == pytest.approx(81.58 - 76.00)  # of the same system
+    assert gains(cells.query("dropout == 'none'")) == {}
+    assert highest(cells) == ["ours IA1 with softhard (66.7 %)", "the paper's IA1 with softhard (70.8 %)"]
