@@ -100,6 +100,14 @@ def checksum(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; {} where it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON, whole or not at all."""
     with atomic_write(Path(path)) as temporary:

@@ -22,12 +22,11 @@ from workbook.data.store import (
     PROBLEM_COLUMNS,
     Store,
     partial_folder,
-    read_json,
     refuse_other_folder,
     stamp,
     write_store,
 )
-from workbook.files import refuse_unguarded, write_json, writing
+from workbook.files import read_json, refuse_unguarded, write_json, writing
 from workbook.progress import progress_bar
 
 if TYPE_CHECKING:

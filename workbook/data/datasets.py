@@ -25,8 +25,8 @@ from workbook.data.features import is_current, read_npz, write_features
 from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
-from workbook.data.store import Store, read_json
-from workbook.files import folder_lock
+from workbook.data.store import Store
+from workbook.files import folder_lock, read_json
 
 log = logging.getLogger(__name__)
 

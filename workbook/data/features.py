@@ -19,8 +19,8 @@ import psutil
 
 from workbook import InputError
 from workbook.data.columns import check_names
-from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, read_json, stamp, write_store
-from workbook.files import as_bytes, checksum
+from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
+from workbook.files import as_bytes, checksum, read_json
 
 VERSION = 1  # of the store; another number makes it again
 MODALITIES = ("audio", "video")

@@ -125,11 +125,3 @@ def stamp(path: str | Path) -> list[int]:
     except OSError:
         return []
     return [status.st_size, status.st_mtime_ns] if os.access(path_of(path), os.R_OK) else []
-
-
-def read_json(path: Path) -> dict:
-    """The content of a JSON file; {} where it is missing or torn."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}

@@ -21,8 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from workbook import InputError
-from workbook.data.store import read_json
-from workbook.files import write_json, writing
+from workbook.files import read_json, write_json, writing
 
 FILE = ".claim"  # of the process that writes to the run folder
 PIPELINE = ".pipeline"  # of the `avlib run` that executes the run's notebooks, each of which claims the folder itself

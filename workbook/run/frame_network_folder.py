@@ -3,7 +3,6 @@
 pretrain.ipynb teaches it, and all runs with the same frames share it. One process at a time teaches; others wait.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workbook import InputError
-from workbook.files import checksum, folder_lock, write_json
+from workbook.files import checksum, folder_lock, read_json, write_json
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import device_name, git_commit, versions
+from workbook.run.provenance import provenance
 from workbook.run.run_folder import epochs_done, first_difference, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
@@ -49,8 +48,8 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
     """
     folder, start = config.frame_network_folder, monotonic()
     with folder_lock(folder):
-        new, old = _new_record(config, frames["train"]), _read(folder) if config.resume else None
-        if old is None:
+        new, old = _new_record(config, frames["train"]), read_json(folder / RECORD) if config.resume else {}
+        if not old:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
         elif differs := first_difference(old, new):
@@ -85,7 +84,7 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     fingerprint : of the data; None = do not compare the data
     """
     folder = config.frame_network_folder
-    record, weights = _read(folder), folder / "model.safetensors"
+    record, weights = read_json(folder / RECORD), folder / "model.safetensors"
     if not record or not weights.exists():
         return "is missing"
     if "sha256" not in record:
@@ -97,24 +96,12 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     return ""
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """The record of a pretraining, None where there is none, or a damaged one."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        record["parameters"], record["fingerprint"], record["seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record
-
-
 def _new_record(config: Parameters, frames: "Clips") -> dict[str, Any]:
-    return {
+    """The record of a frame network that is taught from now on."""
+    return provenance(config.device) | {
         "parameters": config.model_dump(mode="json", include=set(OF_IMAGES if config.images else OF_FRAMES)),
         "labels": list(frames.task.names),
         "frames": len(frames),
         "fingerprint": frames.store.fingerprint,
-        "versions": versions(),
-        "git": git_commit(),
-        "device": device_name(config.device),
         "seconds": 0.0,
     }

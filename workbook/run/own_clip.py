@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbook import ROOT, InputError
-from workbook.data.store import read_json
 from workbook.data.window import WINDOW
-from workbook.files import atomic_write, path_of, write_json
+from workbook.files import atomic_write, path_of, read_json, write_json
 
 if TYPE_CHECKING:
     from workbook.predict.prediction import Prediction, Predictor

@@ -10,6 +10,11 @@ from workbook import ROOT
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
 
 
+def provenance(device: str) -> dict[str, Any]:
+    """The entries of a record that say where its numbers come from."""
+    return {"versions": versions(), "git": git_commit(), "device": device_name(device)}
+
+
 def versions() -> dict[str, str | None]:
     """The versions of Python and of libraries; None for one that is not installed."""
     numbers: dict[str, str | None] = {"python": platform.python_version()}

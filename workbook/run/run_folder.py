@@ -15,7 +15,7 @@ from workbook import InputError
 from workbook.files import atomic_write, checksum, write_json, write_table
 from workbook.run.claim import claim, is_claimed, refuse_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import device_name, git_commit, versions
+from workbook.run.provenance import provenance
 from workbook.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
@@ -234,12 +234,11 @@ def _new_record(config: Parameters, store: "Store") -> dict[str, Any]:
     """The record of a run that starts now."""
     from workbook.train.batches import task_and_labels
 
-    return _identity(config, store.fingerprint) | {
+    return {
+        **_identity(config, store.fingerprint),
+        **provenance(config.device),
         "network": network_settings(config, store),
         "labels": list(task_and_labels(store, config.classes)[0].names),
-        "versions": versions(),
-        "git": git_commit(),
-        "device": device_name(config.device),
         "started": now(),
         "seconds": {},
     }
