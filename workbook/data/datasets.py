@@ -271,5 +271,14 @@ class Corpus:
                 self.record.make(self.root)
 
 
+def count_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """How many trials each emotion has, and how many of them have sound and picture.
+
+    trials : as `Corpus.find_clips`
+    """
+    table = trials.assign(sound=trials["audio_path"] != "", picture=trials["video_path"] != "", trials=1)
+    return table.groupby("emotion", sort=False)[["trials", "sound", "picture"]].sum()
+
+
 def _tag(origin: str) -> str:
     return hashlib.sha256(os.fsencode(origin)).hexdigest()[:6]

@@ -10,6 +10,7 @@ A store is written in a sibling folder `<name>.partial` and renamed at the end: 
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def with_picture(self) -> np.ndarray:
+        """The rows of the clips that have a picture."""
+        return np.flatnonzero(self.clips["has_video"])
+
+    def example(self, emotions: Sequence[str]) -> int:
+        """The row of the first clip with both modalities and one of these emotions, or else with both modalities."""
+        both = self.clips["has_audio"] & self.clips["has_video"]
+        return int((both & self.clips["emotion"].isin(emotions)).argmax() or both.argmax())
 
     def _check(self) -> None:
         """Raises ValueError where files do not fit together. The values of the arrays are not read."""

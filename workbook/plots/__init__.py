@@ -11,6 +11,7 @@ from workbook.plots.attribution import branches, grad_cam, scores
 from workbook.plots.clock import PLACE, SECONDS, Clock, clock_of, even_times
 from workbook.plots.faithfulness import areas_of_runs, changed_answers, deletion_curves, intervals, shuffled_layers
 from workbook.plots.inputs import (
+    contact_sheet,
     dropout_variants,
     faces,
     features,

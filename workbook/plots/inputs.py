@@ -128,6 +128,21 @@ def spectrogram_and_mfcc(
     return figure
 
 
+def contact_sheet(video: np.ndarray, rows: np.ndarray, count: int = 6) -> Figure:
+    """The faces of a few clips, evenly spread over `rows`: a row per clip, a column per moment.
+
+    video : (N, Tv, S, S, 3) uint8 RGB of a store
+    """
+    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    sheet = np.concatenate([np.concatenate(video[row], axis=1) for row in chosen])
+    figure = new_figure(WIDTH * sheet.shape[0] / sheet.shape[1])
+    figure.set_layout_engine("none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(sheet)
+    ax.axis("off")
+    return figure
+
+
 def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
     """A whole frame with a box around its face.
 
