@@ -57,9 +57,9 @@ def voices(root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def heard(voices, tmp_path_factory):
+def voice_store(voices, tmp_path_factory):
     """The store of the sounds alone."""
-    return build(tmp_path_factory.mktemp("stores") / "heard", voices)
+    return build(tmp_path_factory.mktemp("stores") / "voice_store", voices)
 
 
 def build(path, root, **settings):
@@ -90,8 +90,8 @@ def test_the_rows_of_the_arrays_are_those_of_their_clips(made):
         assert np.isnan(trial["face_confidence"]) == (not trial["has_video"])
 
 
-def test_the_result_does_not_depend_on_the_number_of_workers(heard, voices, tmp_path):
-    assert content(build(tmp_path / "two", voices, workers=2).path) == content(heard.path)
+def test_the_result_does_not_depend_on_the_number_of_workers(voice_store, voices, tmp_path):
+    assert content(build(tmp_path / "two", voices, workers=2).path) == content(voice_store.path)
 
 
 def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
@@ -160,19 +160,19 @@ def test_an_unguarded_script_gets_one_sentence_and_does_not_wait_for_itself(made
     assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
 
 
-def test_a_torn_last_line_of_the_journal_is_done_again(heard, voices, tmp_path, monkeypatch):
+def test_a_torn_last_line_of_the_journal_is_done_again(voice_store, voices, tmp_path, monkeypatch):
     path = tmp_path / "torn"
     stop_before_renaming(monkeypatch, path, voices)
     journal = tmp_path / "torn.partial" / "journal.jsonl"
     os.truncate(journal, journal.stat().st_size - 5)
-    assert content(build(path, voices).path) == content(heard.path)
+    assert content(build(path, voices).path) == content(voice_store.path)
 
 
-def test_killed_while_finishing_nothing_is_prepared_again(heard, voices, tmp_path, monkeypatch):
+def test_killed_while_finishing_nothing_is_prepared_again(voice_store, voices, tmp_path, monkeypatch):
     path = tmp_path / "finishing"
     stop_before_renaming(monkeypatch, path, voices)
     monkeypatch.setattr(workers, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
-    assert content(build(path, voices).path) == content(heard.path)
+    assert content(build(path, voices).path) == content(voice_store.path)
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -291,7 +291,7 @@ def test_stores_of_other_corpora_and_settings_lie_elsewhere():
     assert len(paths) == 2**5
 
 
-def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp_path):
+def test_other_audio_features_have_an_array_of_their_own_name(voice_store, voices, tmp_path):
     from workbook.data.audio import log_mel
     from workbook.data.media import read_audio
     from workbook.data.window import cut_window
@@ -300,12 +300,14 @@ def test_other_audio_features_have_an_array_of_their_own_name(heard, voices, tmp
     made = build(path, voices, audio_features="logmel")
     assert made.manifest["arrays"] == {"video": "faces", "audio": "logmel"}
     assert sorted(file.name for file in path.glob("*.npy")) == ["faces.npy", "logmel.npy"]
-    assert made.audio.shape == (len(heard), 64, 156) and made.audio.dtype == np.float32
+    assert made.audio.shape == (len(voice_store), 64, 156) and made.audio.dtype == np.float32
     for row, clip in made.clips.iterrows():
         sound = cut_window(read_audio(clip["audio_path"]), clip["window_start"])
         np.testing.assert_allclose(made.audio[row], log_mel(sound), atol=1e-3)
-    assert made.fingerprint != heard.fingerprint
-    assert build(path, voices).manifest["arrays"] == heard.manifest["arrays"]  # made anew: these are other settings
+    assert made.fingerprint != voice_store.fingerprint
+    assert (
+        build(path, voices).manifest["arrays"] == voice_store.manifest["arrays"]
+    )  # made anew: these are other settings
 
 
 def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_path):
@@ -328,9 +330,9 @@ def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_p
 
 
 @pytest.fixture
-def damaged(heard, tmp_path):
+def damaged(voice_store, tmp_path):
     """The folder of a store, to be damaged."""
-    return shutil.copytree(heard.path, tmp_path / "store")
+    return shutil.copytree(voice_store.path, tmp_path / "store")
 
 
 def cut(file):
