@@ -1,4 +1,4 @@
-"""One record per dataset with all facts about it, and the way from a dataset's name to its store.
+"""One record per dataset with all facts about it, and a dataset at its place on disk: its clips, truth and store.
 
 A new dataset is a record in `DATASETS` and a function that reads its files: docs/extending.md has an example. The toy
 datasets join the table when `workbook.toy` is imported.
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 # The values of `Dataset.needs` and their checks.
 ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exists}
 
-# Clips: section IV of the paper, and the batch size of the authors' opts.py. Features have no frames; the rest is from
-# MULT's code, which section IV.2 follows.
+# Clips: section IV of the paper, and the batch size of the authors' opts.py. Features: MULT's code, which section IV.2
+# follows; they have no frames.
 USUAL = {
     "clips": {
         "epochs": 100,
@@ -64,8 +64,8 @@ class Dataset:
     title: str  # in figures and messages
     kind: Literal["clips", "features"]
     read: Callable  # clips: (root, protocol) -> (trials, problems) as `find_trials`; features: root -> Features
-    fold_schemes: tuple[str, ...] = ("groups",)  # those that fit; the first is the default
-    protocols: tuple[str, ...] = ("paper", "mult")  # those that fit; the first is the default
+    fold_schemes: tuple[str, ...] = ("groups",)  # that suit it; the first is the default
+    protocols: tuple[str, ...] = ("paper", "mult")  # that suit it; the first is the default
     names: tuple[str, ...] = ()  # of the classes; () = its files name them, or it has scores
     classes: tuple[int, ...] = ()  # allowed numbers of classes, counted from the last of `names`; the first is default
     defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they differ from USUAL
@@ -73,7 +73,7 @@ class Dataset:
     source: str = ""  # where to get it: the end of a sentence
     locate: Callable = lambda path: path  # data_root -> root
     make: Callable | None = None  # root -> None; makes the dataset where it is missing
-    truth: Callable | None = None  # root -> the known truth of each clip, a table with a column `clip`
+    truth: Callable | None = None  # root -> the truth of each clip, a table with a column `clip`
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
     frame_labels: Callable | None = None  # (root, clips of a store, frames) -> (N, frames) str: what each frame shows
     paper_folds: str = ""  # the fold scheme of the paper's numbers
@@ -93,12 +93,13 @@ class Dataset:
 
 def _pickle(path: Path) -> Path:
     """The pickle at `path`, or the only one with a known name in that folder."""
-    found = [path / name for name in PICKLES if (path / name).exists()]
-    if len(found) > 1:
-        raise InputError(f"{path} holds {', '.join(file.name for file in found)}: give one of these files as data_root")
-    if not found and not path.is_file() and path.suffix != ".pkl":
-        raise InputError(f"{path} holds no pickle of MOSEI or MOSI ({', '.join(PICKLES)}): see docs/features.md")
-    return found[0] if found else path
+    if path.is_file() or path.suffix == ".pkl":
+        return path
+    names = [name for name in PICKLES if (path / name).exists()]
+    if len(names) != 1:
+        listed = f"{len(names)} of the pickles {', '.join(PICKLES)}"
+        raise InputError(f"{path} holds {listed}: give one of them as data_root (docs/features.md)")
+    return path / names[0]
 
 
 def _npz(path: Path) -> Path:

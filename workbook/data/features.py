@@ -52,8 +52,7 @@ def read_npz(path: Path | str) -> Features:
     True = the clip has it. Without these, a clip whose values are all 0 lacks the modality. Values that are not finite
     become 0 and are counted. Nothing is unpickled.
 
-    label : classes as integers, text, or floats that are all whole and not negative; other floats in [-3, 3] are
-            sentiment
+    label : classes as integers, text, or whole floats from 0; other floats in [-3, 3] are sentiment
     group : who is in the clip, numbers or text; folds keep people apart
     Raises InputError for any other file.
     """
@@ -223,7 +222,7 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
 
 
 def is_current(path: Path, origin: Path) -> bool:
-    """Whether the store at `path` fits the file `origin` as it is now; also True where that file no longer exists."""
+    """Whether the store at `path` was made of the file `origin`, unchanged since; also True without that file."""
     manifest = read_json(path / "manifest.json")
     return manifest.get("version") == VERSION and (not origin.exists() or manifest["source"]["stamp"] == stamp(origin))
 

@@ -1,8 +1,8 @@
 """CMU-MOSEI and MOSI as features: the pickles that users of MULT have, and those that users of MMSA have.
 
-A pickle is a program. The one that runs here can make text, numbers, plain containers, and stand-ins for numpy's
-arrays; whatever else a file asks for is refused before it is made. The arrays are made of the plain bytes in their
-stand-ins, and never by numpy's own unpickling, which follows addresses that a forged file may choose.
+A pickle is a program. Here it can make text, numbers, plain containers, and stand-ins for numpy's arrays; any other
+object is refused before it is made. Arrays are made of the plain bytes in their stand-ins, and never by numpy's own
+unpickling, which follows addresses that a forged file may choose.
 
 Both formats are a dict of three splits, train, valid and test, each a dict of arrays: `audio` and `vision` (N, T, C);
 in MULT's (Tsai et al. 2019, `src/dataset.py`) `labels` (N, 1, 1) and `id` (N, 3), a video and the seconds of the clip
@@ -31,7 +31,7 @@ KEYS = ("audio", "vision")  # of a split
 LABELS = ("labels", "regression_labels")  # the key of the sentiment, in MULT's and in MMSA's
 
 PLAIN = re.compile(r"[<>|=](b1|[iu][1248]|f[248]|[SU]\d{1,6})")  # the types of which an array is made: numbers and text
-ITEMS = (str, bytes, int, float, type(None))  # what a list, or an array of objects, may hold
+ITEMS = (str, bytes, int, float, type(None))  # that a list, or an array of objects, may hold
 
 
 class _Type:
@@ -101,7 +101,7 @@ def read_pickle(path: Path | str) -> Features:
     """The audio, vision and sentiment of a pickle of MULT or MMSA, with its own split; its text is not kept.
 
     -inf, which some of COVAREP's values are, inf and NaN become 0 and are counted. A clip of which a modality is 0
-    throughout has has_audio or has_video False: there was no face, or no sound, and zeros are what stands for that.
+    throughout has has_audio or has_video False: zeros stand for no sound, or no face.
 
     `actor` is the video of a clip; without ids in the file, the clip itself. Values are not scaled, as in MULT's code.
     Reading takes up to a quarter more memory than the file has bytes.

@@ -36,7 +36,7 @@ def _maker(title: str, module: str, name: str) -> Callable:
 
 
 def _file_in(name: str) -> Callable:
-    """A function that returns the path of a file: the given one, or that of this name in the given folder."""
+    """A function of a path: the path itself where it has the suffix of `name`, else `name` in that folder."""
     return lambda path: path if path.suffix == Path(name).suffix else path / name
 
 

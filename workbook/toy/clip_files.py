@@ -48,7 +48,7 @@ class Take:
 
     @property
     def strength(self) -> float:
-        """The strength of its expression and its prosody; 1 is what the tables of both say."""
+        """The strength of its expression and its prosody; 1 = as in the tables of both."""
         return {1: 0.95, 2: 1.1}[self.intensity]
 
     @property
