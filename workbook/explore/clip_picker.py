@@ -5,6 +5,7 @@ import pandas as pd
 import traitlets
 
 from workbook import InputError
+from workbook.explore.controls import button, dropdown
 
 ALL = "all"
 MOST_ACTORS = 50  # a longer list is no help
@@ -115,14 +116,3 @@ class ClipPicker(widgets.HBox):
     def _step(self, by: int) -> None:
         if self.clip.options:
             self.clip.index = min(max(self.clip.index + by, 0), len(self.clip.options) - 1)
-
-
-def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
-    """A dropdown that takes `share` parts of the width of its row."""
-    layout = {"width": "auto", "min_width": "0", "flex": f"{share} 1 0"}
-    return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
-
-
-def button(label: str, tooltip: str, width: str) -> widgets.Button:
-    """A button of a fixed width."""
-    return widgets.Button(description=label, tooltip=tooltip, layout={"width": width, "flex": "none"})

@@ -5,7 +5,7 @@ Clips come from `ClipPicker`, answers from `Probe`; `FigureWidget` draws them.
 
 import ast
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from math import inf
@@ -14,10 +14,10 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 from matplotlib.figure import Figure
-from traitlets import TraitError
 
 from workbook import InputError
-from workbook.explore.clip_picker import ClipPicker, button, dropdown, with_answers
+from workbook.explore.clip_picker import ClipPicker, with_answers
+from workbook.explore.controls import SLIDER, button, dropdown, set_options, set_value, slider
 from workbook.explore.figure import clip_figure
 from workbook.explore.pictures import Pictures
 from workbook.explore.prefetch import Prefetcher
@@ -87,11 +87,11 @@ class Explorer(widgets.VBox):
         noises = [("none" if noise == inf else f"{noise:g} dB", noise) for noise in NOISES]
         shift = {"min": -span, "max": span, "step": span / 30, "readout_format": "+.2f"}
         self.controls = {
-            "audio_gain": _slider("audio ×", GAINS, 1.0),
-            "video_gain": _slider("video ×", GAINS, 1.0),
-            "audio_noise": _slider("noise in audio", noises, inf),
-            "video_noise": _slider("noise in video", noises, inf),
-            "shift": widgets.FloatSlider(description=f"audio early ({self.clock.words})", **shift, **_LOOK),
+            "audio_gain": slider("audio ×", GAINS, 1.0),
+            "video_gain": slider("video ×", GAINS, 1.0),
+            "audio_noise": slider("noise in audio", noises, inf),
+            "video_noise": slider("noise in video", noises, inf),
+            "shift": widgets.FloatSlider(description=f"audio early ({self.clock.words})", **shift, **SLIDER),
             "voice": dropdown("voice of", [("itself", "")]),
         }
         self.line = widgets.Text(description="this view", continuous_update=False, layout={"width": "auto"})
@@ -173,19 +173,19 @@ class Explorer(widgets.VBox):
         self._change_clip()
 
     def _set(self, view: dict[str, Any]) -> None:
-        _choose(self.network, view.get("network", self.network.value), "network")
-        _choose(self.beside, view.get("beside", ""), "beside")
+        set_value(self.network, view.get("network", self.network.value), "network")
+        set_value(self.beside, view.get("beside", ""), "beside")
         clip = view.get("clip", self.clips.chosen)
         if clip is not None:
             self.clips.reach(clip)
         self._offer_voices()
         for name, control in self.controls.items():
-            _choose(control, view.get(name, getattr(INTACT, name)), name)
+            set_value(control, view.get(name, getattr(INTACT, name)), name)
         self.gradients.value = bool(view.get("gradients", False))
         masked = {name: list(map(list, view.get(f"{name}_masked", ()))) for name in ("audio", "video")}
         self.figure_widget.masked = masked
         self._offer_maps()
-        _choose(self.map, view.get("map", next(iter(self.map.options), None)), "map")
+        set_value(self.map, view.get("map", next(iter(self.map.options), None)), "map")
 
     def figure(self) -> Figure:
         """The view as a figure that needs no kernel and no browser."""
@@ -306,44 +306,16 @@ class Explorer(widgets.VBox):
         same = others["actor"] == table.loc[clip, "actor"]
         others = pd.concat([others[same], others[~same] if len(others) <= MOST_VOICES else others[:0]])
         voices = [(f"{row.emotion}, actor {row.actor}: {row.clip}", row.clip) for row in others.itertuples()]
-        _replace_options(self.controls["voice"], [("itself", ""), *voices])
+        set_options(self.controls["voice"], [("itself", ""), *voices])
 
     def _offer_maps(self) -> None:
         if self.clips.chosen is None:
             return
         maps = self.probe.answer(self.clips.chosen, INTACT).maps
         names = [map_name(direction, head) for direction, heads in maps.items() for head in range(len(heads))]
-        _replace_options(self.map, names)
+        set_options(self.map, names)
         self.map.layout.display = None if names else "none"
-
-
-_LOOK = {
-    "style": {"description_width": "108px"},
-    "layout": {"width": "auto", "min_width": "0", "flex": "1 1 0"},
-}
 
 
 def _opened(network: Subject | Callable[[], Subject]) -> Subject:
     return network if isinstance(network, Subject) else network()
-
-
-def _slider(name: str, options: list, value: float) -> widgets.SelectionSlider:
-    return widgets.SelectionSlider(description=name, options=options, value=value, **_LOOK)
-
-
-def _choose(control: widgets.Widget, value, name: str) -> None:
-    try:
-        control.value = value
-    except Exception:  # traitlets' own kinds
-        raise InputError(f"{name} cannot be {value!r} here") from None
-
-
-def _replace_options(control: widgets.Dropdown, options: list) -> None:
-    """Offers other options; the value stays if it is among them, else the first is chosen."""
-    if tuple(options) != tuple(control.options):
-        value = control.value
-        control.options = options
-        control.index = 0 if options else None
-        if value is not None:
-            with suppress(TraitError):
-                control.value = value

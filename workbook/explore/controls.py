@@ -1,0 +1,48 @@
+"""The explorer's dropdowns, sliders and buttons in one look, and how code sets them."""
+
+from contextlib import suppress
+
+import ipywidgets as widgets
+from traitlets import TraitError
+
+from workbook import InputError
+
+SLIDER = {
+    "style": {"description_width": "108px"},
+    "layout": {"width": "auto", "min_width": "0", "flex": "1 1 0"},
+}
+
+
+def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
+    """A dropdown that takes `share` parts of the width of its row."""
+    layout = {"width": "auto", "min_width": "0", "flex": f"{share} 1 0"}
+    return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
+
+
+def button(label: str, tooltip: str, width: str) -> widgets.Button:
+    """A button of a fixed width."""
+    return widgets.Button(description=label, tooltip=tooltip, layout={"width": width, "flex": "none"})
+
+
+def slider(name: str, options: list, value: float) -> widgets.SelectionSlider:
+    """A slider over some values, or pairs of text and value."""
+    return widgets.SelectionSlider(description=name, options=options, value=value, **SLIDER)
+
+
+def set_value(control: widgets.Widget, value, name: str) -> None:
+    """Sets a control. Raises InputError for a value that it does not have."""
+    try:
+        control.value = value
+    except Exception:  # traitlets' own kinds
+        raise InputError(f"{name} cannot be {value!r} here") from None
+
+
+def set_options(control: widgets.Dropdown, options: list) -> None:
+    """Offers other options; the value stays if it is among them, else the first is chosen."""
+    if tuple(options) != tuple(control.options):
+        value = control.value
+        control.options = options
+        control.index = 0 if options else None
+        if value is not None:
+            with suppress(TraitError):
+                control.value = value
