@@ -62,7 +62,7 @@ def intervals(
     rows = []
     for name, table in systems.items():
         for condition in _tested(table, conditions):
-            predictions, value_of = _rows(table, condition), _statistic(*_sums(table, condition, metric))
+            predictions, value_of = _rows(table, condition), statistic(*_sums(table, condition, metric))
             actors = np.arange(predictions["actor"].nunique())
             low, high = actor_interval(value_of, actors, level, resamples, seed)
             row = {"system": name, "condition": condition, "value": float(value_of(actors)), "low": low, "high": high}
@@ -122,7 +122,7 @@ def holm_corrected(p: Sequence[float]) -> np.ndarray:
 
 def _difference(pair: tuple, condition: str, metric: str, level: float, resamples: int, seed: int) -> dict[str, float]:
     (first, score), (second, _) = (_sums(table, condition, metric) for table in pair)
-    actors, value_of = np.arange(first.shape[1]), _statistic(np.concatenate([first, second], axis=1), score)
+    actors, value_of = np.arange(first.shape[1]), statistic(np.concatenate([first, second], axis=1), score)
     sides = actors, actors + len(actors)  # where each actor's sums of the first and the second system stand
 
     def difference(index, other, axis=-1):
@@ -249,10 +249,10 @@ def _sums(table: pd.DataFrame, condition: str, metric: str) -> tuple[np.ndarray,
     return np.stack([part.reindex(actors, fill_value=0.0) for part in parts]), score
 
 
-def _statistic(sums: np.ndarray, score: Callable) -> Callable:
-    """The metric as a function of actors: (index (..., A), axis=-1) -> (...), the mean over the P conditions.
+def statistic(sums: np.ndarray, score: Callable) -> Callable:
+    """The metric as a function of actors for `actor_interval`: (index (..., A), axis=-1) -> (...).
 
-    sums : (P, A, S), as `_sums` makes them
+    sums : (P, A, S), the columns of a metric by condition and actor; the result is the mean over the conditions
     """
 
     def value(index: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -301,11 +301,12 @@ def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:
         raise InputError(f"no system has condition '{unknown[0]}'; choose from {', '.join(names)}")
 
 
-def _check_same_clips(first: str, second: str, one: pd.DataFrame, other: pd.DataFrame) -> None:
+def _check_same_clips(first: str, second: str, *tables: pd.DataFrame) -> None:
     """Raises InputError where one of two systems lacks clips of the other, or has other labels for them."""
-    one, other = (rows.drop_duplicates(["condition", "clip"]).set_index(["condition", "clip"]) for rows in (one, other))
-    for name, rows, theirs in ((second, one, other), (first, other, one)):
-        lacking = rows[~rows.index.isin(theirs.index)]
+    keys = ["condition", "clip"]
+    firsts, seconds = (table.drop_duplicates(keys).set_index(keys) for table in tables)
+    for name, clips, others in ((second, firsts, seconds), (first, seconds, firsts)):
+        lacking = clips[~clips.index.isin(others.index)]
         if len(lacking):
             folds = " ".join(map(str, sorted(set(lacking["fold"]))))
             raise InputError(
@@ -313,5 +314,5 @@ def _check_same_clips(first: str, second: str, one: pd.DataFrame, other: pd.Data
                 f"{folds}, such as {lacking.index[0][1]} in {lacking.index[0][0]}; run what is missing, or compare "
                 f"common_clips(systems)"
             )
-    if not one["label"].equals(other["label"].reindex(one.index)):
+    if not firsts["label"].equals(seconds["label"].reindex(firsts.index)):
         raise InputError(f"{first} and {second} have other labels for the same clips: do they have the same classes?")

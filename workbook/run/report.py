@@ -99,8 +99,8 @@ def sections(outputs_root: Path) -> list[Section]:
         raise InputError(f"no evaluated run under {outputs_root}: `avlib run params/demo.yaml` makes some")
     keys = pd.DataFrame([_key(run) for run in runs.itertuples()], columns=["title", "fingerprint", "paper"])
     groups = runs.assign(**keys.set_index(runs.index)).groupby(KEY)
-    found = [Section(*key, runs=own.reset_index(drop=True), systems=_systems(own)) for key, own in groups]
-    return sorted(found, key=lambda section: (section.origin == "toy", section.paper != section.dataset, section.name))
+    parts = [Section(*key, runs=own.reset_index(drop=True), systems=_systems(own)) for key, own in groups]
+    return sorted(parts, key=lambda part: (part.origin == "toy", part.paper != part.dataset, part.name))
 
 
 def _key(run: Any) -> tuple[str, str, str]:

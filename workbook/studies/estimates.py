@@ -14,7 +14,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
-from workbook.evaluate.statistics import Systems, actor_interval
+from workbook.evaluate.statistics import Systems, actor_interval, statistic
 from workbook.train.batches import Clips
 
 NO_CLASSES = "this study needs classes, and sentiment has none"
@@ -26,12 +26,7 @@ def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
     rows : columns clip, actor, and what the metric reads
     """
     sums = pd.DataFrame(np.asarray(metric.columns(rows), float)).groupby(rows["actor"].to_numpy()).sum().to_numpy()
-    actors = np.arange(len(sums))
-
-    def value(index: np.ndarray, axis: int = -1) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where none of these actors counts
-            return metric.score(sums[index].sum(axis=-2))
-
+    actors, value = np.arange(len(sums)), statistic(sums[None], metric.score)
     low, high = actor_interval(value, actors)
     size = {"actors": len(sums), "clips": rows["clip"].nunique()}
     return {"value": float(value(actors)), "low": low, "high": high} | size
