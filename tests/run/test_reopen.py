@@ -35,8 +35,8 @@ def features(tmp_path_factory):
 @pytest.fixture
 def config(features, tmp_path):
     """Makes parameters of a run on these features."""
-    given = {"dataset": "features", "data_root": str(features), "dropout": "softhard", "epochs": 2, "device": "cpu"}
-    return lambda **values: Parameters(**(given | {"outputs_root": str(tmp_path / "runs")} | values))
+    values = {"dataset": "features", "data_root": str(features), "dropout": "softhard", "epochs": 2, "device": "cpu"}
+    return lambda **changes: Parameters(**(values | {"outputs_root": str(tmp_path / "runs")} | changes))
 
 
 def train(config):
@@ -131,8 +131,8 @@ def test_a_run_says_how_it_stands(config):
 
 def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
     store = config().corpus.open_store()
-    told = "stopped after epoch 0 of 2: run it again to go on"
-    with pytest.raises(InputError, match=told), start_run(config(), store):
+    message = "stopped after epoch 0 of 2: run it again to go on"
+    with pytest.raises(InputError, match=message), start_run(config(), store):
         raise KeyboardInterrupt
     run = train(config())
     assert run.resumed and run_state(run.folder) == "done"
@@ -200,9 +200,9 @@ def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(sm
         (folder / "run.json").write_text(json.dumps(record))
     (other / "predictions.parquet").unlink()
     run = open_trained(own)
-    found = subjects(run)
-    assert [name.rpartition("/")[2] for name in found] == ["fold0-seed1", "fold0-seed2"]
-    first, second = (opened() for opened in found.values())
+    openers = subjects(run)
+    assert [name.rpartition("/")[2] for name in openers] == ["fold0-seed1", "fold0-seed2"]
+    first, second = (opened() for opened in openers.values())
     assert first.net is run.network and set(first.predictions.condition) >= {"AV", "A", "V"}
     assert second.net is not run.network and second.predictions is None
     assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]
