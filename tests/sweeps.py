@@ -1,4 +1,4 @@
-"""A small grid for tests of many runs, the command that executes it, and what can be seen of it while it works."""
+"""A small grid for tests of many runs, the command that executes it, and a look at its runs while it works."""
 
 import json
 import os
@@ -33,17 +33,17 @@ def table(folders) -> pd.DataFrame:
 
 
 def start(file: Path, *options: str, where: list[str] | None = None) -> subprocess.Popen:
-    """Starts `avlib run`; where : the command that starts it, None = as it is"""
+    """Starts `avlib run`; where : the command that starts it"""
     environment = os.environ | {"AVLIB_DATA": str(workbook.DATA), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([*(where or []), *RUN, str(file), *options], env=environment, **pipes)
 
 
-def wait_for(found, seconds=90):
-    """What a function finds, as soon as it finds something."""
+def wait_for(condition, seconds=90):
+    """The result of a function, as soon as it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if result := found():
+        if result := condition():
             return result
         time.sleep(0.02)
     pytest.fail("waited in vain")

@@ -23,7 +23,7 @@ PARTS = [{"fusion": ["lt", "ia"], "heads": [1, 4], "fold": [0, 1]}, {"fusion": [
 
 
 @pytest.mark.parametrize(
-    ("given", "systems"),
+    ("values", "systems"),
     [
         ({"fusion": "ia", "heads": 1}, ["ia1"]),
         ({"heads": 1}, ["lt1", "ia1", "tav1"]),
@@ -33,17 +33,17 @@ PARTS = [{"fusion": ["lt", "ia"], "heads": [1, 4], "fold": [0, 1]}, {"fusion": [
         ({"heads": 2}, ["lt2", "ia2", "tav2"]),
     ],
 )
-def test_a_given_value_keeps_the_parts_that_list_it_and_a_new_one_is_set_in_all(given, systems):
-    runs = expand(cut(PARTS, given | {"fold": 0, "epochs": 5}))
+def test_a_given_value_keeps_the_parts_that_list_it_and_a_new_one_is_set_in_all(values, systems):
+    runs = expand(cut(PARTS, values | {"fold": 0, "epochs": 5}))
     assert [f"{run['fusion']}{run['heads']}" for run in runs] == systems
     assert {(run["fold"], run["epochs"]) for run in runs} == {(0, 5)}
 
 
 def test_runs_that_a_given_value_makes_the_same_count_once(tmp_path):
-    file, given = workbook.ROOT / "params" / "toy_table.yaml", {"outputs_root": str(tmp_path), "dropout": "none"}
-    assert len(plan(read_grids(file), given)) == 9
-    assert len(plan(read_grids(file), given | {"fusion": "ia"})) == 2
-    assert len(plan(read_grids(file), given | {"fusion": "concat", "heads": 1})) == 1
+    file, values = workbook.ROOT / "params" / "toy_table.yaml", {"outputs_root": str(tmp_path), "dropout": "none"}
+    assert len(plan(read_grids(file), values)) == 9
+    assert len(plan(read_grids(file), values | {"fusion": "ia"})) == 2
+    assert len(plan(read_grids(file), values | {"fusion": "concat", "heads": 1})) == 1
     with pytest.raises(InputError, match="no part of the grid has fusion tav and heads 4 together"):
         plan(read_grids(file), {"fusion": "tav", "heads": 4})
 

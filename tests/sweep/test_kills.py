@@ -52,13 +52,15 @@ def test_after_a_killed_kernel_and_a_killed_command_the_table_is_as_if_nothing_h
     assert not list(root.rglob(FILE)) and not list(root.rglob(PIPELINE))
 
 
-@pytest.mark.parametrize("second", [pytest.param([], id="here"), pytest.param(ELSEWHERE, id="elsewhere")])
+@pytest.mark.parametrize(
+    "second", [pytest.param([], id="here"), pytest.param(ELSEWHERE, id="elsewhere", marks=pytest.mark.slow)]
+)
 def test_two_commands_on_one_computer_or_two_do_each_run_once(grid, quiet, tmp_path, second):
     if subprocess.run([*second, "true"], capture_output=True).returncode:
         pytest.skip("only root can give a process another host name")
     root, both = tmp_path / "runs", [start(grid(), where=where) for where in ([], second)]
-    said = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    output = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
     assert [*times_done(root).values()] == [1] * 4
     pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
     workers = {re.search("process (.* on .*)", log.read_text())[1] for log in root.rglob(LOG)}
@@ -73,8 +75,8 @@ def test_ctrl_c_and_a_closed_terminal_end_the_kernels_and_leave_runs_that_go_on(
         kernel, folder = kernel_at_work(tmp_path / "runs")
         wait_for(lambda: (folder / "history.csv").exists())
         process.send_signal(getattr(signal, name))
-        said = process.communicate()[0]
-    assert process.returncode == 130 and said.splitlines()[-1].endswith("goes on where it stopped")
+        output = process.communicate()[0]
+    assert process.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped")
     assert is_gone(kernel) and "failed" not in (folder / LOG).read_text()
     assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
     finish(file)
@@ -86,16 +88,16 @@ def test_a_sweep_that_is_terminated_while_it_prepares_clips_goes_on_with_those_i
     for number in range(72):
         name = f"03-01-0{1 + number % 3}-01-01-01-{1 + number // 3:02d}.wav"  # 24 actors, three emotions
         soundfile.write(tmp_path / name, tone(100 + 5 * number, 3), SAMPLE_RATE)
-    given = {"dataset": "ravdess", "data_root": str(tmp_path), "fusion": "audio", "dropout": ["none", "hard"]}
-    given |= {"epochs": 1, "outputs_root": str(tmp_path / "runs"), "device": "cpu"}
+    values = {"dataset": "ravdess", "data_root": str(tmp_path), "fusion": "audio", "dropout": ["none", "hard"]}
+    values |= {"epochs": 1, "outputs_root": str(tmp_path / "runs"), "device": "cpu"}
     file, stores = tmp_path / "grid.yaml", workbook.DATA / "stores"
-    file.write_text(yaml.safe_dump(given))
+    file.write_text(yaml.safe_dump(values))
     with start(file, "--jobs", "2") as process:
         journal = wait_for(lambda: next(stores.glob("ravdess-15x224*.partial/journal.jsonl"), None))
         wait_for(journal.read_text)
         process.terminate()
-        said = process.communicate()[0]
-    assert process.returncode == 130 and said.splitlines()[-1].endswith("goes on where it stopped")
+        output = process.communicate()[0]
+    assert process.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped")
     assert journal.exists(), "the store was not finished"
     assert len(finish(file)) == 2 and [*times_done(tmp_path / "runs").values()] == [1, 1]
 
@@ -105,10 +107,10 @@ def test_a_run_that_hangs_is_ended_while_the_others_go_on_and_is_done_by_the_nex
     with start(file, "--jobs", "2", "--limit-minutes", "0.75") as command:
         kernel, hit = kernel_at_work(root)
         os.kill(kernel, signal.SIGSTOP)  # it neither computes nor answers
-        said = command.communicate()[0]
-    told = "stopped after 0.75 minutes, the limit of --limit-minutes"
-    assert command.returncode == 1 and said.splitlines()[-1] == f"{hit}: {told}" and is_gone(kernel)
-    assert {*states(root).values()} == {"done", f"failed: {told}"} and not is_claimed(hit)
+        output = command.communicate()[0]
+    reason = "stopped after 0.75 minutes, the limit of --limit-minutes"
+    assert command.returncode == 1 and output.splitlines()[-1] == f"{hit}: {reason}" and is_gone(kernel)
+    assert {*states(root).values()} == {"done", f"failed: {reason}"} and not is_claimed(hit)
     pd.testing.assert_frame_equal(finish(file), quiet)
     assert [*times_done(root).values()] == [1] * 4
 

@@ -56,8 +56,8 @@ def test_after_a_killed_worker_of_the_cluster_the_table_is_as_if_nothing_had_bee
         kernel, hit = kernel_at_work(root)
         os.kill(parents(kernel)[0], signal.SIGKILL)
         wait_for(lambda: not parents(kernel))
-        said = command.communicate()[0]
-    assert command.returncode == 0 and "4 of 4 done" in said, said
+        output = command.communicate()[0]
+    assert command.returncode == 0 and "4 of 4 done" in output, output
     assert starts(hit) == 2 and len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
     pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
 
@@ -71,8 +71,8 @@ def test_after_a_killed_node_the_table_is_as_if_nothing_had_been(cluster, grid, 
         kernel, hit = kernel_at_work(root, lambda process: raylet in parents(process))
         cluster.remove_node(node, allow_graceful=False)
         wait_for(lambda: not parents(kernel))
-        said = command.communicate()[0]
-    assert command.returncode == 0 and "4 of 4 done" in said, said
+        output = command.communicate()[0]
+    assert command.returncode == 0 and "4 of 4 done" in output, output
     assert starts(hit) == 2 and len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
     pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
 
@@ -86,14 +86,14 @@ def test_a_stopped_command_ends_its_jobs_and_its_runs_go_on(by, cluster, grid, t
         kernel, folder = kernel_at_work(tmp_path / "runs")
         wait_for(lambda: (folder / "history.csv").exists())
         command.send_signal(by)
-        said = command.communicate()[0]
-    assert command.returncode == 130 and said.splitlines()[-1].endswith("goes on where it stopped"), said
+        output = command.communicate()[0]
+    assert command.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped"), output
     assert not parents(kernel) and (folder / LOG).read_text().endswith("\nstopped\n")
     assert states(tmp_path / "runs") == {str(folder): "interrupted"}
     assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
     with start(file, *options) as command:
-        said = command.communicate()[0]
-    assert command.returncode == 0 and "1 of 1 done" in said, said
+        output = command.communicate()[0]
+    assert command.returncode == 0 and "1 of 1 done" in output, output
     assert len(pd.read_csv(folder / "history.csv")) == 20
 
 

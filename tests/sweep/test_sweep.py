@@ -1,4 +1,4 @@
-"""Grids: what is done, skipped, told and estimated, with kernels that stay; test_kills.py has the faults."""
+"""Sweeps: runs are executed once, skipped, waited for and estimated, in kernels that stay."""
 
 import re
 import threading
@@ -42,9 +42,11 @@ def in_this_process():
 
 def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, tmp_path):
     ended = start(grid(), "--jobs", "2")
-    said = ended.communicate()[0]
-    assert ended.returncode == 0, said
-    assert "(4 of 4 done)" in said and said.splitlines()[-1] == str(tmp_path / "runs" / "features" / "comparison.png")
+    output = ended.communicate()[0]
+    assert ended.returncode == 0, output
+    assert "(4 of 4 done)" in output and output.splitlines()[-1] == str(
+        tmp_path / "runs" / "features" / "comparison.png"
+    )
     assert [*times_done(tmp_path / "runs").values()] == [1] * 4
     pd.testing.assert_frame_equal(table(run_folders(tmp_path / "runs")), quiet)
     records = {folder: (folder / "run.json").read_bytes() for folder in run_folders(tmp_path / "runs")}
@@ -153,10 +155,10 @@ def test_a_claimed_run_that_looks_free_is_tried_once_a_second_and_not_without_a_
 def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):
     file = grid(fusion="audio", seed=1)
     (outcome,) = Sweep(plan(read_grids(file))).run()
-    said = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
-    assert said[0] == f"{outcome.folder}: complete"
-    assert re.fullmatch(rf"{outcome.folder.with_name('fold0-seed2')}: new, about \d+ s", said[1])
-    assert re.fullmatch(r"3 runs, 2 to be done: about \d+ s with --jobs 2", said[-1])
+    output = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
+    assert output[0] == f"{outcome.folder}: complete"
+    assert re.fullmatch(rf"{outcome.folder.with_name('fold0-seed2')}: new, about \d+ s", output[1])
+    assert re.fullmatch(r"3 runs, 2 to be done: about \d+ s with --jobs 2", output[-1])
     assert not outcome.folder.with_name("fold0-seed2").exists()
     assert "known once a run of their dataset is done" in listing(
         plan({"outputs_root": str(tmp_path / "none")}), jobs=1

@@ -12,7 +12,7 @@ from workbook.run.run_folder import check_same_run
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One set of parameters for every combination of the values in lists; the first name changes slowest.
 
-    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two. A list of grids makes those of each in turn.
+    `{"fusion": "ia", "dropout": ["none", "softhard"]}` makes two. A list of grids makes the runs of each in turn.
     """
     if isinstance(parameters, list):
         return [values for grid in parameters for values in expand(grid)]
@@ -23,8 +23,8 @@ def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, 
 def cut(grids: list[dict[str, Any]], values: dict[str, Any]) -> list[dict[str, Any]]:
     """The grids with these values alone; a list gives several.
 
-    Each grid keeps those values that it lists, and a grid that lists none of them drops out. A value that no grid lists
-    is set in all of them. Raises InputError where no grid is left.
+    Each grid keeps the values that it lists; a grid that lists none of them drops out. A value that no grid lists is
+    set in all of them. Raises InputError where no grid is left.
     """
     smaller = [dict(grid) for grid in grids]
     for name, value in values.items():
