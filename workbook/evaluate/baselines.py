@@ -1,4 +1,4 @@
-"""Clips in which nothing is seen or heard: what attribution compares a clip with, and puts in place of its steps."""
+"""Clips in which nothing is seen or heard: attribution compares a clip with them, and they fill what is gone."""
 
 from typing import NamedTuple
 
@@ -43,11 +43,10 @@ def _silence(clips: Clips) -> torch.Tensor:
     """The audio features of digital silence, (1, C, 1): all steps are the same."""
     if "audio_path" not in clips.store.clips:
         raise InputError("features know no silence: choose baseline zeros or mean")
-    from workbook.data.audio import extractor  # librosa takes a second
+    from workbook.data.audio import features_of  # librosa takes a second
     from workbook.data.window import WINDOW_SAMPLES
 
-    name = clips.store.manifest.get("plan", {}).get("settings", {}).get("audio_features", "mfcc")
-    steps = extractor(name)(np.zeros(WINDOW_SAMPLES, np.float32))  # (C, Ta)
+    steps = features_of(clips.store, np.zeros(WINDOW_SAMPLES, np.float32))  # (C, Ta)
     return torch.from_numpy(steps[None, :, :1]).to(clips.device)
 
 

@@ -1,7 +1,7 @@
 """Worse sound and worse pictures, in real units: noise on the waveform before the features, damage to the pixels.
 
 Pictures are changed by torchvision's v2 transforms. The three noises are made here: libraries of augmentation
-(audiomentations, torch-audiomentations) draw a level at random for training, and here it is given.
+(audiomentations, torch-audiomentations) draw a level at random for training, and a test sets it.
 """
 
 from abc import abstractmethod
@@ -84,8 +84,8 @@ class Noisy:
 
     def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
         seed = context.generator.initial_seed()
-        found = [_noisy_features(context.clips, place, self, seed) for place in context.chosen.tolist()]
-        return torch.from_numpy(np.stack(found)).to(audio), video
+        features = [_noisy_features(context.clips, place, self, seed) for place in context.chosen.tolist()]
+        return torch.from_numpy(np.stack(features)).to(audio), video
 
     def samples(self, clips: Clips, place: int, seed: int) -> np.ndarray:
         """The noisy samples (79380,) of the clip at `place`; a clip has the same noise at every level."""
@@ -102,7 +102,7 @@ def _samples(clips: Clips, place: int) -> np.ndarray:
 
 @lru_cache(maxsize=8192)
 def _noisy_features(clips: Clips, place: int, noisy: Noisy, seed: int) -> np.ndarray:
-    """Kept, because a study meets the same noise with many pictures."""
+    """The audio features of a noisy clip; cached, because a study has the same noise with many pictures."""
     from workbook.data.audio import features_of
 
     return features_of(clips.store, noisy.samples(clips, place, seed))
@@ -110,7 +110,7 @@ def _noisy_features(clips: Clips, place: int, noisy: Noisy, seed: int) -> np.nda
 
 @dataclass(frozen=True)
 class Picture:
-    """A change of all frames. A kind of its own defines `changed`, and what its `level` means, in `unit`."""
+    """A change of all frames. Subclasses implement `changed`, and say in `unit` what `level` is."""
 
     level: float
     needs, removes, unit = BOTH, (), " %"
@@ -138,14 +138,14 @@ class Blurred(Picture):
 
 
 class Dark(Picture):
-    """level : how much of the brightness is gone (%)"""
+    """level : share of the brightness that is gone (%)"""
 
     def changed(self, frames, generator):
         return F.adjust_brightness(frames, 1 - self.level / 100)
 
 
 class Coarse(Picture):
-    """level : pixels along a side, of which the picture is made up again"""
+    """level : pixels along a side that the picture is reduced to"""
 
     unit = " pixels"
 

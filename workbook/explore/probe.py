@@ -128,9 +128,11 @@ class Inputs:
 
     def _with_mask(self, modality: str, values: torch.Tensor, change: Change) -> torch.Tensor:
         """The values with zeros at masked steps."""
-        shape = [1] * values.ndim
+        masked, shape = self.masked(modality, change), [1] * values.ndim
+        if not masked.any():
+            return values
         shape[TIME[modality]] = -1
-        return values.masked_fill(self.masked(modality, change).to(values.device).view(shape), 0)
+        return values.masked_fill(masked.to(values.device).view(shape), 0)
 
     def _noisy_video(self, clip: str, noise: float) -> torch.Tensor:
         """The video (1, Tv, ...) of a clip, noisy, before masks and gain."""

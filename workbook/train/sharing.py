@@ -3,7 +3,7 @@
 A variant without sound has the clip's own pictures, and all variants without picture have the same black one. Of
 softhard's four variants only half of the frames and half of the sounds are distinct. Computing these once is exact if
 batch norm, the only layer that looks across a batch, weighs its statistics by how often each of them counts. `counted`
-does this for any network, those of timm included: it replaces `F.batch_norm`. `can_share` tests a network.
+does this for any network, timm's included: it replaces `F.batch_norm`. `can_share` tests a network.
 """
 
 import copy
