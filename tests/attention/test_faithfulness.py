@@ -1,6 +1,7 @@
 """Deletion, insertion and interventions, on a small network that has learnt where the answer is."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -200,6 +201,41 @@ def test_a_random_order_reaches_as_far_as_many_of_them_do(net, split):
         found.append(summary.loc["drawn", "between"])
     assert reach["high"] == -reach["low"] == pytest.approx(1.96 * np.sqrt(np.mean(np.square(found))), rel=0.4)
     assert summary.loc["random", ["between", "low", "high"]].tolist() == pytest.approx([0, reach.low, reach.high])
+
+
+def test_records_of_runs_are_read_by_what_tells_their_folders_apart(tmp_path):
+    settings, table = {"draws": 3}, pd.DataFrame({"modality": ["audio"], "between": [np.nan]})
+    for name, own in (("ia/fold0", settings), ("lt/fold0", settings), ("it/fold0", {"draws": 9})):
+        (tmp_path / "toy" / name).mkdir(parents=True)
+        record = {"settings": own} | faithfulness.as_records({"areas": table, "cue": table[:0]})
+        (tmp_path / "toy" / name / "faithfulness.json").write_text(json.dumps(record))
+    folders = [tmp_path / "toy" / name for name in ("ia/fold0", "lt/fold0", "it/fold0", "none/fold0")]
+    records = faithfulness.records_of_runs(folders, settings)
+    assert list(records) == ["ia/fold0", "lt/fold0"]
+    assert records["ia/fold0"] == {"settings": settings, "areas": [{"modality": "audio", "between": None}]}
+    assert faithfulness.areas_of_runs(records)["run"].tolist() == ["ia/fold0", "lt/fold0"]
+
+
+def test_sentences_have_their_numbers_in_bold():
+    alike = pd.DataFrame([("audio", "a", "b", 0.9), ("video", "a", "c", -0.25)])
+    alike.columns = ["modality", "first", "second", "mean"]
+    assert faithfulness.agreement_sentence(alike) == (
+        "ρ **0.90**, most alike: a and b on audio; ρ **-0.25**, least alike: a and c on video."
+    )
+    shuffled = pd.DataFrame([("none", 1.0), ("classifier", 0.6), ("fusion", 0.2)], columns=["layer", "mean"])
+    shuffled = pd.concat([shuffled.assign(modality="video"), shuffled[:2].assign(modality="audio")])
+    assert faithfulness.cascade_sentence(shuffled.assign(method="attention")) == (
+        "From the classifier down, ρ first falls below 0.5 **at fusion** for attention on video, **nowhere** for "
+        "attention on audio."
+    )
+    changed = pd.DataFrame([("attention even", 0.02, 0.98, 0.97)])
+    changed.columns = ["change", "changed", "right_before", "right"]
+    assert faithfulness.change_sentence(changed) == (
+        "Answers that change: **2 %** with attention even (right 97 %); right before: 98 %."
+    )
+    cues = pd.DataFrame({"order": ["attention"], "modality": ["video"], "lift": [2.791]})
+    assert faithfulness.cue_sentence(cues) == "Lift inside the cue: **2.79** by attention on video."
+    assert faithfulness.cue_sentence(cues[:0]) == "Nobody knows the cues of these clips."
 
 
 def test_the_table_of_runs_says_what_each_run_has_saved():

@@ -339,8 +339,8 @@ def change_sentence(table: pd.DataFrame) -> str:
 
 
 def as_records(tables: dict[str, pd.DataFrame]) -> dict[str, list[dict]]:
-    """Tables as lists of rows, for a JSON file; NaN is null."""
-    return {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+    """Tables as lists of rows, for a JSON file, without those that are empty; NaN is null."""
+    return {name: json.loads(table.to_json(orient="records")) for name, table in tables.items() if len(table)}
 
 
 def records_of_runs(folders: Iterable[Path], settings: dict) -> dict[str, dict]:
