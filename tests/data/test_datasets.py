@@ -54,13 +54,13 @@ def test_the_toy_mosei_is_made_with_its_store_where_it_is_missing(data, caplog):
     assert list(Corpus("toy_mosei").truth()["clip"]) == list(store.clips["clip"])
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        again = Corpus("toy_mosei", frames=15, image_size=224, audio_features="logmel").open_store()
-    assert again.path == store.path == Corpus("toy_mosei").store_path and not caplog.records
+        second = Corpus("toy_mosei", frames=15, image_size=224, audio_features="logmel").open_store()
+    assert second.path == store.path == Corpus("toy_mosei").store_path and not caplog.records
     assert Corpus("toy_mosei", data / "other").root == data / "other" / "mosei_senti_data.pkl"
     assert Corpus("toy_mosei", data / "my.pkl").root == data / "my.pkl"
 
 
-def test_a_store_is_made_anew_when_its_file_changes(tmp_path):
+def test_a_store_is_made_again_when_its_file_changes(tmp_path):
     path = save_npz(tmp_path / "mine.npz")
     first = Corpus("features", path).open_store()
     assert Corpus("features", path).preprocess().fingerprint == first.fingerprint
@@ -91,7 +91,7 @@ def test_stores_of_other_files_lie_elsewhere(tmp_path):
     assert len(places) == 4
 
 
-def test_the_only_pickle_of_a_folder_is_meant(tmp_path, data):
+def test_the_only_pickle_of_a_folder_is_read(tmp_path, data):
     with pytest.raises(InputError, match=r"mosei holds 0 of the pickles .*unaligned_50\.pkl.*docs/features\.md"):
         Corpus("mosei").open_store()
     (data / "mosei").mkdir(parents=True)
@@ -114,7 +114,7 @@ def test_features_need_a_file():
             Corpus("features", data_root).open_store()
 
 
-def test_other_sound_features_of_clips_are_another_store_and_mfcc_is_where_it_was():
+def test_other_sound_features_of_clips_are_another_store_and_mfcc_keeps_its_place():
     place = {"frames": 15, "image_size": 224}
     plain = Corpus("toy", "/corpus", **place).store_path
     assert plain == Corpus("toy", "/corpus", **place, audio_features="mfcc").store_path

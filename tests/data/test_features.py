@@ -17,7 +17,7 @@ import soundfile
 
 import workbook
 from workbook import InputError
-from workbook.data.features import is_current, read_npz, write_features
+from workbook.data.features import read_npz, write_features
 from workbook.data.folds import split_rows
 from workbook.data.store import Store
 from workbook.toy import corpus as toy
@@ -305,20 +305,7 @@ def test_the_fingerprint_is_of_the_content_and_not_of_its_place(saved, tmp_path)
     assert len(found | {first}) == 6
 
 
-def test_a_store_is_current_until_its_file_changes(saved, tmp_path):
-    path, place = saved(), tmp_path / "store"
-    assert not is_current(place, path)
-    first = write_features(place, read_npz(path), path)
-    assert is_current(place, path)
-    saved(label=arrays()["label"][::-1])
-    assert not is_current(place, path)
-    second = write_features(place, read_npz(path), path)
-    assert is_current(place, path) and second.fingerprint != first.fingerprint
-    path.unlink()
-    assert is_current(place, path)
-
-
-def test_a_store_is_whole_or_not_there(saved, tmp_path, monkeypatch):
+def test_a_store_is_complete_or_missing(saved, tmp_path, monkeypatch):
     path, place = saved(), tmp_path / "store"
     features = read_npz(path)
     with monkeypatch.context() as broken, pytest.raises(OSError):
