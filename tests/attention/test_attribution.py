@@ -296,7 +296,8 @@ def three():
     faces = rng.integers(0, 256, (3, 2, S, S, 3), dtype=np.uint8)
     faces[1] = 0
     audio = rng.normal(size=(3, 10, 156)).astype(np.float32)
-    return store_of(audio, faces, has_video=[True, False, True], audio_path="somewhere.wav")
+    plan = {"plan": {"settings": {"audio_features": "mfcc"}}}
+    return store_of(audio, faces, plan, has_video=[True, False, True], audio_path="somewhere.wav")
 
 
 def test_zeros_are_what_a_missing_modality_is(three):
