@@ -242,7 +242,7 @@ def changed(key, values, name="valid"):
         (changed("labels", np.full((3, 1, 1), 3.1)), "labels in split valid of .* are not one number from -3 to 3"),
         (changed("labels", np.full((3, 1, 1), np.nan)), "labels in split valid of .* are not one number from -3 to 3"),
         (changed("labels", np.zeros((4, 1, 1))), r"audio in .* \(3, 11, 5\) where \(4, steps, channels\) is expected"),
-        (changed("id", np.array(["a", "b"])), "split valid of .* has 2 ids and 3 labels"),
+        (changed("id", np.array(["a", "b"])), "id in split valid of .* has no name for each of 3 clips"),
         (changed("audio", np.zeros((3, T))), r"audio in split valid of .* has shape \(3, 11\)"),
         (
             changed("audio", np.zeros((3, T, CA + 1))),

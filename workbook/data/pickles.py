@@ -166,10 +166,10 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     """The values as an array of numbers with at least one row."""
     try:
         array = np.asarray(_plain(values))
+        if array.dtype.kind not in "biuf" or not array.ndim or not array.size:
+            raise ValueError(f"it has shape {array.shape} and type {array.dtype}")
     except Exception as error:  # a forged array can fail in any way
         raise InputError(f"{key} in {where} is not an array of numbers with a row for every clip: {error}") from None
-    if array.dtype.kind not in "biuf" or not array.ndim or not array.size:
-        raise InputError(f"{key} in {where} is not an array of numbers with a row for every clip")
     return array
 
 
@@ -192,13 +192,10 @@ def _clips(path: Path, name: str, split: dict) -> pd.DataFrame:
     labels, ids = split["labels"], split["id"]
     try:
         clips, videos = _names([f"{name}{row:05d}" for row in range(len(labels))] if ids is None else ids)
+        table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "split": SPLITS[name]}
+        return pd.DataFrame(table)
     except Exception as error:  # a forged array can fail in any way
-        raise InputError(f"id in split {name} of {path} is no list of names: {error}") from None
-    if len(clips) != len(labels):
-        raise InputError(f"split {name} of {path} has {len(clips)} ids and {len(labels)} labels")
-    return pd.DataFrame(
-        {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "split": SPLITS[name]}
-    )
+        raise InputError(f"id in split {name} of {path} has no name for each of {len(labels)} clips: {error}") from None
 
 
 def _names(ids: Any) -> tuple[list[str], list[str]]:
