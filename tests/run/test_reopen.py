@@ -17,7 +17,7 @@ from workbook import InputError, open_trained
 from workbook.run import open_run
 from workbook.run.parameters import Parameters
 from workbook.run.reopen import build_network, clips_of, subjects
-from workbook.run.run_folder import check_same_run, run_state, start_run
+from workbook.run.run_folder import check_same_run, read_record, run_state, start_run
 from workbook.train.training import fit
 
 
@@ -56,6 +56,10 @@ def content(folder):
     """What training left, but for times."""
     files = ("history.csv", "model.safetensors")
     return [(folder / name).read_bytes() for name in files], torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def state(folder):
+    return run_state(folder, read_record(folder))
 
 
 def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
@@ -114,18 +118,18 @@ def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_a
 
 def test_a_run_says_how_it_stands(config):
     run = train(config())
-    assert (run_state(run.folder), run.record["stage"]) == ("done", "train")
+    assert (state(run.folder), run.record["stage"]) == ("done", "train")
     assert run.record["ended"] >= run.record["started"]
     with pytest.raises(ZeroDivisionError), run.stage("evaluate"):
-        assert run_state(run.folder) == "running"
+        assert state(run.folder) == "running"
         raise ZeroDivisionError("too\nlittle")
-    assert run_state(run.folder) == "failed: ZeroDivisionError: too little"
+    assert state(run.folder) == "failed: ZeroDivisionError: too little"
     with pytest.raises(KeyboardInterrupt), run.stage("evaluate"):
         raise KeyboardInterrupt
-    assert run_state(run.folder) == "interrupted"
+    assert state(run.folder) == "interrupted"
     with pytest.raises(InputError, match="it ends here"), run.stage("attention"):
         raise InputError("it ends here")
-    assert run_state(run.folder) == "failed: it ends here"
+    assert state(run.folder) == "failed: it ends here"
     assert run.record["seconds"].keys() == {"train", "evaluate", "attention"}
 
 
@@ -135,7 +139,7 @@ def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
     with pytest.raises(InputError, match=message), start_run(config(), store):
         raise KeyboardInterrupt
     run = train(config())
-    assert run.resumed and run_state(run.folder) == "done"
+    assert run.resumed and state(run.folder) == "done"
 
 
 def test_what_training_will_find_is_said_beforehand(config):
@@ -175,7 +179,7 @@ def test_a_second_training_is_refused_at_once_and_a_killed_one_is_interrupted(co
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as first:
         assert first.stdout.readline() == "training\n"
         try:
-            assert run_state(config().folder) == "running"
+            assert state(config().folder) == "running"
             start = time.monotonic()
             for refused in (train, check_same_run):
                 with pytest.raises(InputError, match=f"is in use by process {first.pid} on .* since "):
@@ -183,8 +187,8 @@ def test_a_second_training_is_refused_at_once_and_a_killed_one_is_interrupted(co
             assert time.monotonic() - start < 5
         finally:
             first.kill()
-    assert run_state(config().folder) == "interrupted"
-    assert run_state(train(config()).folder) == "done"
+    assert state(config().folder) == "interrupted"
+    assert state(train(config()).folder) == "done"
 
 
 def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(smoke, tmp_path):

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbook import InputError
 from workbook.files import checksum, folder_lock, read_json, write_json
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
-from workbook.run.run_folder import epochs_done, first_difference, interruptible
+from workbook.run.run_folder import clear, difference, epochs_done, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
 if TYPE_CHECKING:
@@ -48,14 +48,21 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
     """
     folder, start = config.frame_network_folder, monotonic()
     with folder_lock(folder):
-        new, old = _new_record(config, frames["train"]), read_json(folder / RECORD) if config.resume else {}
-        if not old:
-            for name in FILES:
-                (folder / name).unlink(missing_ok=True)
-        elif differs := first_difference(old, new):
+        clips, names = frames["train"], OF_IMAGES if config.images else OF_FRAMES
+        new = provenance(config.device) | {
+            "parameters": config.model_dump(mode="json", include=set(names)),
+            "labels": list(clips.task.names),
+            "frames": len(clips),
+            "fingerprint": clips.store.fingerprint,
+            "seconds": 0.0,
+        }
+        record = read_json(folder / RECORD) if config.resume else {}
+        if not record:
+            clear(folder, FILES)
+            record = new
+        elif differs := difference(record, new):
             message = f"{folder} holds a frame network taught with {differs}"
             raise InputError(f"{message}: give another outputs_root to keep it, or set resume = False to start over")
-        record = old or new
         try:
             write_json(folder / RECORD, record)
             with interruptible(folder, config.frame_epochs):
@@ -94,14 +101,3 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     if fingerprint and not config.images and record["fingerprint"] != fingerprint:
         return f"was taught on other data (fingerprint {record['fingerprint']}, not {fingerprint}; add -p resume False)"
     return ""
-
-
-def _new_record(config: Parameters, frames: "Clips") -> dict[str, Any]:
-    """The record of a frame network that is taught from now on."""
-    return provenance(config.device) | {
-        "parameters": config.model_dump(mode="json", include=set(OF_IMAGES if config.images else OF_FRAMES)),
-        "labels": list(frames.task.names),
-        "frames": len(frames),
-        "fingerprint": frames.store.fingerprint,
-        "seconds": 0.0,
-    }

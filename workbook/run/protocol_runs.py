@@ -19,7 +19,6 @@ from workbook.train.pretraining import load_pretrained
 from workbook.train.training import fit
 
 FOLDER = "protocol"  # of a run: the trainings of the first two rungs, each in a folder named after its fold scheme
-OF_TRAINING = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
 
 
 def schemes(run: TrainedRun) -> dict[str, str]:
@@ -43,7 +42,7 @@ def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float
     network = build_network(config, run.store)
     load_pretrained(network, checkpoint(config, run.store.fingerprint))
     with run.stage(FOLDER):
-        yield from fit(network, clips["train"], clips["test"], folder, **config.model_dump(include=OF_TRAINING))
+        yield from fit(network, clips["train"], clips["test"], folder, **config.of_training)
 
 
 def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:

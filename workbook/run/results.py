@@ -13,7 +13,7 @@ from workbook.evaluate.metrics import best_reachable
 from workbook.files import atomic_write, write_table
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import CHOICES, NAMES, usual_values
-from workbook.run.run_folder import LOG, read_record, state_of
+from workbook.run.run_folder import LOG, read_record, run_state
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 
@@ -114,7 +114,7 @@ def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The part of a row that run.json holds."""
     parameters, git, seconds = record["parameters"], record.get("git") or {}, record["seconds"]
     row = {name: value for name, value in parameters.items() if name in PARAMETERS} | _names(parameters)
-    row |= {"state": state_of(record, folder), "folder": str(folder), "labels": tuple(record.get("labels", ()))}
+    row |= {"state": run_state(folder, record), "folder": str(folder), "labels": tuple(record.get("labels", ()))}
     row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.get("device")}
     row |= {"minutes": row["seconds"] / 60, "started": record["started"], "fingerprint": record["fingerprint"]}
     return row | {"commit": git.get("commit", "")[:7] + ("+" if git.get("dirty") else "")}

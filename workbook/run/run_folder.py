@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from workbook.data.store import Store
 
 TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # files that training goes on from
-RESULTS = (
-    *("predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
+ARTEFACTS = (  # starting over removes the record first: without it the next run removes the rest
+    *("run.json", *TRAINING, "predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
     *("studies", "protocol", "protocol.csv", "figures"),
 )
-ARTEFACTS = ("run.json", *TRAINING, *RESULTS)  # what starting over removes, first the record: without it the next run
-# removes the rest. Executed notebooks are overwritten when they run again.
 LOG = "run.log"  # what `avlib run` and the notebooks print
 MAY_CHANGE = ("device", "resume", "tracker", "outputs_root", "data_root")  # parameters that may change within a run
 
@@ -155,7 +153,12 @@ def interruptible(folder: Path, epochs: int) -> Iterator[None]:
 
 def _prepare(config: Parameters, store: "Store") -> Run:
     """The run, with its folder prepared for training. The folder must be claimed."""
-    folder, record = config.folder, _new_record(config, store)
+    from workbook.train.batches import task_and_labels
+
+    folder, network = config.folder, network_settings(config, store)
+    labels = list(task_and_labels(store, config.classes)[0].names)
+    record = identity(config, store.fingerprint) | provenance(config.device)
+    record |= {"network": network, "labels": labels, "started": now(), "seconds": {}}
     check_same_run(config, store.fingerprint, even_if_claimed=True)
     old = read_record(folder) if config.resume else None
     if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
@@ -163,7 +166,7 @@ def _prepare(config: Parameters, store: "Store") -> Run:
         old = None
     shorter = _shorter_run(config, store.fingerprint) if config.resume and not read_record(folder) else None
     if old is None:
-        _clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
+        clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
     if shorter:
         log.info("training continues after the %d epochs of %s", epochs_done(shorter), shorter)
         _copy_training(shorter, folder)
@@ -185,7 +188,7 @@ def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_c
     record = read_record(folder) if config.resume else None
     if record is None:
         return f"a new run: {folder}"
-    if differs := difference(record, config, fingerprint):
+    if differs := difference(record, identity(config, fingerprint)):
         raise InputError(
             f"{folder} holds a run with {differs}: "
             "give another outputs_root to keep it, or set resume = False to start over"
@@ -196,18 +199,11 @@ def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_c
     return f"trained {done} of {config.epochs} epochs so far; training goes on from there"
 
 
-def difference(record: dict[str, Any], config: Parameters, fingerprint: str | None = None) -> str:
-    """The first difference between a recorded run and a planned one, such as `fold 0, not 1`; "" where they agree.
+def difference(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = MAY_CHANGE) -> str:
+    """The first difference between two records, such as `fold 0, not 1`; "" where they agree.
 
-    fingerprint : of the data of the planned run; None = do not compare them
-    """
-    return first_difference(record, _identity(config, fingerprint))
-
-
-def first_difference(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = MAY_CHANGE) -> str:
-    """The first difference between two records: parameters, data, weights at the start; "" where there is none.
-
-    ignored : parameters that may differ. What one of the two does not know is not compared.
+    It compares parameters, data, and weights at the start, where both records have them.
+    ignored : parameters that may differ
     """
     for name, value in new["parameters"].items():
         before = old["parameters"].get(name)
@@ -220,8 +216,11 @@ def first_difference(old: dict[str, Any], new: dict[str, Any], ignored: tuple[st
     return ""
 
 
-def _identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
-    """The part of a record that tells a run from another one."""
+def identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
+    """The part of a record that tells a run from another one.
+
+    fingerprint : of the data; None = do not compare them
+    """
     start = config.starts_from
     return {
         "parameters": config.model_dump(mode="json"),
@@ -230,42 +229,20 @@ def _identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
     }
 
 
-def _new_record(config: Parameters, store: "Store") -> dict[str, Any]:
-    """The record of a run that starts now."""
-    from workbook.train.batches import task_and_labels
-
-    return {
-        **_identity(config, store.fingerprint),
-        **provenance(config.device),
-        "network": network_settings(config, store),
-        "labels": list(task_and_labels(store, config.classes)[0].names),
-        "started": now(),
-        "seconds": {},
-    }
-
-
 def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
     """The folder of the same run with fewer epochs, the one with most of them; None where there is none."""
-    identity, folders = _identity(config, fingerprint), []
+    own, folders = identity(config, fingerprint), []
     for folder in config.name.siblings(config.outputs_root):
         with suppress(InputError):  # somebody else's record
             record = read_record(folder)
             complete = record is not None and all((folder / name).exists() for name in TRAINING)
-            if complete and not first_difference(record, identity, ignored=(*MAY_CHANGE, "epochs")):
+            if complete and not difference(record, own, ignored=(*MAY_CHANGE, "epochs")):
                 folders += [folder] if record["parameters"]["epochs"] < config.epochs else []
     return max(folders, key=epochs_done, default=None)
 
 
-def run_state(folder: Path) -> str:
-    """The state of a run: done, running, interrupted, or failed with the reason; InputError where there is no run."""
-    record = read_record(folder)
-    if record is None:
-        raise InputError(f"{folder} is no run: run.json is missing")
-    return state_of(record, folder)
-
-
-def state_of(record: dict[str, Any], folder: Path) -> str:
-    """The state of the run in `folder` with this record."""
+def run_state(folder: Path, record: dict[str, Any]) -> str:
+    """The state of a run by its record: done, running, interrupted, or failed with the reason."""
     if record["state"] == "running":
         return "running" if is_claimed(folder) else "interrupted"
     return f"failed: {record['error']}" if record["state"] == "failed" else record["state"]
@@ -304,11 +281,6 @@ def run_folders(outputs_root: Path) -> list[Path]:
     return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json"))
 
 
-def notebooks_done(folder: Path) -> dict[str, float]:
-    """The notebooks that `avlib run` has executed to their end since training began, with the seconds of each."""
-    return (read_record(folder) or {}).get("notebooks", {})
-
-
 def note(folder: Path, **changes: Any) -> None:
     """Writes these entries into the record of a run; nothing happens where there is none."""
     record = read_record(folder)
@@ -321,8 +293,8 @@ def now(precision: str = "seconds") -> str:
     return datetime.now(UTC).isoformat(timespec=precision)
 
 
-def _clear(folder: Path, names: tuple[str, ...]) -> None:
-    """Removes artefacts of a run, in the order of their names."""
+def clear(folder: Path, names: tuple[str, ...]) -> None:
+    """Removes files and folders in a folder, in the order of these names."""
     for path in (folder / name for name in names):
         if path.is_dir():
             shutil.rmtree(path)

@@ -79,7 +79,8 @@ def _state(folder: Path, notebooks: list[str]) -> str:
     """The state of a planned run: complete, new, running, interrupted, partly done, or failed with the reason."""
     if not notebooks:
         return "complete"
-    state = "new" if read_record(folder) is None else run_state(folder)
+    record = read_record(folder)
+    state = run_state(folder, record) if record else "new"
     return f"{' and '.join(notebooks)} to be done" if state == "done" else state
 
 

@@ -17,7 +17,7 @@ from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
 from workbook.run.report import sections
-from workbook.run.run_folder import check_same_run, difference, note, notebooks_done, read_record
+from workbook.run.run_folder import check_same_run, difference, identity, note, read_record
 from workbook.sweep.kernels import Kernel, escaped
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
@@ -102,7 +102,7 @@ def run_pipeline(
                 values = _values(source, config, parameters)
                 kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)
             seconds[name] = round(monotonic() - start, 1)
-            note(folder, notebooks=notebooks_done(folder) | seconds)
+            note(folder, notebooks=(read_record(folder) or {}).get("notebooks", {}) | seconds)
     return folder
 
 
@@ -153,7 +153,7 @@ def notebooks_left(config: Parameters) -> list[str]:
     folder, record = config.folder, read_record(config.folder) if config.resume else None
     if record is None or record["parameters"]["epochs"] != config.epochs:
         return needed
-    if difference(record, config, config.corpus.fingerprint):
+    if difference(record, identity(config, config.corpus.fingerprint)):
         return needed
     done = [name for name in record.get("notebooks", ()) if (folder / RESULT.get(name, f"{name}.ipynb")).exists()]
     later = needed[needed.index("train") + 1 :]
