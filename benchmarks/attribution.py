@@ -9,14 +9,14 @@ import torch
 from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
-from workbook.attention.attribution import ablation, branches, integrated_gradients, occlusion
+from workbook.attention.attribution import branches, integrated_gradients
 from workbook.attention.grad_cam import grad_cam
 from workbook.evaluate.baselines import baselines
 from workbook.train.descriptors import describe_once
 
 FUSION, STEPS = "ia", 32
 FOLD = 240  # test clips of RAVDESS's fold 0
-OF_DESCRIPTORS = ("integrated gradients", "ablation", "occlusion", "branches")  # methods that begin at descriptors
+OF_DESCRIPTORS = ("integrated gradients", "branches")  # methods that begin at descriptors
 
 
 def measure(options) -> dict:
@@ -43,13 +43,11 @@ def measure(options) -> dict:
 def methods(net, clips, chosen: torch.Tensor) -> dict:
     """A function for each method, on these clips."""
     audio, video, labels = clips[chosen]
-    asked = (net, audio, video, labels)
+    arguments = (net, audio, video, labels)
     base = baselines(clips, "zeros")
     return {
-        "integrated gradients": lambda: integrated_gradients(*asked, base, STEPS),
-        "ablation": lambda: ablation(*asked, base),
-        "occlusion": lambda: occlusion(*asked, base),
-        "branches": lambda: branches(*asked, base, STEPS),
-        "Grad-CAM": lambda: grad_cam(*asked),
-        "integrated gradients among pixels": lambda: integrated_gradients(*asked, base, STEPS, pixels=True),
+        "integrated gradients": lambda: integrated_gradients(*arguments, base, STEPS),
+        "branches": lambda: branches(*arguments, base, STEPS),
+        "Grad-CAM": lambda: grad_cam(*arguments),
+        "integrated gradients among pixels": lambda: integrated_gradients(*arguments, base, STEPS, pixels=True),
     }

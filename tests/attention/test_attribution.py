@@ -1,7 +1,6 @@
 """Attribution points at the part that decides, in networks whose weights are set by hand so that it is known."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,11 @@ from avlib import FUSIONS, build_model
 from avlib.fusion import STAGE2, Fusion
 from workbook import InputError
 from workbook.attention.attribution import (
-    ablation,
     answer_branches,
     answer_gradients,
     branches,
     branches_sentence,
     integrated_gradients,
-    occlusion,
 )
 from workbook.data.audio import mfcc
 from workbook.data.ravdess import EMOTIONS
@@ -33,11 +30,6 @@ from workbook.train.descriptors import describe_once
 
 N, CA, TA, TV, CV, S = 2, 5, 31, 11, 7, 64
 HEARD, SEEN = 0, 1  # the class that the sound speaks for, and that of the picture
-METHODS = {
-    "integrated gradients": partial(integrated_gradients, steps=32),
-    "ablation": ablation,
-    "occlusion": occlusion,
-}
 
 
 class Product(Fusion):
@@ -84,15 +76,14 @@ def clips():
     return audio, video
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_a_method_points_at_the_step_that_decides(monkeypatch, clips, method):
+def test_gradients_point_at_the_step_that_decides(monkeypatch, clips):
     net = by_hand(monkeypatch)
-    heard, seen = (method(net, *clips, target, zeros(*clips)) for target in (HEARD, SEEN))
-    assert heard.audio.argmax(axis=1).tolist() == [13, 17] and not heard.video.any()
-    assert seen.video.argmax(axis=1).tolist() == [3, 5] and not seen.audio.any()
-    assert heard.audio.shape == (N, TA) and heard.video.shape == (N, TV)
-    for found, one in ((heard.audio, heard), (seen.video, seen)):
-        assert found.max(axis=1) == pytest.approx(one.change, rel=1e-4) and (one.change > 0).all()
+    sound, picture = (integrated_gradients(net, *clips, target, zeros(*clips)) for target in (HEARD, SEEN))
+    assert sound.audio.argmax(axis=1).tolist() == [13, 17] and not sound.video.any()
+    assert picture.video.argmax(axis=1).tolist() == [3, 5] and not picture.audio.any()
+    assert sound.audio.shape == (N, TA) and sound.video.shape == (N, TV)
+    for scores, result in ((sound.audio, sound), (picture.video, picture)):
+        assert scores.max(axis=1) == pytest.approx(result.change, rel=1e-4) and (result.change > 0).all()
 
 
 def test_scores_are_what_the_steps_bring(monkeypatch, clips):
@@ -100,24 +91,16 @@ def test_scores_are_what_the_steps_bring(monkeypatch, clips):
     audio, video = clips
     video[0, :, 0] = torch.arange(TV)
     expected = np.arange(TV) / TV
-    for method in (integrated_gradients, ablation):
-        found = method(net, audio, video, torch.tensor([SEEN, HEARD]), zeros(audio, video))
-        assert found.video[0] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-        assert not found.video[1].any() and found.audio[1].argmax() == 17
-
-
-def test_occlusion_is_the_mean_over_the_windows_that_cover_a_step(monkeypatch, clips):
-    found = occlusion(by_hand(monkeypatch), *clips, HEARD, zeros(*clips), width=5 / TA)
-    share = np.clip(1 - np.abs(np.arange(TA) - 13) / 5, 0, 1)  # of the five windows over a step, those over step 13
-    assert found.audio[0] == pytest.approx(share * found.change[0], rel=1e-4, abs=1e-6)
+    result = integrated_gradients(net, audio, video, torch.tensor([SEEN, HEARD]), zeros(audio, video))
+    assert result.video[0] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert not result.video[1].any() and result.audio[1].argmax() == 17
 
 
 def test_what_speaks_against_the_target_is_negative(monkeypatch, clips):
     net = by_hand(monkeypatch)
     with torch.no_grad():
         net.classifier.weight.neg_()
-    for method in METHODS.values():
-        assert method(net, *clips, SEEN, zeros(*clips)).video.argmin(axis=1).tolist() == [3, 5]
+    assert integrated_gradients(net, *clips, SEEN, zeros(*clips)).video.argmin(axis=1).tolist() == [3, 5]
 
 
 def test_in_a_sum_nothing_is_said_together_and_in_a_product_everything(monkeypatch, clips):
@@ -142,12 +125,11 @@ def test_captum_itself_trips_over_an_in_place_relu(monkeypatch, clips):
 def test_every_fusion_has_scores_for_what_it_reads(clips, fusion):
     torch.manual_seed(0)
     net = build_model(fusion, classes=3, audio_channels=CA, video_channels=CV)
-    for method in METHODS.values():
-        found = method(net, *clips, torch.tensor([2, 0]), zeros(*clips))
-        for name, steps in (("audio", TA), ("video", TV)):
-            scores = getattr(found, name)
-            assert (scores is not None) == (name in net.fusion.modalities)
-            assert scores is None or (scores.shape == (N, steps) and scores.any() and np.isfinite(scores).all())
+    result = integrated_gradients(net, *clips, torch.tensor([2, 0]), zeros(*clips))
+    for name, steps in (("audio", TA), ("video", TV)):
+        scores = getattr(result, name)
+        assert (scores is not None) == (name in net.fusion.modalities)
+        assert scores is None or (scores.shape == (N, steps) and scores.any() and np.isfinite(scores).all())
     table = branches(net, *clips, 1, zeros(*clips))
     assert all(table[name].any() == (name in net.fusion.modalities) for name in ("audio", "video"))
 
@@ -191,12 +173,12 @@ def test_integrated_gradients_are_complete_within_five_percent(learnt, name):
     net, every = learnt
     audio, video, labels = every[torch.tensor([5, 9, 14])]
     baseline = baselines(every, name)
-    found = integrated_gradients(net, audio, video, labels, baseline, 64)
-    assert found.incomplete < 0.05, (found.total, found.change)
-    assert np.abs(found.total - found.change).max() <= 0.05 * np.abs(found.change).max()
+    result = integrated_gradients(net, audio, video, labels, baseline, 64)
+    assert result.incomplete < 0.05, (result.total, result.change)
+    assert np.abs(result.total - result.change).max() <= 0.05 * np.abs(result.change).max()
     with torch.no_grad():
         whole, nothing = net(audio, video).logits, net(*baseline[:2]).logits
-    assert found.change == pytest.approx((whole - nothing)[torch.arange(3), labels].numpy(), rel=1e-3, abs=1e-4)
+    assert result.change == pytest.approx((whole - nothing)[torch.arange(3), labels].numpy(), rel=1e-3, abs=1e-4)
     table = branches(net, audio, video, labels, baseline)
     assert (table["audio"] + table["video"]).to_numpy() == pytest.approx(table["change"], rel=0.05, abs=0.02)
 
@@ -204,8 +186,8 @@ def test_integrated_gradients_are_complete_within_five_percent(learnt, name):
 @pytest.mark.parametrize("name", ["zeros", "mean"])
 def test_gradients_among_pixels_take_as_many_steps_as_they_need(learnt, name):
     net, every = learnt
-    found = integrated_gradients(net, *every[torch.tensor([5, 14])], baselines(every, name), pixels=True)
-    assert found.incomplete < 0.05
+    result = integrated_gradients(net, *every[torch.tensor([5, 14])], baselines(every, name), pixels=True)
+    assert result.incomplete < 0.05
 
 
 class Step(nn.Module):
@@ -228,37 +210,23 @@ def test_steps_are_doubled_until_the_scores_add_up(monkeypatch, caplog, steepnes
     video, audio = torch.ones(1, TV, 3, 8, 8), torch.zeros(1, CA, TA)
     few = integrated_gradients(net, audio, video, SEEN, zeros(audio, video), steps=32, pixels=True)
     net.frame_network.count = 0
-    found = integrated_gradients(net, audio, video, SEEN, zeros(audio, video), pixels=True)
-    assert (found.incomplete < 0.05) == complete and (few.incomplete < 0.05) == (points == 32)
+    result = integrated_gradients(net, audio, video, SEEN, zeros(audio, video), pixels=True)
+    assert (result.incomplete < 0.05) == complete and (few.incomplete < 0.05) == (points == 32)
     tried = sum(32 * 2**doubled for doubled in range(4) if 32 * 2**doubled <= points)
     assert net.frame_network.count // TV == pytest.approx(tried, abs=8)  # and some for the change and the baseline
     assert ("with 256 steps: do not add them up" in caplog.text) != complete
-
-
-def test_ablation_among_descriptors_is_what_a_black_frame_or_a_silent_step_costs(learnt):
-    net, every = learnt
-    audio, video, _ = every[torch.tensor([7])]
-    found = ablation(net, audio, video, 7, zeros(audio, video))
-    unseen, unheard = video.clone(), audio.clone()
-    unseen[:, 2], unheard[:, :, 71] = 0, 0
-    with torch.no_grad():
-        whole, *less = (net(*clip).logits[0, 7] for clip in ((audio, video), (audio, unseen), (unheard, video)))
-    lost = [float(whole - one) for one in less]
-    assert [found.video[0, 2], found.audio[0, 71]] == pytest.approx(lost, rel=1e-3, abs=1e-5)
 
 
 def test_clips_described_once_have_the_same_scores(learnt):
     net, every = learnt
     some = every.where(every.table.actor == 2)
     behind, described = describe_once(net, some)
-    for method in METHODS.values():
-        plain, quick = (
-            method(one, audio, video, labels, baselines(clips, "zeros"))
-            for one, clips in ((net, some), (behind, described))
-            for audio, video, labels in [clips[torch.tensor([1, 4])]]
-        )
-        assert quick.video == pytest.approx(plain.video, rel=1e-3, abs=1e-4)
-        assert quick.audio == pytest.approx(plain.audio, rel=1e-3, abs=1e-4)
+    plain, quick = (
+        integrated_gradients(own, *clips[torch.tensor([1, 4])], baselines(clips, "zeros"), 32)
+        for own, clips in ((net, some), (behind, described))
+    )
+    assert quick.video == pytest.approx(plain.video, rel=1e-3, abs=1e-4)
+    assert quick.audio == pytest.approx(plain.audio, rel=1e-3, abs=1e-4)
 
 
 def test_the_answers_of_clips_are_attributed_as_their_outputs_are(learnt):
@@ -301,23 +269,23 @@ def three():
 
 
 def test_zeros_are_what_a_missing_modality_is(three):
-    found = baselines(three, "zeros")
-    assert found.audio.shape == (1, 10, 156) and found.video.shape == (1, 2, 3, S, S)
-    assert not found.audio.any() and not found.video.any() and found.name == "zeros"
+    result = baselines(three, "zeros")
+    assert result.audio.shape == (1, 10, 156) and result.video.shape == (1, 2, 3, S, S)
+    assert not result.audio.any() and not result.video.any() and result.name == "zeros"
 
 
 def test_silence_is_the_sound_of_no_sound(three):
-    found = baselines(three, "silence")
-    assert found.audio[0].numpy() == pytest.approx(mfcc(np.zeros(WINDOW_SAMPLES, np.float32)))
-    assert found.audio[0, 0, 0] < -500 and not found.video.any()
+    result = baselines(three, "silence")
+    assert result.audio[0].numpy() == pytest.approx(mfcc(np.zeros(WINDOW_SAMPLES, np.float32)))
+    assert result.audio[0, 0, 0] < -500 and not result.video.any()
 
 
 def test_the_mean_is_over_steps_and_over_the_clips_that_have_the_modality(three):
-    found = baselines(three, "mean")
-    assert found.audio[0, :, 77].numpy() == pytest.approx(three.store.audio.mean(axis=(0, 2)), abs=1e-5)
+    result = baselines(three, "mean")
+    assert result.audio[0, :, 77].numpy() == pytest.approx(three.store.audio.mean(axis=(0, 2)), abs=1e-5)
     face = three.store.video[[0, 2]].mean(axis=(0, 1)).transpose(2, 0, 1) / 255
-    assert found.video[0, 1].numpy() == pytest.approx(face, abs=1e-5)
-    assert found.video.shape == (1, 2, 3, S, S)
+    assert result.video[0, 1].numpy() == pytest.approx(face, abs=1e-5)
+    assert result.video.shape == (1, 2, 3, S, S)
 
 
 def test_features_have_zeros_and_means_and_no_silence(clips):
@@ -329,18 +297,6 @@ def test_features_have_zeros_and_means_and_no_silence(clips):
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize("target", [3, -1, [0, 1, 2], [0.5, 1.0]])
-def test_a_target_that_is_no_output_is_refused(monkeypatch, clips, target):
-    with pytest.raises(InputError, match="one of the 3 outputs"):
-        ablation(by_hand(monkeypatch), *clips, torch.tensor(target), zeros(*clips))
-
-
-def test_a_baseline_of_other_clips_is_refused(monkeypatch, clips):
-    other = Baselines(torch.zeros(1, CA, TA + 1), torch.zeros(1, TV, CV), "zeros")
-    with pytest.raises(InputError, match=r"audio is \(5, 31\) in the clips and \(5, 32\) in the baseline"):
-        integrated_gradients(by_hand(monkeypatch), *clips, 1, other)
 
 
 def test_a_baseline_of_another_name_is_refused(three):

@@ -1,22 +1,19 @@
-"""What speaks for an answer: a score for every time step of sound and picture, by captum.
+"""What speaks for an answer: integrated gradients of every time step of sound and picture, by captum.
 
 A score says how much a step raises the target: an output of the network, which is a class's logit or the score of
-sentiment. Positive scores speak for it. All methods compare the clip with a baseline: an empty picture and an empty
-sound. Another baseline gives other scores, so a baseline has a name, and every result carries it.
+sentiment. Positive scores speak for it. The clip is compared with a baseline: an empty picture and an empty sound.
+Another baseline gives other scores, so a baseline has a name, and every result carries it.
 
-    integrated_gradients    gradients on the way from the baseline to the clip; the scores add up to the change
-    ablation                each step replaced by the baseline's, one at a time
-    occlusion               a window of steps replaced, which moves over the clip
-    branches                how much of the change each modality brought
+    integrated_gradients    a score for each step; together they are the change from the baseline to the clip
+    branches                how much of the change each modality brings
 
-A frame network sees each frame alone. So a clip's frames are described once and steps are replaced among the
-descriptors, with the same result. `train.descriptors.describe_once` does it for all clips of a split. Networks are put
-into eval mode. From the descriptors on they compute in float32, also on a GPU: in bfloat16, gradients do not add up.
+A frame network sees each frame alone, so a clip's frames are described once. `train.descriptors.describe_once` does it
+for all clips of a split. Networks are put into eval mode. From the descriptors on they compute in float32, also on a
+GPU: in bfloat16, gradients do not add up.
 
-In-place ReLUs are a trap. captum gives a network leaves of the graph, and perturbed inputs that it needs again: no
-in-place operation may change either. In captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it,
-and all methods on a network that begins with it. Here captum begins at the inputs, after the frame network or after
-stage 1, and the rest of the network works on copies.
+In-place ReLUs are a trap. captum gives a network leaves of the graph, which no in-place operation may change. In
+captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it, and all methods on a network that begins
+with it. Here captum begins at the inputs, after the frame network or after stage 1, and the rest works on copies.
 """
 
 import logging
@@ -26,17 +23,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from captum.attr import FeatureAblation, IntegratedGradients, Occlusion
+from captum.attr import IntegratedGradients
 
 from avlib.model import AudiovisualNet
-from workbook import InputError
 from workbook.evaluate.baselines import TIME, Baselines
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, describe
 from workbook.train.memory import channels_last, memory_kept
 
 log = logging.getLogger(__name__)
-STEPS, MOST_STEPS = 32, 256  # of integrated gradients, which are doubled until the scores add up
+STEPS = 32  # of integrated gradients
+ATTEMPTS = (32, 64, 128, 256)  # steps, until the scores add up
 WITHIN = 0.05  # by how much the scores may miss the change, of the mean change of the clips
 CHUNK = 8  # clips read at a time
 Values = tuple[torch.Tensor, ...]  # of each modality that a network reads, audio first
@@ -89,78 +86,21 @@ def integrated_gradients(
     """
     start = _start(net, audio, video, target, baseline, "pixels" if pixels else "descriptors")
     integrate, batch = IntegratedGradients(start.outputs).attribute, batch or (4 if pixels else 32)
-    changes = start.change()
+    changes, scores = start.change(), {name: [] for name in start.modalities}
     tolerance = WITHIN * np.abs(changes).mean()
-
-    def scores(values: Values, target: int, change: float) -> Values:
-        points = steps or STEPS
-        while True:
-            gradients = integrate(values, start.baseline, target, n_steps=points, internal_batch_size=batch)
-            missing = abs(float(sum(part.sum() for part in gradients)) - change)
-            if steps or points >= MOST_STEPS or missing <= tolerance:
-                return gradients
-            points *= 2
-
-    result = start.attribution(scores, lambda steps: steps.sum(dim=2))
+    for (values, output), change in zip(start, changes, strict=True):
+        for points in [steps] if steps else ATTEMPTS:
+            gradients = integrate(values, start.baseline, output, n_steps=points, internal_batch_size=batch)
+            if abs(float(sum(part.sum() for part in gradients)) - change) <= tolerance:
+                break
+        for name, part in zip(start.modalities, gradients, strict=True):
+            scores[name].append(part.movedim(TIME[name], 1).flatten(2).sum(dim=2))
+    scores = {name: torch.cat(parts).detach().cpu().numpy() for name, parts in scores.items()}
+    result = Attribution(baseline.name, scores.get("audio"), scores.get("video"), changes)
     if not steps and result.incomplete > WITHIN:
         text = "integrated gradients miss the change by %.0f %% with %d steps: do not add them up, or give more steps"
-        log.warning(text, 100 * result.incomplete, MOST_STEPS)
+        log.warning(text, 100 * result.incomplete, ATTEMPTS[-1])
     return result
-
-
-def ablation(
-    net: AudiovisualNet,
-    audio: torch.Tensor,
-    video: torch.Tensor,
-    target: int | torch.Tensor,
-    baseline: Baselines,
-    batch: int = 64,
-) -> Attribution:
-    """How much the target falls when one step is replaced by the baseline's.
-
-    Other arguments as in `integrated_gradients`      batch : changed clips computed at a time
-    """
-    start = _start(net, audio, video, target, baseline)
-    ablate, groups, first = FeatureAblation(start.outputs).attribute, [], 0  # all values of a step are a group
-    for name, values in zip(start.modalities, start.clips, strict=True):
-        T = values.shape[TIME[name]]
-        shape = [1] * values.ndim
-        shape[TIME[name]] = T
-        groups.append(torch.arange(first, first + T, device=values.device).view(shape))
-        first += T
-    return start.attribution(
-        lambda values, target, change: ablate(values, start.baseline, target, None, tuple(groups), batch),
-        lambda steps: steps[..., 0],
-    )
-
-
-def occlusion(
-    net: AudiovisualNet,
-    audio: torch.Tensor,
-    video: torch.Tensor,
-    target: int | torch.Tensor,
-    baseline: Baselines,
-    width: float = 0.2,
-    batch: int = 64,
-) -> Attribution:
-    """How much the target falls when a window of steps is replaced: for each step the mean over its windows.
-
-    Zeiler and Fergus (ECCV 2014), in time. Other arguments as in `integrated_gradients`
-    width : of the window, a share of the clip in (0, 1]; at least one step
-    batch : changed clips computed at a time
-    """
-    start = _start(net, audio, video, target, baseline)
-    occlude, windows = Occlusion(start.outputs).attribute, []
-    for name, values in zip(start.modalities, start.clips, strict=True):
-        window = list(values.shape[1:])
-        window[TIME[name] - 1] = max(1, round(width * values.shape[TIME[name]]))
-        windows.append(tuple(window))
-    return start.attribution(
-        lambda values, target, change: occlude(
-            values, tuple(windows), None, start.baseline, target, perturbations_per_eval=batch
-        ),
-        lambda steps: steps[..., 0],
-    )
 
 
 def branches(
@@ -204,15 +144,15 @@ def answers(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def answer_gradients(net: AudiovisualNet, clips: Clips, baseline: Baselines, steps: int = STEPS) -> dict:
     """The integrated gradients of each clip's own answer: {"audio": (N, Ta), "video": (N, Tv)}, one or both."""
     tables = []
-    for answered, sign in _answered(net, clips, baseline):
-        scores = integrated_gradients(*answered, steps=steps)
+    for arguments, sign in _with_answers(net, clips, baseline):
+        scores = integrated_gradients(*arguments, steps=steps)
         tables.append({name: sign[:, None] * getattr(scores, name) for name in net.fusion.modalities})
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def answer_branches(net: AudiovisualNet, clips: Clips, baseline: Baselines, steps: int = STEPS) -> pd.DataFrame:
     """How much each modality raises each clip's own answer: the table of `branches`, with the clip's emotion."""
-    tables = [branches(*answered, steps).mul(sign, axis=0) for answered, sign in _answered(net, clips, baseline)]
+    tables = [branches(*arguments, steps).mul(sign, axis=0) for arguments, sign in _with_answers(net, clips, baseline)]
     return pd.concat(tables, ignore_index=True).assign(emotion=clips.table["emotion"].to_numpy())
 
 
@@ -223,7 +163,7 @@ def branches_sentence(table: pd.DataFrame) -> str:
     return f"Mean change of the answer's output over {len(table)} clips: {', '.join(parts)}; {together}."
 
 
-def _answered(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Iterator[tuple[tuple, np.ndarray]]:
+def _with_answers(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Iterator[tuple[tuple, np.ndarray]]:
     """A few clips at a time: the arguments of `branches` for their own answers, and the signs of these.
 
     Frames are described once, and the network takes descriptors.
@@ -249,7 +189,6 @@ class _Start:
     clips: Values  # (N, ...)
     baseline: Values  # (1, ...)
     targets: list[int]  # an output for each clip
-    name: str  # of the baseline
 
     def __iter__(self) -> Iterator[tuple[Values, int]]:
         """The values (1, ...) and the target of each clip."""
@@ -269,28 +208,11 @@ class _Start:
             changes.append(self.outputs(*values)[0, target] - nothing[target])
         return torch.stack(changes).cpu().numpy()
 
-    def attribution(self, attribute: Callable[[Values, int, float], Values], score: Callable) -> Attribution:
-        """The scores of all clips.
-
-        attribute : from a clip's values, target and change to a score for each value
-        score : from the scores of a modality's values (1, T, ·) to those of its steps (1, T)
-        """
-        change, clips = self.change(), {name: [] for name in self.modalities}
-        for (values, target), own in zip(self, change, strict=True):
-            for name, part in zip(self.modalities, attribute(values, target, own), strict=True):
-                clips[name].append(score(part.movedim(TIME[name], 1).flatten(2)))
-        scores = {name: torch.cat(parts).detach().cpu().numpy() for name, parts in clips.items()}
-        return Attribution(self.name, scores.get("audio"), scores.get("video"), change)
-
 
 @memory_kept()
 @torch.no_grad()
 def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: str = "descriptors") -> _Start:
     """The network from there on, in eval mode; at : pixels | descriptors | stage 1"""
-    for name, values, other in (("audio", audio, baseline.audio), ("video", video, baseline.video)):
-        if values.shape[1:] != other.shape[1:]:
-            sizes = f"{tuple(values.shape[1:])} in the clips and {tuple(other.shape[1:])} in the baseline"
-            raise InputError(f"{name} is {sizes}: make the baseline from these clips")
     net.eval()
     reads = [name for name in TIME if name in net.fusion.modalities]
 
@@ -311,16 +233,10 @@ def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, at: s
             sides = dict(zip(TIME, net.encode(*read), strict=True))
         return tuple(sides[name] for name in reads)
 
-    targets = output_of_each(net, target, len(audio))
-    return _Start(reads, rest, values_at(audio, video), values_at(*baseline[:2]), targets, baseline.name)
+    targets = output_of_each(target, len(audio))
+    return _Start(reads, rest, values_at(audio, video), values_at(*baseline[:2]), targets)
 
 
-def output_of_each(net: AudiovisualNet, target: int | torch.Tensor, clips: int) -> list[int]:
-    """The index of the output that the scores speak for, of each clip."""
-    target, outputs = torch.as_tensor(target), net.classifier.out_features
-    targets = target.expand(clips).tolist() if target.ndim == 0 else target.tolist()
-    if len(targets) != clips or any(index not in range(outputs) for index in targets):
-        raise InputError(
-            f"target is {targets}: give the index of one of the {outputs} outputs, or one for each of the {clips} clips"
-        )
-    return [int(index) for index in targets]
+def output_of_each(target: int | torch.Tensor, clips: int) -> list[int]:
+    """The index of the output that the scores of each clip speak for."""
+    return torch.as_tensor(target).expand(clips).tolist()

@@ -23,7 +23,7 @@ def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, targ
     """
     attribute = LayerGradCam(lambda video, audio: net(audio, channels_last(video)).logits, last_maps(net, video))
     clips = []
-    for clip, output in enumerate(output_of_each(net, target, len(audio))):
+    for clip, output in enumerate(output_of_each(target, len(audio))):
         frames, sound = video[clip : clip + 1], audio[clip : clip + 1]
         heat = attribute.attribute(frames, output, sound, relu_attributions=True).detach()  # (Tv, 1, s, s)
         heat = F.interpolate(heat, video.shape[-2:], mode="bilinear")[:, 0]
