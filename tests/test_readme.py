@@ -59,9 +59,9 @@ def test_files_and_targets_that_a_page_names_are_there(page):
     assert set(re.findall(r"^make (\w+)", code, re.M)) <= targets
 
 
-def test_the_layout_names_what_is_there():
+def test_the_layout_names_what_is_there_and_every_file_of_the_packages():
     (layout,) = re.findall(r"^```\n(avlib/ .*?)^```", README, re.M | re.S)
-    folder, package, missing = "", ROOT, []
+    folder, package, missing, listed = "", ROOT, [], set()
     for line in layout.splitlines():
         entry = re.match(r"(?:  )?(\w+/)? +", line)
         if entry[1]:
@@ -70,8 +70,11 @@ def test_the_layout_names_what_is_there():
             missing += [] if folder.is_dir() else [str(folder)]
         if folder.name in ("notebooks", "docs") or package.name in ("avlib", "workbook"):
             names = re.split(r" {2,}", line[entry.end() :])[0].split()
-            missing += [f"{folder}/{name}" for name in names if not [*folder.glob(f"{name.strip('/')}*")]]
+            missing += [f"{folder}/{name}" for name in names if not [*folder.glob(f"{name}*")]]
+            listed |= {folder / f"{name}.py" for name in names}
     assert not missing, "the layout in README.md"
+    files = {path for name in ("avlib", "workbook") for path in (ROOT / name).rglob("*.py")}
+    assert not {path for path in files - listed if path.name != "__init__.py"}, "files that the layout lacks"
 
 
 @each_page
