@@ -108,10 +108,15 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes text in UTF-8, whole or not at all."""
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON, whole or not at all."""
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(data, indent=2) + "\n")
 
 
 def write_table(path: Path | str, table: "pd.DataFrame") -> None:

@@ -19,7 +19,7 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.paper_tables import as_wide, score_systems, table_cells
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.report import overview, sections, training_share
+from workbook.run.report import overview, sampled_share, sections
 from workbook.run.run_folder import start_run
 
 
@@ -99,8 +99,8 @@ def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
     times = [("IA1", "sampled", 0, 3), ("IA1", "softhard", 0, 10), ("IA1", "sampled", 1, 2), ("IA1", "softhard", 1, 4)]
     times += [("TAV1", "softhard", fold, 100) for fold in range(5)]  # was trained with one of the two alone
     runs = pd.DataFrame(times, columns=["system", "dropout", "fold", "train_seconds"]).assign(seed=1)
-    assert training_share(runs, "sampled", "softhard") == pytest.approx(0.4)
-    assert np.isnan(training_share(runs[runs["dropout"] == "sampled"], "sampled", "softhard"))
+    assert sampled_share(runs) == pytest.approx(0.4)
+    assert np.isnan(sampled_share(runs[runs["dropout"] == "sampled"]))
 
 
 def test_ours_and_the_papers_have_colours_of_their_own_in_the_notebook():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from workbook import ROOT, InputError
 from workbook.data.window import WINDOW
-from workbook.files import atomic_write, path_of, read_json, write_json
+from workbook.files import path_of, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from workbook.predict.prediction import Prediction, Predictor
@@ -99,9 +99,7 @@ def write_prediction(prediction: "Prediction", html: Path | None = None, json: P
     from workbook.predict.page import page
 
     if html:
-        with atomic_write(html) as file:
-            figure = probabilities(prediction.table, prediction.windows, prediction.labels)
-            file.write_text(page(prediction, figure), encoding="utf-8")
+        write_text(html, page(prediction, probabilities(prediction.table, prediction.windows, prediction.labels)))
     if json:
         write_json(json, prediction.as_record())
     lines = [*prediction.windows.remarks(), *prediction.sentences()]

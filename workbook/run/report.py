@@ -12,16 +12,7 @@ from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import FOLDS
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.paper_tables import (
-    Systems,
-    as_latex,
-    as_markdown,
-    as_wide,
-    in_order,
-    score_systems,
-    table_cells,
-)
-from workbook.files import atomic_write, write_table
+from workbook.evaluate.paper_tables import Systems, in_order, score_systems, table_cells
 from workbook.run.results import all_runs, evaluated
 
 KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # shared by the runs of a section
@@ -126,69 +117,40 @@ def _systems(runs: pd.DataFrame) -> Systems:
     for name, own in runs.sort_values(["fold", "seed"]).groupby(["system", "dropout"]):
         folds = own.groupby("fold")
         seeds = folds.head(folds.size().min())
-        systems[name] = pd.concat([_predictions(folder) for folder in seeds["folder"]], ignore_index=True)
+        tables = []
+        for path in (Path(folder) / "predictions.parquet" for folder in seeds["folder"]):
+            try:
+                tables.append(pd.read_parquet(path))
+            except (OSError, ValueError):
+                raise InputError(f"{path} is missing or damaged: evaluate the run again") from None
+        systems[name] = pd.concat(tables, ignore_index=True)
     return in_order(systems)
-
-
-def _predictions(folder: str) -> pd.DataFrame:
-    path = Path(folder) / "predictions.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        raise InputError(f"{path} is missing or damaged: evaluate the run again") from None
 
 
 def overview(parts: Iterable[Section]) -> pd.DataFrame:
     """A row per section: what it is, its systems, runs and actors, and how many of their folds are done."""
-    return pd.DataFrame([_counts(part) for part in parts])
+    rows = []
+    for part in parts:
+        done = part.runs[["system", "dropout", "fold"]].drop_duplicates()
+        rows.append(
+            {
+                "data": part.heading,
+                "settings": part.details,
+                "systems and dropouts": len(part.systems),
+                "folds of these": f"{len(done)} of {len(part.systems) * part.folds}",
+                "runs": len(part.runs),
+                "actors": pd.concat(part.systems.values())["actor"].nunique(),
+                "fingerprint": part.fingerprint[:4],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _counts(part: Section) -> dict[str, Any]:
-    done = part.runs[["system", "dropout", "fold"]].drop_duplicates()
-    return {
-        "data": part.heading,
-        "settings": part.details,
-        "systems and dropouts": len(part.systems),
-        "folds of these": f"{len(done)} of {len(part.systems) * part.folds}",
-        "runs": len(part.runs),
-        "actors": pd.concat(part.systems.values())["actor"].nunique(),
-        "fingerprint": part.fingerprint[:4],
-    }
-
-
-def training_share(runs: pd.DataFrame, dropout: str, than: str) -> float:
-    """The time of a training with one dropout as a share of that with another: the median over pairs of runs.
+def sampled_share(runs: pd.DataFrame) -> float:
+    """The time of a training with dropout sampled as a share of that with softhard: the median over pairs of runs.
 
     runs : of a section. A pair has the same system, fold and seed; where there is none, the share is NaN.
     """
     seconds = runs.pivot_table("train_seconds", ["system", "fold", "seed"], "dropout")
-    pairs = seconds.reindex(columns=[dropout, than]).dropna()
-    return (pairs[dropout] / pairs[than]).median()
-
-
-def write_report(
-    out: Path, section: Section, cells: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame], claims: str
-) -> list[Path]:
-    """The files of a section, written into a folder of its own beside its figures.
-
-    cells : its tables, as `Section.tables` makes them: each as CSV, with all decimals, Markdown and LaTeX
-    tables : others by name, as CSV, unless they are empty      claims : in Markdown
-    """
-    folder = out / section.name
-    for table, rows in cells.items():
-        write_table(folder / f"table-{table}.csv", rows)
-        for metric in rows["metric"].unique():
-            wide, stem = as_wide(rows, section.folds, metric), f"table-{table}-{metric}"
-            caption = f"{section.heading}. {metric.capitalize()}; {section.details}."
-            _write_text(folder / f"{stem}.md", f"{caption}\n\n{as_markdown(wide)}")
-            _write_text(folder / f"{stem}.tex", as_latex(wide, caption, f"tab:{section.dataset}-{table}-{metric}"))
-    for name, table in tables.items():
-        if len(table):
-            write_table(folder / f"{name}.csv", table)
-    _write_text(folder / "claims.md", f"{section.heading}; {section.details}\n\n{claims}\n")
-    return sorted(folder.iterdir())
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    pairs = seconds.reindex(columns=["sampled", "softhard"]).dropna()
+    return (pairs["sampled"] / pairs["softhard"]).median()

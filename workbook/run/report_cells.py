@@ -17,6 +17,8 @@ from workbook import InputError, plots
 from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, check_claims, compare_pairs, in_words
 from workbook.evaluate.paper_tables import (
     PRINTED_TABLES,
+    as_latex,
+    as_markdown,
     as_wide,
     contradictions,
     gains,
@@ -25,7 +27,8 @@ from workbook.evaluate.paper_tables import (
     table_cells,
 )
 from workbook.evaluate.statistics import intervals
-from workbook.run.report import Section, overview, sections, training_share, write_report
+from workbook.files import write_table, write_text
+from workbook.run.report import Section, overview, sampled_share, sections
 from workbook.run.results import all_runs
 
 LEFT = {"selector": "th, td", "props": "text-align: left"}
@@ -139,7 +142,7 @@ class Report:
         for part in self.sections:
             rows = check_claims(part.fused, (SAMPLED,), part.paper, **self.settings)
             if len(rows):
-                share = training_share(part.runs, "sampled", "softhard")
+                share = sampled_share(part.runs)
                 cost = f"A training took **{share:.2f}** of the time of the same system, fold and seed."
                 yield Markdown(f"{part.heading}. {cost}\n\n{in_words(rows, SAMPLED)}")
         if not any(dropout == "sampled" for part in self.sections for _, dropout in part.fused):
@@ -161,13 +164,28 @@ class Report:
             yield Markdown("No run of fusion=audio is there.")
 
     def write(self) -> list[str]:
-        """Writes the files of all sections; returns their paths in the folder of the report."""
-        paths = []
+        """Writes the tables and claims of each section beside its figures; returns all files in the report's folder.
+
+        The cells of a table are one CSV file, with all decimals; each metric is a table in Markdown and in LaTeX.
+        """
+        for part, number, rows in self._numbered():
+            folder = self.out / part.name
+            write_table(folder / f"table-{number}.csv", rows)
+            for metric in rows["metric"].unique():
+                wide, stem = as_wide(rows, part.folds, metric), f"table-{number}-{metric}"
+                caption = f"{part.heading}. {metric.capitalize()}; {part.details}."
+                write_text(folder / f"{stem}.md", f"{caption}\n\n{as_markdown(wide)}")
+                write_text(folder / f"{stem}.tex", as_latex(wide, caption, f"tab:{part.dataset}-{number}-{metric}"))
         for part in self.sections:
-            tables = {"pairs": self.pairs[part.name], "claims": self.answers[part.name]}
+            folder = self.out / part.name
+            for name, table in {"pairs": self.pairs[part.name], "claims": self.answers[part.name]}.items():
+                if len(table):
+                    write_table(folder / f"{name}.csv", table)
             claims = "\n\n".join(filter(None, [self._claims(part), part.audio and self._audio_claim(part)]))
-            paths += write_report(self.out, part, self.cells[part.name], tables, claims)
-        return [str(path.relative_to(self.out)) for path in paths]
+            write_text(folder / "claims.md", f"{part.heading}; {part.details}\n\n{claims}\n")
+        return sorted(
+            str(path.relative_to(self.out)) for part in self.sections for path in (self.out / part.name).iterdir()
+        )
 
     def _numbered(self) -> Iterator[tuple[Section, str, pd.DataFrame]]:
         """Each section with the number and the cells of each of its tables."""

@@ -10,7 +10,7 @@ import pandas as pd
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
-from workbook.files import atomic_write, write_table
+from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.run_folder import LOG, read_record, run_state
@@ -157,21 +157,18 @@ def comparison(runs: pd.DataFrame, out: Path) -> Path:
 
     table = result_table(runs)
     write_table(out / "comparison.csv", table)
-    with atomic_write(out / "comparison.md") as temporary:
-        temporary.write_text(as_markdown(table), encoding="utf-8")
+    write_text(out / "comparison.md", as_markdown(table))
 
-    best = table[table["fold"].isna()].set_index("system")[[*CONDITIONS]]
-    reachable = best.loc["best reachable"].to_dict() if "best reachable" in best.index else {}
-    if "expected without attention" in best.index:
-        reachable["without attention"] = best.loc["expected without attention", "AV"]
-    scores = accuracies(table[table["fold"].notna()])
-    (dataset, *_), title = runs["dataset"], ", ".join(dict.fromkeys(evaluated(runs)["system"]))
+    runs, scores = evaluated(runs), accuracies(table[table["fold"].notna()])
+    (dataset, *_), labels = runs["dataset"], runs["labels"].map(len)
     heading = DATASETS[dataset].title if dataset in DATASETS else dataset
     if scores["dropout"].nunique() > MOST_BARS:
         ax = plots.score_table(scores)
     else:
-        ax = plots.conditions(scores, reachable=reachable, chance=_chance(evaluated(runs)))
-        heading = f"{heading}: {title}"
+        is_emotion = labels.nunique() == 1 and runs[[*ERRORS]].isna().all(axis=None)  # else there is no common chance
+        chance = 100 / labels.iloc[0] if is_emotion else None
+        ax = plots.conditions(scores, best_reachable(dataset, labels.iloc[0]), chance)
+        heading = f"{heading}: {', '.join(runs['system'].unique())}"
     ax.figure.suptitle(heading)
     return plots.save(ax, out / "comparison.png")
 
@@ -183,12 +180,6 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
         labels = table[names].agg(" ".join, axis=1).str.split().str.join(" ")
         table = table.assign(dropout=labels.where(labels != "", table["dropout"]))
     return table.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
-
-
-def _chance(runs: pd.DataFrame) -> float | None:
-    """The accuracy of guessing in percent; None where runs have different numbers of classes, or sentiment."""
-    classes = set(runs["labels"].map(len))
-    return 100 / classes.pop() if len(classes) == 1 and runs[[*ERRORS]].isna().all(axis=None) else None
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -204,10 +195,8 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
     """The table as text."""
-    return pd.DataFrame({name: [_cell(value, 3 if name in ERRORS else 1) for value in table[name]] for name in table})
-
-
-def _cell(value: Any, decimals: int) -> str:
-    if pd.isna(value):
-        return ""
-    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+    texts = {}
+    for name, column in table.items():
+        number = "{:.3f}" if name in ERRORS else "{:.1f}"
+        texts[name] = [number.format(value) if isinstance(value, float) else str(value) for value in column]
+    return pd.DataFrame(texts).where(table.notna().to_numpy(), "")
