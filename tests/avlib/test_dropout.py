@@ -3,7 +3,6 @@ import torch
 
 from avlib import modality_dropout
 from avlib.dropout import DROPOUTS, IN_PLACE, variant_names, variants
-from workbook.evaluate.conditions import drop_modality
 
 B, Ta, Tv, S = 3, 11, 5, 7
 TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "sampled": 1}
@@ -122,20 +121,6 @@ def test_the_generator_decides_alone(kind, clips):
     assert not torch.equal(first[1 % len(first)][0], other[1 % len(first)][0])
 
 
-@pytest.mark.parametrize("fill", ["zeros", "noise"])
-@pytest.mark.parametrize("missing", ["audio", "video"])
-def test_the_test_under_missing_data_replaces_that_modality_alone(missing, fill, clips):
-    audio, video = drop_modality(clips[0], clips[1], missing, fill, torch.Generator().manual_seed(0))
-    replaced, kept = ((audio, clips[0]), (video, clips[1]))[:: 1 if missing == "audio" else -1]
-    assert torch.equal(*kept) and not torch.equal(*replaced)
-    assert replaced[0].any() == (fill == "noise")
-
-
 def test_an_unknown_kind_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, sampled"):
         modality_dropout("some", torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), torch.zeros(1))
-
-
-def test_an_unknown_stand_in_is_refused_instead_of_scoring_the_intact_clip():
-    with pytest.raises(ValueError, match="cannot replace 'audio' by 'silence'"):
-        drop_modality(torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), "audio", "silence")

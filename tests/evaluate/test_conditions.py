@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from avlib import build_model
-from workbook import InputError
 from workbook.data.audio import mfcc
 from workbook.data.build import build_store
 from workbook.data.media import read_audio
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, cut_window
-from workbook.evaluate.conditions import Context, Missing, Shift, Swap, paper_conditions
+from workbook.evaluate.conditions import Context, Shift, Voice, paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.task import Classification
 from workbook.train.batches import Clips
@@ -41,10 +40,10 @@ def applied(condition, clips):
 
 
 CHANGED = {"AV": set(), "A": {"video"}, "V": {"audio"}, "A noise": {"video"}, "V noise": {"audio"}}
-CHANGED |= {"sound +0.5": {"audio"}, "audio of another clip": {"audio"}}
+CHANGED |= {"sound +0.5": {"audio"}, "voice x": {"audio"}}
 
 
-@pytest.mark.parametrize("condition", [*paper_conditions("none"), Shift(0.5), Swap("audio")], ids=lambda one: one.name)
+@pytest.mark.parametrize("condition", [*paper_conditions("none"), Shift(0.5), Voice(0, "x")], ids=lambda one: one.name)
 def test_a_condition_returns_the_very_tensor_that_it_leaves_unchanged(condition, features):
     before, after = applied(condition, features)
     pairs = dict(zip(("audio", "video"), zip(before, after, strict=True), strict=True))
@@ -61,23 +60,6 @@ def test_sound_of_features_is_shifted_by_whole_steps_and_zeros_come_in(by, expec
         source = step + expected
         wanted = audio[..., source] if 0 <= source < Ta else torch.zeros_like(audio[..., 0])
         assert torch.equal(shifted[..., step], wanted)
-
-
-def test_a_swap_takes_the_clip_of_the_same_person_with_another_label(features):
-    (audio, video), (swapped, same) = applied(Swap("audio"), features)
-    assert same is video
-    table = features.table
-    for row in range(B):
-        [source] = [other for other in range(B) if torch.equal(swapped[row], audio[other])]
-        assert table.actor[source] == table.actor[row] and table.label[source] != table.label[row]
-    assert torch.equal(applied(Swap("audio"), features)[1][0], swapped), "drawn from the seed"
-    assert applied(Swap("video"), features)[1][0] is not None
-
-
-def test_a_clip_without_a_partner_is_named(features):
-    alone = features.where(features.table["clip"].isin(["b", "c"]))
-    with pytest.raises(InputError, match="clip b has no partner with audio: actor 1 has no other label"):
-        applied(Swap("audio"), alone)
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +100,9 @@ class Half:
 
 def test_conditions_of_ones_own_stand_beside_the_papers_in_one_table(features):
     net = build_model("ia", classes=3, audio_channels=Ca, video_channels=Cv).eval()
-    rows = predict(net, features, [*paper_conditions("none"), Half(), Shift(0.25), Swap("audio")], fold=0, seed=1)
-    names = ["AV", "A", "V", "A noise", "V noise", "half", "sound +0.25", "audio of another clip"]
+    rows = predict(net, features, [*paper_conditions("none"), Half(), Shift(0.25), Voice(0, "x")], fold=0, seed=1)
+    names = ["AV", "A", "V", "A noise", "V noise", "half", "sound +0.25", "voice x"]
     assert list(dict.fromkeys(rows.condition)) == names
     audio, video, _ = features[torch.arange(B)]
     expected = net(audio / 2, video).logits.softmax(dim=1).detach().numpy()
     np.testing.assert_allclose(rows[rows.condition == "half"].filter(regex=r"^p\d").to_numpy(), expected, atol=1e-6)
-
-
-def test_an_unknown_way_to_replace_a_modality_is_refused():
-    with pytest.raises(InputError, match="cannot replace 'audio' by 'silence'"):
-        Missing("V", "audio", "silence")

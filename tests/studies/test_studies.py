@@ -128,12 +128,6 @@ def test_another_clips_steps_are_never_the_clips_own(clips):
         applied(Gone("video", fill="another clip"), clips.where(clips.table["clip"] == "c00"))
 
 
-@pytest.mark.parametrize("wrong", [{"modality": "text"}, {"share": 1.5}, {"where": "left"}, {"fill": "ones"}])
-def test_a_loss_that_there_is_not_is_one_sentence(wrong):
-    with pytest.raises(InputError, match=f"{next(iter(wrong))} is"):
-        Gone(**({"modality": "audio"} | wrong))
-
-
 # predictions that are kept
 
 

@@ -4,7 +4,7 @@ Only what a change touches is computed again. The frames of a clip are described
 the picture. Masked frames are black, and black is described once.
 
 A `Change` is one value. Where a condition of `evaluate.conditions` does the same, the results agree: `shift` is
-`Shift`, `voice` is `Swap` of the audio with a clip of choice, a gain of 0 and a mask over everything are `Missing`.
+`Shift`, `voice` the audio of a clip of choice, a gain of 0 and a mask over everything are `Missing`.
 """
 
 from collections.abc import Iterator, Sequence
