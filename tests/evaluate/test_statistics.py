@@ -16,7 +16,6 @@ from workbook.evaluate.metrics import EMOTION, SENTIMENT, metrics, scores
 from workbook.evaluate.protocol import RUNGS, ladder
 from workbook.evaluate.statistics import (
     actors_needed,
-    as_cells,
     common_clips,
     differences,
     in_words,
@@ -386,22 +385,9 @@ def test_fewer_actors_than_p_needs_show_nothing_however_large_the_difference():
         assert actors_needed(times_the_deviation, 1) == 6 and 2 / 2**6 < 0.05 < 2 / 2**5
         assert actors_needed(times_the_deviation, 1, pairs=18) == 10 and 2 / 2**10 < 0.05 / 18 < 2 / 2**9
     assert smallest_difference(5, 1) == math.inf and smallest_difference(6, 1) < 3
-    for points, deviation in ((0, 8), (3, 0)):
-        with pytest.raises(InputError, match=f"difference is {points} and deviation {deviation}: give points other"):
-            actors_needed(points, deviation)
 
 
 # ------------------------------------------------------------------------------------------------------- words
-
-
-def test_cells_hold_value_and_interval_in_the_given_order(rng):
-    table = three_conditions(rng)
-    found = intervals({"z": table, "a": table[table.condition == "A"]}, **FEW)
-    cells = as_cells(found)
-    assert list(cells.index) == ["z", "a"] and list(cells.columns) == ["AV", "A", "V", "M"]
-    first = found.iloc[0]
-    assert cells.loc["z", "AV"] == f"{first.value:.1f} ({first.low:.1f} to {first.high:.1f})"
-    assert cells.loc["a", "V"] == ""
 
 
 def test_a_sentence_says_who_has_more_or_what_the_actors_could_show(rng):
@@ -453,13 +439,13 @@ def test_intervals_of_24_actors_hold_the_truth_as_often_as_they_say():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("actors, share", [(4, 90), (5, 91), (8, 95), (12, 95), (20, 95), (24, 95)])
-def test_coverage_is_what_the_docstring_says(actors, share):
+def test_coverage_is_what_the_page_says(actors, share):
     assert coverage(actors, 2000) == pytest.approx(share, abs=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("points, share", [(3, 93), (6, 88)])
-def test_networks_that_differ_cost_the_coverage_that_the_docstring_says(points, share):
+def test_networks_that_differ_cost_the_coverage_that_the_page_says(points, share):
     assert coverage(20, 2000, points / 100) == pytest.approx(share, abs=2)
 
 

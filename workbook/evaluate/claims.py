@@ -23,7 +23,6 @@ from workbook.evaluate.statistics import (
     holm_corrected,
     smallest_difference,
 )
-from workbook.task import AVERAGED
 
 ALPHA = 0.05
 MOST = 1000  # actors; above it a sentence says only "more"
@@ -125,7 +124,7 @@ def _compare(
         if not all(name in systems for name in pair) or not set.intersection(*(set(systems[n]["clip"]) for n in pair)):
             continue
         tables = common_clips({" ".join(name): systems[name] for name in pair})
-        table = differences(tables, conditions=_shared(tables, conditions), **settings)
+        table = differences(tables, conditions=conditions, **settings)
         names = [PRINTED_NAME.get(name, name) for name, _ in pair]
         papers = [
             [printed.get((name, dropout, condition), math.nan) for condition in table["condition"]]
@@ -159,11 +158,6 @@ def _printed_name(name: str) -> str:
     return PRINTED_NAME.get(system, system)
 
 
-def _shared(systems: dict[str, pd.DataFrame], conditions: Sequence[str]) -> list[str]:
-    shared = set.intersection(*(set(table["condition"]) for table in systems.values()))
-    return [name for name in conditions if name in shared or (name == "M" and set(AVERAGED) <= shared)]
-
-
 def in_words(table: pd.DataFrame, claim: Claim) -> str:
     """The result of a claim in Markdown: a sentence for all of it, and a line for each comparison.
 
@@ -190,7 +184,7 @@ def _line(row: NamedTuple) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
+    return f"{value:+z.1f}"
 
 
 def _outlook(row: NamedTuple) -> str:

@@ -3,18 +3,9 @@
 Only predictions are read. A *system* is a table as `evaluation.predict` makes it, with all its folds. It may hold
 several seeds: a clip then counts with the mean over its predictions.
 
-Clips of one person are alike, so a bootstrap draws people, not clips. A simulation shows what that is worth: 60 clips
-an actor, and actors whose accuracies have mean 60 and standard deviation 12 points (`test_coverage`, with -m slow). The
-table says how often an interval of 95 % holds the true accuracy:
-
-    actors                                  4    5    8   12   20   24
-    of clips: as if all were independent   66   63   65   65   63   64 %
-    bootstrap of actors, percentiles       81   83   89   91   93   94 %
-    the same, widened: `intervals`         90   91   95   95   95   95 %
-
-Do not trust any interval of one fold's four test actors. With eight actors or more, the widened ones can be trusted.
-They speak of other people, not of other trainings: the actors of a fold share one network. If networks differ from
-fold to fold by 3 points, an interval of 20 actors holds the truth in 93 % of cases; by 6 points, in 88 %.
+Clips of one person are alike, so a bootstrap draws people, not clips, and a test swaps them. docs/statistics.md has the
+simulations that show what both are worth. Do not trust any interval of one fold's four test actors. The intervals speak
+of other people, not of other trainings: the actors of a fold share one network.
 """
 
 import math
@@ -62,12 +53,9 @@ def intervals(
     rows = []
     for name, table in systems.items():
         for condition in _tested(table, conditions):
-            predictions, value_of = _rows(table, condition), statistic(*_sums(table, condition, metric))
-            actors = np.arange(predictions["actor"].nunique())
-            low, high = actor_interval(value_of, actors, level, resamples, seed)
-            row = {"system": name, "condition": condition, "value": float(value_of(actors)), "low": low, "high": high}
-            sizes = {f"{column}s": predictions[column].nunique() for column in ("actor", "clip", "fold")}
-            rows.append(row | sizes)
+            estimate = value_and_interval(*_sums(table, condition, metric), level, resamples, seed)
+            sizes = {f"{column}s": _rows(table, condition)[column].nunique() for column in ("actor", "clip", "fold")}
+            rows.append({"system": name, "condition": condition} | estimate | sizes)
     return pd.DataFrame(rows)
 
 
@@ -92,9 +80,8 @@ def differences(
     effect : mean of the actors' own differences in units of their standard deviation (d_z), `deviation` (points)
     actors, clips : their numbers
 
-    Why p swaps actors: of equal systems, 5 % should have p < 0.05. Simulated as above (24 actors), with systems that
-    suit each person by 4 (8) points of chance better or worse, these are 4 % (5 %) of them. By McNemar's test they
-    are 9 % (24 %), since it takes clips of one person for independent; by a plain bootstrap of 8 actors, 11 %.
+    p swaps actors because McNemar's test takes clips of one person for independent: of equal systems it finds 9 to 24 %
+    different, not 5 % (docs/statistics.md).
     Raises InputError as `intervals` does, for fewer than two systems, and where two systems were tested on different
     clips, as when folds are missing: `common_clips` cuts them to those that all have.
     """
@@ -154,13 +141,6 @@ def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[st
     return {"p_mcnemar": p, "only_first": ahead, "only_second": behind}
 
 
-def as_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """`intervals` as a table to print: a row per system, a column per condition, such as `64.6 (58.1 to 70.9)`."""
-    cells = table.assign(cell=[f"{row.value:.1f} ({row.low:.1f} to {row.high:.1f})" for row in table.itertuples()])
-    wide = cells.pivot(index="system", columns="condition", values="cell")
-    return wide.reindex(index=table["system"].unique(), columns=table["condition"].unique()).fillna("")
-
-
 def in_words(row: pd.Series, alpha: float = 0.05) -> str:
     """A row of `differences` as a sentence: which system has more, or what the actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
@@ -198,10 +178,8 @@ def actors_needed(
     pairs : number of pairs compared; the smallest p must then be below alpha / pairs (Holm's first step)
 
     The power is that of the paired t-test, which the permutation test shares. The number is never so small that p
-    cannot fall below alpha. Raises InputError for a difference of 0 or a deviation that is not above 0.
+    cannot fall below alpha. difference must not be 0, and deviation be above 0.
     """
-    if not (difference and deviation > 0):
-        raise InputError(f"difference is {difference:g} and deviation {deviation:g}: give points other than 0")
     effect = abs(difference) / deviation
     fewest = math.ceil(1 + math.log2(pairs / alpha))  # 2 / 2^n is the smallest p
     if not TTestPower().power(effect, fewest, alpha / pairs) < power:  # NaN where it is too near to 1
@@ -260,6 +238,15 @@ def statistic(sums: np.ndarray, score: Callable) -> Callable:
             return score(sums[:, index].sum(axis=-2)).mean(axis=0)
 
     return value
+
+
+def value_and_interval(
+    sums: np.ndarray, score: Callable, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, float]:
+    """A metric of all actors, and its interval: value, low, high; sums, score : as in `statistic`."""
+    value_of, actors = statistic(sums, score), np.arange(sums.shape[1])
+    low, high = actor_interval(value_of, actors, level, resamples, seed)
+    return {"value": float(value_of(actors)), "low": low, "high": high}
 
 
 def actor_interval(

@@ -14,7 +14,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
-from workbook.evaluate.statistics import Systems, actor_interval, statistic
+from workbook.evaluate.statistics import Systems, value_and_interval
 from workbook.train.batches import Clips
 
 NO_CLASSES = "this study needs classes, and sentiment has none"
@@ -26,10 +26,7 @@ def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
     rows : columns clip, actor, and what the metric reads
     """
     sums = pd.DataFrame(np.asarray(metric.columns(rows), float)).groupby(rows["actor"].to_numpy()).sum().to_numpy()
-    actors, value = np.arange(len(sums)), statistic(sums[None], metric.score)
-    low, high = actor_interval(value, actors)
-    size = {"actors": len(sums), "clips": rows["clip"].nunique()}
-    return {"value": float(value(actors)), "low": low, "high": high} | size
+    return value_and_interval(sums[None], metric.score) | {"actors": len(sums), "clips": rows["clip"].nunique()}
 
 
 def accuracy(table: pd.DataFrame) -> dict[str, Metric]:
