@@ -42,7 +42,9 @@ def claim(folder: Path, file: str = FILE, on_loss: Callable[[], None] = _thread.
     on_loss : is called if this process was silent for too long and another one took the folder
     Raises Claimed where another process has the folder, and InputError where it cannot be written.
     """
-    path, owner, ended, lost = folder / file, _this_process(), threading.Event(), threading.Event()
+    path, ended, lost = folder / file, threading.Event(), threading.Event()
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    owner = {"host": platform.node(), "pid": os.getpid(), "since": since, "token": token_hex(8)}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
@@ -114,12 +116,6 @@ def _time_of_server(path: Path) -> float:
         os.utime(lock)
         return lock.stat().st_mtime
     return time.time()
-
-
-def _this_process() -> dict[str, Any]:
-    """The record of a claim by this process."""
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"host": platform.node(), "pid": os.getpid(), "since": since, "token": token_hex(8)}
 
 
 def _renew(

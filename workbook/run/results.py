@@ -98,7 +98,7 @@ def _row(folder: Path) -> dict[str, Any]:
     try:
         record = read_record(folder)
         if record is not None:
-            row, scores = _recorded(folder, record), _scores(folder / "metrics.json")
+            row, scores = _record_row(folder, record), _scores(folder / "metrics.json")
             return row | scores | ({"state": "trained, not evaluated"} if row["state"] == "done" and not scores else {})
         if (folder / LOG).exists():  # it has ended, or is at work, before training
             last = (folder / LOG).read_text(encoding="utf-8").splitlines()[-1]
@@ -110,7 +110,7 @@ def _row(folder: Path) -> dict[str, Any]:
         return place | {"state": f"damaged: run.json has no {error}"}
 
 
-def _recorded(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _record_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The part of a row that run.json holds."""
     parameters, git, seconds = record["parameters"], record.get("git") or {}, record["seconds"]
     row = {name: value for name, value in parameters.items() if name in PARAMETERS} | _names(parameters)

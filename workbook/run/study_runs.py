@@ -40,13 +40,13 @@ def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
     runs = [open_trained(folder, **options) for folder in matching_runs(patterns)]
     kinds = {(run.parameters.dataset, run.task.names) for run in runs}
     if len(kinds) > 1:
-        names = " and ".join(sorted(name for name, _ in kinds))
-        raise InputError(f"only runs of one dataset are compared, not {names}")
-    names = system_names(list(dict.fromkeys(run.folder.parent.name for run in runs)))
-    systems: Runs = {name: [] for name in names.values()}
+        datasets = " and ".join(sorted(dataset for dataset, _ in kinds))
+        raise InputError(f"only runs of one dataset are compared, not {datasets}")
+    systems: Runs = {}
     for run in runs:
-        systems[names[run.folder.parent.name]].append(run)
-    return systems
+        systems.setdefault(run.folder.parent.name, []).append(run)
+    names = system_names(list(systems))
+    return {names[folder]: folds for folder, folds in systems.items()}
 
 
 def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
@@ -81,17 +81,19 @@ def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: i
     conditions : clips -> another version of the study's conditions; None = its own
     Raises InputError where another process works on a run.
     """
-    everyone = [run for folds in runs.values() for run in folds]
+    all_runs = [run for folds in runs.values() for run in folds]
     try:
-        tested = {run.folder: (conditions or STUDIES[name].conditions)(run.test) for run in everyone}
+        conditions_of = {run.folder: (conditions or STUDIES[name].conditions)(run.test) for run in all_runs}
     except InputError as error:
         return StudyResult(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
     systems = {}
     for system, folds in runs.items():
-        tables = [_predictions(run, name, run.test, tested[run.folder], seed) for run in folds]
-        seeds = [run.parameters.seed for run in folds]
-        systems[system] = pd.concat([table.assign(seed=seed) for table, seed in zip(tables, seeds, strict=True)])
-    by_name = {condition.name: condition for own in tested.values() for condition in own}
+        tables = [
+            _predictions(run, name, run.test, conditions_of[run.folder], seed).assign(seed=run.parameters.seed)
+            for run in folds
+        ]
+        systems[system] = pd.concat(tables)
+    by_name = {condition.name: condition for own in conditions_of.values() for condition in own}
     return evaluate_study(runs, name, systems, list(by_name.values()))
 
 

@@ -18,7 +18,7 @@ LIKE = (  # from nearest to farthest: the parameters that two runs have in commo
     WORK,
     ("dataset",),
 )
-SAMPLE = 20  # an estimate is the median of so many runs, the last ones
+SAMPLE = 20  # an estimate is the median of the last runs, this many
 
 
 class Estimates:

@@ -3,11 +3,8 @@
 import os
 import platform
 import shutil
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TextIO
@@ -49,7 +46,7 @@ class Job:
         echo: Echo = lambda line: None,
         terminal: TextIO | None = None,
     ):
-        self.kernel, self.stopped = Kernel(variables, memory), threading.Event()
+        self.kernel, self.is_stopped = Kernel(variables, memory), False
         self.echo, self.terminal = echo, terminal
 
     def attempt(self, values: dict[str, Any], *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
@@ -58,72 +55,68 @@ class Job:
         values : the run's parameters      minutes : beyond them it is ended and counts as failed; 0 = no limit
         prepared : the folder of a run that has executed preprocess.ipynb on the same store
         """
-        config, lost = Parameters(**values), threading.Event()
+        config, self.is_stopped = Parameters(**values), False
         folder = config.folder
         try:
             if not notebooks_left(config):
                 return Outcome(folder, "complete")
-            with claim(folder, PIPELINE, on_loss=lambda: (lost.set(), self.kernel.kill())):
+            with claim(folder, PIPELINE, on_loss=self.stop):
                 if is_claimed(folder):
                     return Outcome(folder, "claimed", "a process that executes one of its notebooks")
                 notebooks = notebooks_left(config)  # another process may just have executed them
                 if not notebooks:
                     return Outcome(folder, "complete")
-                work = partial(self._execute, values, folder, notebooks, minutes, prepared)
-                return _logged(folder, work, lambda: lost.is_set() or self.stopped.is_set())
+                return self._execute(values, folder, notebooks, minutes, prepared)
         except Claimed as error:
             return Outcome(folder, "claimed", str(error))
         except Exception as error:
             return Outcome(folder, "failed", as_sentence(error))
 
-    def _execute(self, values, folder: Path, notebooks: list[str], minutes: float, prepared: Path | None) -> list[str]:
-        """Executes notebooks of a run and returns their names; preprocess.ipynb is copied from the run `prepared`."""
+    def _execute(self, values, folder: Path, notebooks: list[str], minutes: float, prepared: Path | None) -> Outcome:
+        """The outcome of executing notebooks of a run, noted in its log; a failure is noted in run.json, too.
+
+        preprocess.ipynb is copied from the run `prepared`.
+        """
 
         def say(line: str) -> None:
             self.echo(line)
             _log(folder, line)
 
-        source = prepared / "preprocess.ipynb" if prepared else None
-        if "preprocess" in notebooks and source and source.is_file():
-            with atomic_write(folder / source.name) as copy:
-                shutil.copyfile(source, copy)
-            say(f"preprocess: copied from {source}, since the store is the same")
-            notebooks = [name for name in notebooks if name != "preprocess"]
-        run_pipeline(values, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
-        return notebooks
+        start = monotonic()
+        _log(folder, f"{now()}, process {os.getpid()} on {platform.node()}")
+        try:
+            if prepared and "preprocess" in notebooks:
+                notebooks.remove("preprocess")
+                source = prepared / "preprocess.ipynb"
+                with atomic_write(folder / source.name) as copy:
+                    shutil.copyfile(source, copy)
+                say(f"preprocess: copied from {source}, since the store is the same")
+            run_pipeline(values, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
+        except Exception as error:
+            if self.is_stopped:
+                _log(folder, "stopped")
+                return Outcome(folder, "claimed", "another process, or its user has stopped it")
+            if isinstance(error, Claimed):
+                raise
+            reason = as_sentence(error)
+            _log(folder, f"failed: {reason}")
+            with suppress(OSError, InputError):
+                is_running = (read_record(folder) or {}).get("state") == "running"
+                if is_running or isinstance(error, RunFailed):  # refused input leaves the record unchanged
+                    note(folder, state="failed", error=reason, ended=now())
+            return Outcome(folder, "failed", reason, monotonic() - start)
+        seconds = monotonic() - start
+        _log(folder, f"done in {as_time(seconds)}")
+        return Outcome(folder, "done", seconds=seconds, notebooks=tuple(notebooks))
 
     def stop(self) -> None:
         """Ends the run, from any thread; it counts as no failure."""
-        self.stopped.set()
+        self.is_stopped = True
         self.kernel.kill()
 
     def close(self) -> None:
         """Ends the kernel."""
         self.kernel.close()
-
-
-def _logged(folder: Path, work: Callable[[], list[str]], is_stopped: Callable[[], bool]) -> Outcome:
-    """The outcome of some work on a run, noted in its log; a failure is noted in run.json, too."""
-    start = monotonic()
-    _log(folder, f"{now()}, process {os.getpid()} on {platform.node()}")
-    try:
-        notebooks = work()
-    except Exception as error:
-        if is_stopped():
-            _log(folder, "stopped")
-            return Outcome(folder, "claimed", "another process, or its user has stopped it")
-        if isinstance(error, Claimed):
-            raise
-        reason = as_sentence(error)
-        _log(folder, f"failed: {reason}")
-        with suppress(OSError, InputError):
-            is_running = (read_record(folder) or {}).get("state") == "running"
-            if is_running or isinstance(error, RunFailed):  # input that a notebook refuses leaves the record unchanged
-                note(folder, state="failed", error=reason, ended=now())
-        return Outcome(folder, "failed", reason, monotonic() - start)
-    seconds = monotonic() - start
-    _log(folder, f"done in {as_time(seconds)}")
-    return Outcome(folder, "done", seconds=seconds, notebooks=tuple(notebooks))
 
 
 def _log(folder: Path, line: str) -> None:
