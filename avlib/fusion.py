@@ -52,13 +52,14 @@ class Fusion(nn.Module):
             return not any(width % number for width in cls.widths)
 
         if not cls.widths and heads != 1:
-            raise ValueError(f"heads is {heads}, but fusion '{name}' has no attention: leave heads at 1")
+            reason = f"fusion '{name}' has no attention"
+            raise ValueError(f"heads is {heads}, but {reason}: leave heads at 1")
         if heads < 1 or not fits(heads):
             widths = " and ".join(map(str, sorted(set(cls.widths))))
             numbers = ", ".join(str(number) for number in range(1, 33) if fits(number))
             raise ValueError(
-                f"heads is {heads}, which does not divide the attention width of fusion '{name}' ({widths}): "
-                f"choose one of {numbers}"
+                f"heads is {heads}, which does not divide the attention width "
+                f"of fusion '{name}' ({widths}): choose one of {numbers}"
             )
         return heads
 
@@ -259,12 +260,14 @@ class MultimodalTransformer(Fusion):
     @classmethod
     def check_heads(cls, name: str, heads: int) -> int:
         if heads not in (1, HEADS):
-            raise ValueError(f"heads is {heads}, but fusion '{name}' has {HEADS} heads by design: leave heads at 1")
+            reason = f"fusion '{name}' has {HEADS} heads by design"
+            raise ValueError(f"heads is {heads}, but {reason}: leave heads at 1")
         return HEADS
 
     @classmethod
     def check_dense_head(cls, name: str) -> None:
-        raise ValueError(f"dense_head is true, but fusion '{name}' has a dense head by design: leave it at false")
+        reason = f"fusion '{name}' has a dense head by design"
+        raise ValueError(f"dense_head is true, but {reason}: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)

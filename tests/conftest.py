@@ -17,21 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from smoke_runs import run_smoke
 
 import workbook
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, write_store
 from workbook.files import folder_lock
-
-SMOKE = yaml.safe_load((workbook.ROOT / "params" / "smoke.yaml").read_text())
-
-JUPYTER_FOLDERS = {
-    "JUPYTERLAB_SETTINGS_DIR": "settings",
-    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-    "JUPYTER_CONFIG_DIR": "config",
-    "JUPYTER_DATA_DIR": "data",
-    "JUPYTER_RUNTIME_DIR": "runtime",
-    "IPYTHONDIR": "ipython",
-}  # what JupyterLab would share with its user
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -111,12 +101,6 @@ def tiny_store(tmp_path_factory) -> Store:
     return write_store(path, clips, problems, manifest)
 
 
-def data(fingerprint):
-    """A store of one clip, in the sizes of the toy corpus."""
-    arrays = np.zeros((1, 6, 64, 64, 3), np.uint8), np.zeros((1, 10, 156), np.float32)
-    return Store(Path(), pd.DataFrame({"label": [0]}), *arrays, pd.DataFrame(), {"fingerprint": fingerprint})
-
-
 @pytest.fixture(scope="session")
 def small_toy() -> Path:
     """A toy corpus of all 24 actors with one take of each emotion: 192 clips, made once for all processes."""
@@ -126,14 +110,6 @@ def small_toy() -> Path:
     with folder_lock(root):
         make_corpus(root, takes=1, progress=False)
     return root
-
-
-def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **parameters) -> Path:
-    """The run folder of the smoke settings, some of them changed, after these notebooks."""
-    from workbook.sweep.notebooks import run_pipeline
-
-    given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
-    return run_pipeline(given, notebooks)
 
 
 @pytest.fixture(scope="session")

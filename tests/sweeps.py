@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import data
+from smoke_runs import data
 
 import workbook
 from workbook.files import write_json

@@ -14,7 +14,7 @@ from pathlib import Path
 import papermill
 import psutil
 import pytest
-from conftest import JUPYTER_FOLDERS
+from smoke_runs import JUPYTER_FOLDERS
 
 from avlib import build_model
 from benchmarks.viewers import is_kernel

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import nbformat
 import pytest
-from conftest import JUPYTER_FOLDERS
+from smoke_runs import JUPYTER_FOLDERS
 
 from workbook import ROOT
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import papermill as pm
 import pytest
-from conftest import SMOKE, run_smoke
 from in_process import without_kernels
+from smoke_runs import SMOKE, run_smoke
 
 from avlib import FUSIONS
 from workbook import DATA, ROOT, InputError, load_run

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import SMOKE
+from smoke_runs import SMOKE
 from sweeps import RUN
 
 import workbook

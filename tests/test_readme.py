@@ -7,7 +7,7 @@ import shlex
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SMOKE
+from smoke_runs import SMOKE
 
 import avlib
 from workbook import ROOT

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from conftest import SMOKE, run_smoke
 from in_process import without_kernels
+from smoke_runs import SMOKE, run_smoke
 
 from avlib import FUSIONS
 from workbook import ROOT, InputError, load_run

@@ -6,8 +6,8 @@ from collections import Counter
 import pandas as pd
 import pytest
 import yaml
-from conftest import data
 from drawn_predictions import QUICK, predictions
+from smoke_runs import data
 
 from workbook import ROOT, InputError
 from workbook.evaluate.paper_tables import (

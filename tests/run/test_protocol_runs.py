@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from conftest import run_smoke
 from in_process import without_kernels
+from smoke_runs import run_smoke
 
 from workbook import ROOT, InputError, open_trained
 from workbook.evaluate.protocol import RUNGS, in_words, ladder

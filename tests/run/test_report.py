@@ -7,10 +7,10 @@ import pandas as pd
 import papermill
 import pytest
 from click.testing import CliRunner
-from conftest import data
 from drawn_predictions import QUICK, predictions
 from in_process import without_kernels
 from scipy.io import wavfile
+from smoke_runs import data
 
 from workbook import ROOT, InputError, plots
 from workbook.cli import main

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from conftest import data
+from smoke_runs import data
 from sweeps import finished_run
 
 from workbook.cli import main

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from conftest import data
 from safetensors.torch import save_file
+from smoke_runs import data
 
 import avlib
 from avlib import build_model

@@ -10,8 +10,8 @@ import pandas as pd
 import papermill
 import pytest
 import torch
-from conftest import run_smoke
 from in_process import without_kernels
+from smoke_runs import run_smoke
 
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Gone, Shift

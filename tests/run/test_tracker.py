@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import data
 from in_process import without_kernels
+from smoke_runs import data
 
 from workbook import InputError
 from workbook.files import write_json, write_table

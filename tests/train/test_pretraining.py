@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMOKE
 from in_process import without_kernels
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from smoke_runs import SMOKE
 
 from avlib import build_model
 from workbook import InputError
