@@ -261,27 +261,6 @@ def test_what_does_not_fit_is_refused_with_a_sentence(arguments, sentence):
         build_model(**arguments)
 
 
-def test_a_model_can_be_used_without_the_wings_being_installed():
-    blocked = [
-        "librosa",
-        "facenet_pytorch",
-        "captum",
-        "papermill",
-        "av",
-        "jupyterlab",
-        "matplotlib",
-        "pydantic",
-        "click",
-    ]
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-        "import torch, avlib, avlib.weights, workbook.train.training, workbook.evaluate.evaluation\n"
-        "net = avlib.build_model('ia', image_size=64)\n"
-        "assert net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).logits.shape == (2, 8)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=workbook.ROOT)
-
-
 @pytest.mark.parametrize(
     "given, found",
     [({}, "1000 None"), ({"GOMP_SPINCOUNT": "7"}, "7 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
