@@ -103,9 +103,9 @@ def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int 
         raise InputError("every modality has one segment: there is nothing to order")
     rng, tables = np.random.default_rng(seed), []
     for name in segmented.ordered:
-        drawn = random_ranks(segmented, name, draws, rng)
-        deleted = np.mean([levels(segmented, name, rank, "delete") for rank in drawn], axis=0)
-        values = {(RANDOM, "delete"): deleted, (RANDOM, "insert"): deleted[:, ::-1]}
+        random = [levels(segmented, name, rank, "delete") for rank in random_ranks(segmented, name, draws, rng)]
+        mean = np.mean(random, axis=0)
+        values = {(RANDOM, "delete"): mean, (RANDOM, "insert"): mean[:, ::-1]}
         for order, importance in orders.items():
             if name in importance:
                 rank = ranks(importance[name], rng)
@@ -217,17 +217,17 @@ def agreement(segmented: SegmentedClips, orders: dict[str, Importance]) -> pd.Da
     rows, actors = [], segmented.clips.table["actor"]
     for name in segmented.ordered:
         for first, second in combinations([order for order in orders if name in orders[order]], 2):
-            alike = correlations(orders[first][name], orders[second][name])
-            row = {"modality": name, "first": first, "second": second, **interval(alike, actors)}
-            rows.append(row | {"clips": int(np.isfinite(alike).sum())})
+            by_clip = correlations(orders[first][name], orders[second][name])
+            row = {"modality": name, "first": first, "second": second, **interval(by_clip, actors)}
+            rows.append(row | {"clips": int(np.isfinite(by_clip).sum())})
     return pd.DataFrame(rows)
 
 
 def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation (N,) of the scores (N, S) of each clip; NaN where one is even but for rounding."""
     uneven = [np.ptp(scores, axis=1) > 1e-6 * np.abs(scores).max(axis=1) for scores in (first, second)]
-    pairs = zip(first, second, np.all(uneven, axis=0), strict=True)
-    return np.array([spearmanr(one, other).statistic if ordered else np.nan for one, other, ordered in pairs])
+    clips = zip(first, second, np.all(uneven, axis=0), strict=True)
+    return np.array([spearmanr(*scores).statistic if has_order else np.nan for *scores, has_order in clips])
 
 
 def agreement_sentence(table: pd.DataFrame) -> str:
@@ -255,8 +255,8 @@ def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: 
             scores = importance[name] / (1 if order == "attention" else np.bincount(segments))
             positive = scores.clip(min=0)[:, segments]  # (N, T)
             vectors[name] = np.where(positive.sum(axis=1, keepdims=True) > 0, positive, 1.0)
-        found = summary(shares(segmented.clips.table, vectors, segmented.times, truth))
-        tables += [found.assign(order=order)] if len(found) else []
+        table = summary(shares(segmented.clips.table, vectors, segmented.times, truth))
+        tables += [table.assign(order=order)] if len(table) else []
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
@@ -287,7 +287,7 @@ def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int
         return {"attention": by_attention(segmented), "integrated gradients": by_gradients(segmented, steps)}
 
     trained, generator = scores(segmented), torch.Generator().manual_seed(seed)
-    alike = defaultdict(list)
+    by_layer = defaultdict(list)
     for _ in range(draws):
         net = copy.deepcopy(segmented.net)
         for layer, weights in {"none": [], **layers(net)}.items():
@@ -298,11 +298,11 @@ def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int
                 shuffled = replace(shuffled, inputs=described.inputs, baseline=described.baseline)
             for method, importance in scores(shuffled).items():
                 for name in (name for name in segmented.ordered if name in importance):
-                    alike[layer, method, name].append(correlations(trained[method][name], importance[name]))
+                    by_layer[layer, method, name].append(correlations(trained[method][name], importance[name]))
     rows, actors = [], segmented.clips.table["actor"]
-    for (layer, method, name), values in alike.items():
-        of_clips = pd.DataFrame(values).mean()  # over the draws that are not NaN
-        rows.append({"layer": layer, "method": method, "modality": name, **interval(of_clips, actors)})
+    for (layer, method, name), values in by_layer.items():
+        by_clip = pd.DataFrame(values).mean()  # over the draws that are not NaN
+        rows.append({"layer": layer, "method": method, "modality": name, **interval(by_clip, actors)})
     return pd.DataFrame(rows)
 
 

@@ -123,9 +123,9 @@ def equal_segments(steps: int, most: int) -> np.ndarray:
 
 def draw_clips(clips: Clips, count: int, seed: int = 0) -> Clips:
     """At most `count` of the clips, drawn at random, about as many of each actor; 0 = all."""
-    drawn = clips.table.sample(frac=1, random_state=seed)
-    drawn = drawn.iloc[drawn.groupby("actor").cumcount().argsort(kind="stable")]
-    return clips.where(clips.table.index.isin(drawn.index[: count or None]))
+    table = clips.table.sample(frac=1, random_state=seed)
+    table = table.iloc[table.groupby("actor").cumcount().argsort(kind="stable")]
+    return clips.where(clips.table.index.isin(table.index[: count or None]))
 
 
 # ---------------------------------------------------------------------------------------------------- steps replaced
@@ -269,10 +269,10 @@ def layers(net: AudiovisualNet) -> dict[str, list[nn.Parameter]]:
     middle = [("fusion", [net.fusion]), ("stage 2", later)]
     groups = [("classifier", [net.classifier]), ("dense head", [net.dense]), *(middle[::-1] if early else middle)]
     groups += [("stage 1", [net.audio, net.video]), ("frame network", [net.frame_network])]
-    weights, known = {}, set()
+    weights, ids = {}, set()
     for name, modules in groups:
-        own = [weight for module in modules for weight in module.parameters() if id(weight) not in known]
-        known |= {id(weight) for weight in own}
+        own = [weight for module in modules for weight in module.parameters() if id(weight) not in ids]
+        ids |= {id(weight) for weight in own}
         weights |= {name: own} if own else {}
     return weights
 

@@ -33,13 +33,13 @@ def cue_spans(clips: pd.DataFrame, truth: pd.DataFrame, cue: str) -> np.ndarray:
 
     clips : columns clip and, in clips with seconds, window_start      cue : face | voice
     """
-    known = truth.loc[clips["clip"]]
-    if f"{cue}_shows" not in known:
+    rows = truth.loc[clips["clip"]]
+    if f"{cue}_shows" not in rows:
         return np.full((len(clips), 2), np.nan)
-    spans = known[[f"{cue}_start", f"{cue}_end"]].to_numpy(float)
+    spans = rows[[f"{cue}_start", f"{cue}_end"]].to_numpy(float)
     if "window_start" in clips:
         spans = spans - clips[["window_start"]].to_numpy()
-    return np.where(known[[f"{cue}_shows"]], spans, np.nan)
+    return np.where(rows[[f"{cue}_shows"]], spans, np.nan)
 
 
 def cues_by_clip(clips: pd.DataFrame, truth: pd.DataFrame | None) -> dict[str, Cues]:

@@ -167,13 +167,12 @@ def _held(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Cont
 
 def _another_clip(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
     """The same steps of another clip, drawn at random among all that have the modality."""
-    having = context.clips.table[f"has_{modality}"].to_numpy().nonzero()[0]
-    if len(having) < 2:
+    places = torch.from_numpy(context.clips.table[f"has_{modality}"].to_numpy().nonzero()[0])
+    if len(places) < 2:
         raise InputError(f"there is no other clip with {modality} to take steps from")
     size, generator = (len(values),), context.generator
-    drawn = torch.randint(len(having) - 1, size, generator=generator, device=generator.device).cpu()
-    own = torch.searchsorted(torch.from_numpy(having), context.chosen)
-    others = torch.from_numpy(having)[(own + 1 + drawn) % len(having)]
+    steps = 1 + torch.randint(len(places) - 1, size, generator=generator, device=generator.device).cpu()
+    others = places[(torch.searchsorted(places, context.chosen) + steps) % len(places)]
     return (context.clips.audio_of if modality == "audio" else context.clips.video_of)(others)
 
 

@@ -24,17 +24,17 @@ class Metric(NamedTuple):
     score: Callable[[np.ndarray], np.ndarray]  # (..., S) sums -> (...) the metric; NaN where no clip counts
 
 
-def decided(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def labels_and_answers(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The true and the most probable class of each row, (N,) each.
 
     Sentiment is rounded to one of the seven whole scores: class 0 is -3, class 6 is 3.
     """
     if "value" in predictions:
-        return whole_scores(predictions.label), whole_scores(predictions.value)
+        return sentiment_classes(predictions.label), sentiment_classes(predictions.value)
     return predictions.label.to_numpy(), predictions.filter(regex=PROBABILITIES).to_numpy().argmax(axis=1)
 
 
-def whole_scores(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
+def sentiment_classes(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
     """Sentiment scores as classes (N,): clipped to ±largest and rounded; class 0 is -largest."""
     return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
 
@@ -70,7 +70,7 @@ def _weighted_f1(sums: np.ndarray) -> np.ndarray:
 
 
 def _classes(hits: Callable) -> Callable:
-    return lambda rows: hits(*decided(rows), classes=rows.filter(regex=PROBABILITIES).shape[1])
+    return lambda rows: hits(*labels_and_answers(rows), classes=rows.filter(regex=PROBABILITIES).shape[1])
 
 
 def _signs(hits: Callable) -> Callable:
@@ -82,8 +82,8 @@ def _negative_or_not(hits: Callable) -> Callable:
     return lambda rows: hits(rows.label >= 0, rows.value >= 0)
 
 
-def _whole_scores(largest: int) -> Callable:
-    return lambda rows: _hits(whole_scores(rows.label, largest), whole_scores(rows.value, largest))
+def _sentiment_hits(largest: int) -> Callable:
+    return lambda rows: _hits(sentiment_classes(rows.label, largest), sentiment_classes(rows.value, largest))
 
 
 def _errors(rows: pd.DataFrame) -> np.ndarray:
@@ -115,8 +115,8 @@ SENTIMENT = {
     "f1": Metric(_signs(_hits_by_class), _weighted_f1),
     "accuracy_neutral": Metric(_negative_or_not(_hits), _percent),  # negative against all others, over all clips
     "f1_neutral": Metric(_negative_or_not(_hits_by_class), _weighted_f1),
-    "accuracy7": Metric(_whole_scores(3), _percent),  # of scores clipped to ±3 and rounded
-    "accuracy5": Metric(_whole_scores(2), _percent),
+    "accuracy7": Metric(_sentiment_hits(3), _percent),  # of scores clipped to ±3 and rounded
+    "accuracy5": Metric(_sentiment_hits(2), _percent),
     "mae": Metric(_errors, _mean),  # mean absolute error, in points of sentiment
     "correlation": Metric(_products, _correlation),  # Pearson's; 0 where all scores are equal
 }
@@ -149,9 +149,9 @@ def metrics(predictions: pd.DataFrame) -> dict:
     return {"conditions": conditions, "M": mean}
 
 
-def score_table(measured: dict) -> pd.DataFrame:
+def score_table(result: dict) -> pd.DataFrame:
     """The result of `metrics` as a table: a row per condition and M, a column per metric."""
-    rows = measured["conditions"] | ({"M": measured["M"]} if measured["M"] else {})
+    rows = result["conditions"] | ({"M": result["M"]} if result["M"] else {})
     return pd.DataFrame(rows).T.rename_axis("condition")
 
 
@@ -163,14 +163,14 @@ def confusions(predictions: pd.DataFrame, classes: int) -> dict[str, np.ndarray]
 
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
     """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
-    truth, guess = decided(predictions[predictions.condition == condition])
+    truth, guess = labels_and_answers(predictions[predictions.condition == condition])
     return np.bincount(classes * truth + guess, minlength=classes**2).reshape(classes, classes)
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """The recall of each emotion in AV, A and V: columns emotion, condition, accuracy in percent."""
     predictions = predictions[predictions["condition"].isin(AVERAGED)]
-    truth, guess = decided(predictions)
+    truth, guess = labels_and_answers(predictions)
     rows = predictions.assign(accuracy=100.0 * (truth == guess), emotion=[emotions[label] for label in truth])
     means = rows.groupby(["emotion", "condition"], sort=False).accuracy.mean().reset_index()
     return means.sort_values("emotion", key=lambda names: names.map(emotions.index), kind="stable", ignore_index=True)

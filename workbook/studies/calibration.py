@@ -95,10 +95,10 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> list[dict]:
     clips, rows = per_clip(system, confidence(system)), []
-    whole, *others = [condition.name for condition in conditions]
+    intact, *others = [condition.name for condition in conditions]
     for other in others:
-        if {whole, other} <= set(clips):
-            rise = clips[other] - clips[whole]
+        if {intact, other} <= set(clips):
+            rise = clips[other] - clips[intact]
             pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
             about = {"system": name, "condition": other}
             rows += [about | {"measure": m} | estimate(pairs, mean_of(m, 100)) for m in ("rises", "by")]

@@ -51,12 +51,14 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     for name, system in systems.items():
         answers, voices = probabilities(system).argmax(axis=1), system["condition"].map(labels).to_numpy()
         face, voice = answers == system["label"].to_numpy(), answers == voices
-        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=voices)
-        same = clips["heard"] == clips["label"]
+        clips = system.assign(
+            face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, voice_label=voices
+        )
+        same = clips["voice_label"] == clips["label"]
         rows.append(_row(name, "", "", "agree", clips[same].assign(agree=face[same])))
         rows += [_row(name, "", "", measure, clips[~same]) for measure in MEASURES]
-        for (label, heard), pair in clips[~same].groupby(["label", "heard"]):
-            rows += [_row(name, emotions[label], emotions[heard], measure, pair) for measure in MEASURES]
+        for (label, voice_label), pair in clips[~same].groupby(["label", "voice_label"]):
+            rows += [_row(name, emotions[label], emotions[voice_label], measure, pair) for measure in MEASURES]
     return pd.DataFrame(rows)
 
 

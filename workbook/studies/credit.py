@@ -1,6 +1,6 @@
 """Whose credit? What sound and picture each add to what a network knows: the Shapley value of two players.
 
-v is what a network is worth with both (AV), one (A, V) or neither (none): its accuracy, or the label's probability.
+v is what a network is worth with both (AV), one (A, V) or neither (none): its accuracy.
 
     sound    = ((v(A) - v(none)) + (v(AV) - v(V))) / 2
     picture  = ((v(V) - v(none)) + (v(AV) - v(A))) / 2
@@ -18,15 +18,13 @@ Sources: Shapley (1953); Grabisch and Roubens, An axiomatic approach to the conc
 28, 1999).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from workbook import InputError
 from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, probabilities, right, select
+from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, right, select
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
@@ -37,19 +35,10 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Intact(), Gone("video"), Gone("audio"), Nothing()]
 
 
-def shares(
-    table: pd.DataFrame, conditions: Sequence[Condition], worth: Callable[[pd.DataFrame], np.ndarray] = right
-) -> pd.DataFrame:
-    """A row per clip: clip, actor, label, CREDIT, and CASES, 1 = it is one. Of several seeds, means.
-
-    worth : from a table of predictions to v of its rows (N,): `right`, or `label_probability`
-    Raises InputError where a condition is missing.
-    """
-    clips, names = per_clip(table, worth(table)), [condition.name for condition in conditions]
-    for name in names:
-        if name not in clips:
-            raise InputError(f"credit is shared by four conditions: '{name}' has no predictions")
-    both, sound, picture, none = clips[names].to_numpy().T  # v in each condition
+def shares(table: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """A row per clip: clip, actor, label, CREDIT, and CASES, 1 = the clip is such a case. Of several seeds, means."""
+    clips = per_clip(table, right(table))
+    both, sound, picture, none = clips[[condition.name for condition in conditions]].to_numpy().T  # v in each condition
     neither = (1 - sound) * (1 - picture)
     return clips[["clip", "actor", "label"]].assign(
         **{
@@ -61,11 +50,6 @@ def shares(
             "spoiled": (1 - both) * (1 - neither),
         }
     )
-
-
-def label_probability(table: pd.DataFrame) -> np.ndarray:
-    """The probability (N,) of each row's label."""
-    return probabilities(table)[range(len(table)), table["label"].to_numpy(int)]
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:

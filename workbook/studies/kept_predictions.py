@@ -1,6 +1,5 @@
 """Predictions of many conditions, kept in a file, so that none is computed twice."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from workbook.evaluate.conditions import Condition
 from workbook.evaluate.evaluation import predict
 from workbook.files import atomic_write
 from workbook.train.batches import Clips
-from workbook.train.descriptors import Describer
+from workbook.train.descriptors import Describer, digest
 
 
 def predictions(
@@ -36,16 +35,16 @@ def predictions(
     if len(reprs) < len(conditions):
         raise InputError("two conditions have the same name: a name has to tell them apart")
     source, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
-    table, done = _read(path, source, reprs) if path and path.exists() else (pd.DataFrame(), {})
+    table, file_reprs = _read(path, source, reprs) if path and path.exists() else (pd.DataFrame(), {})
     describer = Describer(net, clips)
     for condition in conditions:
-        if condition.name in done:
+        if condition.name in file_reprs:
             continue
         rows = predict(net, clips, [condition], fold=fold, seed=seed, batch_size=batch_size, describer=describer)
         table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
-        done |= {condition.name: repr(condition)}
+        file_reprs |= {condition.name: repr(condition)}
         if path:
-            table.attrs = {"source": source, "conditions": done}
+            table.attrs = {"source": source, "conditions": file_reprs}
             with atomic_write(path) as temporary:
                 table.to_parquet(temporary, index=False)
     order = {name: place for place, name in enumerate(reprs)}
@@ -59,14 +58,11 @@ def _read(path: Path, source: str, reprs: dict[str, str]) -> tuple[pd.DataFrame,
         table = pd.read_parquet(path)
     except Exception as error:  # torn files can fail in any way
         raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it") from None
-    done = table.attrs["conditions"] if table.attrs.get("source") == source else {}
-    done = {name: text for name, text in done.items() if reprs.get(name, text) == text}
-    return table[table["condition"].isin(done)], done
+    file_reprs = table.attrs["conditions"] if table.attrs.get("source") == source else {}
+    file_reprs = {name: text for name, text in file_reprs.items() if reprs.get(name, text) == text}
+    return table[table["condition"].isin(file_reprs)], file_reprs
 
 
 def fingerprint(net: AudiovisualNet, clips: Clips, seed: int, fold: int) -> str:
     """Twelve hex digits that change with the weights, the store, the clips, the seed and the fold."""
-    digest = hashlib.sha256(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)).encode())
-    for name, weight in sorted(net.state_dict().items()):
-        digest.update(name.encode() + weight.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return digest(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)), net)

@@ -70,9 +70,9 @@ def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float,
     """The conditions of each curve, by modality and place: share that is gone -> condition."""
     curves = {}
     for modality in TIME:
-        gone = [one for one in conditions if isinstance(one, Gone) and one.modality == modality]
-        for where in dict.fromkeys(one.where for one in gone if one.share < 1) or {"end": None}:
-            points = {one.share: one for one in reversed(gone) if one.where == where or one.share == 1}
+        losses = [loss for loss in conditions if isinstance(loss, Gone) and loss.modality == modality]
+        for where in dict.fromkeys(loss.where for loss in losses if loss.share < 1) or {"end": None}:
+            points = {loss.share: loss for loss in reversed(losses) if loss.where == where or loss.share == 1}
             curves[modality, where] = {0.0: Intact()} | dict(sorted(points.items()))
     return curves
 

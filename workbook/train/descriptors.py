@@ -156,10 +156,16 @@ def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
     """The file of the descriptors of the clips' store, by this frame network and on this kind of device."""
-    digest = hashlib.sha256(f"{clips.store.fingerprint} {clips.device.type}".encode())
-    for name, value in net.frame_network.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digest.hexdigest()[:12]}.npy")
+    digits = digest(f"{clips.store.fingerprint} {clips.device.type}", net.frame_network)
+    return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digits}.npy")
+
+
+def digest(text: str, module: nn.Module) -> str:
+    """Twelve hex digits that change with the text and with the module's weights."""
+    result = hashlib.sha256(text.encode())
+    for name, value in module.state_dict().items():
+        result.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    return result.hexdigest()[:12]
 
 
 def _differences(net: AudiovisualNet, clips: Clips, black: torch.Tensor, rows: np.ndarray) -> np.ndarray:
