@@ -105,7 +105,7 @@ def test_shards_of_clips_on_a_cluster_make_the_store_that_one_process_makes(clus
     trials.loc[3, "video_path"] = str(tmp_path / "torn.mp4")
     settings = {"frames": 3, "image_size": 32, "progress": False}
     here = build_store(tmp_path / "here", trials, problems, workers=1, **settings)
-    with ray_engine.connected(cluster.address) as engine:
+    with ray_engine.connect(cluster.address) as engine:
         assert len(ray_engine._shards(dict(enumerate(range(11))), cpus=2)) == 2
         there = build_store(tmp_path / "there", trials, problems, prepare=engine.prepare, **settings)
     assert there.fingerprint == here.fingerprint and len(here.problems) == 1

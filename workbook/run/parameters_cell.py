@@ -28,7 +28,7 @@ def configure(namespace: dict[str, Any], **own: Iterable | type) -> Parameters:
     Raises InputError for a value that does not fit, for an unknown name in the parameters cell or in papermill's cell
     after it, and where data, weights or a device are missing. Other variables of the notebook are ignored.
     """
-    config = Parameters(**_checked(namespace, NAMES, own))
+    config = Parameters(**_check_values(namespace, NAMES, own))
     config.check_inputs()
     return config
 
@@ -44,15 +44,15 @@ def open_run(namespace: dict[str, Any], **own: Iterable | type) -> TrainedRun:
         namespace = namespace | {"run": str(run.folder)}
     allowed = {"run": str, "data_root": str, "device": CHOICES["device"]}
     declared = {name: namespace[name] for name in allowed if name in namespace}
-    _checked(namespace, (), own | {name: allowed[name] for name in declared})
+    _check_values(namespace, (), own | {name: allowed[name] for name in declared})
     return open_trained(declared.pop("run", ""), **declared)
 
 
-def _checked(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> dict[str, Any]:
+def _check_values(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> dict[str, Any]:
     """The values of the named parameters that the notebook declares; its own ones are only checked."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
     known = (*names, *own)
-    assigned = _assigned(namespace.get("In", []), known)
+    assigned = _assigned_names(namespace.get("In", []), known)
     for name in assigned:
         if name not in known:
             raise InputError(unknown(name, known))
@@ -77,7 +77,7 @@ def _check(name: str, value: Any, allowed: Iterable | type) -> None:
 _KINDS = {str: "text", float: "a number", bool: "True or False"}
 
 
-def _assigned(history: list[str], known: Iterable[str]) -> list[str]:
+def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
     """The names assigned in the newest parameters cell and in papermill's cell after it.
 
     A parameters cell holds annotated literals alone, a known one among them; papermill's has a known first line.

@@ -53,7 +53,7 @@ def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
     """
     config = run.parameters
     selected_on_test = [_predict(run, fold_scheme) for fold_scheme in schemes(run).values()]
-    folds = [_evaluated(run, fold) for fold in range(FOLDS[config.fold_scheme])]
+    folds = [_predictions_of_fold(run, fold) for fold in range(FOLDS[config.fold_scheme])]
     tables = [*selected_on_test, folds[config.fold], pd.concat(folds, ignore_index=True)]
     return dict(zip(RUNGS, tables, strict=True))
 
@@ -76,7 +76,7 @@ def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
     return predict(network, clips["test"], conditions, fold=config.fold, seed=config.seed)
 
 
-def _evaluated(run: TrainedRun, fold: int) -> pd.DataFrame:
+def _predictions_of_fold(run: TrainedRun, fold: int) -> pd.DataFrame:
     """The predictions of the same system on a fold."""
     path = run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split / "predictions.parquet"
     if not path.exists():

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import workbook
 from workbook import ROOT, InputError
@@ -99,9 +99,9 @@ def find_run(run: str | Path = "") -> Path:
             raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
         return trained[0]
     folder = ROOT / Path(run).expanduser()
-    record = read_record(folder)
-    if record is None or not (folder / "model.safetensors").exists():
-        runs = [_shown(path) for path in trained_runs()]
+    record = _record_with_weights(folder)
+    if record is None:
+        runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in trained_runs()]
         more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
         choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
         raise InputError(f"run is {run}, which holds no trained run; {choices}")
@@ -114,17 +114,19 @@ def find_run(run: str | Path = "") -> Path:
 
 def trained_runs(outputs_root: Path | None = None) -> list[Path]:
     """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first."""
-    trained = {}
+    moments = {}
     for folder in run_folders(outputs_root or workbook.OUTPUTS):
         with suppress(InputError):  # somebody else's record
-            record = read_record(folder) or {}
-            if "trained" in record and (folder / "model.safetensors").exists():
-                trained[folder] = record["trained"]
-    return sorted(trained, key=trained.get, reverse=True)
+            record = _record_with_weights(folder) or {}
+            if "trained" in record:
+                moments[folder] = record["trained"]
+    return sorted(moments, key=moments.get, reverse=True)
 
 
-def _shown(folder: Path) -> str:
-    return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
+def _record_with_weights(folder: Path) -> dict[str, Any] | None:
+    """The record of a folder that holds weights, too; None for any other folder."""
+    record = read_record(folder)
+    return record if record and (folder / "model.safetensors").exists() else None
 
 
 def open_trained(folder: str | Path = "", device: str = "auto", data_root: str | Path = "") -> TrainedRun:
@@ -170,8 +172,8 @@ def load_run(folder: str | Path) -> "nn.Module":
     from avlib.model import build_model
 
     folder = ROOT / Path(folder).expanduser()
-    record = read_record(folder)
-    if not record or not (folder / "model.safetensors").exists():
+    record = _record_with_weights(folder)
+    if record is None:
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
     network = build_model(**record["network"])
     try:
@@ -190,28 +192,28 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
 
     By name, which leaves out what all of them share. Each is opened when it is called, without its data.
     """
+    from workbook.evaluate.conditions import paper_conditions
     from workbook.explore.probe import Subject
 
-    def opened(folder: Path, dropout: str, network: "nn.Module | None" = None) -> Subject:
+    def open_subject(folder: Path, dropout: str) -> Subject:
         import pandas as pd
 
-        from workbook.evaluate.conditions import paper_conditions
-
-        network, table = network or load_run(folder).to(run.parameters.device), folder / "predictions.parquet"
+        network = run.network if folder == own else load_run(folder).to(run.parameters.device)
+        table = folder / "predictions.parquet"
         return Subject(network, pd.read_parquet(table) if table.exists() else None, paper_conditions(dropout)[:3])
 
     own = run.folder
-    openers = {own: partial(opened, own, run.parameters.dropout, run.network)}
-    shared = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
-    for path in sorted(own.parents[1].glob("*/*/model.safetensors")):
+    openers = {own: partial(open_subject, own, run.parameters.dropout)}
+    common = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
+    for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # somebody else's record
-            folder, record = path.parent, read_record(path.parent)
+            record = read_record(folder)
             if folder == own or not record or record["fingerprint"] != run.record["fingerprint"]:
                 continue
-            if all(record["parameters"][name] == run.record["parameters"][name] for name in shared):
-                openers[folder] = partial(opened, folder, record["parameters"]["dropout"])
-    alike = all(folder.name == own.name for folder in openers)
+            if all(record["parameters"][name] == run.record["parameters"][name] for name in common):
+                openers[folder] = partial(open_subject, folder, record["parameters"]["dropout"])
+    has_one_split = all(folder.name == own.name for folder in openers)
     return {
-        folder.parent.name if alike else f"{folder.parent.name}/{folder.name}": opener
+        folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}": opener
         for folder, opener in openers.items()
     }

@@ -36,7 +36,7 @@ PAIRS = 8  # shown as a table
 COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "p_mcnemar", "effect"]
 POWER = ["actors", "smallest", "needed"]  # columns: what so few actors can show
 
-Shown = Iterator[HTML | Markdown | Figure | Styler]
+Displays = Iterator[HTML | Markdown | Figure | Styler]
 
 
 class Report:
@@ -66,12 +66,12 @@ class Report:
         """The comparisons of the paper's claims, by section."""
         return {part.name: check_claims(part.fused, CLAIMS, part.paper, **self.settings) for part in self.sections}
 
-    def overview(self) -> Shown:
+    def overview(self) -> Displays:
         yield overview(self.sections).style.hide().set_table_styles([LEFT])
         states = all_runs(self.outputs_root)["state"].str.partition(":")[0].value_counts()
         yield Markdown(f"Runs: {', '.join(f'**{count}** {state}' for state, count in states.items())}.")
 
-    def tables(self) -> Shown:
+    def tables(self) -> Displays:
         for part, number, rows in self._numbered():
             yield _heading(part)
             for metric in dict.fromkeys(rows["metric"]):
@@ -82,7 +82,7 @@ class Report:
             complete = (ours & (rows["folds"] == part.folds)).sum()
             yield Markdown(f"**{ours.sum()}** numbers, {complete} with all {part.folds} folds{printed}.")
 
-    def other_tables(self) -> Shown:
+    def other_tables(self) -> Displays:
         """The paper's tables that no run belongs to."""
         ours = {(number, part.paper) for part, number, _ in self._numbered()}
         for number, dataset in (table for table in PRINTED_TABLES if table not in ours):
@@ -91,12 +91,12 @@ class Report:
             tables = "".join(plots.styled(wide, "real").to_html() for wide in wides)
             yield HTML(f"<details><summary>Table {number}, {dataset}: nothing run</summary>{tables}</details>")
 
-    def heatmaps(self) -> Shown:
+    def heatmaps(self) -> Displays:
         for part, number, rows in self._numbered():
             yield self._save(part, f"heatmap-{number}.png", plots.system_heatmap(rows, part.origin, _title(part)))
             yield Markdown(f"{part.heading}. Highest mean M: **{', '.join(highest(rows)) or 'none'}**.")
 
-    def slopes(self) -> Shown:
+    def slopes(self) -> Displays:
         for part, number, rows in self._numbered():
             try:
                 yield self._save(part, f"slopes-{number}.png", plots.slopes(rows, part.origin, _title(part)))
@@ -108,14 +108,14 @@ class Report:
                     f"{part.heading}. softhard changes {whose} by {changes} points, mean over these systems."
                 )
 
-    def contradictions(self) -> Shown:
+    def contradictions(self) -> Displays:
         odd = contradictions()
         yield odd.drop(columns="note").style.hide().format({"expected": "{:.3f}"}).set_table_styles([LEFT])
         means, noted = (odd["condition"] == "M").sum(), (odd["note"] != "").sum()
         others = len(odd) - means
         yield Markdown(f"**{means}** means and **{others}** other number are odd; {noted} have a note in the data.")
 
-    def differences(self, condition: str) -> Shown:
+    def differences(self, condition: str) -> Displays:
         """The pairs of systems in one condition: a figure, then those with the smallest p."""
         for part in self.sections:
             rows = self.pairs[part.name].query("condition == @condition")
@@ -130,14 +130,14 @@ class Report:
             decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | {"needed": "{:.0f}"}
             yield first.style.hide().format(decimals, precision=1, na_rep="").set_table_styles([LEFT])
 
-    def claims(self) -> Shown:
+    def claims(self) -> Displays:
         for part in self.sections:
             if len(self.answers[part.name]):
                 yield _heading(part)
                 yield Markdown(self._claims(part))
         yield Markdown(f"**{sum(map(len, self.answers.values()))}** comparisons.")
 
-    def sampled(self) -> Shown:
+    def sampled(self) -> Displays:
         """Whether the dropout of the paper's text does as well as that of its code."""
         for part in self.sections:
             rows = check_claims(part.fused, (SAMPLED,), part.paper, **self.settings)
@@ -148,7 +148,7 @@ class Report:
         if not any(dropout == "sampled" for part in self.sections for _, dropout in part.fused):
             yield Markdown("No run of dropout=sampled is there.")
 
-    def audio(self) -> Shown:
+    def audio(self) -> Displays:
         """The audio branch alone, by its features."""
         for part in (part for part in self.sections if part.audio):
             names = {

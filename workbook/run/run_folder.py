@@ -94,11 +94,11 @@ class Run:
         The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
         Raises InputError where another process works on the run.
         """
-        with claim(self.folder), self._recorded(name):
+        with claim(self.folder), self._record_stage(name):
             yield
 
     @contextmanager
-    def _recorded(self, stage: str) -> Iterator[None]:
+    def _record_stage(self, stage: str) -> Iterator[None]:
         """Writes state and seconds of a block to run.json."""
         start, seconds = monotonic(), self.record["seconds"]
         self._write(state="running", stage=stage, ended=None, error=None)
@@ -138,7 +138,7 @@ def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
     """
     with interruptible(config.folder, config.epochs), claim(config.folder):
         run = _prepare(config, store)
-        with run._recorded("train"):
+        with run._record_stage("train"):
             yield run
 
 

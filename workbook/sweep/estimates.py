@@ -1,6 +1,6 @@
 """How long planned runs take, from recorded runs like them."""
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +26,7 @@ class Estimates:
 
     def __init__(self, roots: Iterable[Path]):
         # the values of LIKE -> seconds of an epoch, and seconds that do not grow with the epochs
-        self.times: dict[tuple, deque[tuple[float, float]]] = defaultdict(lambda: deque(maxlen=SAMPLE))
+        self.times: dict[tuple, list[tuple[float, float]]] = defaultdict(list)
         for folder in (folder for root in roots for folder in run_folders(root)):
             self.add(folder)
 
@@ -45,7 +45,7 @@ class Estimates:
         key = next((key for key in _keys(config.model_dump(mode="json")) if key in self.times), None)
         if key is None:
             return None
-        epoch, rest = (median(times) for times in zip(*self.times[key], strict=True))
+        epoch, rest = (median(times) for times in zip(*self.times[key][-SAMPLE:], strict=True))
         return max(0, config.epochs - epochs_done(config.folder)) * epoch + rest
 
 

@@ -67,8 +67,8 @@ class Kernel:
         """
         try:
             papermill.execute_notebook(
-                escaped(source),
-                escaped(output),
+                escape_braces(source),
+                escape_braces(output),
                 parameters=parameters,
                 engine_name=ENGINE,
                 kernel_name="python3",
@@ -170,6 +170,6 @@ class WarmEngine(Engine):
 papermill_engines.register(ENGINE, WarmEngine)
 
 
-def escaped(path: Path) -> str:
+def escape_braces(path: Path) -> str:
     """The path for papermill, which reads braces as the names of parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")

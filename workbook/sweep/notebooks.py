@@ -18,7 +18,7 @@ from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
 from workbook.run.report import sections
 from workbook.run.run_folder import check_same_run, difference, identity, note, read_record
-from workbook.sweep.kernels import Kernel, escaped
+from workbook.sweep.kernels import Kernel, escape_braces
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
 
@@ -89,18 +89,18 @@ def run_pipeline(
 
     with nullcontext(kernel) if kernel else Kernel() as kernel:
         for name in notebooks:
-            if reason := _needless(name, config):
+            if reason := _reason_to_skip(name, config):
                 echo(f"{name}: left out, since {reason}")
                 continue
             source, output, start = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb", monotonic()
             echo(f"{name}: {output}")
             with (
-                closing(Lines(indent, terminal)) as printed,
-                closing(Lines(indent)) as warned,
+                closing(Lines(indent, terminal)) as stdout,
+                closing(Lines(indent)) as stderr,
                 _errors_as_sentences(output, minutes),
             ):
                 values = _values(source, config, parameters)
-                kernel.execute(source, output, values, deadline, stdout_file=printed, stderr_file=warned)
+                kernel.execute(source, output, values, deadline, stdout_file=stdout, stderr_file=stderr)
             seconds[name] = round(monotonic() - start, 1)
             note(folder, notebooks=(read_record(folder) or {}).get("notebooks", {}) | seconds)
     return folder
@@ -108,7 +108,7 @@ def run_pipeline(
 
 def _values(source: Path, config: Parameters, names: Iterable[str]) -> dict[str, Any]:
     """The named parameters that a notebook declares; one that declares `run` gets the run folder."""
-    declared = papermill.inspect_notebook(escaped(source)).keys()
+    declared = papermill.inspect_notebook(escape_braces(source)).keys()
     values = config.model_dump(mode="json", include=declared & set(names))
     return values | ({"run": str(config.folder)} if "run" in declared else {})
 
@@ -143,24 +143,24 @@ def execute_report(outputs_root: Path) -> Path:
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
     output.parent.mkdir(exist_ok=True)
     values = {"outputs_root": str(outputs_root)}
-    papermill.execute_notebook(escaped(source), escaped(output), values, progress_bar=False)
+    papermill.execute_notebook(escape_braces(source), escape_braces(output), values, progress_bar=False)
     return output
 
 
 def notebooks_left(config: Parameters) -> list[str]:
     """The notebooks that a run still needs, in order; none where it is complete, on the data as they are now."""
-    needed = [name for name in NOTEBOOKS if not _needless(name, config)]
+    notebooks = [name for name in NOTEBOOKS if not _reason_to_skip(name, config)]
     folder, record = config.folder, read_record(config.folder) if config.resume else None
     if record is None or record["parameters"]["epochs"] != config.epochs:
-        return needed
+        return notebooks
     if difference(record, identity(config, config.corpus.fingerprint)):
-        return needed
+        return notebooks
     done = [name for name in record.get("notebooks", ()) if (folder / RESULT.get(name, f"{name}.ipynb")).exists()]
-    later = needed[needed.index("train") + 1 :]
-    return [name for name in later if name not in done] if "train" in done else needed
+    later = notebooks[notebooks.index("train") + 1 :]
+    return [name for name in later if name not in done] if "train" in done else notebooks
 
 
-def _needless(notebook: str, config: Parameters) -> str:
+def _reason_to_skip(notebook: str, config: Parameters) -> str:
     """Why a run does not need a notebook, as the end of a sentence; "" where it does."""
     if notebook == "preprocess" and DATASETS[config.dataset].kind == "features":
         return f"{config.dataset} comes as features"

@@ -34,7 +34,7 @@ SHARD_LEAST, SHARD_MOST = 8, 64  # clips: a shard pays for importing libraries, 
 
 
 @contextmanager
-def connected(address: str | None = None, cpus: float = 1, gpus: float = 0) -> Iterator["RayEngine"]:
+def connect(address: str | None = None, cpus: float = 1, gpus: float = 0) -> Iterator["RayEngine"]:
     """A block with the engine of a cluster, which gives each run these CPUs and GPUs.
 
     address : host:port of the head; None = $RAY_ADDRESS, or the cluster of this machine, or a new one for this block
@@ -85,8 +85,10 @@ class RayEngine:
         needs = {kind: share for kind, share in self.needs.items() if share}
         room = sum(int(min(node.get(kind, 0) / share for kind, share in needs.items())) for node in nodes)
         if not room:
-            asked = " and ".join(f"{share:g} {kind}s" for kind, share in needs.items())
-            raise InputError(f"no node of the cluster has {asked}: ask for less, or give --jobs where it starts nodes")
+            needs_text = " and ".join(f"{share:g} {kind}s" for kind, share in needs.items())
+            raise InputError(
+                f"no node of the cluster has {needs_text}: ask for less, or give --jobs where it starts nodes"
+            )
         return room
 
     def jobs(self, count: int, echo: Echo) -> list["RayJob"]:

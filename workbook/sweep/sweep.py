@@ -49,13 +49,13 @@ class Local:
 def engine_of(name: Literal["local", "ray"], **ray_options: Any) -> AbstractContextManager:
     """A block with the engine of this name.
 
-    ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connected`; None = its default
+    ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connect`; None = its default
     """
     options = {option: value for option, value in ray_options.items() if value is not None}
     if name == "ray":
-        from workbook.sweep.ray_engine import connected
+        from workbook.sweep.ray_engine import connect
 
-        return connected(**options)
+        return connect(**options)
     if options:
         raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
     return nullcontext(Local())
