@@ -6,7 +6,7 @@ from torch import nn
 
 AUDIO_WIDTHS = (64, 128, 256, 128)  # filters of the four audio convolutions
 VIDEO_WIDTHS = (64, 64, 128, 128)  # filters of the four temporal convolutions over frame descriptors
-LOST = 12  # steps that the four audio blocks remove, six in each stage
+REMOVED = 12  # steps that the four audio blocks remove, six in each stage
 
 
 def audio_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -30,7 +30,7 @@ def long_enough(audio: torch.Tensor) -> torch.Tensor:
 
     156 MFCC steps stay unchanged. A dataset of features may have only one step per clip.
     """
-    lacking = max(0, LOST + 1 - audio.shape[-1])
+    lacking = max(0, REMOVED + 1 - audio.shape[-1])
     return F.pad(audio, (lacking // 2, lacking - lacking // 2), mode="replicate") if lacking else audio
 
 

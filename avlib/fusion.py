@@ -1,7 +1,7 @@
 """The table of fusions: those of section III.B, those that the paper compares them with, and `cma`.
 
 An entry makes its two branches and has three methods. `after_stage1` and `after_stage2` take audio (B, C, Ta) and
-video (B, C, Tv); they return both, and a dict of attention tensors. `pool` makes one vector of what stage 2 returned.
+video (B, C, Tv); they return both, and a dict of attention tensors. `pool` makes one vector of the output of stage 2.
 
 Direction: in `video_to_audio` audio is the query and video is the key.
 """

@@ -33,8 +33,8 @@ def positions(steps: torch.Tensor) -> torch.Tensor:
 def embed(steps: torch.Tensor) -> torch.Tensor:
     """The steps (B, T, C) times √C plus their positions.
 
-    A step whose first channel is exactly 0 gets no position, since MULT takes it for padding. The steps of a missing
-    modality therefore get none.
+    A step whose first channel is exactly 0 gets no position, since MULT takes it for padding. So the steps of a missing
+    modality get none.
     """
     present = steps[..., :1] != 0  # (B, T, 1)   True = no padding
     return steps * math.sqrt(steps.shape[-1]) + positions(steps) * present

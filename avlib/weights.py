@@ -293,7 +293,7 @@ def load_mult(path: str | Path) -> Mult:
 
 
 def load_weights(net: nn.Module, path: str | Path) -> str:
-    """Loads a file of weights into `net`; returns what was loaded, such as "EfficientFace's weights".
+    """Loads a file of weights into `net`; returns what they are, such as "EfficientFace's weights".
 
     path : a checkpoint of EfficientFace, one of the authors' with the net's own fusion and classes, or a
            model.safetensors of this workbook, whose frame network is taken

@@ -17,7 +17,7 @@ NAMES = sorted(
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of the original code, to run beside avlib.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Clips to preprocess; data/ravdess unless given.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write what was found to this JSON file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the measurements to this JSON file.")
 @click.option("--rounds", type=click.IntRange(1), help="How often each side is measured.")
 @click.option("--batch", type=click.IntRange(1), help="Clips in a batch.")
 @click.option("--frames", type=click.IntRange(1), help="Frames of a clip.")
@@ -31,9 +31,9 @@ NAMES = sorted(
 @click.option("--run", metavar="FOLDER", help="A trained run: viewers.")
 def main(name: str, out: Path | None, **options) -> None:
     """Measure how fast the workbook is, beside the original code where --peer names it: see docs/speed.md."""
-    given = {option: value for option, value in options.items() if value is not None}
+    options = {option: value for option, value in options.items() if value is not None}
     try:
-        benchmarks.run(name, benchmarks.Options(**given), out, click.echo)
+        benchmarks.run(name, benchmarks.Options(**options), out, click.echo)
     except InputError as error:
         raise click.UsageError(str(error)) from None
 

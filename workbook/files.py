@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, folders that one process at a time makes, and disks that are full."""
+"""Atomic writes, folders that one process at a time makes, and full disks."""
 
 import errno
 import glob
@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place if the block ends well and is removed if not.
 
-    The file's mode follows the umask, whatever the library gives it. What a killed write has left is removed by the
-    next one. Raises InputError where the disk is full or read-only.
+    The file's mode follows the umask, whatever the library gives it. The next write removes the leftovers of a
+    killed one. Raises InputError where the disk is full or read-only.
     """
     temporary = path.with_name(f".{path.stem}-{platform.node()}-{os.getpid()}{path.suffix}")
     try:
@@ -78,7 +78,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # torch's and others' say of a full disk what they like
+    except Exception as error:  # torch and others have errors of their own for a full disk
         code, free = getattr(error, "errno", None), free_bytes(path)
         if code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16):
             raise InputError(f"{path} cannot be written: its disk has {as_bytes(free)} free") from error
@@ -129,17 +129,17 @@ def write_table(path: Path | str, table: "pd.DataFrame") -> None:
 
 
 def as_bytes(count: float) -> str:
-    """A number of bytes to be read, such as `13.6 GB`."""
+    """A number of bytes for people, such as `13.6 GB`."""
     power = min(len(f"{count:.0f}") - 1, 11) // 3
     return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
 
 
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block with this path: of several that would make it, one does.
+    """A block with this path that one process at a time enters; others wait.
 
-    The lock is a hidden file beside `path`. Where a disk has no locks, or is read-only, nobody waits. A process that
-    one in such a block has started, and that runs its script once more, ends here: it would wait for ever.
+    The lock is a hidden file beside `path`. Where a disk has no locks, or is read-only, nobody waits. A process
+    that a block has started and that runs its script once more ends here: it would wait for ever.
     """
     refuse_unguarded()
     with writing(path):

@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 
 def source(*objects: type | Callable) -> Markdown:
-    """The source of classes and functions, for a notebook; of one from a notebook cell, a sentence."""
+    """The source of classes and functions, for a notebook; a sentence for those that a notebook cell defines."""
     return Markdown("\n\n".join(_text(item) for item in objects))
 
 

@@ -17,8 +17,8 @@ class Classification:
     """One of several classes, with cross-entropy. Labels (B,) are indices of `names`."""
 
     names: tuple[str, ...]
-    label = "emotion"  # what a clip is labelled with
-    score = "probability of the answer"  # the output that gives an answer, in figures
+    label = "emotion"  # the kind of label
+    score = "probability of the answer"  # the name of the output, in figures
     dtype = torch.long
     measures = ("loss", "accuracy (%)")  # names of loss and accuracy in figures
 

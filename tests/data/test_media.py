@@ -15,7 +15,7 @@ from scipy.signal import correlate
 
 from workbook import InputError
 from workbook.data.faces import FaceDetector, crop_face, fill_boxes, large_face
-from workbook.data.media import _needed, is_silent, open_video, probe, read_audio, read_frames
+from workbook.data.media import _packets_to_decode, is_silent, open_video, probe, read_audio, read_frames
 from workbook.data.mtcnn import Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
 from workbook.toy import corpus as toy
@@ -130,7 +130,7 @@ def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, 
 )
 def test_packets_are_decoded_from_a_key_frame_to_the_last_wanted_one(stamps, wanted, needed):
     keys = [i in (0, 4) for i in range(8)]
-    assert list(np.flatnonzero(_needed([*stamps, None], [*keys, False], wanted))) == [*needed, 8]
+    assert list(np.flatnonzero(_packets_to_decode([*stamps, None], [*keys, False], wanted))) == [*needed, 8]
 
 
 def test_times_past_the_end_have_no_frame(tmp_path):

@@ -1,4 +1,4 @@
-"""Audio features, for the network and for figures, and a clip's sound read again to change it.
+"""Audio features, for the network and for figures; and the sound of a stored clip, from its file.
 
 All features have a step every 23.2 ms, 156 in a window. They stay as librosa returns them, unscaled, like the authors'
 MFCCs. The paper found no gain from chroma or spectrograms; with these functions you can test that.

@@ -70,7 +70,7 @@ def build_store(
     trials, problems : as `workbook.data.ravdess.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
     audio_features : mfcc | logmel | chroma | spectrogram        names : of the labels, for the manifest
-    prepare : (trials by row, settings) -> what `prepare_all` yields, where the clips are prepared elsewhere
+    prepare : (trials by row, settings) -> rows and clips as `prepare_all` yields them; for clips prepared elsewhere
     """
     refuse_unguarded()
     path, trials = Path(path), trials.sort_values("clip", ignore_index=True)
@@ -94,7 +94,7 @@ def build_store(
 
 
 def _plan(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict[str, Any]) -> dict[str, Any]:
-    """What decides about the content of a store; equal plans make equal stores."""
+    """The settings and files that determine a store; equal plans make equal stores."""
     stamps = {path: stamp(path) for path in sorted({*trials["video_path"], *trials["audio_path"]} - {""})}
     listing = [trials.to_dict("records"), problems.to_dict("records"), stamps]
     digest = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
@@ -117,8 +117,8 @@ def _fill(draft: "_Draft", trials: pd.DataFrame, prepare: Callable, progress: bo
 class _Draft:
     """A store in the making: arrays with a row for every trial, and a journal with a line for every finished one.
 
-    The plan is written last when the folder is made, and a journal line after the rows it speaks of: whatever can be
-    read here is true.
+    The plan is written last when the folder is made, and a journal line after its rows: so all that can be read here
+    is true.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], count: int):
@@ -160,7 +160,7 @@ class _Draft:
         return {entry["row"]: entry for entry in map(json.loads, lines)}
 
     def add(self, row: int, prepared: "Prepared") -> None:
-        """Keeps what became of one clip."""
+        """Keeps the arrays and the record of one clip."""
         for modality, values in (("video", prepared.video), ("audio", prepared.audio)):
             if values is not None:
                 _write_row(self._file(modality), row - self.count, values)

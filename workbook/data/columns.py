@@ -7,11 +7,11 @@ from pathlib import Path
 from workbook import InputError
 
 
-def check_names(path: Path, names: Collection[str], needed: Collection[str], optional: Collection[str]) -> None:
-    """Raises InputError where a needed name is missing or an optional one seems misspelt. Other names are ignored."""
-    missing = [name for name in needed if name not in names]
+def check_names(path: Path, names: Collection[str], required: Collection[str], optional: Collection[str]) -> None:
+    """Raises InputError where a required name is missing or an optional one seems misspelt. Other names are ignored."""
+    missing = [name for name in required if name not in names]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}: it has {', '.join(names) or 'nothing'}")
-    for name in {*names} - {*needed, *optional}:
+    for name in {*names} - {*required, *optional}:
         for match in get_close_matches(name, {*optional} - {*names}, 1, cutoff=0.8):
             raise InputError(f"{path} has '{name}', which is not read: did you mean '{match}'?")

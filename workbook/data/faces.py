@@ -13,8 +13,8 @@ from workbook.data.mtcnn import FACTOR, Cascade, Sums
 SMALLEST = 20.0  # pixels
 LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
 BESIDE = 1 / 8  # of it: the smallest face beside a large one, where all faces are searched
-SAME = 0.3  # least intersection over union of two boxes that show the same face
-LOST = 1.0  # seconds without a face after which another one is followed
+OVERLAP = 0.3  # least intersection over union of two boxes that show the same face
+ABSENCE = 1.0  # seconds; a face that is away for longer is lost, and another one is followed
 SURE = 0.95  # confidence in a large face from which on no smaller one is searched
 
 
@@ -56,7 +56,7 @@ class FaceDetector:
         smaller = self.cascade.find(sums, large_face(min(sums[0].height, sums[0].width), BESIDE))
         faces = []
         for (boxes, _), (others, _), frame in zip(self._find(sums), smaller, frames, strict=True):
-            more = [box for box in others if not (overlaps(box, boxes) > SAME).any()]
+            more = [box for box in others if not (overlaps(box, boxes) > OVERLAP).any()]
             inside = [box for box in (*boxes, *more) if _area(_clip_box(box, *frame.shape[:2]))]
             faces.append(np.array(inside, np.float32).reshape(-1, 4))
         return faces
@@ -96,7 +96,7 @@ def follow(faces: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, 
     """One face through time: its boxes (n, 4), NaN where it is absent, and the times at which it changes to another.
 
     It begins with the largest face. In each frame it is the face that overlaps most with its last box. Where none does,
-    within LOST seconds or in the very next frame, the largest face takes its place.
+    within ABSENCE seconds or in the very next frame, the largest face takes its place.
 
     faces : the boxes (k, 4) of each frame, the largest first        times : (n,) ascending, in seconds
     """
@@ -105,11 +105,11 @@ def follow(faces: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, 
     for i, boxes in enumerate(faces):
         if not len(boxes):
             continue
-        is_recent = i == last_frame + 1 or times[i] - last_time <= LOST  # frames may lie farther apart than LOST
-        box = _same(boxes, last) if is_recent else None
+        is_recent = i == last_frame + 1 or times[i] - last_time <= ABSENCE  # frames may lie farther apart than ABSENCE
+        box = _best_overlap(boxes, last) if is_recent else None
         if box is None:
-            soon = range(i + 1, int(np.searchsorted(times, last_time + LOST, "right")))
-            if any(_same(faces[later], last) is not None for later in soon):
+            soon = range(i + 1, int(np.searchsorted(times, last_time + ABSENCE, "right")))
+            if any(_best_overlap(faces[later], last) is not None for later in soon):
                 continue
             box = boxes[0]
             changes += [] if last is None else [float(times[i])]
@@ -118,10 +118,10 @@ def follow(faces: Sequence[np.ndarray], times: np.ndarray) -> tuple[np.ndarray, 
     return track, changes
 
 
-def _same(faces: np.ndarray, last: np.ndarray) -> np.ndarray | None:
-    """The face that overlaps most with the last box; None where none does enough."""
+def _best_overlap(faces: np.ndarray, last: np.ndarray) -> np.ndarray | None:
+    """The face that overlaps most with the last box; None where none reaches OVERLAP."""
     shares = overlaps(last, faces)
-    return faces[shares.argmax()] if len(faces) and shares.max() > SAME else None
+    return faces[shares.argmax()] if len(faces) and shares.max() > OVERLAP else None
 
 
 def fill_boxes(boxes: np.ndarray) -> np.ndarray:

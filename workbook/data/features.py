@@ -24,7 +24,7 @@ from workbook.files import as_bytes, checksum, read_json
 
 VERSION = 1  # of the store; another number makes it again
 MODALITIES = ("audio", "video")
-NEEDED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
+REQUIRED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
 OPTIONAL = ("clip", *MASKS)
 EMPTY = "both modalities are missing: the clip is left out"
 
@@ -76,13 +76,13 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             raise MemoryError(f"it takes {as_bytes(size)} of memory")
         with np.load(path, allow_pickle=False) as file:
             names = file.files
-            arrays = {name: np.asarray(file[name]) for name in (*NEEDED, *OPTIONAL) if name in names}
+            arrays = {name: np.asarray(file[name]) for name in (*REQUIRED, *OPTIONAL) if name in names}
         for values in arrays.values():
             check_characters(values)
     except Exception as error:  # damaged, encrypted and foreign archives fail in many ways
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as an .npz of numbers and text, as np.savez makes: {reason}") from None
-    check_names(path, names, NEEDED, OPTIONAL)
+    check_names(path, names, REQUIRED, OPTIONAL)
     for name, values in arrays.items():
         _check_array(f"{name} in {path}", name, values)
     lengths = {name: len(values) for name, values in arrays.items()}
@@ -111,7 +111,7 @@ def check_characters(values: np.ndarray) -> None:
 def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]:
     """The task, the names of its classes, and the label of every clip, (N,) int from 0 or float."""
     if labels.dtype.kind == "f" and (labels >= 0).all():
-        labels = _whole(labels)
+        labels = _as_integers(labels)
     if labels.dtype.kind == "f":
         if not (np.abs(labels) <= 3).all():
             raise InputError(f"label in {path} must hold classes, integers or text, or sentiment, floats from -3 to 3")
@@ -122,15 +122,15 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]
     return "classes", [str(value) for value in values], codes
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
+def _as_integers(values: np.ndarray) -> np.ndarray:
     """The values as integers where all are whole numbers, else unchanged."""
-    is_whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all()
-    return values.astype(np.int64) if is_whole else values
+    is_integer = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all()
+    return values.astype(np.int64) if is_integer else values
 
 
 def _groups(groups: np.ndarray) -> list:
     """Who is in each clip, as whole numbers or as text."""
-    groups = _whole(groups)
+    groups = _as_integers(groups)
     return groups.tolist() if groups.dtype.kind in "biu" else texts(groups)
 
 

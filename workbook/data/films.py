@@ -11,7 +11,7 @@ from workbook.data.store import PROBLEM_COLUMNS
 from workbook.files import path_of, path_text
 
 TABLE = "clips.csv"
-NEEDED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
+REQUIRED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # a `file` with such a suffix has no picture
 SPLITS = ("train", "validation", "test")
 
@@ -60,10 +60,10 @@ def _read(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas raises ValueErrors
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as a table with columns {', '.join(NEEDED)}: {reason}") from None
+        raise InputError(f"{path} cannot be read as a table with columns {', '.join(REQUIRED)}: {reason}") from None
     table = table.rename(columns=lambda name: str(name).strip().lower()).apply(lambda column: column.str.strip())
-    check_names(path, list(table), NEEDED, OPTIONAL)
-    for name in {*NEEDED, "clip"} & set(table):
+    check_names(path, list(table), REQUIRED, OPTIONAL)
+    for name in {*REQUIRED, "clip"} & set(table):
         _refuse(path, table[name] == "", f"has no {name}")
     return table if "audio" in table else table.assign(audio="")
 

@@ -39,14 +39,14 @@ def folds(scheme: str = "paper", actors: Iterable = range(1, 25)) -> pd.DataFram
         schemes = ", ".join(name for name in FOLDS if name not in OF_CLIPS)
         raise InputError(f"there is no fold scheme '{scheme}' of actors: choose one of {schemes}")
     if scheme == "loso":
-        return _in_turn({actor: actor - 1 for actor in range(1, 25)}, validation=2)
+        return _rotate({actor: actor - 1 for actor in range(1, 25)}, validation=2)
     if scheme == "groups":
-        return _in_turn(_share_out(actors, FOLDS["groups"]), validation=1)
+        return _rotate(_share_out(actors, FOLDS["groups"]), validation=1)
     table = pd.read_csv(Path(__file__).with_name("folds.csv"))
     return table[table["scheme"] == scheme].drop(columns="scheme").reset_index(drop=True)
 
 
-def _in_turn(tested: dict, validation: int) -> pd.DataFrame:
+def _rotate(tested: dict, validation: int) -> pd.DataFrame:
     """Folds in which every actor is tested once, and is in the validation split of the `validation` folds before.
 
     tested : actor -> the fold that tests it
@@ -69,7 +69,7 @@ def _share_out(actors: Iterable, count: int) -> dict:
     return dict(sorted(tested.items()))
 
 
-def _at_random(clips: Iterable, count: int) -> dict:
+def _random_folds(clips: Iterable, count: int) -> dict:
     """The fold that tests each clip, at random but always the same, in folds of equal size."""
     names = np.random.default_rng(0).permutation(sorted(clips))
     return {name: place % count for place, name in enumerate(names)}
@@ -96,7 +96,7 @@ def split_rows(clips: pd.DataFrame, fold: int, scheme: str = "paper") -> dict[st
         split = clips["split"]
     elif scheme == "clips":
         log.warning(LEAK)
-        split = _split_of(clips["clip"], _in_turn(_at_random(clips["clip"], FOLDS["clips"]), validation=1), fold)
+        split = _split_of(clips["clip"], _rotate(_random_folds(clips["clip"], FOLDS["clips"]), validation=1), fold)
     else:
         split = _split_of(clips["actor"], folds(scheme, clips["actor"]), fold)
     return {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}

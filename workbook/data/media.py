@@ -22,7 +22,7 @@ from workbook.files import path_of
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 COVER = av.stream.Disposition.attached_pic  # of a picture that a sound brings with it
-LIMITS = {  # least and most of what a header may say: beyond, a few bytes would ask for gigabytes
+LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
     "number of samples": (0, 2**28),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film
     "frame rate": (0.01, 1e4),  # frames per second
@@ -187,7 +187,9 @@ class Video:
         later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
         earlier = np.maximum(later - 1, 0)
         nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
-        return nearest, _needed([stamp for stamp, *_ in packets], [is_key for _, is_key, _ in packets], set(nearest))
+        return nearest, _packets_to_decode(
+            [stamp for stamp, *_ in packets], [is_key for _, is_key, _ in packets], set(nearest)
+        )
 
     def _decode(self, stamps: set[int], needed: np.ndarray) -> Iterator[av.VideoFrame]:
         """The frames with these time stamps, in order; needed : True = a packet to decode.
@@ -246,7 +248,7 @@ class CroppedFaces:
         yield from self._faces[np.minimum(shares.astype(int), self._count - 1), ..., ::-1]  # BGR to RGB
 
 
-def _needed(stamps: list[int | None], is_key: list[bool], chosen: set[int]) -> np.ndarray:
+def _packets_to_decode(stamps: list[int | None], is_key: list[bool], chosen: set[int]) -> np.ndarray:
     """Which packets of a file have to be decoded (True) for the frames with the chosen time stamps.
 
     From each key frame up to the last chosen one before the next key frame; and up to that key frame where chosen
@@ -305,7 +307,7 @@ def _open(path: Path):
 
 
 def check_file(path: Path | str) -> Path:
-    """The path of a file that opens without waiting for anybody. Raises InputError where it is none, or empty.
+    """The path of a file that can be opened at once. Raises InputError where it is none, or empty.
 
     path : also as the text that `workbook.files.path_text` makes of it
     """
@@ -326,7 +328,7 @@ def _check_sound(path: Path, rate: int, samples: int, channels: int) -> None:
 
 
 def _check(path: Path, header: dict[str, float]) -> None:
-    """Raises InputError where a header says what no clip is; header : name of LIMITS -> value."""
+    """Raises InputError where a value of a header is beyond its limits; header : name of LIMITS -> value."""
     for name, value in header.items():
         least, most = LIMITS[name]
         if not least <= value <= most:

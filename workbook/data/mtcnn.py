@@ -68,14 +68,14 @@ class Cascade:
         """
         proposed = self._proposals(frames, smallest)
         refined = [
-            _moved(boxes[kept], moves[kept])
-            for boxes, scores, moves in self._look(frames, proposed, self.refine, 24, CERTAIN[1])
-            for kept in [_apart(boxes, scores, 0.7)]
+            _move_edges(boxes[kept], moves[kept])
+            for boxes, scores, moves in self._score(frames, proposed, self.refine, 24, CERTAIN[1])
+            for kept in [_suppress_overlaps(boxes, scores, 0.7)]
         ]
         faces = []
-        for boxes, scores, moves in self._look(frames, refined, self.decide, 48, CERTAIN[2]):
-            boxes = _moved(boxes, moves)
-            kept = _not_inside(boxes, scores, 0.7)
+        for boxes, scores, moves in self._score(frames, refined, self.decide, 48, CERTAIN[2]):
+            boxes = _move_edges(boxes, moves)
+            kept = _suppress_contained(boxes, scores, 0.7)
             kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
             faces.append((boxes[kept].numpy(), scores[kept].numpy()))
         return faces
@@ -92,17 +92,17 @@ class Cascade:
                 row, column = torch.nonzero(score >= CERTAIN[0], as_tuple=True)
                 corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
                 box = ((corner + torch.tensor([0, 0, CELL - 1, CELL - 1])) / scale).floor()
-                kept = _apart(box, score[row, column], 0.5)
+                kept = _suppress_overlaps(box, score[row, column], 0.5)
                 at_all_sizes.append((box[kept], score[row, column][kept], move[:, row, column].T[kept]))
             scale *= FACTOR
         merged = []
         for at_all_sizes in proposals:
             boxes, scores, moves = map(torch.cat, zip(*at_all_sizes, strict=True))
-            kept = _apart(boxes, scores, 0.7)
-            merged.append(_moved(boxes[kept], moves[kept], pixel=0))
+            kept = _suppress_overlaps(boxes, scores, 0.7)
+            merged.append(_move_edges(boxes[kept], moves[kept], pixel=0))
         return merged
 
-    def _look(
+    def _score(
         self, frames: Sequence[Sums], boxes: list[torch.Tensor], net, size: int, certain: float
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """For each frame: the squared boxes (n, 4) with a face, by a network for `size` pixels, scores and moves."""
@@ -126,7 +126,7 @@ class Cascade:
         return [output.cpu() for output in net(scaled)]
 
 
-def _moved(boxes: torch.Tensor, moves: torch.Tensor, pixel: int = 1) -> torch.Tensor:
+def _move_edges(boxes: torch.Tensor, moves: torch.Tensor, pixel: int = 1) -> torch.Tensor:
     """The boxes with each edge moved by a share of their width or height; pixel : added to the length of a side."""
     sides = boxes[:, 2:] - boxes[:, :2] + pixel
     return boxes + moves * sides.repeat(1, 2)
@@ -140,15 +140,15 @@ def _square(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([corner, corner + longer], dim=1)
 
 
-def _apart(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
+def _suppress_overlaps(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
     """Non-maximum suppression: the indices of boxes to keep, highest score first; overlap : largest allowed IoU."""
     from torchvision.ops import nms
 
     return nms(boxes, scores, overlap)
 
 
-def _not_inside(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """As `_apart`, but the overlap of two boxes is the share of the smaller one that they have in common."""
+def _suppress_contained(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
+    """As `_suppress_overlaps`; the overlap of two boxes is their common part, as a share of the smaller one."""
     corner = torch.maximum(boxes[:, None, :2], boxes[:, :2])
     shared = (torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - corner + 1).clamp(min=0).prod(dim=2)
     areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(dim=1)

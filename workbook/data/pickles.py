@@ -85,7 +85,7 @@ def _bytes(text, encoding) -> bytes:
     return text.encode("latin1")
 
 
-# What numpy's arrays and numbers ask for, by its names of version 1 and 2.
+# The stand-ins for the objects in pickles of numpy's arrays and numbers, by their names in numpy 1 and 2.
 ADMITTED = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type, ("_codecs", "encode"): _bytes} | {
     (f"{package}.{module}", name): stand_in
     for package in ("numpy.core", "numpy._core")
@@ -134,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(path: Path) -> Any:
-    """What a pickle of Python 2 or 3 holds. Raises InputError where it is none, is torn, or asks for too much."""
+    """The content of a pickle of Python 2 or 3. Raises InputError where it is none, is torn, or asks for too much."""
     try:
         with open(path, "rb") as file:
             return _Unpickler(file, encoding="latin1").load()  # which keeps the bytes of Python 2's arrays
@@ -146,7 +146,7 @@ def _unpickle(path: Path) -> Any:
 
 
 def _split(where: str, split: dict) -> dict[str, Any]:
-    """What is read of a split: audio and vision (N, T, C), labels (N,), id (N) or None."""
+    """A split of a pickle: audio and vision (N, T, C), labels (N,), id (N) or None."""
     label_key = next((key for key in LABELS if key in split), " or ".join(LABELS))
     missing = [key for key in (*KEYS, label_key) if key not in split]
     if missing:

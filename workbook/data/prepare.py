@@ -1,4 +1,4 @@
-"""One clip, from files to arrays: what cannot be used of it becomes a problem, the rest stays."""
+"""One clip, from files to arrays: a file that cannot be used becomes a problem, the rest stays."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280
 
 @dataclass
 class Prepared:
-    """What became of one clip."""
+    """One clip as arrays, with its record and its problems."""
 
     record: dict  # the columns of the clip table that come from the files
     problems: list[dict]  # rows of the table of problems
@@ -88,7 +88,7 @@ class Report:
         self.modalities: dict[tuple[str, str], list[str]] = {}  # (path, reason) -> the modalities lost by it
 
     def attempt(self, modality: str, path: str, read: Callable, *arguments):
-        """What `read(path, *arguments)` returns, or None after noting why it does not; None where there is no file."""
+        """The result of `read(path, *arguments)`; None without a file, and where reading fails: then with a problem."""
         if not path:
             return None
         try:
@@ -110,7 +110,7 @@ class Report:
 
 
 def _refuse_vanished(path: str) -> None:
-    """Raises InputError where a file is no longer there: no fault of the file. A link that leads nowhere is one."""
+    """Raises InputError where a file has vanished: no problem of the clip. A link that leads nowhere is one."""
     if not os.path.lexists(path_of(path)):
         raise InputError(f"{path} is no longer there: run it again when its disk is back")
 

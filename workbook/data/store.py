@@ -34,7 +34,7 @@ class Store:
     clips: pd.DataFrame  # N rows in the order of the arrays; columns CLIP_COLUMNS
     video: np.ndarray  # (N, F, S, S, 3) uint8 RGB or (N, Tv, Cv) float32; zeros: no picture, or it has ended
     audio: np.ndarray  # (N, Ca, Ta) float32, such as (N, 10, 156), zeros where a clip has no sound
-    problems: pd.DataFrame  # what cannot be used and why: clip ("" where not known), path, modality, reason
+    problems: pd.DataFrame  # files that cannot be used, and why: clip ("" where not known), path, modality, reason
     manifest: dict  # the plan that made it, counts, versions, fingerprint
 
     @classmethod
@@ -111,7 +111,7 @@ def write_store(path: Path, clips: pd.DataFrame, problems: pd.DataFrame, manifes
 
     The arrays are in `partial_folder(path) / "store"`, as in `new_draft`. After a kill the call may be repeated.
 
-    manifest : what else it says beside counts and checksums; `arrays` names the array of each modality
+    manifest : its entries beside counts and checksums; `arrays` names the array of each modality
     """
     refuse_other_folder(path)
     partial = partial_folder(path)

@@ -22,7 +22,7 @@ TOO_LARGE = 98  # exit code of a process that takes more
 
 
 def prepare_all(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[tuple[int, Prepared]]:
-    """Each row of `trials` with what became of its clip, in the order in which they finish.
+    """Each row of `trials` with its prepared clip, in the order in which they finish.
 
     A clip that ends its process is tried twice more, alone; if that fails as well, it is a problem.
 
@@ -43,7 +43,7 @@ def prepare_all(trials: dict[int, dict], settings: dict, workers: int) -> Iterat
 
 
 def _attempt(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[tuple[int, Prepared | str]]:
-    """Each row of `trials`, prepared in one of `workers` processes, or what the clip did to its process."""
+    """Each row of `trials` with its clip, prepared in one of `workers` processes, or why its process ended."""
     waiting, running = iter(trials.items()), {}
     # Spawned, not forked: a fork of a process with PyTorch's threads can hang.
     pool = ProcessPool(workers, initializer=start_worker, context=get_context("spawn"))

@@ -147,7 +147,7 @@ class Explorer(widgets.VBox):
 
     @property
     def view(self) -> dict[str, Any]:
-        """All that differs from the defaults, by name: `explorer.show(**view)` shows it again."""
+        """The settings that differ from the defaults, by name: `explorer.show(**view)` shows it again."""
         default = asdict(INTACT)
         return self._choices() | {name: value for name, value in asdict(self.change).items() if value != default[name]}
 
@@ -194,7 +194,7 @@ class Explorer(widgets.VBox):
         return clip_figure(self._view(clip, change), *arrays)
 
     def _view(self, clip: str, change: Change) -> View:
-        """What either figure holds of a changed clip."""
+        """The content of either figure for a changed clip."""
         about, probes = self.inputs.table.loc[clip], self.probes
         label = self.inputs.clips.labels[self.inputs.place[clip]].item()
         direction, _, head = (self.map.value or "").partition(", head ")

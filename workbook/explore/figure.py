@@ -45,7 +45,9 @@ def _over_time(figure: SubFigure, view: View, video: np.ndarray, audio: np.ndarr
     for (modality, kind), ax in panels.items():
         if kind == "attention":
             before = next(iter(view.before.values()))
-            _compare(ax, modality, [(before, {"color": QUIET}), *((one, {"color": INK, "ls": "--"}) for one in others)])
+            _compare(
+                ax, modality, [(before, {"color": QUIET}), *((answer, {"color": INK, "ls": "--"}) for answer in others)]
+            )
         for start, end in view.masked.get(modality, ()):
             ax.axvspan(start, end, color=INK, alpha=0.45, hatch="//", linewidth=0)
 

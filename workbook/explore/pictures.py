@@ -15,17 +15,17 @@ from workbook.plots.inputs import reach_of, standardised
 from workbook.plots.style import AROUND, SHADE
 
 HEIGHT = 72  # pixels of a face
-KEPT = 32  # pictures, and sounds
+CACHED = 32  # pictures, and sounds
 
 
 class Pictures:
-    """The pictures and the sound of changed clips; the latest ones are kept."""
+    """The pictures and the sound of changed clips; the latest ones are cached."""
 
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
-        self.small = lru_cache(KEPT)(self._small)
-        self._row = lru_cache(KEPT)(self._video_picture)
-        self._sound = lru_cache(KEPT)(self._audio_picture)
+        self.small = lru_cache(CACHED)(self._small)
+        self._row = lru_cache(CACHED)(self._video_picture)
+        self._sound = lru_cache(CACHED)(self._audio_picture)
 
     def video(self, clip: str, change: Change) -> bytes:
         """A row of faces as a JPEG, or a heat map of features as a PNG."""

@@ -1,4 +1,4 @@
-"""Work ahead of the user in a thread that gives way to whoever waits for an answer."""
+"""Work ahead of the user, in a thread that pauses while the user waits for an answer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 
 class Prefetcher:
-    """A thread that runs an iterator piece by piece, and none while it is paused."""
+    """A thread that runs an iterator piece by piece, and pauses on request."""
 
     def __init__(self):
         self._may_run = Event()

@@ -28,9 +28,9 @@ from workbook.train.descriptors import behind_frames, describe, describe_black
 
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
-KEPT = 64  # answers
+CACHED = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
-PIECE = 5  # frames described at a time: nobody waits longer than for these
+PIECE = 5  # frames described at a time: the longest wait for a step of the explorer
 Span = tuple[float, float]
 
 
@@ -56,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network, and what is known of it."""
+    """A trained network, with its answers to the test clips."""
 
     net: AudiovisualNet
     predictions: pd.DataFrame | None = None  # of the test clips, to choose clips by the answer; None = not known
@@ -65,7 +65,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a network says about a clip, and its attention with both modalities."""
+    """A network's outputs for a clip, and its attention with both modalities."""
 
     outputs: dict[str, np.ndarray]  # condition -> probabilities (classes,), or the score of sentiment (1,)
     maps: dict[str, np.ndarray]  # direction -> (H, Tq, Tk)
@@ -78,7 +78,7 @@ class Answer:
 
 
 class Inputs:
-    """The audio and video that a network gets of a changed clip, and what there is to hear of it."""
+    """The audio and video that a network gets of a changed clip, and its sound for a listener."""
 
     def __init__(self, clips: Clips):
         """clips : among which the clip and its voice are found by name"""
@@ -172,9 +172,9 @@ class Probe:
     def __init__(self, net: AudiovisualNet, inputs: Inputs, conditions: Sequence[Condition] = THREE):
         """conditions : each changed clip is answered under each of these; the first one takes nothing away"""
         self.net, self.inputs, self.device = net.eval(), inputs, inputs.clips.device
-        self.conditions = [one for one in conditions if not set(net.fusion.modalities) <= set(one.removes)]
-        self.answer = lru_cache(KEPT)(self._answer)
-        self.attribution = lru_cache(KEPT)(self._attribution)
+        self.conditions = [each for each in conditions if not set(net.fusion.modalities) <= set(each.removes)]
+        self.answer = lru_cache(CACHED)(self._answer)
+        self.attribution = lru_cache(CACHED)(self._attribution)
         self._pieces = lru_cache(DESCRIBED)(lambda clip, gain, noise: [])
         self._stand_ins: dict[Condition, torch.Tensor] = {}  # descriptors (1, Tv, C) of a condition's noise
         self._lock = Lock()
@@ -184,7 +184,7 @@ class Probe:
         with torch.inference_mode(), precision(self.device):
             audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
             row = self.inputs.table.loc[clip]
-            conditions = [one for one in self.conditions if all(row[f"has_{name}"] for name in one.needs)]
+            conditions = [each for each in self.conditions if all(row[f"has_{name}"] for name in each.needs)]
             pairs = [self._under(condition, audio, video) for condition in conditions]
             audios, videos = (torch.cat(values) for values in zip(*pairs, strict=True))
             output = self.net.fuse(*self.net.encode(audios, videos))
@@ -194,7 +194,9 @@ class Probe:
         maps, vectors = maps_and_vectors(attention)[0], relative_vectors(attention)
         times = step_times(self.inputs.clips.store, attention)
         maps, vectors = ({name: values[0] for name, values in each.items()} for each in (maps, vectors))
-        return Answer({one.name: row for one, row in zip(conditions, outputs, strict=True)}, maps, vectors, times)
+        return Answer(
+            {condition.name: row for condition, row in zip(conditions, outputs, strict=True)}, maps, vectors, times
+        )
 
     @cached_property
     def black(self) -> torch.Tensor:

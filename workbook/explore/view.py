@@ -1,4 +1,4 @@
-"""What the explorer's figure holds: one changed clip under one or two networks.
+"""The content of the explorer's figure: one changed clip under one or two networks.
 
 `figure.clip_figure` draws it with matplotlib, widget.js in a browser.
 """

@@ -17,13 +17,13 @@ from workbook.explore.probe import Answer
 from workbook.explore.view import View, map_name
 from workbook.plots.style import COLOUR, CONDITION_STYLE, INK, QUIET, SHADE
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 class FigureWidget(anywidget.AnyWidget):
     """The figure of one changed clip. A step sets its traits in one `hold_sync`, so that they are drawn at once."""
 
-    _esm, _css = HERE / "widget.js", HERE / "widget.css"
+    _esm, _css = FOLDER / "widget.js", FOLDER / "widget.css"
     view = traitlets.Dict().tag(sync=True)  # as `as_drawn`
     video = traitlets.Bytes().tag(sync=True)  # a row of faces as JPEG, or features as PNG
     audio = traitlets.Bytes().tag(sync=True)  # a spectrogram, or features, as PNG

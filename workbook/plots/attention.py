@@ -1,4 +1,4 @@
-"""What happens between the two branches: attention vectors and maps, over the clip that they look at."""
+"""Attention between the two branches: vectors and maps, over the clip that they look at."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def attention_over_clip(
     clock: Clock = SECONDS,
     attribution: Attribution | None = None,
 ) -> Figure:
-    """The attention vectors of one clip over what they look at, picture and sound, on one time axis.
+    """The attention vectors of one clip above its picture and its sound, on one time axis.
 
     vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention; one or both: a fusion in one direction
         looks at one modality alone

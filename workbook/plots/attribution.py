@@ -1,4 +1,4 @@
-"""What speaks for an answer: the scores of a clip's steps, places in its faces, and the share of each modality."""
+"""Attribution of an answer: scores of a clip's steps, places in its faces, and the share of each modality."""
 
 import numpy as np
 import pandas as pd

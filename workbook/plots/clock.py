@@ -26,7 +26,7 @@ PLACE = Clock(1.0, "place in the clip", "place", "of the clip")  # in features, 
 
 
 def clock_of(clips) -> Clock:
-    """What the time axis of these clips counts: seconds, or places in a clip of features."""
+    """The time axis of these clips: seconds, or places in a clip of features."""
     return SECONDS if clips.has_frames else PLACE
 
 

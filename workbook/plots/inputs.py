@@ -1,4 +1,4 @@
-"""What goes into the network: faces, features, sound, and what modality dropout makes of a clip."""
+"""The inputs of the network: faces, features, sound, and the variants of modality dropout."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -170,7 +170,7 @@ def named_frames(images: np.ndarray, names: list[str], columns: int = 6) -> Figu
 
 
 def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clock: Clock = SECONDS) -> Figure:
-    """What modality dropout makes of one clip: a row per variant, its audio, then up to 8 of its frames, or features.
+    """The variants of one clip by modality dropout: a row each, its audio, then up to 8 of its frames, or features.
 
     Each channel of MFCCs or features is divided by its size in the first variant. White is 0 in every variant. A
     softened variant is paler, and its factor stands under its name.

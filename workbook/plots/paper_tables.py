@@ -70,7 +70,7 @@ def _slope_panel(ax: Axes, cells: pd.DataFrame, column: str, numbers: bool) -> N
     if numbers:
         for x, dropout, side in ((-0.12, "none", "right"), (1.12, "softhard", "left")):
             rows = cells[cells["dropout"] == dropout].set_index("condition")[column].reindex(CONDITIONS).dropna()
-            for (condition, value), height in zip(rows.items(), _apart(rows.to_numpy(), 9), strict=True):
+            for (condition, value), height in zip(rows.items(), _spread(rows.to_numpy(), 9), strict=True):
                 look = {"fontsize": 8, "color": condition_style(condition)[0], "path_effects": HALO}
                 ax.text(x, height, f"{value:.0f}", ha=side, va="center", **look)
     ax.set(xlim=(-0.5, 1.5), ylim=(0, 100), xticks=(0, 1))
@@ -78,12 +78,12 @@ def _slope_panel(ax: Axes, cells: pd.DataFrame, column: str, numbers: bool) -> N
     ax.tick_params(axis="x", length=0)
 
 
-def _apart(heights: np.ndarray, gap: float) -> np.ndarray:
+def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
     """The heights in the same order, the upper ones moved up so that neighbours are `gap` apart."""
-    moved, below = np.array(heights, dtype=float), -np.inf
+    spread, below = np.array(heights, dtype=float), -np.inf
     for place in np.argsort(heights, kind="stable"):
-        moved[place] = below = max(moved[place], below + gap)
-    return moved
+        spread[place] = below = max(spread[place], below + gap)
+    return spread
 
 
 def system_heatmap(cells: pd.DataFrame, origin: str, title: str = "") -> Figure:

@@ -1,4 +1,4 @@
-"""What comes out of an evaluation: confusion, accuracies, and the effect of modality dropout."""
+"""The results of an evaluation: confusions, accuracies, and the effect of modality dropout."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from workbook.plots.style import (
 
 
 def confusions(matrices: dict[str, np.ndarray], names: list[str], label: str = "emotion") -> Figure:
-    """What the clips of every class are taken for, a panel per condition, in percent of the class.
+    """Confusion matrices in percent of the true class, a panel per condition.
 
     matrices : by condition or by any title, (K, K) counts, rows true, columns predicted; a row without clips is empty
     names : of the K classes        label : what a class is

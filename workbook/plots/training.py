@@ -1,4 +1,4 @@
-"""The course of a training: its curve over the epochs, and the same while it runs."""
+"""The training curve over the epochs, at the end and while training runs."""
 
 import os
 

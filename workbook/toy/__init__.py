@@ -19,7 +19,7 @@ SMALL = {"image_size": 64, "frames": 6}  # of drawn clips
 log = logging.getLogger(__name__)
 
 
-def _later(module: str, name: str) -> Callable:
+def _lazy(module: str, name: str) -> Callable:
     """A function of a module here that its first call imports: it needs libraries that a store does not."""
     return lambda *arguments: getattr(import_module(f"workbook.toy.{module}"), name)(*arguments)
 
@@ -30,7 +30,7 @@ def _maker(title: str, module: str, name: str) -> Callable:
     def make_missing(root: Path) -> None:
         if not (root.exists() and truth_path(root).exists()):
             log.info("making %s in %s", title, root)
-            _later(module, name)(root)
+            _lazy(module, name)(root)
 
     return make_missing
 
@@ -51,8 +51,8 @@ TOYS = {
         defaults=SMALL | {"epochs": 14, "batch_size": 16, "learning_rate": 0.06, "frame_epochs": 4},
         make=_maker("the toy corpus (some minutes, once)", "corpus", "make_corpus"),
         truth=read_truth,
-        reachable=_later("corpus", "reachable"),
-        frame_labels=_later("corpus", "frame_labels"),
+        reachable=_lazy("corpus", "reachable"),
+        frame_labels=_lazy("corpus", "frame_labels"),
     ),
     "toy_speaker": Dataset(
         title="toy speakers",
@@ -66,8 +66,8 @@ TOYS = {
         | {"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "pretrained": "frames", "frame_epochs": 3},
         make=_maker("the toy speakers (a minute or two, once)", "speaker", "make_corpus"),
         truth=read_truth,
-        reachable=_later("speaker", "reachable"),
-        frame_labels=_later("speaker", "frame_labels"),
+        reachable=_lazy("speaker", "reachable"),
+        frame_labels=_lazy("speaker", "frame_labels"),
     ),
     "toy_speaker_features": Dataset(
         title="toy speakers' features",
@@ -79,7 +79,7 @@ TOYS = {
         locate=_file_in("toy_speaker.npz"),
         make=_maker("the toy speakers' features", "speaker_features", "make_file"),
         truth=read_truth,
-        reachable=_later("speaker", "reachable"),
+        reachable=_lazy("speaker", "reachable"),
     ),
     "toy_mosei": Dataset(
         title="toy MOSEI",
@@ -91,7 +91,7 @@ TOYS = {
         locate=_file_in(PICKLES[0]),
         make=_maker("the toy MOSEI", "mosei", "make_pickle"),
         truth=read_truth,
-        reachable=_later("mosei", "reachable"),
+        reachable=_lazy("mosei", "reachable"),
     ),
 }
 

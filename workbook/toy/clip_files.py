@@ -1,6 +1,6 @@
 """The clips of a toy corpus as mp4 and wav files with RAVDESS's names: their names and their writing.
 
-A corpus brings its clips, and a function that draws one.
+A corpus supplies its clips, and a function that draws one.
 """
 
 import json

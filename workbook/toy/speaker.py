@@ -5,9 +5,9 @@ of the clip is that of the speaker. Who it is must be heard (a deep, a high, a c
 red hair, large eyes). An "actor" of a file name is a cast of three people, who are in no other actor's clips.
 
 The voice tells the kind of the speaker, and whether the emotion is a quiet or a loud one. The three faces show three of
-the four emotions of that group, so a face alone is one of three answers. Which is right, the network must look up: the
-expression of the person whose kind is heard. Scores that add up, one of the voice and one of the faces, cannot do so;
-see `reachable`.
+the four emotions of that group, so a face alone is one of three answers. To know which is right, the network must
+look up the expression of the person whose kind is heard. Scores that add up, one of the voice and one of the faces,
+cannot do so; see `reachable`.
 """
 
 from dataclasses import dataclass

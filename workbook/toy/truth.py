@@ -1,4 +1,4 @@
-"""What is known of each clip of a toy dataset: a table in the dataset's folder, or beside its file.
+"""The truth of each clip of a toy dataset: a table in the dataset's folder, or beside its file.
 
 clip, actor; face_start, face_end, voice_start, voice_end, duration : the spans of the cues, and the length of the clip,
 in seconds (files of features: as shares of the clip, in [0, 1]); face_shows, voice_shows : False where nothing differs

@@ -47,7 +47,7 @@ VOWELS = {
 }
 UPPER = np.array([2650.0, 3500.0, 4500.0])  # the resonances above, hertz
 BANDWIDTHS = np.array([70.0, 95.0, 140.0, 200.0, 280.0])
-# Kids are talking by the door; dogs are sitting by the door. Said over and over.
+# Kids are talking by the door; dogs are sitting by the door. Repeated as long as the clip lasts.
 STATEMENTS = {1: ("i", "a", "o", "i", "ae", "er", "o"), 2: ("o", "a", "i", "e", "ae", "er", "o")}
 TREMOR = 8.0  # hertz
 
