@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -44,11 +43,6 @@ def test_runs_take_turns_and_a_ratio_is_of_those_in_the_same_round():
     assert result["runs"]["a"]["seconds"] == {"median": 2.0, "lowest": 1.0, "highest": 4.0}
     assert result["runs"]["a"]["per_second"] == 2.5
     assert result["ratio"] == {"b": {"median": 3.0, "lowest": 1.0, "highest": 4.0}}
-
-
-def test_a_run_is_timed_from_its_beginning_to_its_end():
-    seconds = in_turn({"a": lambda: time.sleep(0.05)}, 1, count=1)["runs"]["a"]["seconds"]["median"]
-    assert 0.05 <= seconds < 5
 
 
 def test_a_step_is_a_step_and_its_sides_are_named():
@@ -123,11 +117,6 @@ def test_the_share_of_the_floor_is_what_a_step_could_take_of_what_it_takes():
     found = ceilings.share(lambda: one @ one, seconds=3.0, device="cpu", bytes_=2**16, side=32)
     assert found["share of the floor"] == pytest.approx(found["floor in seconds"] / 3)
     assert found["bytes per second"] > 0 and found["bf16 operations per second"] > 0
-
-
-def test_table_two_is_135_trainings_of_100_epochs():
-    assert ceilings.SYSTEMS * len(ceilings.DROPOUTS) * ceilings.FOLDS * ceilings.EPOCHS == 13_500
-    assert ceilings.projected_hours({"none": 1, "softhard": 4, "noise": 3}) == 9 * 5 * 100 * 8 / 3600
 
 
 # the command

@@ -56,12 +56,6 @@ def test_epochs_of_an_interrupted_training_take_no_time_of_this_one(capsys, cloc
     assert bar.bar.postfix == "loss 2.000, 00:40 left"
 
 
-def test_bars_go_to_stderr_in_a_terminal(capsys):
-    with progress_bar(3, "clips", unit="clip") as bar:
-        bar.update(3)
-    assert "clips: 100%" in capsys.readouterr().err
-
-
 def test_bars_go_to_stdout_in_a_notebook_where_stderr_is_red(tmp_path):
     cells = [
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workbook.progress import progress_bar",

@@ -161,13 +161,3 @@ def test_a_clip_of_a_fraction_of_a_second_is_padded_and_a_long_one_is_cut_in_its
     assert store.clips["duration"][long] == pytest.approx(20, abs=0.1)
     assert store.clips["window_start"][long] == pytest.approx(8.2, abs=0.05)
     assert all(frame.any() for frame in store.video[long])
-
-
-def test_stereo_at_another_rate_is_heard_as_any_other_sound(store):
-    from workbook.data.audio import mfcc
-    from workbook.data.window import WINDOW_SAMPLES
-
-    expected = mfcc(tone(440, 4)[:WINDOW_SAMPLES])
-    np.testing.assert_allclose(
-        store.audio[row_of(store, 10)][:, 9:-9].mean(axis=1), expected[:, 9:-9].mean(axis=1), atol=9
-    )

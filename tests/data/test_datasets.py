@@ -2,8 +2,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -37,13 +35,6 @@ def test_every_default_of_a_dataset_is_one_of_those_that_fit():
         assert usual["classes"] == len(dataset.names)
         assert bool(usual["frames"]) == (dataset.kind == "clips")
         assert dataset.needs in ("", *ROOTS)
-
-
-def test_the_records_of_datasets_bring_no_heavy_library():
-    heavy = {"torch", "librosa", "av", "facenet_pytorch", "soundfile", "matplotlib"}
-    code = f"import sys, workbook.data.datasets; print(*{heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
 
 
 def test_the_toy_mosei_is_made_with_its_store_where_it_is_missing(data, caplog):

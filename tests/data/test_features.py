@@ -319,14 +319,6 @@ def test_a_store_is_complete_or_missing(saved, tmp_path, monkeypatch):
     assert Store.open(place).fingerprint == first.fingerprint
 
 
-def test_a_folder_that_is_no_store_is_not_replaced(saved, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
-    with pytest.raises(InputError, match="exists and is not a store"):
-        write_features(tmp_path / "thesis", read_npz(saved()), saved())
-    assert (tmp_path / "thesis" / "chapter1.txt").exists()
-
-
 @pytest.fixture
 def toy_features(tmp_path, monkeypatch):
     """What the script in docs/features.md makes of five toy clips, the colours of their faces for action units."""

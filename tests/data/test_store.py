@@ -12,6 +12,7 @@ import time
 import fuzz
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import workbook
@@ -116,7 +117,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_byt
     while not (journal.exists() and journal.read_text().count("\n") >= 2):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
-    children = children_of(process.pid)
+    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = journal.read_text().count("\n")
@@ -129,20 +130,8 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_byt
     )
     assert content(build(path, root).path) == content(made.path)
     assert len(begun) == 7 - done
-    assert children and not any(is_running(child) for child in children)
-
-
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert children
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
 @pytest.mark.parametrize("made", ["corpus", "store"])
@@ -246,8 +235,8 @@ def test_unknown_audio_features_are_an_input_error(root, tmp_path):
 
 def test_opening_a_store_brings_no_heavy_library(made):
     code = (
-        "import sys; from workbook.data.store import Store; Store.open(sys.argv[1]).video[0];"
-        "print(*{'torch', 'librosa', 'av', 'facenet_pytorch', 'soundfile'} & set(sys.modules))"
+        "import sys, workbook.data.datasets; from workbook.data.store import Store; Store.open(sys.argv[1]).video[0];"
+        "print(*{'torch', 'librosa', 'av', 'facenet_pytorch', 'soundfile', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, made.path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -231,17 +231,6 @@ def test_a_fusion_in_one_direction_has_one_vector_and_both_pictures(kind, modali
     assert sum(bool(ax.texts) for ax in figure.axes) == 1  # only the cue that the vector should find
 
 
-def test_a_single_frame_stays_square_and_small(clip):
-    clip |= {"vectors": {"video": np.ones(1)}, "times": {"video": [1.8]}, "video": clip["video"][:1]}
-    figure = plots.attention_over_clip(**clip)
-    figure.canvas.draw()
-    (face,) = figure.axes[1].images
-    assert is_square(face) and centres([face]) == pytest.approx([WINDOW / 2])
-    assert face.get_window_extent().height / figure.dpi <= 1.6 + 1e-6
-    (bar,) = figure.axes[0].patches
-    assert (bar.get_y() + bar.get_height(), bar.get_width()) == (1, pytest.approx(0.96 * WINDOW))
-
-
 def test_cues_are_shaded_at_their_seconds_where_they_are_known(clip):
     figure = plots.attention_over_clip(**clip, cues={"face": (0.5, 1.25), "voice": (2.0, 3.5)})
     for ax, (start, end) in ((figure.axes[0], (0.5, 1.25)), (figure.axes[2], (2.0, 3.5))):

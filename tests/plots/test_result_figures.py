@@ -54,13 +54,6 @@ def test_confusions_show_percent_of_each_row_a_panel_for_each_condition():
         plots.confusions({"AV": np.ones((2, 3))}, EMOTIONS)
 
 
-def test_a_confusion_of_many_other_classes_is_larger_and_has_its_own_title_and_label():
-    names = [f"n{n}" for n in range(20)]
-    few, many = (plots.confusions({"validation": np.eye(k)}, names[:k], label="sentiment") for k in (5, 20))
-    assert few.axes[0].get_title() == "validation" and many.get_figheight() == 2 * few.get_figheight()
-    assert few.axes[0].get_ylabel() == "true sentiment (rows in percent)"
-
-
 def test_per_emotion_bars_are_the_accuracies():
     rows = [(name, condition, 10.0 * i + 3 * j) for i, name in enumerate(EMOTIONS) for j, condition in enumerate("VA")]
     ax = plots.per_emotion(pd.DataFrame(rows, columns=["emotion", "condition", "accuracy"]), label="class")

@@ -122,13 +122,6 @@ def test_a_hop_that_makes_too_many_windows_or_none_is_refused(film):
         read_windows(film, **SIZES, hop=0)
 
 
-@pytest.mark.parametrize("turned", [90, -90])
-def test_a_film_that_is_turned_by_its_header_shows_its_face(tmp_path, person, turned):
-    lying = np.rot90(person, -turned // 90, axes=(1, 2))
-    windows = read_windows(write_video(tmp_path / "phone.mp4", lying, fps=FPS, turned=turned), **SIZES)
-    assert windows.has_video.all() and windows.has_face.all()
-
-
 def test_a_face_in_too_few_frames_is_no_picture_and_said(tmp_path, person, voice):
     frames = np.full_like(person, 128)
     frames[3] = person[3]

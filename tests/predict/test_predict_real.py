@@ -7,7 +7,6 @@ import torch
 from test_media import write_video
 
 from avlib import build_model
-from workbook import InputError
 from workbook.data.datasets import Corpus
 from workbook.data.media import read_audio
 from workbook.data.ravdess import EMOTIONS
@@ -116,16 +115,6 @@ def test_a_film_of_90_seconds_has_windows_from_its_beginning_to_its_end(tmp_path
     assert windows.seconds == pytest.approx(90, abs=0.2) and windows.starts[0] == 0
     assert windows.starts[-1] == pytest.approx(90 - WINDOW, abs=0.2) and np.diff(windows.starts).max() <= 1 + 1e-6
     assert windows.has_audio.all() and windows.has_video.all() and windows.faces == 1
-
-
-def test_a_photo_is_refused_in_one_sentence_or_answered_as_a_picture(tmp_path, clip):
-    path = tmp_path / "photo.png"
-    with av.open(str(path), "w", format="image2") as image:
-        stream = image.add_stream("png", rate=1)
-        stream.height, stream.width, stream.pix_fmt = 180, 320, "rgb24"
-        image.mux(stream.encode(av.VideoFrame.from_ndarray(clip[0][0], format="rgb24")))
-    with pytest.raises(InputError, match=r"photo\.png"):
-        read_windows(path, **SIZES)
 
 
 def test_a_test_clip_of_ravdess_gets_the_very_numbers_of_evaluation(shared, tmp_path):

@@ -368,15 +368,6 @@ def test_a_study_has_one_shape_of_table_and_tells_of_every_system(name, clips):
     assert "listener" in first and "averager" in second and first.endswith(".") and "nan" not in told
 
 
-def test_the_sentence_on_loss_names_where_the_other_modality_alone_is_better():
-    about = {"system": "mine", "modality": "audio"}
-    rows = [about | {"where": where, "measure": "area", "value": 60.0} for where in ("start", "end")]
-    rows += [about | {"where": "start", "measure": "better alone", "value": 40.0}]
-    rows += [about | {"where": "end", "measure": "better alone", "value": 12.0}]
-    told = "mine keeps on average 60 % while audio goes. Video alone is better once 12 % of audio is gone at the end."
-    assert loss.sentence(pd.DataFrame(rows)) == told
-
-
 def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
     rows = [{"by": by, "value": value, "unit": "s"} for by, value in ((0.0, 90.0), (-1.0, 70.0))]
     table = pd.DataFrame(rows).assign(system="mine", measure="accuracy")

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbook import InputError
 from workbook.data.pickles import read_pickle
 from workbook.toy import mosei as toy_mosei
 from workbook.toy.truth import read_truth
@@ -42,11 +41,6 @@ def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tm
     pd.testing.assert_frame_equal(read_truth(tmp_path / "again.pkl"), read_truth(toy_pickle))
     toy_mosei.make_pickle(tmp_path / "other.pkl", seed=1)
     assert (tmp_path / "other.pkl").read_bytes() != toy_pickle.read_bytes()
-
-
-def test_where_there_is_no_toy_the_truth_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError, match="no complete toy dataset"):
-        read_truth(tmp_path / "mosei_senti_data.pkl")
 
 
 def oracle(series, truth, cue):

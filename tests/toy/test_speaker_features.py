@@ -7,7 +7,6 @@ import torch
 
 import workbook
 from avlib import build_model
-from workbook import InputError
 from workbook.attention.truth import shares, summary
 from workbook.data.datasets import Corpus
 from workbook.data.features import read_npz
@@ -126,8 +125,3 @@ def test_the_same_seed_makes_the_same_features_and_another_seed_others(tmp_path)
     np.testing.assert_array_equal(first.audio, again.audio)
     assert not np.array_equal(first.video, other.video)
     pd.testing.assert_frame_equal(read_truth(tmp_path / "a.npz"), read_truth(tmp_path / "b.npz"))
-
-
-def test_truth_where_there_are_no_features_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no complete toy dataset"):
-        read_truth(tmp_path / "toy_speaker.npz")

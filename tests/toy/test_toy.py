@@ -16,7 +16,7 @@ from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.toy import corpus as toy
 from workbook.toy.face import FPS
 from workbook.toy.truth import read_truth
-from workbook.toy.voice import PROSODIES, STEP
+from workbook.toy.voice import STEP
 
 ACTORS, SEED = 2, 3
 MARGIN = 0.01  # seconds either side of a cue that are neither inside nor outside of it
@@ -132,11 +132,6 @@ def test_a_size_that_ravdess_has_no_names_for_is_refused(tmp_path, size):
     assert not (tmp_path / "corpus").exists()
 
 
-def test_truth_of_a_folder_without_corpus_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no complete toy dataset"):
-        read_truth(tmp_path)
-
-
 def test_face_and_voice_together_name_the_emotion_and_alone_do_not():
     assert FULL.groupby(["face_group", "voice_group"]).emotion.nunique().eq(1).all()
     for column in ("face_group", "voice_group"):
@@ -213,10 +208,6 @@ def test_a_loud_cue_is_loud_and_the_voice_after_it_is_not():
 
 def test_no_sample_is_cut_off(corpus):
     assert max(np.abs(soundfile.read(path)[0]).max() for path in corpus.rglob("*.wav")) < 0.98
-
-
-def test_every_way_of_speaking_is_used():
-    assert set(PROSODIES) == set(toy.VOICE_GROUPS.values())
 
 
 def test_mtcnn_finds_the_face_with_its_cue_and_without(corpus):
