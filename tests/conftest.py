@@ -44,18 +44,20 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_workers():
-    """Processes that prepare clips are forks of one that has imported what they need, which takes seconds.
+    """Processes that prepare or draw clips are forks of one that has imported what they need, which takes seconds.
 
     Scripts and kernels that tests start have fresh ones, as users do.
     """
     from multiprocessing import get_context
 
     from workbook.data import workers
+    from workbook.toy import clip_files
 
     context = get_context("forkserver")
-    context.set_forkserver_preload(["workbook.data.prepare", "librosa.feature.spectral"])
+    context.set_forkserver_preload(["workbook.data.prepare", "workbook.toy.corpus", "librosa.feature.spectral"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "get_context", lambda method: context)
+        for module in (workers, clip_files):
+            patch.setattr(module, "get_context", lambda method: context)
         yield
 
 

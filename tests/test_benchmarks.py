@@ -79,8 +79,9 @@ def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
     assert "integrated gradients among pixels" in as_text({"benchmark": "attribution"} | result)
 
 
-def test_the_explorer_is_timed_by_control(small_toy):
-    result = explore.measure(Options(**SMALL | {"clips": 3, "steps": 40}, data_root=small_toy))
+def test_the_explorer_is_timed_by_control(small_toy, monkeypatch):
+    monkeypatch.setattr(explore, "PAUSE", 0.05)
+    result = explore.measure(Options(**SMALL | {"clips": 3, "steps": 20}, data_root=small_toy))
     found = result["milliseconds of a step"]
     assert len(found) == 5 and all(found[name]["all"]["median"] > 0 for name in ("with pauses", "two networks"))
     assert set(found["without a pause"]) <= {"all", *explore.CONTROLS}

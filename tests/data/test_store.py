@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import get_context
 
 import fuzz
 import numpy as np
@@ -140,7 +141,7 @@ def test_an_unguarded_script_gets_one_sentence_and_does_not_wait_for_itself(made
     dataset = {"corpus": "toy", "store": "ravdess"}[made]
     (tmp_path / "script.py").write_text(
         "import workbook.toy\nfrom workbook.data.datasets import Corpus\n"
-        f"Corpus('{dataset}', r'{root}', frames=2, image_size=64).preprocess()\n"
+        f"Corpus('{dataset}', r'{root}', frames=2, image_size=64).preprocess(workers=1)\n"
     )
     environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
     done = subprocess.run(
@@ -387,7 +388,8 @@ def crash_or_raise(path):
     raise KeyError("no sentence")
 
 
-def test_the_fuzzer_makes_the_same_mutants_again_and_counts_crashes_and_tracebacks(tmp_path, capsys):
+def test_the_fuzzer_makes_the_same_mutants_again_and_counts_crashes_and_tracebacks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(fuzz, "get_context", lambda method: get_context("fork"))  # a fresh process takes seconds
     content = bytes(range(256)) * 9
     mutants = [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
     assert mutants == [fuzz.mutant(content, np.random.default_rng([0, number])) for number in range(50)]
