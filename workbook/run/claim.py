@@ -102,11 +102,11 @@ def _renewed_by_another(path: Path, is_locked: bool) -> bool:
     is_locked : True = this process holds the lock, so no other one on this computer does
     """
     try:
-        renewed = path.stat().st_mtime
+        renewal = path.stat().st_mtime
     except FileNotFoundError:
         return False
     elsewhere = not is_locked or read_json(path).get("host") != platform.node()
-    return elsewhere and _time_of_server(path) - renewed <= SILENCE
+    return elsewhere and _time_of_server(path) - renewal <= SILENCE
 
 
 def _time_of_server(path: Path) -> float:

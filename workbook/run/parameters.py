@@ -133,12 +133,10 @@ class Parameters(BaseModel):
                 reason = "comes as features" if dataset.kind == "features" else "names its classes itself"
                 raise ValueError(f"{name} is {getattr(self, name)}, but {self.dataset} {reason}: leave it at 0")
         options = {"protocol": dataset.protocols, "fold_scheme": dataset.fold_schemes, "classes": dataset.classes}
-        for name, allowed in options.items():
-            if allowed and getattr(self, name) not in allowed:
-                allowed = " or ".join(map(str, allowed))
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, which {self.dataset} does not have: choose {allowed}"
-                )
+        for name, choices in options.items():
+            if choices and getattr(self, name) not in choices:
+                reason = f"which {self.dataset} does not have: choose {' or '.join(map(str, choices))}"
+                raise ValueError(f"{name} is {getattr(self, name)}, {reason}")
         if self.fold >= FOLDS[self.fold_scheme]:
             raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
         if dataset.kind == "features" and (self.audio_features, self.vision) != ("mfcc", "efficientface"):

@@ -42,10 +42,10 @@ def open_run(namespace: dict[str, Any], **own: Iterable | type) -> TrainedRun:
     run = namespace.get("run", "")
     if isinstance(run, TrainedRun):  # the guard cell runs again
         namespace = namespace | {"run": str(run.folder)}
-    allowed = {"run": str, "data_root": str, "device": CHOICES["device"]}
-    declared = {name: namespace[name] for name in allowed if name in namespace}
-    _check_values(namespace, (), own | {name: allowed[name] for name in declared})
-    return open_trained(declared.pop("run", ""), **declared)
+    rules = {"run": str, "data_root": str, "device": CHOICES["device"]}
+    values = {name: namespace[name] for name in rules if name in namespace}
+    _check_values(namespace, (), own | {name: rules[name] for name in values})
+    return open_trained(values.pop("run", ""), **values)
 
 
 def _check_values(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> dict[str, Any]:
@@ -83,21 +83,21 @@ def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
     A parameters cell holds annotated literals alone, a known one among them; papermill's has a known first line.
     Earlier versions of a cell that the reader has changed since are ignored.
     """
-    cell, injected = [], []
+    names, overrides = [], []
     for source in history:
         try:
             statements = ast.parse(source).body
         except SyntaxError:
             continue
         if source.startswith("# Parameters\n"):
-            injected = [target.id for statement in statements for target in getattr(statement, "targets", ())]
+            overrides = [target.id for statement in statements for target in getattr(statement, "targets", ())]
         elif all(map(_is_parameter, statements)):
-            names = [statement.target.id for statement in statements]
-            cell, injected = (names, []) if set(names) & set(known) else (cell, injected)
-    return [*cell, *injected]
+            targets = [statement.target.id for statement in statements]
+            names, overrides = (targets, []) if set(targets) & set(known) else (names, overrides)
+    return [*names, *overrides]
 
 
 def _is_parameter(statement: ast.stmt) -> bool:
     """Whether a statement is such as `heads: int = 1`."""
-    annotated = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    return annotated and isinstance(statement.value, ast.Constant | ast.UnaryOp)
+    is_annotated = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    return is_annotated and isinstance(statement.value, ast.Constant | ast.UnaryOp)

@@ -93,11 +93,11 @@ def find_run(run: str | Path = "") -> Path:
     Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
     """
     if not run:
-        trained = trained_runs()
-        if not trained:
+        folders = trained_runs()
+        if not folders:
             train = "papermill notebooks/train.ipynb outputs/train.ipynb"
             raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
-        return trained[0]
+        return folders[0]
     folder = ROOT / Path(run).expanduser()
     record = _record_with_weights(folder)
     if record is None:

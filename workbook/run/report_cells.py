@@ -78,9 +78,9 @@ class Report:
                 title = f"Table {number}, {metric}" if part.paper else metric
                 yield plots.styled(as_wide(rows, part.folds, metric), part.origin).set_caption(title)
             ours = rows["value"].notna()
-            printed = f"; Table {number} has {rows['paper'].notna().sum()}" if part.paper else ""
+            paper = f"; Table {number} has {rows['paper'].notna().sum()}" if part.paper else ""
             complete = (ours & (rows["folds"] == part.folds)).sum()
-            yield Markdown(f"**{ours.sum()}** numbers, {complete} with all {part.folds} folds{printed}.")
+            yield Markdown(f"**{ours.sum()}** numbers, {complete} with all {part.folds} folds{paper}.")
 
     def other_tables(self) -> Displays:
         """The paper's tables that no run belongs to."""

@@ -59,10 +59,10 @@ def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
     Raises InputError where it is none.
     """
     try:
-        fulfilled = runs.eval(condition)
-        if not pd.api.types.is_bool_dtype(fulfilled):
+        mask = runs.eval(condition)
+        if not pd.api.types.is_bool_dtype(mask):
             raise TypeError("it is neither true nor false")
-        return runs[fulfilled.fillna(False)]
+        return runs[mask.fillna(False)]
     except Exception as error:  # of many kinds
         reason = " ".join(str(error).split())
         raise InputError(

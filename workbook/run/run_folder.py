@@ -231,12 +231,12 @@ def identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
 
 def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
     """The folder of the same run with fewer epochs, the one with most of them; None where there is none."""
-    own, folders = identity(config, fingerprint), []
+    plan, folders = identity(config, fingerprint), []
     for folder in config.name.siblings(config.outputs_root):
         with suppress(InputError):  # somebody else's record
             record = read_record(folder)
             complete = record is not None and all((folder / name).exists() for name in TRAINING)
-            if complete and not difference(record, own, ignored=(*MAY_CHANGE, "epochs")):
+            if complete and not difference(record, plan, ignored=(*MAY_CHANGE, "epochs")):
                 folders += [folder] if record["parameters"]["epochs"] < config.epochs else []
     return max(folders, key=epochs_done, default=None)
 

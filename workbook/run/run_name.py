@@ -63,10 +63,10 @@ def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images:
     tags = _tags(values, usual)
     vision = f"pretrained-{_tag('vision', values['vision'])}"
     if of_images:
-        own = [_tag(name, values[name]) for name in OF_IMAGES if name not in ("vision", "seed")]
-        return Path("images", "-".join([vision, *own]), f"seed{values['seed']}")
-    own = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
-    return Path(values["dataset"], "-".join([vision, *own]), _split(values, tags))
+        settings = [_tag(name, values[name]) for name in OF_IMAGES if name not in ("vision", "seed")]
+        return Path("images", "-".join([vision, *settings]), f"seed{values['seed']}")
+    settings = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
+    return Path(values["dataset"], "-".join([vision, *settings]), _split(values, tags))
 
 
 def _tags(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:

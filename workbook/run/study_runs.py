@@ -93,7 +93,7 @@ def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: i
             for run in folds
         ]
         systems[system] = pd.concat(tables)
-    by_name = {condition.name: condition for own in conditions_of.values() for condition in own}
+    by_name = {condition.name: condition for group in conditions_of.values() for condition in group}
     return evaluate_study(runs, name, systems, list(by_name.values()))
 
 
@@ -129,8 +129,8 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
         parts, temperatures = [], []
         for run in folds:
             temperatures.append(temperature(_predictions(run, "validation", run.validation, [Intact()], seed)))
-            own = select(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
-            parts.append(with_temperature(own, temperatures[-1]))
+            table = select(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
+            parts.append(with_temperature(table, temperatures[-1]))
         bound = " (a bound)" if any(map(at_bound, temperatures)) else ""
         mean = sum(temperatures) / len(temperatures)
         calibrated[f"{system}, T {mean:.2f}{bound}"] = pd.concat(parts, ignore_index=True)

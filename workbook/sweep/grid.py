@@ -28,10 +28,10 @@ def cut(grids: list[dict[str, Any]], values: dict[str, Any]) -> list[dict[str, A
     """
     smaller = [dict(grid) for grid in grids]
     for name, value in values.items():
-        listed = [_as_list(grid.get(name, [])) for grid in grids]
-        new = [value for value in _as_list(value) if not any(value in own for own in listed)]
-        for grid, own in zip(smaller, listed, strict=True):
-            grid[name] = [value for value in _as_list(value) if value in own or value in new]
+        lists = [_as_list(grid.get(name, [])) for grid in grids]
+        new = [value for value in _as_list(value) if not any(value in values_of_grid for values_of_grid in lists)]
+        for grid, values_of_grid in zip(smaller, lists, strict=True):
+            grid[name] = [value for value in _as_list(value) if value in values_of_grid or value in new]
     smaller = [grid for grid in smaller if all(grid[name] for name in values)]
     if not smaller:
         together = " and ".join(f"{name} {value}" for name, value in values.items())

@@ -105,7 +105,9 @@ class Kernel:
         with suppress(DeadKernelError, CellTimeoutError, psutil.NoSuchProcess):
             if self.client is not None:
                 self._run("from workbook.sweep.reset import reset; reset()")
-                if not self.memory or self._memory() <= self.memory:
+                memory = self._process().memory_info()
+                bytes_held = memory.rss - getattr(memory, "shared", 0)  # without mapped files
+                if not self.memory or bytes_held <= self.memory:
                     return
         self.close()
         self._start()
@@ -133,20 +135,14 @@ class Kernel:
     def _process(self) -> psutil.Process:
         return psutil.Process(self.client.km.provisioner.pid)
 
-    def _memory(self) -> int:
-        """The bytes of memory that the process holds, without mapped files."""
-        memory = self._process().memory_info()
-        return memory.rss - getattr(memory, "shared", 0)
-
 
 class WarmEngine(Engine):
     """papermill's engine for a `Kernel`."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, *, kernel, deadline, stdout_file, stderr_file, **_) -> None:
-        def save(
-            **_,
-        ) -> None:  # papermill's two writes per cell take longer than most cells
+        def save(**_) -> None:
+            # papermill's two writes per cell take longer than most cells
             if (nb_man.now() - nb_man.last_save_time).total_seconds() > SAVE_EVERY:
                 NotebookExecutionManager.save(nb_man)
 

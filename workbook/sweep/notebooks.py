@@ -1,6 +1,6 @@
 """Executes the notebooks of a run, in order, into its folder."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
@@ -99,18 +99,13 @@ def run_pipeline(
                 closing(Lines(indent)) as stderr,
                 _errors_as_sentences(output, minutes),
             ):
-                values = _values(source, config, parameters)
+                declared = papermill.inspect_notebook(escape_braces(source)).keys()
+                values = config.model_dump(mode="json", include=declared & parameters.keys())
+                values |= {"run": str(folder)} if "run" in declared else {}
                 kernel.execute(source, output, values, deadline, stdout_file=stdout, stderr_file=stderr)
             seconds[name] = round(monotonic() - start, 1)
             note(folder, notebooks=(read_record(folder) or {}).get("notebooks", {}) | seconds)
     return folder
-
-
-def _values(source: Path, config: Parameters, names: Iterable[str]) -> dict[str, Any]:
-    """The named parameters that a notebook declares; one that declares `run` gets the run folder."""
-    declared = papermill.inspect_notebook(escape_braces(source)).keys()
-    values = config.model_dump(mode="json", include=declared & set(names))
-    return values | ({"run": str(config.folder)} if "run" in declared else {})
 
 
 @contextmanager

@@ -82,13 +82,11 @@ class RayEngine:
     def room(self) -> int:
         """How many runs fit on the cluster at once; InputError where not even one does."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        needs = {kind: share for kind, share in self.needs.items() if share}
-        room = sum(int(min(node.get(kind, 0) / share for kind, share in needs.items())) for node in nodes)
+        shares = {kind: share for kind, share in self.needs.items() if share}
+        room = sum(int(min(node.get(kind, 0) / share for kind, share in shares.items())) for node in nodes)
         if not room:
-            needs_text = " and ".join(f"{share:g} {kind}s" for kind, share in needs.items())
-            raise InputError(
-                f"no node of the cluster has {needs_text}: ask for less, or give --jobs where it starts nodes"
-            )
+            needs = " and ".join(f"{share:g} {kind}s" for kind, share in shares.items())
+            raise InputError(f"no node of the cluster has {needs}: ask for less, or give --jobs where it starts nodes")
         return room
 
     def jobs(self, count: int, echo: Echo) -> list["RayJob"]:
@@ -100,16 +98,16 @@ class RayEngine:
         Raises InputError at the end where the cluster has lost a shard for good.
         """
         shards, failure = _shards(trials, round(ray.cluster_resources().get("CPU", 1))), ""
-        waiting = [_prepare_shard.remote(shard, settings) for shard in shards]
+        tasks = [_prepare_shard.remote(shard, settings) for shard in shards]
         try:
-            while waiting:
-                (done,), waiting = ray.wait(waiting)
+            while tasks:
+                (task,), tasks = ray.wait(tasks)
                 try:
-                    yield from ray.get(done)
+                    yield from ray.get(task)
                 except RayError as error:
                     failure = _sentence(error)
         finally:
-            for task in waiting:
+            for task in tasks:
                 ray.cancel(task, force=True)
         if failure:
             raise InputError(f"some clips could not be prepared on the cluster, {failure}: run it again to go on")

@@ -85,7 +85,7 @@ class Sweep:
         self.minutes, self.fail_fast, self.echo = minutes, fail_fast, echo
         self.engine = engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
-        self.todo = dict.fromkeys(self.configs, False)  # True = another process had claimed it
+        self.remaining = dict.fromkeys(self.configs, False)  # True = another process had claimed it
         self.running: set[Path] = set()
         self.outcomes: dict[Path, Outcome] = {}
         self.started, self.lock, self.stopped = now(), threading.RLock(), threading.Event()
@@ -122,7 +122,7 @@ class Sweep:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
                 for folder in (config.folder for config in configs if config.corpus.store_path == store):
-                    del self.todo[folder]
+                    del self.remaining[folder]
                     self._note(Outcome(folder, "failed", str(error)))
 
     def _work(self, job: Job) -> None:
@@ -140,15 +140,17 @@ class Sweep:
         is_waiting = False
         while not self.stopped.is_set():
             with self.lock:
-                free = (folder for folder, was_claimed in self.todo.items() if not was_claimed or not _busy(folder))
+                free = (
+                    folder for folder, was_claimed in self.remaining.items() if not was_claimed or not _busy(folder)
+                )
                 if folder := next(free, None):
-                    del self.todo[folder]
+                    del self.remaining[folder]
                     self.running.add(folder)
                     return folder
-                if not self.todo:
+                if not self.remaining:
                     return None
                 if not self.running and not is_waiting:
-                    runs = "1 run" if len(self.todo) == 1 else f"{len(self.todo)} runs"
+                    runs = "1 run" if len(self.remaining) == 1 else f"{len(self.remaining)} runs"
                     self.echo(f"waiting for {runs} of other processes")
                     is_waiting = True
             self.stopped.wait(1)
@@ -178,7 +180,7 @@ class Sweep:
         if self.stopped.is_set():
             return
         if outcome.state == "claimed":
-            self.todo[outcome.folder] = True
+            self.remaining[outcome.folder] = True
             return
         self.outcomes[outcome.folder] = outcome
         if outcome.state == "done":
@@ -193,16 +195,16 @@ class Sweep:
 
     def _progress(self) -> str:
         """Such as `12 of 60 done, 1 failed, 2 running, about 14 min left`."""
-        failed = sum(outcome.state == "failed" for outcome in list(self.outcomes.values()))
-        parts = [f"{len(self.outcomes) - failed} of {len(self.configs)} done"]
-        parts += [f"{failed} failed"] if failed else []
+        failures = sum(outcome.state == "failed" for outcome in list(self.outcomes.values()))
+        parts = [f"{len(self.outcomes) - failures} of {len(self.configs)} done"]
+        parts += [f"{failures} failed"] if failures else []
         parts += [f"{len(self.running)} running"] if self.running else []
         left = self.end - monotonic()
         return ", ".join(parts + ([f"about {as_time(left)} left"] if left > 0 else []))
 
     def _estimated_end(self) -> float:
         """When all runs will have ended, by `time.monotonic`; runs like none that is recorded count as nothing."""
-        left = sum(self.estimates.seconds(self.configs[folder]) or 0 for folder in [*self.todo, *self.running])
+        left = sum(self.estimates.seconds(self.configs[folder]) or 0 for folder in [*self.remaining, *self.running])
         return monotonic() + left / self.count
 
     def _show(self, text: str) -> None:
