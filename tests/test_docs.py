@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 
+import nbformat
 import papermill
 import pytest
 import yaml
@@ -56,3 +57,17 @@ def test_conda_takes_a_python_that_the_package_allows_and_all_else_from_its_file
     assert int(lowest) <= int(python.removeprefix("3.")) < int(above)
     assert pip["pip"] == ["--constraint constraints.txt", "--editable .[test]"]
     assert (ROOT / "constraints.txt").exists() and "test" in project["optional-dependencies"]
+
+
+NOTEBOOKS_FOLDER = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS_FOLDER, ids=lambda path: path.stem)
+def test_a_notebook_imports_only_names_that_are_there(path):
+    cells = nbformat.read(path, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    own = [node for node in imports if node.module.split(".")[0] in ("avlib", "workbook")]
+    assert own
+    for node in own:
+        exec(ast.unparse(node), {})

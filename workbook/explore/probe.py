@@ -276,6 +276,27 @@ def in_words(answer: Answer, names: Sequence[str]) -> str:
     return f"The network says {', '.join(parts)}."
 
 
+def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame:
+    """The probability (or score) of a clip's first answer after each change: a row per change, a column per condition.
+
+    The first row is the clip without a change.
+    """
+    answers = {name: probe.answer(clip, change) for name, change in ({"no change": Change()} | changes).items()}
+    best = answers["no change"].best()
+    rows = {
+        name: {condition: values[best] for condition, values in answer.outputs.items()}
+        for name, answer in answers.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def largest_change(table: pd.DataFrame) -> str:
+    """The change that moves the answer with both modalities most, in Markdown; table : as `compare`."""
+    moves = (table["AV"] - table.loc["no change", "AV"]).drop("no change")
+    name = moves.abs().idxmax()
+    return f"**{moves[name]:+.3f}** with both modalities: '{name}' changes the answer most."
+
+
 def changes_of_picture(change: Change, gains: Sequence[float], noises: Sequence[float]) -> list[Change]:
     """The picture's gain and noise unchanged, then those that one move of either slider reaches, the nearest first.
 
