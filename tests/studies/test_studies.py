@@ -13,7 +13,7 @@ from workbook import InputError
 from workbook.data.store import Store
 from workbook.evaluate.conditions import FILLS, PLACES, Context, Gone, Intact, Shift, Voice
 from workbook.evaluate.evaluation import predict
-from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions, stand_ins
+from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions
 from workbook.studies.estimates import select
 from workbook.studies.kept_predictions import fingerprint
 from workbook.train.batches import Clips
@@ -355,7 +355,7 @@ def test_every_stand_in_is_tried_for_half_and_for_all_of_a_modality(clips):
     assert set(select(table, modality="audio", share=50.0)["fill"]) == fills
     assert set(select(table, modality="video", share=100.0)["fill"]) == fills - {"held"}
     assert (select(table, modality="video")["value"] == 100).all()
-    assert stand_ins.sentence(table)
+    assert STUDIES["stand_ins"].sentence(table)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "surface"])
@@ -371,7 +371,7 @@ def test_a_study_has_one_shape_of_table_and_tells_of_every_system(name, clips):
 def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
     rows = [{"by": by, "value": value, "unit": "s"} for by, value in ((0.0, 90.0), (-1.0, 70.0))]
     table = pd.DataFrame(rows).assign(system="mine", measure="accuracy")
-    assert offset.sentence(table) == "mine has 90 % in step, and at worst 70 % with the sound 1 s late."
+    assert STUDIES["offset"].sentence(table) == "mine has 90 % in step, and at worst 70 % with the sound 1 s late."
 
 
 def test_features_have_no_surface(clips):

@@ -153,12 +153,17 @@ def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd
     return pd.DataFrame(rows)
 
 
-def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
-    """Mean, low and high: the mean over actors of their mean value, and its 95 % interval by `actor_interval`.
+def actor_means(values: np.ndarray, actors: np.ndarray) -> np.ndarray:
+    """The mean value (A,) of each actor. Values that are NaN do not count, nor do actors without others."""
+    return pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
 
-    Values that are NaN do not count. With one actor there is no interval: low and high are NaN.
+
+def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
+    """Mean, low and high: the mean of `actor_means`, and its 95 % interval by `actor_interval`.
+
+    With one actor there is no interval: low and high are NaN.
     """
-    means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
+    means = actor_means(values, actors)
     low, high = actor_interval(np.mean, means)
     return {"mean": means.mean() if len(means) else np.nan, "low": low, "high": high}
 
@@ -171,7 +176,7 @@ def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> 
     rows, reach = [], {} if random is None else random.set_index("modality")[["low", "high"]].to_dict("index")
     for (modality, order), clips in per_clip.groupby(["modality", "order"], sort=False):
         between = interval(clips["between"], clips["actor"]) | (reach.get(modality, {}) if order == RANDOM else {})
-        means = {name: interval(clips[name], clips["actor"])["mean"] for name in ("delete", "insert")}
+        means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("delete", "insert")}
         rows.append({"modality": modality, "order": order, **means, "between": between.pop("mean"), **between})
     return pd.DataFrame(rows)
 
@@ -323,7 +328,7 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for change, clips in table.groupby("change", sort=False):
         changed = interval(clips["changed"], clips["actor"])
-        means = {name: interval(clips[name], clips["actor"])["mean"] for name in ("right_before", "right")}
+        means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("right_before", "right")}
         rows.append({"change": change, "changed": changed.pop("mean"), **changed, **means})
     return pd.DataFrame(rows)
 

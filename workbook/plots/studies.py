@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from workbook.evaluate.conditions import PLACES
 from workbook.plots.marks import band, cells, colour_bar, legend_above, legend_around, name_rows, whiskers
 from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, grid, tidy_axes
 
 SYSTEMS = (INK, "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
 DIVERGING = sns.blend_palette([AUDIO, "white", VIDEO], as_cmap=True)
 FEWEST = 5  # clips of a dot
-PLACES = {"scattered": "here and there", "start": "at the start", "middle": "in the middle", "end": "at the end"}
 
 
 def study_loss(table: pd.DataFrame) -> Figure:

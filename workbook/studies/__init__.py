@@ -27,11 +27,15 @@ class Study(NamedTuple):
     title: str
     conditions: Callable[[Clips], list]  # what is tried on these clips
     table: Callable[[Systems, Sequence], pd.DataFrame]  # predictions by system, and the conditions -> results
-    sentence: Callable[[pd.DataFrame], str]  # what the results show: a line for each system
+    line: Callable[[str, pd.DataFrame], str]  # a system's name and its results -> what they show, in words
+
+    def sentence(self, table: pd.DataFrame) -> str:
+        """What the results show: a line for each system."""
+        return "\n".join(self.line(system, rows) for system, rows in table.groupby("system", sort=False))
 
 
 def _study(title: str, module: ModuleType) -> Study:
-    return Study(title, module.conditions, module.table, module.sentence)
+    return Study(title, module.conditions, module.table, module.line)
 
 
 STUDIES: dict[str, Study] = {

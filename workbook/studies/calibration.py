@@ -20,7 +20,6 @@ from workbook.studies.estimates import (
     check_classes,
     confidence,
     estimate,
-    line_per_system,
     mean_of,
     per_clip,
     probabilities,
@@ -162,12 +161,8 @@ def with_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     return table.assign(**dict(zip(names, np.exp(_scaled(logs, temperature)).T, strict=True)))
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """How far confidence is from accuracy, and how often it rises while evidence goes."""
-    return line_per_system(table, _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
     errors, rises, by = (select(rows, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
     worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
     rise = f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"

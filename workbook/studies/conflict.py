@@ -17,7 +17,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Voice
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import check_classes, estimate, line_per_system, mean_of, probabilities, select
+from workbook.studies.estimates import check_classes, estimate, mean_of, probabilities, select
 from workbook.train.batches import Clips
 
 MEASURES = ("face", "voice", "neither", "lead")
@@ -67,13 +67,9 @@ def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) 
     return about | estimate(clips, mean_of(measure, 100))
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """Who wins."""
-    return line_per_system(select(table, face="", voice=""), _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
-    shares = rows.set_index("measure")["value"]
+    shares = select(rows, face="", voice="").set_index("measure")["value"]
     return (
         f"{system} follows the face in {shares['face']:.0f} %, the voice in {shares['voice']:.0f} % and neither in "
         f"{shares['neither']:.0f} % of the conflicts."

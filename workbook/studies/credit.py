@@ -24,7 +24,7 @@ import pandas as pd
 
 from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, right, select
+from workbook.studies.estimates import estimate, mean_of, per_clip, right, select
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
@@ -71,13 +71,9 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """Whose credit the accuracy is, and whether both are needed."""
-    return line_per_system(select(table, by="all"), _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
-    points = rows.set_index("measure")["value"]
+    points = select(rows, by="all").set_index("measure")["value"]
     return (
         f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; "
         f"their interaction is {points['together']:+.0f}. "

@@ -113,11 +113,6 @@ def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     return table
 
 
-def line_per_system(table: pd.DataFrame, line: Callable[[str, pd.DataFrame], str]) -> str:
-    """The sentence of a study: what `line` makes of each system's name and its rows, a line each."""
-    return "\n".join(line(system, rows) for system, rows in table.groupby("system", sort=False))
-
-
 def joined(words: Sequence[str]) -> str:
     """A list in words: `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)

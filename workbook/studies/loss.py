@@ -13,7 +13,6 @@ from workbook.studies.estimates import (
     accuracy_and_confidence,
     estimate,
     joined,
-    line_per_system,
     mean_of,
     per_clip,
     results,
@@ -100,12 +99,8 @@ def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: f
     return Metric(columns, score)
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """How much of the accuracy survives on the way, and where a broken modality is worse than none."""
-    return line_per_system(table, _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
     means, harm = [], []
     for modality, summary in rows.groupby("modality", sort=False):
         means.append(f"{select(summary, measure='area')['value'].mean():.0f} % while {modality} goes")

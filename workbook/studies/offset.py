@@ -8,7 +8,7 @@ import pandas as pd
 from workbook.data.window import WINDOW
 from workbook.evaluate.conditions import Condition, Shift
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import line_per_system, results
+from workbook.studies.estimates import results
 from workbook.train.batches import Clips
 
 LARGEST = 1.5  # seconds, to either side
@@ -39,12 +39,8 @@ def authors_lag(clips: Clips) -> float:
     return float(((clips.table["duration"] - WINDOW).clip(lower=0) / 2).mean())
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """How far accuracy falls, and where."""
-    return line_per_system(table, _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
     curve = rows.set_index("by")["value"]
     worst = curve.idxmin()
     how = f"{abs(worst):g} {rows['unit'].iloc[0]} {'early' if worst > 0 else 'late'}" if worst else "in step"

@@ -7,7 +7,7 @@ import pandas as pd
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import FILLS, Condition, Gone, Intact
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import accuracy_and_confidence, joined, line_per_system, results, select
+from workbook.studies.estimates import accuracy_and_confidence, joined, results, select
 from workbook.train.batches import Clips
 
 SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
@@ -35,14 +35,10 @@ def _about(condition: Condition) -> dict:
     return {"modality": "", "share": 0.0, "fill": ""}
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """The best and the worst stand-in for all of each modality."""
-    return line_per_system(select(table, measure="accuracy", share=100.0), _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
     parts = []
-    for modality, scores in rows.groupby("modality", sort=False):
+    for modality, scores in select(rows, measure="accuracy", share=100.0).groupby("modality", sort=False):
         fills = scores.set_index("fill")["value"]
         best, worst = fills.idxmax(), fills.idxmin()
         ends = f"{best} is best ({fills[best]:.0f} %), {worst} worst ({fills[worst]:.0f} %)"

@@ -9,7 +9,7 @@ from workbook import InputError
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, line_per_system, mean_of, per_clip, results, right, select
+from workbook.studies.estimates import estimate, mean_of, per_clip, results, right, select
 from workbook.train.batches import Clips
 
 SNRS = (30, 20, 10, 0, -10)  # decibels
@@ -61,12 +61,8 @@ def _about(both: Both) -> dict:
     return {"sound": sound.name, "snr": getattr(sound, "snr", np.inf), "picture": picture.name}
 
 
-def sentence(table: pd.DataFrame) -> str:
+def line(system: str, rows: pd.DataFrame) -> str:
     """What the worst sound and the worst picture cost, and how often sound alone is ahead."""
-    return line_per_system(table, _line)
-
-
-def _line(system: str, rows: pd.DataFrame) -> str:
     cells, scores = select(rows, measure="ahead"), select(rows, measure="accuracy")
     scores = scores[scores["sound"].isin(cells["sound"]) & scores["picture"].isin(cells["picture"])]
     sounds = select(scores, picture=INTACT.name).set_index("sound")["value"]
