@@ -107,7 +107,7 @@ class Gone:
 
     modality : audio | video      share : of its steps, in [0, 1], rounded to whole steps
     where : scattered (drawn for each clip), or one burst at the start | middle | end      fill : one of FILLS
-    It counts even where no step is left.
+    It counts even where no step is left. Raises InputError for another share.
     """
 
     modality: str
@@ -115,6 +115,10 @@ class Gone:
     where: str = "end"
     fill: str = "zeros"
     needs, removes = BOTH, ()
+
+    def __post_init__(self):
+        if not 0 <= self.share <= 1:
+            raise InputError(f"share is {self.share:g}; it should be from 0 to 1")
 
     @property
     def name(self) -> str:
