@@ -24,14 +24,14 @@ fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to en
 	OMP_NUM_THREADS=1 $(PYTHON) tests/fuzz.py --seed 0 --count 250
 
 lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
-	$(if $(ROOT_USER),@echo "You are root: JupyterLab is told to start all the same (--allow-root)")
+	$(if $(ROOT_USER),@echo "You are root: JupyterLab starts with --allow-root")
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(ROOT_USER),--allow-root)
 
 RUN ?= outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1
 app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...
 	avlib app --run "$(RUN)"
 
-lock:  ## resolve pyproject.toml anew for Python 3.11 to 3.13 (needs uv)
+lock:  ## resolve pyproject.toml again for Python 3.11 to 3.13 (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-annotate --no-header \
 	  --constraint <(printf 'torch==2.14.1\ntorchvision==0.29.1\n') pyproject.toml -o constraints.txt
 

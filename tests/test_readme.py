@@ -36,11 +36,11 @@ def test_the_example_runs_as_printed_and_gives_the_shapes_it_says(smoke):
         source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
         exec(source, names)
         printed = re.findall(r"\(\d+,[\d, ]*\)", source.partition("#")[2])
-        said = [tuple(frames.get(size, size) for size in ast.literal_eval(text)) for text in printed]
-        if said:
-            what = statement.value if isinstance(statement, ast.Expr) else statement.targets[0]
-            assert shapes(eval(ast.unparse(what), names)) == said, source
-            checked += len(said)
+        expected = [tuple(frames.get(size, size) for size in ast.literal_eval(text)) for text in printed]
+        if expected:
+            value = statement.value if isinstance(statement, ast.Expr) else statement.targets[0]
+            assert shapes(eval(ast.unparse(value), names)) == expected, source
+            checked += len(expected)
     assert checked >= 4, "comments with shapes"
 
 
