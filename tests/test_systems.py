@@ -15,6 +15,7 @@ from smoke_runs import SMOKE, run_smoke
 from avlib import FUSIONS
 from workbook import ROOT, InputError, load_run
 from workbook.evaluate.metrics import metrics
+from workbook.toy import mosei
 
 NOTEBOOKS = ("train", "evaluate", "attention")
 RUNS = [
@@ -28,10 +29,14 @@ OF_FEATURES = {"image_size": 0, "frames": 0}  # settings that are about films al
 def folders(small_toy, tmp_path_factory):
     """Gives the run folder of a system on a corpus, made when it is first asked for."""
     outputs = tmp_path_factory.mktemp("systems")
+    small_mosei = outputs / "mosei_senti_data.pkl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mosei, "VIDEOS", {"train": 30, "valid": 10, "test": 10})
+        mosei.make_pickle(small_mosei)
 
     @cache
     def run(dataset: str, fusion: str) -> Path:
-        corpus, given = (small_toy, {}) if dataset == "toy" else ("", {"batch_size": 64} | OF_FEATURES)
+        corpus, given = (small_toy, {}) if dataset == "toy" else (small_mosei, {"batch_size": 64} | OF_FEATURES)
         with without_kernels():
             return run_smoke(corpus, outputs, NOTEBOOKS, dataset=dataset, fusion=fusion, dropout="none", **given)
 
