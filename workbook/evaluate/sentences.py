@@ -34,7 +34,8 @@ def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> st
         wrong = table - np.diag(table.diagonal())
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
         if wrong.any():
-            mistakes.append(f"**{wrong.max()} times** {names[predicted]} for {names[true]} in {condition}")
+            times = "once" if wrong.max() == 1 else f"{wrong.max()} times"
+            mistakes.append(f"**{times}** {names[predicted]} for {names[true]} in {condition}")
     return f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "There is no mistake."
 
 
