@@ -123,6 +123,8 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
             "pretrained is 3; it should be a path",
         ),
         ({"data_root": 3}, "data_root is 3; it should be a path"),
+        ({"data_root": "a\0b"}, r"data_root is 'a\x00b'; it should be a path"),
+        ({"outputs_root": "x" * 5000}, f"outputs_root is '{'x' * 5000}'; it should be a path"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):

@@ -3,7 +3,9 @@
 `avlib parameters` and the comments in the notebooks' parameters cells come from this record.
 """
 
+import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -47,9 +49,13 @@ def _number(value: Any) -> Any:
 def _absolute(value: Any) -> Any:
     """An absolute path; a relative one starts at the workbook, not at the working directory."""
     try:
-        return ROOT / Path(value).expanduser()
-    except (RuntimeError, TypeError):  # an unknown user, or no text
+        path = ROOT / Path(value).expanduser()
+        str(path).encode()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)
+    except (OSError, RuntimeError, TypeError, ValueError):  # too long, an unknown user, not text, not UTF-8
         raise ValueError(f"is {value!r}; it should be a path") from None
+    return path
 
 
 def _path_or_keyword(value: Any) -> Any:
