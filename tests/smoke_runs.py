@@ -7,7 +7,11 @@ import pandas as pd
 import yaml
 
 from workbook import ROOT
+from workbook.data.build import build_store
+from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store
+from workbook.task import Classification
+from workbook.train.batches import Clips
 
 SMOKE = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text())
 
@@ -33,3 +37,12 @@ def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **paramet
 
     given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
     return run_pipeline(given, notebooks)
+
+
+def clips_from_files(corpus: Path, folder: Path, count: int) -> Clips:
+    """The first clips of a toy corpus, two of each actor, in a new store in the folder."""
+    trials, problems = find_trials(corpus)
+    trials = trials.groupby("actor").head(2).head(count)
+    settings = {"frames": 2, "image_size": 64, "workers": 1, "progress": False}
+    store = build_store(folder / "store", trials, problems, **settings)
+    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS))

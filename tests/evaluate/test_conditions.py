@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from smoke_runs import clips_from_files
 
 from avlib import build_model
 from workbook.data.audio import mfcc
-from workbook.data.build import build_store
 from workbook.data.media import read_audio
-from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, cut_window
 from workbook.evaluate.conditions import Context, Shift, Voice, paper_conditions
@@ -65,11 +64,7 @@ def test_sound_of_features_is_shifted_by_whole_steps_and_zeros_come_in(by, expec
 @pytest.fixture(scope="module")
 def heard(small_toy, tmp_path_factory):
     """Some clips of the toy corpus, from its files."""
-    trials, problems = find_trials(small_toy)
-    trials = trials.groupby("actor").head(2).head(4)
-    how = {"frames": 2, "image_size": 64, "workers": 1, "progress": False}
-    store = build_store(tmp_path_factory.mktemp("heard") / "store", trials, problems, **how)
-    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS))
+    return clips_from_files(small_toy, tmp_path_factory.mktemp("heard"), 4)
 
 
 def test_a_shift_reads_what_lies_outside_of_the_window(heard):

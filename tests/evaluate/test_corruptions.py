@@ -5,30 +5,23 @@ import re
 import numpy as np
 import pytest
 import torch
+from smoke_runs import clips_from_files
 
 from avlib import build_model
 from workbook import ROOT, InputError
 from workbook.data.audio import mfcc, samples_of
-from workbook.data.build import build_store
-from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import SAMPLE_RATE
 from workbook.evaluate.conditions import Both, Context, Intact
 from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise
 from workbook.studies import STUDIES, predictions, surface
 from workbook.studies.estimates import select
-from workbook.task import Classification
-from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE
 
 
 @pytest.fixture(scope="module")
 def heard(small_toy, tmp_path_factory):
     """Eight clips of the toy corpus, of four actors, from their files."""
-    trials, problems = find_trials(small_toy)
-    trials = trials.groupby("actor").head(2).head(8)
-    how = {"frames": 2, "image_size": 64, "workers": 1, "progress": False}
-    store = build_store(tmp_path_factory.mktemp("heard") / "store", trials, problems, **how)
-    return Clips(store, np.arange(len(store)), store.clips["label"].to_numpy(), Classification(EMOTIONS))
+    return clips_from_files(small_toy, tmp_path_factory.mktemp("heard"), 8)
 
 
 def context(clips):
