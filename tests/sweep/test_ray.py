@@ -50,16 +50,21 @@ def starts(folder: Path) -> int:
     return (folder / LOG).read_text().count(", process ")
 
 
+def assert_all_done_once(command, root: Path, hit: Path, quiet: pd.DataFrame) -> None:
+    """The command ends with all four runs done, the hit one begun twice, and the table of a quiet sweep."""
+    output = command.communicate()[0]
+    assert command.returncode == 0 and "4 of 4 done" in output, output
+    assert starts(hit) == 2 and len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
+    pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
+
+
 def test_after_a_killed_worker_of_the_cluster_the_table_is_as_if_nothing_had_been(cluster, grid, quiet, tmp_path):
     root = tmp_path / "runs"
     with start(grid(), "--engine", "ray", "--address", cluster.address) as command:
         kernel, hit = kernel_at_work(root)
         os.kill(parents(kernel)[0], signal.SIGKILL)
         wait_for(lambda: not parents(kernel))
-        output = command.communicate()[0]
-    assert command.returncode == 0 and "4 of 4 done" in output, output
-    assert starts(hit) == 2 and len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
-    pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
+        assert_all_done_once(command, root, hit, quiet)
 
 
 @pytest.mark.slow
@@ -71,10 +76,7 @@ def test_after_a_killed_node_the_table_is_as_if_nothing_had_been(cluster, grid, 
         kernel, hit = kernel_at_work(root, lambda process: raylet in parents(process))
         cluster.remove_node(node, allow_graceful=False)
         wait_for(lambda: not parents(kernel))
-        output = command.communicate()[0]
-    assert command.returncode == 0 and "4 of 4 done" in output, output
-    assert starts(hit) == 2 and len(run_folders(root)) == 4 and set(times_done(root).values()) == {1}
-    pd.testing.assert_frame_equal(table(run_folders(root)), quiet)
+        assert_all_done_once(command, root, hit, quiet)
 
 
 @pytest.mark.slow
