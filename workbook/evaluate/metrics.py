@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from workbook.data.datasets import DATASETS
-from workbook.task import AVERAGED, LARGEST_SENTIMENT
+from workbook.task import AVERAGED, LARGEST_SENTIMENT, count_answers
 
 PROBABILITIES = r"^p\d+$"  # names of columns
 
@@ -164,7 +164,7 @@ def confusions(predictions: pd.DataFrame, classes: int) -> dict[str, np.ndarray]
 def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
     """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
     truth, guess = labels_and_answers(predictions[predictions.condition == condition])
-    return np.bincount(classes * truth + guess, minlength=classes**2).reshape(classes, classes)
+    return count_answers(truth, guess, classes)
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from workbook.data.datasets import Corpus
 from workbook.data.folds import split_rows
 from workbook.data.store import Store
 from workbook.files import checksum
-from workbook.task import Classification
+from workbook.task import Classification, count_answers
 from workbook.train.batches import Clips
 from workbook.train.memory import channels_last
 from workbook.train.training import fit
@@ -175,8 +175,8 @@ def confusion_of_frames(net: FrameClassifier, clips: Clips, weights: Path) -> np
 
     weights : as in `recognise`
     """
-    truth, names = clips.labels.numpy(), clips.task.outputs
-    return np.bincount(names * truth + recognise(net, clips, weights), minlength=names**2).reshape(names, names)
+    truth, answers = clips.labels.numpy(), recognise(net, clips, weights)
+    return count_answers(truth, answers, clips.task.outputs)
 
 
 @torch.inference_mode()
