@@ -1,4 +1,4 @@
-"""The table of fusions: those of section III.B, those that the paper compares them with, and `cma`.
+"""The table of fusions: those of section III.B, those that the paper compares them with, and ours.
 
 An entry makes its two branches and has three methods. `after_stage1` and `after_stage2` take audio (B, C, Ta) and
 video (B, C, Tv); they return both, and a dict of attention tensors. `pool` makes one vector of the output of stage 2.
@@ -304,6 +304,74 @@ class CrossModalAttention(Fusion):
         return torch.cat(statistics, dim=-1)
 
 
+def modulate(steps: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    """The steps (B, C, T) times 1 + scale, plus shift; coefficients : both, (B, 2 C, 1)."""
+    scale, shift = coefficients.chunk(2, dim=1)
+    return steps * (1 + scale) + shift
+
+
+class FeaturewiseModulation(Fusion):
+    """`film`: after stage 1, the other branch's mean scales and shifts each channel.
+
+    FiLM of Perez et al. (AAAI 2018), in both directions: an exchange without attention.
+    """
+
+    def __init__(self, heads: int = 1):
+        super().__init__()
+        audio, video = STAGE1
+        self.audio_to_video = nn.Linear(audio, 2 * video)
+        self.video_to_audio = nn.Linear(video, 2 * audio)
+
+    def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
+        into_audio = self.video_to_audio(video.mean(dim=-1))[..., None]  # (B, 256, 1)
+        into_video = self.audio_to_video(audio.mean(dim=-1))[..., None]  # (B, 128, 1)
+        return modulate(audio, into_audio), modulate(video, into_video), {}
+
+
+def beside_mean(steps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The steps (B, C, T), each followed by the mean of the other branch (B, C', T')."""
+    mean = other.mean(dim=-1, keepdim=True)  # (B, C', 1)
+    return torch.cat([steps, mean.expand(-1, -1, steps.shape[-1])], dim=1)
+
+
+class EarlyMeans(Fusion):
+    """`early`: after stage 1, the other branch's mean is concatenated to each step.
+
+    The oldest exchange, early fusion, at the place of `it` and `ia`. A linear layer and
+    ReLU, for each step alone, bring each branch back to its width.
+    """
+
+    def __init__(self, heads: int = 1):
+        super().__init__()
+        both = sum(STAGE1)
+        self.audio, self.video = (nn.Conv1d(both, width, 1) for width in STAGE1)
+
+    def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
+        into_audio = self.audio(beside_mean(audio, video)).relu()
+        into_video = self.video(beside_mean(video, audio)).relu()
+        return into_audio, into_video, {}
+
+
+class BilinearPooling(Fusion):
+    """`bilinear`: projections of both means are multiplied, their products classified.
+
+    Low-rank bilinear pooling, Kim et al. (ICLR 2017). The biases stand for the 1 that
+    Liu et al. (ACL 2018) append to each mean, so that either may count alone. The layer
+    norms are ours: products of small means learn slowly.
+    """
+
+    width = 128  # the rank: products that are classified
+
+    def __init__(self, heads: int = 1):
+        super().__init__()
+        audio, video = STAGE2
+        self.audio = nn.Sequential(nn.LayerNorm(audio), nn.Linear(audio, self.width))
+        self.video = nn.Sequential(nn.LayerNorm(video), nn.Linear(video, self.width))
+
+    def pool(self, audio: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+        return self.audio(audio.mean(dim=-1)) * self.video(video.mean(dim=-1))
+
+
 FUSIONS: dict[str, type[Fusion]] = {
     "lt": LateTransformer,
     "it": IntermediateTransformer,
@@ -313,6 +381,9 @@ FUSIONS: dict[str, type[Fusion]] = {
     "mlt": LateTransformerWithMemory,
     "mult": MultimodalTransformer,
     "cma": CrossModalAttention,
+    "film": FeaturewiseModulation,
+    "early": EarlyMeans,
+    "bilinear": BilinearPooling,
     "concat": Fusion,
     "audio": AudioOnly,
     "video": VideoOnly,

@@ -24,7 +24,8 @@ ACROSS, WITHIN = ("video_to_audio", "audio_to_video"), ("audio_to_audio", "video
 DIRECTIONS = {
     **dict.fromkeys(("lt", "it", "ia", "cma"), ACROSS),
     **dict.fromkeys(("mlt", "mult"), ACROSS + WITHIN),
-    **{"tav": ACROSS[1:], "tva": ACROSS[:1], "concat": (), "audio": (), "video": ()},
+    **{"tav": ACROSS[1:], "tva": ACROSS[:1]},
+    **dict.fromkeys(("film", "early", "bilinear", "concat", "audio", "video"), ()),
 }
 EXCHANGING = [name for name, fusion in FUSIONS.items() if fusion.widths]
 
@@ -75,7 +76,9 @@ def test_mult_has_the_parameters_of_four_transformers_of_five_layers():
     assert count(net.fusion) == 4 * (5 * layer + 2 * 30) + dense
 
 
-@pytest.mark.parametrize("fusion, pooled", [("ia", 256), ("it", 256), ("cma", 512), ("tav", 128), ("audio", 128)])
+@pytest.mark.parametrize(
+    "fusion, pooled", [("ia", 256), ("film", 256), ("cma", 512), ("tav", 128), ("bilinear", 128), ("audio", 128)]
+)
 def test_a_dense_head_adds_two_layers_of_the_pooled_width(fusion, pooled):
     assert count(build_model(fusion, dense_head=True)) == count(build_model(fusion)) + 2 * (pooled * pooled + pooled)
 
@@ -161,6 +164,38 @@ def test_statistics_are_pooled_as_numpy_computes_them():
     pooled = build_model("cma").fusion.pool(audio, video).numpy()
     parts = [part for steps in (audio.numpy(), video.numpy()) for part in (steps.mean(-1), steps.std(-1))]
     np.testing.assert_allclose(pooled, np.concatenate(parts, axis=1), atol=1e-4)
+
+
+def test_film_scales_and_shifts_each_channel_by_the_mean_of_the_other_branch():
+    fusion = build_model("film").fusion
+    audio, video = torch.randn(2, 128, 7), torch.randn(2, 64, 5)
+    scaled, _, attention = fusion.after_stage1(audio, video)
+    weight, bias = fusion.video_to_audio.weight.detach().numpy(), fusion.video_to_audio.bias.detach().numpy()
+    coefficients = video.numpy().mean(axis=2) @ weight.T + bias
+    expected = audio.numpy() * (1 + coefficients[:, :128, None]) + coefficients[:, 128:, None]
+    np.testing.assert_allclose(scaled.detach().numpy(), expected, atol=1e-5)
+    assert attention == {}
+
+
+def test_early_shows_each_step_of_a_branch_the_mean_of_the_other_one():
+    fusion = build_model("early").fusion
+    audio, video = torch.randn(2, 128, 7), torch.randn(2, 64, 5)
+    seen = torch.cat([video[:, :, 3], audio.mean(dim=2)], dim=1).numpy()
+    weight, bias = fusion.video.weight.detach().numpy()[..., 0], fusion.video.bias.detach().numpy()
+    step = fusion.after_stage1(audio, video)[1][:, :, 3].detach().numpy()
+    np.testing.assert_allclose(step, np.maximum(seen @ weight.T + bias, 0), atol=1e-5)
+
+
+def test_bilinear_pooling_is_the_tensor_of_both_means_times_factors_of_low_rank():
+    fusion = build_model("bilinear").fusion
+    audio, video = torch.randn(2, 128, 7), torch.randn(2, 128, 5)
+    factors, means = [], []
+    for steps, (norm, linear) in ((audio, fusion.audio), (video, fusion.video)):
+        means.append(torch.cat([norm(steps.mean(dim=2)), torch.ones(2, 1)], dim=1))  # (B, 129)
+        factors.append(torch.cat([linear.weight, linear.bias[:, None]], dim=1))  # (rank, 129)
+    products = torch.einsum("bi,bj->bij", *means)
+    expected = torch.einsum("bij,ri,rj->br", products, *factors)
+    torch.testing.assert_close(fusion.pool(audio, video), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_residual_dense_head_of_zeros_passes_everything_on():

@@ -110,6 +110,11 @@ def test_ia_finds_the_speaker_among_people_not_met(corpus, tmp_path):
     assert found["share"] > 0.8 and found["chance"] == pytest.approx(1 / 3)
 
 
+def test_a_product_of_the_two_means_names_the_emotion_without_attention(corpus, tmp_path):
+    _, output, accuracy = trained("bilinear", corpus[0], tmp_path)
+    assert accuracy > 90 and not output.attention
+
+
 def test_concat_cannot_find_the_speaker(corpus, tmp_path):
     store, _ = corpus
     _, output, accuracy = trained("concat", store, tmp_path)

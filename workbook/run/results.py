@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from avlib.fusion import FUSIONS
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
@@ -24,7 +25,6 @@ TABLE = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")  # 
 LISTED = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")  # by `avlib runs`
 PARAMETERS = tuple(name for name in NAMES if name not in UNNAMED)
 RESULTS = ("seconds", "train_seconds", "minutes", "labels", "fingerprint", "device", "commit", "started", "folder")
-WITHOUT_HEADS = ("audio", "video", "concat")  # fusions
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
@@ -126,10 +126,11 @@ def _names(parameters: dict[str, Any]) -> dict[str, str]:
     name, data = RunName.of(parameters | {"data_root": usual["data_root"]}, usual), set()
     if str(parameters["data_root"]) != str(usual["data_root"]):
         data = set(RunName.of(parameters, usual).settings) - set(name.settings)
+    has_heads = fusion not in FUSIONS or bool(FUSIONS[fusion].widths)  # of another session's fusion nothing is known
     first, *tags = name.system
     of_system = [tag for tag in tags if tag == "dense" or tag in CHOICES["audio_features"]]
     settings = [*(tag for tag in tags if tag not in of_system), *name.settings]
-    system = " ".join([fusion if fusion in WITHOUT_HEADS else first.upper(), *of_system])
+    system = " ".join([first.upper() if has_heads else fusion, *of_system])
     return {"data": "".join(data), "system": system, "settings": " ".join(settings)}
 
 
