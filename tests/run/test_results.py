@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from smoke_runs import data
 from sweeps import finished_run
 
+from workbook import InputError
 from workbook.cli import main
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
@@ -128,3 +129,70 @@ def test_runs_fulfil_a_condition_and_a_bad_one_is_a_sentence(tmp_path):
         assert ended.output.count("\n") == 1
     listed = CliRunner().invoke(main, ["runs", str(tmp_path), "--where", "fusion == 'video'"]).output
     assert len(listed.splitlines()) == 2 and listed.splitlines()[1].endswith("done")
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs")
+    for seed in (1, 2, 3):
+        finished_run(folder, {"AV": 50}, seed=seed)
+    return all_runs(folder)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "@pd.io.common.os.system('touch {}')",
+        "@runs_in.__globals__['json'].codecs.open('{}', 'w')",
+        "__import__('os').system('touch {}') == 0",
+        "fusion == 'ia' and open('{}', 'w')",
+        "fusion == 'no' and [open(name, 'w') for name in ['{}']]",
+        "fusion.str.startswith('i')",
+        "folder.__class__ == 'x'",
+        "fusion.to_csv('{}')",
+        "(lambda: open('{}', 'w'))()",
+        "(fusion := 'ia') == 'ia'",
+        "fusion == f'{{open(chr(47))}}'",
+        "seed == 9 ** 9 ** 9",
+        "state['x'] == 1",
+        "fusion == 'ia' if AV > 3 else 1",
+        "AV > 80 & seed == 1",
+        "`MAE AV` > 0",
+        "fusion == b'ia'",
+        "seed == 1j",
+        "fusion is 'ia'",
+        "fusion\n== 'ia'; import os",
+        "not " * 5000 + "True",
+        "-" * 5000 + "1 == 1",
+        "(" * 5000,
+        "AV > 'eighty'",
+        "seed in 1",
+        "1 < fusion",
+        "AV",
+        "",
+        "\0",
+    ],
+)
+def test_a_condition_is_read_and_never_executed(three_runs, tmp_path, attack):
+    bad = attack.format(tmp_path / "executed")
+    with pytest.raises(InputError, match="is no condition on runs"):
+        where(three_runs, bad)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("condition", "seeds"),
+    [
+        ("1 < seed <= 3", [2, 3]),
+        ("seed in (1, 3) and not seed == 3", [1]),
+        ("seed not in [1, 2]", [3]),
+        ("'bs8' in settings or AV == 50", [1, 2, 3]),
+        ("A >= 0", []),
+        ("learning_rate > -1 and (seed == 1 or seed == 2)", [1, 2]),
+        ("MAE_AV > 0.5", []),
+        ("True", [1, 2, 3]),
+        (" state != 'done' ", []),
+    ],
+)
+def test_a_condition_has_the_operators_of_python(three_runs, condition, seeds):
+    assert where(three_runs, condition)["seed"].tolist() == seeds

@@ -13,6 +13,7 @@ from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
 from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
+from workbook.run.condition import read_condition
 from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.run_folder import LOG, read_record, run_state
 from workbook.run.run_name import UNNAMED, RunName
@@ -56,18 +57,17 @@ def evaluated(runs: pd.DataFrame) -> pd.DataFrame:
 def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
     """The rows of `all_runs` that fulfil a condition, such as `fusion == 'ia' and AV > 80`.
 
-    Raises InputError where it is none.
+    A column's name has `_` in place of its spaces. Raises InputError where it is none.
     """
+    names = [name.replace(" ", "_") for name in runs]
+    rows = runs.astype(object).where(runs.notna(), None).set_axis(names, axis="columns").to_dict("records")
     try:
-        mask = runs.eval(condition)
-        if not pd.api.types.is_bool_dtype(mask):
-            raise TypeError("it is neither true nor false")
-        return runs[mask.fillna(False)]
-    except Exception as error:  # of many kinds
-        reason = " ".join(str(error).split())
+        fulfils = read_condition(condition)
+        return runs[[fulfils(row) for row in rows]]
+    except ValueError as error:
         raise InputError(
-            f"{condition!r} is no condition on runs ({reason}): give one such as \"fusion == 'ia' and AV > 80\", "
-            f"with the columns {', '.join(name for name in runs if ' ' not in name)}"
+            f"{condition!r} is no condition on runs ({error}): give one such as \"fusion == 'ia' and AV > 80\", "
+            f"with the columns {', '.join(names)}"
         ) from None
 
 
