@@ -4,11 +4,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from avlib import build_model, modality_dropout
 from avlib.dropout import DROPOUTS, variants
 from workbook.train import sharing
-from workbook.train.sharing import Counts, Unshareable, can_share, counted, plain_forward, share, statistics
+from workbook.train.sharing import (
+    Counts,
+    Unshareable,
+    can_share,
+    counted,
+    plain_forward,
+    share,
+    statistics,
+    weights_of,
+)
 from workbook.train.training import informative
 
 B, Tv, S = 3, 2, 64
@@ -91,7 +101,7 @@ def test_shared_clips_are_the_plain_ones_and_counted(kind):
     for tensors, expected in zip(zip(*pairs, strict=True), plain[:2], strict=True):
         shared = share(tensors)
         assert torch.equal(shared.values[shared.index], expected)
-        column = shared.counts.column(torch.zeros(len(shared.values)))
+        _, column = weights_of(shared.counts, torch.float32, audio.device)
         assert torch.equal(column.long(), shared.index.bincount(minlength=len(shared.values)))
         assert shared.counts.total == len(expected)
     assert len(share([video for _, video in pairs]).values) == DISTINCT_VIDEOS[kind]
@@ -121,7 +131,7 @@ def test_rows_that_are_left_out_take_their_clips_with_them_and_empty_clips_are_o
     shared = share([video, None], kept)
     assert torch.equal(shared.values[shared.index], torch.cat([video, torch.zeros_like(video)])[kept])
     assert len(shared.values) == 3  # two clips, and the empty one of all others
-    column = shared.counts.column(torch.zeros(3))
+    _, column = weights_of(shared.counts, torch.float32, video.device)
     assert torch.equal(column.long(), shared.index.bincount())
 
 
@@ -218,3 +228,37 @@ def test_a_step_in_bfloat16_learns_what_the_plain_batch_does_within_its_precisio
         losses.append(F.cross_entropy(logits, torch.arange(len(logits)) % 8))
         losses[-1].backward()
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)
+
+
+class MomentsRequired(TorchDispatchMode):
+    """A block in which batch norm's backward pass asks for the saved moments, as CUDA's does and the CPU's does not."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        if operation is torch.ops.aten.native_batch_norm_backward.default:
+            assert arguments[5] is not None and arguments[6] is not None, "save_mean should always be defined"
+        return operation(*arguments, **(options or {}))
+
+
+def test_a_shared_norm_hands_back_the_moments_that_a_gpu_asks_for():
+    net, pairs = build_model("ia", image_size=S).train(), pairs_of("softhard", *clips(torch.float32))
+    with MomentsRequired():
+        sharing.forward(net, pairs).logits.sum().backward()
+
+
+def test_gradients_in_bfloat16_are_rounded_once():
+    torch.manual_seed(0)
+    counts, times = Counts((2, 3), (3, 1)), torch.tensor([3, 3, 1, 1, 1])
+    maps, gradient = (torch.randn(5, 7, 11, 13).bfloat16() for _ in range(2))
+    weight, bias = torch.randn(7) + 2, torch.randn(7)
+
+    copies = maps.double().repeat_interleave(times, dim=0).requires_grad_()
+    plain = F.batch_norm(copies, None, None, weight.double(), bias.double(), training=True)
+    into_copies = (gradient.double() / times.view(-1, 1, 1, 1)).repeat_interleave(times, dim=0)
+    plain.backward(into_copies)
+    expected = torch.zeros(maps.shape, dtype=torch.float64)
+    expected.index_add_(0, torch.arange(5).repeat_interleave(times), copies.grad)
+
+    maps.requires_grad_()
+    sharing.Normalise.apply(maps, weight, bias, counts, 1e-5)[0].backward(gradient)
+    rounding = (expected.bfloat16().double() - expected).norm()
+    assert (maps.grad.double() - expected).norm() < 1.05 * rounding

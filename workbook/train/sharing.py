@@ -9,6 +9,7 @@ does this for any network, timm's included: it replaces `F.batch_norm`. `can_sha
 import copy
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -33,10 +34,14 @@ class Counts(NamedTuple):
         """The number of rows of the plain batch."""
         return sum(size * times for size, times in zip(self.sizes, self.times, strict=True))
 
-    def column(self, like: torch.Tensor) -> torch.Tensor:
-        """The count of every row (D, 1, …), to multiply `like` (D, …) by."""
-        each = torch.cat([like.new_full((size,), times) for size, times in zip(*self, strict=True)])
-        return each.view(-1, *[1] * (like.ndim - 1))
+
+@lru_cache(maxsize=16)  # every batch norm of a step asks for the same few, and copying one to a GPU takes a while
+def weights_of(counts: Counts, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each run's share of the plain batch, (runs, 1), and the count of every row, (D,)."""
+    shares = [size * times / counts.total for size, times in zip(*counts, strict=True)]
+    rows = [times for size, times in zip(*counts, strict=True) for _ in range(size)]
+    shares, rows = (torch.tensor(values, dtype=dtype, device=device) for values in (shares, rows))
+    return shares[:, None], rows
 
 
 class Shared(NamedTuple):
@@ -197,8 +202,7 @@ def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.
     unused = maps.new_zeros(2, maps.shape[1], dtype=accurate)  # running statistics; they set the type of the result
     moments = [torch.batch_norm_update_stats(run, *unused, 0.0) for run in maps.split(counts.sizes)]
     means, variances = (torch.stack(moment) for moment in zip(*moments, strict=True))  # (runs, C)
-    shares = [size * times / counts.total for size, times in zip(*counts, strict=True)]
-    shares = torch.tensor(shares, dtype=means.dtype).to(means.device, non_blocking=True)[:, None]
+    shares, _ = weights_of(counts, means.dtype, means.device)
     mean = (shares * means).sum(dim=0)
     return mean, (shares * (variances + (means - mean) ** 2)).sum(dim=0)
 
@@ -221,14 +225,16 @@ class Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, *_):
         maps, weight, mean, variance = ctx.saved_tensors
-        _, into_weight, into_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, maps, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+        inverse = (variance + ctx.eps).rsqrt()
+        _, into_weight, into_bias = torch.ops.aten.native_batch_norm_backward(  # only a CPU computes `inverse` itself
+            gradient, maps, weight, mean, variance, mean, inverse, False, ctx.eps, [False, True, True]
         )
-        scale = weight * (variance + ctx.eps).rsqrt()
+        scale = weight * inverse
         share = -scale / (ctx.counts.total * maps[0, 0].numel())
         into_maps = F.batch_norm(maps, mean, variance, share * into_weight, share * into_bias, eps=ctx.eps)
-        into_maps.mul_(ctx.counts.column(into_maps))
-        into_maps.addcmul_(gradient, scale.view(1, -1, *[1] * (maps.ndim - 2)).to(gradient.dtype))
+        _, times = weights_of(ctx.counts, mean.dtype, maps.device)
+        into_maps.mul_(times.view(-1, *[1] * (maps.ndim - 1)))
+        into_maps.addcmul_(gradient, scale.view(1, -1, *[1] * (maps.ndim - 2)))
         return into_maps, into_weight, into_bias, None, None
 
 
