@@ -70,8 +70,9 @@ def count_parameters(net: nn.Module) -> dict[str, int]:
 
 
 def precision(device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU, float32 on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    """bfloat16 on a GPU that computes in it, which NVIDIA's do from sm_80 on; else float32: on a T4, and on a CPU."""
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_bfloat16)
 
 
 def build_model(
