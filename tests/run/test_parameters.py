@@ -2,6 +2,7 @@ from pathlib import Path
 
 import papermill
 import pytest
+import torch
 import yaml
 
 from avlib.dropout import DROPOUTS
@@ -9,6 +10,7 @@ from avlib.fusion import FUSIONS
 from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.audio import AUDIO_FEATURES
 from workbook.data.datasets import DATASETS
+from workbook.run import parameters
 from workbook.run.parameters import CHOICES, NAMES, Parameters
 from workbook.sweep.grid import expand
 
@@ -141,8 +143,8 @@ def test_what_does_not_fit_together_is_refused_with_one_sentence():
     assert refusal(dataset="toy_mosei", fold_scheme="loso").endswith("does not have: choose own or groups")
 
 
-def test_an_input_that_is_missing_here_is_refused_with_one_sentence(monkeypatch):
-    monkeypatch.setattr("workbook.run.parameters._device", lambda: "cpu")
+def test_an_input_that_is_missing_here_is_refused_with_one_sentence(machine):
+    machine(cards=0)
     for values, sentence in (
         ({"pretrained": "/no/where.pth"}, "pretrained is /no/where.pth, which is no file"),
         ({"dataset": "ravdess", "data_root": "/no/where"}, "data_root is /no/where, which is no folder"),
@@ -166,10 +168,46 @@ def test_a_file_of_weights_is_found_from_the_workbook_and_may_be_none(tmp_path):
     assert Parameters().pretrained == "none"
 
 
-def test_auto_is_the_device_that_there_is(monkeypatch):
-    monkeypatch.setattr("workbook.run.parameters._device", lambda: "cuda")
-    assert Parameters().device == "cuda"
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that makes PyTorch see a machine with these cards, for which it is compiled as `compiled` says."""
+
+    def pretend(cards=1, capability=(9, 0), compiled="sm_75 sm_80 sm_86 sm_90a sm_120 compute_120"):
+        for function in (parameters._device, parameters._why_no_gpu):
+            function.cache_clear()
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", compiled.split)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Pretend")
+
+    yield pretend
+    for function in (parameters._device, parameters._why_no_gpu):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "card, device",
+    [
+        ({"cards": 0}, "cpu"),
+        ({}, "cuda"),
+        ({"capability": (8, 9)}, "cuda"),  # runs what is compiled for sm_86
+        ({"capability": (7, 0)}, "cpu"),  # a V100, of which a PyTorch for CUDA 13 knows nothing
+        ({"capability": (8, 0), "compiled": "sm_75 sm_86"}, "cpu"),
+        ({"capability": (12, 1)}, "cuda"),
+        ({"capability": (13, 0)}, "cuda"),  # a later one compiles PTX itself
+        ({"capability": (13, 0), "compiled": "sm_90 sm_120"}, "cpu"),
+        ({"capability": (9, 4), "compiled": "gfx90a gfx942"}, "cuda"),  # AMD's
+    ],
+)
+def test_auto_is_a_gpu_that_this_pytorch_is_compiled_for(card, device, machine, caplog):
+    machine(**card)
+    assert Parameters().device == device
     assert Parameters(device="cpu").device == "cpu"
+    is_old = device == "cpu" and card.get("cards", 1)
+    assert ("this PyTorch is not compiled for Pretend (sm_" in caplog.text) is bool(is_old)
+    if device == "cpu":
+        with pytest.raises(InputError, match=r"device is 'cuda', but (this PyTorch is not compiled|PyTorch finds no)"):
+            Parameters(device="cuda").check_inputs()
 
 
 def test_parameters_show_what_is_no_default_and_unfold_to_all():

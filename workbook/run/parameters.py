@@ -3,7 +3,9 @@
 `avlib parameters` and the comments in the notebooks' parameters cells come from this record.
 """
 
+import logging
 import os
+import re
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
@@ -36,6 +38,7 @@ CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook
     "tracker": TRACKERS,
 }
 OF_DATASET = ("classes", "fold_scheme", "protocol")  # beside USUAL: a dataset has its own default
+log = logging.getLogger(__name__)
 KEYWORDS = ("", "none", "frames")  # values of `pretrained` that are no paths
 
 
@@ -171,8 +174,8 @@ class Parameters(BaseModel):
 
     def check_device(self) -> None:
         """Raises InputError where the device is missing here."""
-        if self.device == "cuda" != _device():
-            raise InputError("device is 'cuda', but PyTorch finds no CUDA device here; choose auto or cpu")
+        if self.device == "cuda" and (reason := _why_no_gpu()):
+            raise InputError(f"device is 'cuda', but {reason}; choose auto or cpu")
 
     @property
     def name(self) -> RunName:
@@ -252,10 +255,34 @@ DEFAULTS = {name: field.default for name, field in FIELDS.items()}
 
 @cache
 def _device() -> str:
-    """What `auto` means on this machine."""
+    """What `auto` means on this machine. Logs why it is not a GPU that there is."""
+    reason = _why_no_gpu()
+    if "compiled" in reason:
+        log.warning("%s: device auto is the CPU", reason)
+    return "cpu" if reason else "cuda"
+
+
+@cache
+def _why_no_gpu() -> str:
+    """Why PyTorch cannot compute on a GPU here; "" where it can.
+
+    A GPU runs what is compiled for its major version up to its minor one, or for any earlier version as PTX.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device here"
+    major, minor = torch.cuda.get_device_capability()
+    compiled = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
+    versions = [(arch[1], int(arch[2]), int(arch[3])) for arch in compiled if arch]  # AMD's names have another form
+    if versions and not any(
+        (kind == "compute" or own == major) and (own, least) <= (major, minor) for kind, own, least in versions
+    ):
+        name = torch.cuda.get_device_name()
+        return (
+            f"this PyTorch is not compiled for {name} (sm_{major}{minor}; only {' '.join(torch.cuda.get_arch_list())})"
+        )
+    return ""
 
 
 def _of_dataset(dataset: str, fusion: str) -> dict[str, Any]:
