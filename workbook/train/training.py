@@ -213,7 +213,7 @@ class Checkpoint:
             raise InputError(f"{path} is damaged or of another network: resume = False starts over") from error
         self.history = history
         for name, generator in self.generators.items():
-            if generators[name].numel() == generator.get_state().numel():
+            if name in generators and generators[name].numel() == generator.get_state().numel():
                 generator.set_state(generators[name])
             else:
                 log.info("the run began on another kind of device: its random numbers start over on this one")
@@ -267,8 +267,10 @@ def fit(
     generators = {
         "order": torch.Generator().manual_seed(seed),
         "device": torch.Generator(train.device).manual_seed(seed + 1),
-        "torch": torch.default_generator,  # of nn.Dropout in mult, on a CPU
+        "torch": torch.default_generator,  # of nn.Dropout in mult
     }
+    if train.device.type == "cuda":  # there nn.Dropout draws from the GPU's
+        generators["cuda"] = torch.cuda.default_generators[train.device.index or 0]
     checkpoint = Checkpoint(folder, net, optimizer, schedule, generators)
     checkpoint.load()
     yield from checkpoint.history
