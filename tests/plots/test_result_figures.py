@@ -87,13 +87,13 @@ def test_conditions_groups_bars_and_writes_their_values(dropouts):
 
 
 def test_conditions_draws_its_yardsticks_at_their_heights(dropouts):
-    reachable = {"AV": 100.0, "A": 62.5, "V": 62.5, "without attention": 33.3}
+    reachable = {"AV": 100.0, "A": 62.5, "V": 62.5, "without an exchange": 33.3}
     ax = plots.conditions(dropouts, reachable, chance=12.5)
     *dashes, chance = ax.lines
     heights = [(np.mean(dash.get_xdata()), dash.get_ydata()[0]) for dash in dashes]
     assert heights == [(0, 100), (1, 62.5), (2, 62.5), (0, 33.3)]
     assert set(chance.get_ydata()) == {12.5}
-    expected = ["best reachable", "expected without attention", "chance 12.5 %"]
+    expected = ["best reachable", "expected without an exchange", "chance 12.5 %"]
     assert labels(ax.get_legend().get_texts()) == ["dropout: none", "dropout: softhard", *expected]
 
 

@@ -43,13 +43,13 @@ def test_what_is_best_reachable_goes_by_the_number_of_emotions(tmp_path):
     assert table.loc[1, ["AV", "A", "V"]].tolist() == pytest.approx([100, 400 / 7, 500 / 7])
 
 
-def test_a_corpus_that_needs_attention_has_a_row_for_the_best_without(tmp_path):
+def test_a_corpus_that_needs_an_exchange_has_a_row_for_what_is_expected_without(tmp_path):
     folder = finished_run(tmp_path, {"AV": 90, "A": 20, "V": 30}, dataset="toy_speaker_features")
     table = result_table(runs_in([folder])).set_index("system")
-    assert table.index.tolist() == ["IA1", "best reachable", "expected without attention"]
+    assert table.index.tolist() == ["IA1", "best reachable", "expected without an exchange"]
     assert table.loc["best reachable", ["AV", "A", "V"]].tolist() == pytest.approx([100, 25, 100 / 3])
-    assert table.loc["expected without attention", "AV"] == pytest.approx(100 / 3)
-    assert table.loc["expected without attention", ["A", "V", "M"]].isna().all()
+    assert table.loc["expected without an exchange", "AV"] == pytest.approx(100 / 3)
+    assert table.loc["expected without an exchange", ["A", "V", "M"]].isna().all()
     assert comparison(runs_in([folder]), tmp_path).exists()
 
 

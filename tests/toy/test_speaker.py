@@ -79,7 +79,7 @@ def test_each_clip_shows_one_of_each_kind_and_three_emotions_of_the_voice_group(
 def test_without_looking_up_the_speaker_one_of_three_is_the_best_answer():
     known = TRUTH.assign(heard=TRUTH["emotion"].map(toy.VOICE_GROUPS))
     known["faces"] = known["expressions"].str.split().map(sorted).str.join(" ")
-    groups = {"A": ["heard", "kind"], "V": ["faces"], "without attention": ["heard", "faces"]}
+    groups = {"A": ["heard", "kind"], "V": ["faces"], "without an exchange": ["heard", "faces"]}
     for condition, columns in groups.items():
         right = known.groupby(columns).emotion.agg(lambda emotions: emotions.value_counts().max()).sum()
         assert 100 * right / len(known) == pytest.approx(toy.reachable()[condition]["accuracy"], abs=6)

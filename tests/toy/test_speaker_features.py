@@ -60,7 +60,7 @@ def test_what_is_best_reachable_is_counted_from_the_truth(corpus):
     _, truth = corpus
     known = truth.assign(heard=truth["emotion"].map(VOICE_GROUPS), faces=truth["expressions"].str.split().map(sorted))
     known["faces"] = known["faces"].str.join(" ")
-    for condition, columns in {"A": ["heard"], "V": ["faces"], "without attention": ["heard", "faces"]}.items():
+    for condition, columns in {"A": ["heard"], "V": ["faces"], "without an exchange": ["heard", "faces"]}.items():
         right = known.groupby(columns).emotion.agg(lambda emotions: emotions.value_counts().max()).sum()
         assert 100 * right / len(known) == pytest.approx(reachable()[condition]["accuracy"], abs=5)
     assert known.groupby(["kinds", "expressions", "kind"]).emotion.nunique().eq(1).all()

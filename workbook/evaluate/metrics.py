@@ -179,7 +179,7 @@ def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFr
 def best_reachable(dataset: str, classes: int = 0) -> dict[str, float]:
     """The best reachable scores of a dataset, by column of the table of runs; empty where they are not known.
 
-    A corpus that needs attention also has "without attention".
+    A corpus that needs an exchange between the branches also has "without an exchange".
 
     classes : the number of emotions; 0 is all
     """

@@ -86,7 +86,7 @@ def conditions(
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent). Bars stand in the order of
         its kinds of dropout, or of the systems named there. Several rows of a bar, such as seeds, are drawn as their
         mean and their range.
-    reachable : the best accuracy that a condition admits, percent; "without attention" is one for AV, too
+    reachable : the best accuracy that a condition admits, percent; "without an exchange" is one for AV, too
     chance : percent
     """
     ax = tidy_axes(ax, WIDTH, 3.6)
@@ -120,21 +120,21 @@ def _tinted(colour: str, strength: float) -> np.ndarray:
 
 
 def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance: float | None) -> list[Line2D]:
-    """Draws dashes at the best reachable accuracy, dots without attention, a line at chance; returns their keys."""
+    """Draws dashes at the best reachable accuracy, dots without an exchange, a line at chance; returns their keys."""
     best, luck = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2))}, {"color": INK, "linewidth": 0.7}
     blind = best | {"linestyle": (0, (1, 1.5))}
     number = {"fontsize": 8, "color": INK, "va": "center", "path_effects": HALO}
     keys = []
     for name, value in reachable.items():
-        group, style = ("AV", blind) if name == "without attention" else (name, best)
+        group, style = ("AV", blind) if name == "without an exchange" else (name, best)
         if group in groups:
             centre = groups.index(group)
             ax.plot([centre - 0.42, centre + 0.42], [value, value], **style)
             ax.text(centre + 0.43, value, f"{value:.3g}", **number)
     if reachable:
         keys.append(Line2D([], [], label="best reachable", **best))
-    if "without attention" in reachable:
-        keys.append(Line2D([], [], label="expected without attention", **blind))
+    if "without an exchange" in reachable:
+        keys.append(Line2D([], [], label="expected without an exchange", **blind))
     if chance is not None:
         ax.axhline(chance, **luck)
         keys.append(Line2D([], [], label=f"chance {chance:g} %", **luck))

@@ -74,15 +74,15 @@ def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
 def result_table(runs: pd.DataFrame) -> pd.DataFrame:
     """The evaluated rows of `runs_in` in the columns of TABLE, less those that say nothing here.
 
-    Toy datasets have a last row with the best reachable accuracies; where a corpus needs attention, also one with the
-    best AV without.
+    Toy datasets have a last row with the best reachable accuracies; where a corpus needs an exchange between the
+    branches, also one with the AV that is expected without.
     """
     runs = evaluated(runs)
     table = runs.reindex(columns=TABLE).reset_index(drop=True)
     for dataset, labels in dict.fromkeys(runs[["dataset", "labels"]].itertuples(index=False, name=None)):
         best = best_reachable(dataset, len(labels))
-        without = {"AV": best.pop("without attention", None)}
-        for system, scores in {"best reachable": best, "expected without attention": without}.items():
+        without = {"AV": best.pop("without an exchange", None)}
+        for system, scores in {"best reachable": best, "expected without an exchange": without}.items():
             if any(scores.values()):
                 texts = dict.fromkeys(SYSTEM, "") | {"dataset": dataset, "system": system}
                 table.loc[len(table)] = dict.fromkeys(TABLE) | texts | scores

@@ -1,4 +1,4 @@
-"""Who is speaking? A toy corpus that needs attention: mp4 and wav files with RAVDESS's names.
+"""Who is speaking? A toy corpus that needs an exchange: mp4 and wav files with RAVDESS's names.
 
 A clip shows three people in turn, each with an expression of their own. One of them is heard all the time. The emotion
 of the clip is that of the speaker. Who it is must be heard (a deep, a high, a child's voice) and seen (a beard, long
@@ -7,7 +7,7 @@ red hair, large eyes). An "actor" of a file name is a cast of three people, who 
 The voice tells the kind of the speaker, and whether the emotion is a quiet or a loud one. The three faces show three of
 the four emotions of that group, so a face alone is one of three answers. To know which is right, the network must
 look up the expression of the person whose kind is heard. Scores that add up, one of the voice and one of the faces,
-cannot do so; see `reachable`.
+cannot do so; see `reachable`. An exchange between the branches can, with attention or without: see docs/exchanges.md.
 """
 
 from dataclasses import dataclass
@@ -47,18 +47,18 @@ MAX_TAKES = 8  # two intensities, two statements, two repetitions
 
 
 def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
-    """The best possible accuracy in percent under AV, A and V, and what is expected without attention.
+    """The best possible accuracy in percent under AV, A and V, and what is expected without an exchange.
 
-    The voice alone leaves the four emotions of its group. The faces alone leave three. So do both without attention, if
-    the cross-entropy is as low as it can be.
+    The voice alone leaves the four emotions of its group. The faces alone leave three. So do both without an exchange,
+    if the cross-entropy is as low as it can be.
 
     classes : must be all
-    Without attention means: the logit of an emotion is a score of the sound plus a score of the pictures, as in fusion
+    Without an exchange means: the logit of an emotion is a score of the sound plus one of the pictures, as in fusion
     `concat`. Such logits have their lowest cross-entropy where the three faces are even. This is no limit of accuracy:
     fitted by a clipped hinge loss to all balanced cases, such a sum named 62 % of them. Cross-entropy does not do that.
     """
     group = len(EMOTIONS) / len(set(VOICE_GROUPS.values()))
-    best = {"AV": 100.0, "A": 100 / group, "V": 100 / PEOPLE, "without attention": 100 / PEOPLE}
+    best = {"AV": 100.0, "A": 100 / group, "V": 100 / PEOPLE, "without an exchange": 100 / PEOPLE}
     return {condition: {"accuracy": accuracy} for condition, accuracy in best.items()}
 
 
