@@ -27,7 +27,7 @@ lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
 	$(if $(ROOT_USER),@echo "You are root: JupyterLab starts with --allow-root")
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(ROOT_USER),--allow-root)
 
-RUN ?= outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1
+RUN ?= outputs/toy_speaker/ia1-frozen-none/fold0-seed1
 app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...
 	avlib app --run "$(RUN)"
 

@@ -22,8 +22,9 @@ from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import prepare_all
 from workbook.run.claim import PIPELINE, claim
 from workbook.run.parameters import Parameters
+from workbook.run.reopen import trained_runs
 from workbook.run.results import all_runs
-from workbook.run.run_folder import note, run_folders
+from workbook.run.run_folder import note, now, run_folders
 from workbook.sweep import sweep
 from workbook.sweep.estimates import listing
 from workbook.sweep.grid import plan, read_grids
@@ -54,6 +55,21 @@ def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, 
     again = Sweep(plan(read_grids(grid())), echo=lines.append).run()
     assert [outcome.state for outcome in again] == ["complete"] * 4 and not lines
     assert {folder: (folder / "run.json").read_bytes() for folder in records} == records
+
+
+def test_the_last_run_of_a_file_counts_as_trained_last_whichever_ends_last(grid, tmp_path):
+    runs = plan(read_grids(grid()))
+    folders = [Parameters(**values).folder for values in runs]
+    together = Sweep(runs)
+    for folder in reversed(folders):
+        values = {name: value for name, value in runs[folders.index(folder)].items() if name != "outputs_root"}
+        finished_run(tmp_path / "runs", {"AV": 50}, **values)
+        (folder / "model.safetensors").touch()
+        note(folder, trained=now("milliseconds"))
+        together._note(Outcome(folder, "done", notebooks=("train",)))
+    assert trained_runs(tmp_path / "runs") == folders[::-1]
+    note(folders[0], sweep=None, trained=now("milliseconds"))  # by hand, afterwards
+    assert trained_runs(tmp_path / "runs")[0] == folders[0]
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -113,13 +113,16 @@ def find_run(run: str | Path = "") -> Path:
 
 
 def trained_runs(outputs_root: Path | None = None) -> list[Path]:
-    """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first."""
+    """The folders of all trained runs below a folder, outputs/ by default; the one that was trained last first.
+
+    Of a sweep, the last run of its grid counts as the one trained last, whichever ended last.
+    """
     moments = {}
     for folder in run_folders(outputs_root or workbook.OUTPUTS):
         with suppress(InputError):  # somebody else's record
             record = _record_with_weights(folder) or {}
             if "trained" in record:
-                moments[folder] = record["trained"]
+                moments[folder] = record.get("sweep") or [record["trained"], 0]
     return sorted(moments, key=moments.get, reverse=True)
 
 

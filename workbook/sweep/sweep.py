@@ -19,7 +19,7 @@ import psutil
 from workbook import InputError
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import now, read_record
+from workbook.run.run_folder import note, now, read_record
 from workbook.sweep.estimates import Estimates, as_time
 from workbook.sweep.job import MEMORY_LEAST, Job, Outcome, as_sentence
 from workbook.sweep.notebooks import Echo, notebooks_left
@@ -185,6 +185,8 @@ class Sweep:
         self.outcomes[outcome.folder] = outcome
         if outcome.state == "done":
             self.estimates.add(outcome.folder)
+        if "train" in outcome.notebooks:  # side by side, the last one to end is none of the reader's choice
+            note(outcome.folder, sweep=[self.started, list(self.configs).index(outcome.folder)])
         self.end = self._estimated_end()
         if outcome.state != "complete":
             result = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
