@@ -1,4 +1,4 @@
-"""The house: which package and which chapter may import which. README.md draws it."""
+"""The house: which package and which chapter may import which. docs/layout.md draws it."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter

@@ -15,12 +15,13 @@ from workbook.cli import main
 from workbook.data.datasets import DATASETS, Dataset
 from workbook.sweep import grid
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "notebooks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
+LAYOUT = (ROOT / "docs/layout.md").read_text(encoding="utf-8")
 EXAMPLE = "\n".join(re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
 RUN = "outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1"  # the one of the demo that the example opens
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def shapes(value) -> list[tuple[int, ...]]:
@@ -60,7 +61,7 @@ def test_files_and_targets_that_a_page_names_are_there(page):
 
 
 def test_the_layout_names_what_is_there_and_every_file_of_the_packages():
-    (layout,) = re.findall(r"^```\n(avlib/ .*?)^```", README, re.M | re.S)
+    (layout,) = re.findall(r"^```\n(avlib/ .*?)^```", LAYOUT, re.M | re.S)
     folder, package, missing, listed = "", ROOT, [], set()
     for line in layout.splitlines():
         entry = re.match(r"(?:  )?(\w+/)? +", line)
@@ -72,9 +73,19 @@ def test_the_layout_names_what_is_there_and_every_file_of_the_packages():
             names = re.split(r" {2,}", line[entry.end() :])[0].split()
             missing += [f"{folder}/{name}" for name in names if not [*folder.glob(f"{name}*")]]
             listed |= {folder / f"{name}.py" for name in names}
-    assert not missing, "the layout in README.md"
+    assert not missing, "the layout in docs/layout.md"
     files = {path for name in ("avlib", "workbook") for path in (ROOT / name).rglob("*.py")}
     assert not {path for path in files - listed if path.name != "__init__.py"}, "files that the layout lacks"
+
+
+def test_the_readme_is_short_and_says_first_whom_it_is_for():
+    assert len(README.split()) < 1500
+    assert "you get" in "\n".join(README.splitlines()[:12])
+
+
+def test_the_index_leads_to_every_notebook():
+    index = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\((\w+\.ipynb)\)", index)) == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
 @each_page
