@@ -1,7 +1,7 @@
 """Metrics of a table of predictions: accuracy, recall, scores of sentiment, confusions. No model runs here.
 
 A table of predictions has one probability per class (columns p0, p1, …) or, for sentiment, the score (column value).
-Each metric follows from sums over clips, so that a bootstrap of actors only adds per-actor sums again.
+Each metric follows from sums over clips, so that leaving out a fold or an actor only subtracts its sums.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,10 +63,14 @@ def _mean_recall(sums: np.ndarray) -> np.ndarray:
     return 100 * np.nanmean(np.where(clips > 0, right / np.where(clips > 0, clips, 1), np.nan), axis=-1)
 
 
-def _weighted_f1(sums: np.ndarray) -> np.ndarray:
+def _weighted_f1(sums: np.ndarray, by_answers: bool = False) -> np.ndarray:
     right, clips, answers = np.split(sums, 3, axis=-1)
-    f1 = 2 * right / np.maximum(clips + answers, 1e-12)
-    return 100 * (clips * f1).sum(axis=-1) / clips.sum(axis=-1)
+    f1, weights = 2 * right / np.maximum(clips + answers, 1e-12), answers if by_answers else clips
+    return 100 * (weights * f1).sum(axis=-1) / weights.sum(axis=-1)
+
+
+def _mults_f1(sums: np.ndarray) -> np.ndarray:
+    return _weighted_f1(sums, by_answers=True)
 
 
 def _classes(hits: Callable) -> Callable:
@@ -108,11 +112,13 @@ EMOTION = {
     "accuracy": Metric(_classes(_hits), _percent),
     "uar": Metric(_classes(_hits_by_class), _mean_recall),
 }
-# Of sentiment, as in MULT's code; the `_neutral` ones as in MMSA's. F1 is the mean over both classes, weighted by size.
+# Of sentiment, as in MULT's code; the `_neutral` ones as in MMSA's. F1 is the mean over both classes, weighted by the
+# clips of a class. MULT's code exchanges labels and answers, and so weighs by the answers that name a class: `f1_mult`.
 SENTIMENT = {
     "accuracy": Metric(_signs(_hits), _percent),  # positive against negative, without neutral clips: the paper's
     "uar": Metric(_signs(_hits_by_class), _mean_recall),
     "f1": Metric(_signs(_hits_by_class), _weighted_f1),
+    "f1_mult": Metric(_signs(_hits_by_class), _mults_f1),
     "accuracy_neutral": Metric(_negative_or_not(_hits), _percent),  # negative against all others, over all clips
     "f1_neutral": Metric(_negative_or_not(_hits_by_class), _weighted_f1),
     "accuracy7": Metric(_sentiment_hits(3), _percent),  # of scores clipped to ±3 and rounded
