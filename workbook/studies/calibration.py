@@ -31,8 +31,9 @@ from workbook.train.batches import Clips
 BINS = 10  # of confidence, equally wide
 RISE = 0.01  # a smaller rise of confidence counts as none
 COVERAGE = np.arange(1, 11) / 10  # shares of the clips that are answered
-LEAST = 1e-12  # probability, where its logarithm is taken
-TEMPERATURES = (0.05, 20.0)  # the lowest and the highest that are tried
+DRAWS = 200  # of right and wrong answers by chance
+TEMPERATURES = (0.05, 100.0)  # the lowest and the highest that are tried
+NO_INTERVAL = dict.fromkeys(("low", "high"), np.nan)
 
 
 def conditions(clips: Clips) -> list[Condition]:
@@ -55,6 +56,17 @@ def _ece(sums: np.ndarray) -> np.ndarray:
     return 100 * np.abs(sure - hits).sum(axis=-1) / clips.sum(axis=-1)
 
 
+def ece_by_chance(rows: pd.DataFrame, seed: int = 0) -> float:
+    """The mean calibration error, in percent, of a network with these confidences that says them rightly.
+
+    Each answer is right by chance, as often as its confidence says: the consistency resampling of Broecker and Smith,
+    Increasing the reliability of reliability diagrams (Weather and Forecasting 22, 2007).
+    """
+    sure, _, bins = np.split(_binned(rows), 3, axis=1)  # (N, BINS) each
+    hits = np.random.default_rng(seed).random((DRAWS, len(rows))) < sure.sum(axis=1)
+    return float(100 * np.abs(sure.sum(axis=0) - hits @ bins).sum(axis=1).mean() / len(rows))
+
+
 def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
     chances = probabilities(rows)
     errors = chances - np.eye(chances.shape[1])[rows["label"].to_numpy(int)]
@@ -72,8 +84,10 @@ def _metrics(table: pd.DataFrame) -> dict[str, Metric]:
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """What each system's confidence is worth in each condition; `at` and `share` belong to curves.
 
-    accuracy, confidence, ece : in percent. ece is the mean distance of the other two, over BINS bins of confidence; in
-        few clips chance alone makes it positive.
+    accuracy, confidence, ece : in percent. ece is the mean distance of the other two, over BINS bins of confidence. In
+        few clips chance alone makes it positive, and any draw of them more so: it has no interval (Roelofs et al.,
+        Mitigating bias in calibration error estimation, AISTATS 2022).
+    ece_chance : what it would be by chance alone, as in `ece_by_chance`
     brier : the sum over classes of squared errors of probabilities, the mean over clips: 0 to 2
     rises : the share of clips (%) that are more confident than with nothing gone, by over a point
     by : how many points that is, in these clips
@@ -82,13 +96,16 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """
     rows = []
     for name, system in systems.items():
-        rows += results({name: system}, conditions, _metrics)
+        for row in results({name: system}, conditions, _metrics):
+            rows.append(row | (NO_INTERVAL if row["measure"] == "ece" else {}))
         rows += _rises(name, system, conditions)
         for condition in conditions:
             clips = select(system, condition=condition.name)
             about = {"system": name, "condition": condition.name}
             size = {"actors": clips["actor"].nunique(), "clips": clips["clip"].nunique()}
-            rows += [about | point | size for point in (*reliability(clips), *risks(clips)) if len(clips)]
+            if len(clips):
+                chance = {"measure": "ece_chance", "value": ece_by_chance(clips)}
+                rows += [about | point | size for point in (chance, *reliability(clips), *risks(clips))]
     return pd.DataFrame(rows)
 
 
@@ -131,7 +148,7 @@ def temperature(validation: pd.DataFrame) -> float:
     validation : predictions of clips that are not tested, such as `predictions(net, run.validation, [Intact()], ...)`
     It lies within TEMPERATURES. A network that has every validation clip right gets the lowest: it says "be surer".
     """
-    logs = np.log(np.maximum(probabilities(validation), LEAST))
+    logs = _logarithms(validation)
     labels = validation["label"].to_numpy(int)
     if (logs.argmax(axis=1) == labels).all():
         return TEMPERATURES[0]  # the surer the likelier, without end
@@ -148,6 +165,13 @@ def at_bound(temperature: float) -> bool:
     return bool(np.isclose(temperature, TEMPERATURES, rtol=0.01).any())
 
 
+def _logarithms(table: pd.DataFrame) -> np.ndarray:
+    """Logarithms (N, classes) of probabilities; one that was rounded to 0 counts as the smallest of its type."""
+    chances = table.filter(regex=PROBABILITIES)
+    smallest = max(np.finfo(kind).smallest_subnormal for kind in chances.dtypes)
+    return np.log(np.maximum(probabilities(table), smallest))
+
+
 def _scaled(logs: np.ndarray, temperature: float) -> np.ndarray:
     """Logarithms of probabilities (N, classes) at another temperature."""
     scaled = logs / temperature
@@ -156,24 +180,26 @@ def _scaled(logs: np.ndarray, temperature: float) -> np.ndarray:
 
 def with_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """The same predictions with their logits divided by a temperature: other probabilities, the same answers."""
-    logs = np.log(np.maximum(probabilities(table), LEAST))
+    logs = _logarithms(table)
     names = table.filter(regex=PROBABILITIES).columns
     return table.assign(**dict(zip(names, np.exp(_scaled(logs, temperature)).T, strict=True)))
 
 
 def line(system: str, rows: pd.DataFrame) -> str:
     """How far confidence is from accuracy, and how often it rises while evidence goes."""
-    errors, rises, by = (select(rows, measure=name).set_index("condition")["value"] for name in ("ece", "rises", "by"))
+    names = ("ece", "ece_chance", "rises", "by")
+    errors, chance, rises, by = (select(rows, measure=name).set_index("condition")["value"] for name in names)
     worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
     rise = f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"
+    off = f"{errors.iloc[0]:.0f} points with both modalities ({chance.iloc[0]:.0f} by chance alone)"
     return (
-        f"{system} is off by {errors.iloc[0]:.0f} points with both modalities, and by {errors[worst]:.0f} with "
-        f"{worst}. Confidence rises {rise if rises[most] else 'nowhere'}."
+        f"{system} is off by {off}, and by {errors[worst]:.0f} with {worst} ({chance[worst]:.0f}). "
+        f"Confidence rises {rise if rises[most] else 'nowhere'}."
     )
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per system and condition: accuracy, confidence, ece, brier, rises and by, as in `table`."""
-    measures = ["accuracy", "confidence", "ece", "brier", "rises", "by"]
+    """A row per system and condition: accuracy, confidence, ece, ece_chance, brier, rises and by, as in `table`."""
+    measures = ["accuracy", "confidence", "ece", "ece_chance", "brier", "rises", "by"]
     rows = table[table["measure"].isin(measures)]
     return rows.pivot_table("value", ["system", "condition"], "measure", sort=False).reindex(columns=measures)
