@@ -89,7 +89,8 @@ def test_a_cue_without_a_step_is_left_out_and_counted():
     row = summary(table).iloc[0]
     assert (row["clips"], row["left_out"]) == (2, 2)
     assert row["lift"] == pytest.approx(1)
-    assert np.isnan(row["p_chance"])  # two clips prove nothing
+    assert row["p_chance"] == 0.5
+    assert np.isnan(summary(table.query("clip == 'a'")).loc[0, "p_chance"])  # one person proves nothing
 
 
 def random_clips(number, rng):

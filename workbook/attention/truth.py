@@ -11,13 +11,13 @@ looking at the same seconds in every clip would earn. Attention that follows the
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
 
 from workbook.data.window import WINDOW
+from workbook.evaluate.statistics import error_of_mean, student
 
 CUE = {"video": "face", "audio": "voice"}  # the cue that the attention to each modality should find
 MEANS = ["share", "chance", "lift", "lift_elsewhere"]
-SHARES = ["clip", "modality", *MEANS]  # columns of `shares`
+SHARES = ["clip", "actor", "modality", *MEANS]  # columns of `shares`
 SUMMARY = ["modality", "clips", "left_out", *MEANS, "p_chance", "p_elsewhere"]  # columns of `summary`
 Cues = dict[str, tuple[float, float]]  # face or voice -> start and end
 
@@ -83,9 +83,9 @@ def shares(
     times: dict[str, np.ndarray],
     truth: pd.DataFrame | None,
 ) -> pd.DataFrame:
-    """One row per clip and modality whose cue shows: clip, modality, share, chance, lift, lift_elsewhere.
+    """One row per clip and modality whose cue shows: clip, actor, modality, share, chance, lift, lift_elsewhere.
 
-    clips : as in `cue_spans`
+    clips : as in `cue_spans`, perhaps with actor; without it each clip counts as a person
     vectors : {"video": (N, Tv), "audio": (N, Ta)}, one or both, of any positive total
     times : {"video": (Tv,), "audio": (Ta,)} step centres
     truth : None gives an empty table
@@ -105,7 +105,9 @@ def shares(
         others = pd.DataFrame(np.where(np.eye(len(lift), dtype=bool), np.nan, lift)).mean(axis=1).to_numpy()
         columns = {"share": np.diag(share), "chance": chance, "lift": np.diag(lift)}
         columns |= {"lift_elsewhere": np.where(chance > 0, others, np.nan)}
-        tables.append(pd.DataFrame({"clip": clips["clip"].to_numpy()[shows], "modality": modality} | columns))
+        people = {"clip": clips["clip"], "actor": clips.get("actor", clips["clip"])}
+        people = {name: column.to_numpy()[shows] for name, column in people.items()}
+        tables.append(pd.DataFrame(people | {"modality": modality} | columns))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
@@ -113,16 +115,17 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row per modality of a `shares` table: means over its clips and how sure they are.
 
     Columns: modality; clips, the number counted; left_out, the clips whose cue holds no step; the means of share,
-    chance, lift and lift_elsewhere; p_chance and p_elsewhere, the one-sided Wilcoxon signed-rank tests over clips that
-    lift is above 1 and above lift_elsewhere (NaN with fewer than 10 clips). Empty where no cue shows.
+    chance, lift and lift_elsewhere; p_chance and p_elsewhere, the one-sided t-tests that the actors' mean lift is above
+    1 and above lift_elsewhere (NaN with one actor). They speak of other people, not of other trainings. Empty where no
+    cue shows.
     """
     rows = []
     for modality, clips in table.groupby("modality", sort=False):
         counted = clips.dropna(subset="share")
         sizes = {"modality": modality, "clips": len(counted), "left_out": len(clips) - len(counted)}
         tests = {
-            "p_chance": _p_above_zero(counted["lift"] - 1),
-            "p_elsewhere": _p_above_zero(counted["lift"] - counted["lift_elsewhere"]),
+            "p_chance": _p_above_zero(counted["lift"] - 1, counted["actor"]),
+            "p_elsewhere": _p_above_zero(counted["lift"] - counted["lift_elsewhere"], counted["actor"]),
         }
         rows.append({**sizes, **counted[MEANS].mean(), **tests})
     return pd.DataFrame(rows, columns=SUMMARY)
@@ -137,8 +140,9 @@ def summary_sentence(table: pd.DataFrame) -> str:
     return f"Attention inside the cues, in multiples of chance: {', '.join(parts)}."
 
 
-def _p_above_zero(differences: pd.Series) -> float:
-    differences = differences.dropna().round(9)  # the rest that rounding leaves of a zero has no sign
-    if len(differences) < 10:
+def _p_above_zero(differences: pd.Series, actors: pd.Series) -> float:
+    means = differences.groupby(actors.to_numpy()).mean().dropna().round(9)  # rounding leaves nothing of a zero
+    if len(means) < 2:
         return np.nan
-    return float(wilcoxon(differences, alternative="greater", zero_method="zsplit", method="asymptotic").pvalue)
+    _, _, p = student(means.mean(), [error_of_mean(means)])
+    return p / 2 if means.mean() > 0 else 1 - p / 2
