@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import sem, t
 from torch import nn
 
 from avlib import build_model
@@ -19,6 +20,7 @@ from workbook.data.features import read_npz, write_features
 from workbook.train.batches import splits
 from workbook.train.training import fit
 
+CHANGES = ("attention even", "attention of another clip")
 CUE = slice(8, 12)  # the video steps that show the label, the third of the five segments
 
 
@@ -174,7 +176,8 @@ def test_even_scores_are_a_random_order():
 def test_an_interval_counts_every_actor_once():
     values, actors = [0.0, 0, 0, 1, np.nan], ["a", "a", "a", "b", "b"]
     found = faithfulness.interval(values, actors)
-    assert (found["mean"], found["low"], found["high"]) == (0.5, 0, 1)
+    student = t.interval(0.95, 1, 0.5, sem([0, 1]))
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((0.5, *student))
     alone = faithfulness.interval([1.0, 2], ["a", "a"])
     assert alone["mean"] == 1.5 and np.isnan(alone["low"]) and np.isnan(alone["high"])
 
@@ -249,8 +252,9 @@ def test_the_table_of_runs_says_what_each_run_has_saved():
         "changed": [dict(zip(("change", "changed", "right_before", "right"), row, strict=True)) for row in changed],
     }
     one_way = read | {"fusion": "tva", "areas": [row | {"modality": "video"} for row in read["areas"][1:3]]}
-    table = faithfulness.table_of_runs({"a": read, "b": one_way}).set_index("run")
+    table = faithfulness.table_of_runs({"a/fold0-seed1": read, "b/fold0-seed1": one_way}).set_index("system")
     assert table.loc["a"].to_dict() == {
+        "trainings": 1,
         "data": "toy",
         "fusion": "ia",
         "audio: attention": "0.01 (−0.02 to 0.05)",
@@ -264,6 +268,21 @@ def test_the_table_of_runs_says_what_each_run_has_saved():
         "video: random": "",
     }
     assert table.loc["b", ["video: attention", "video: best other"]].tolist() == ["", "0.24 (leave one out)"]
+
+
+def test_trainings_of_a_system_stand_in_one_row_with_their_mean_and_how_far_they_reach():
+    """One training's interval says nothing of another one: 0.1 and 0.4 lie outside of each other's."""
+
+    def record(area, changed):
+        rows = [("attention", area, area - 0.02, area + 0.02), ("leave one out", 0.5, 0.4, 0.6)]
+        areas = [dict(zip(("order", "between", "low", "high"), row, strict=True), modality="video") for row in rows]
+        changes = [{"change": name, "changed": changed, "right_before": 1.0, "right": 0.5} for name in CHANGES]
+        return {"dataset": "toy", "fusion": "ia", "areas": areas, "changed": changes}
+
+    records = {"ia/fold0-seed1": record(0.1, 0.5), "ia/fold0-seed2": record(0.4, 0.6)}
+    (row,) = faithfulness.table_of_runs(records).to_dict("records")
+    assert (row["system"], row["trainings"]) == ("ia", 2) and row["changed by even"] == "55 %"
+    assert row["video: attention"] == "0.25 (0.10 to 0.40)" and row["video: best other"] == "0.50 (leave one out)"
 
 
 def test_equal_orders_agree_reversed_ones_do_not_and_even_ones_do_not_count(material):

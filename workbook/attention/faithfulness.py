@@ -48,7 +48,7 @@ from workbook.attention.perturbation import (
 )
 from workbook.attention.truth import shares, summary
 from workbook.attention.vectors import relative_vectors, step_times
-from workbook.evaluate.statistics import actor_interval
+from workbook.evaluate.statistics import error_of_mean, student
 from workbook.train.descriptors import behind_frames
 from workbook.train.memory import memory_kept
 
@@ -159,13 +159,14 @@ def actor_means(values: np.ndarray, actors: np.ndarray) -> np.ndarray:
 
 
 def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
-    """Mean, low and high: the mean of `actor_means`, and its 95 % interval by `actor_interval`.
+    """Mean, low and high: the mean of `actor_means`, and Student's 95 % interval of them.
 
-    With one actor there is no interval: low and high are NaN.
+    It holds other people, not other trainings: those need runs of several seeds. With one actor low and high are NaN.
     """
     means = actor_means(values, actors)
-    low, high = actor_interval(np.mean, means)
-    return {"mean": means.mean() if len(means) else np.nan, "low": low, "high": high}
+    mean = float(means.mean()) if len(means) else np.nan
+    low, high, _ = student(mean, [error_of_mean(means)])
+    return {"mean": mean, "low": low, "high": high}
 
 
 def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -206,7 +207,7 @@ def order_sentence(areas: pd.DataFrame) -> str:
         than = "better than" if own["low"] > 0 else "worse than" if own["high"] < 0 else "not surely other than"
         best = f"{others.idxmax()} reaches {others.max():+.2f}"
         parts.append(f"**{own['between']:+.2f}**{reach} on {modality}, {than} a random order, where {best}")
-    return f"Area between the curves in the order of attention: {'; '.join(parts)}."
+    return f"Area between the curves in the order of attention: {'; '.join(parts)}. Another training may differ."
 
 
 # ---------------------------------------------------------------------------------------------- orders and the truth
@@ -363,22 +364,30 @@ def areas_of_runs(records: dict[str, dict]) -> pd.DataFrame:
 
 
 def table_of_runs(records: dict[str, dict]) -> pd.DataFrame:
-    """The table of docs/attention.md, a row per run: how faithful attention is, beside the best other order and luck.
+    """The table of docs/attention.md: how faithful attention is, beside the best other order and luck.
+
+    A row per system, the folder of its runs; its trainings are the runs of several folds and seeds.
 
     records : as `records_of_runs`
-    Columns: run, data, fusion; for each modality attention, the best other order, and the reach of a random one; the
-    answers (%) that change with even attention and with another clip's, and how many are right before and with it.
+    Columns: system, trainings, data, fusion; for each modality attention, the best other order, and the reach of a
+    random one; the answers (%) that change with even attention and with another clip's, and how many are right before
+    and with it. All are means over the trainings. Brackets are the lowest and the highest of several trainings, and of
+    a single one its interval of actors, which does not tell how another would be.
     """
-    rows = []
+    systems, rows = defaultdict(list), []
     for run, record in records.items():
-        row = {"run": run, "data": record["dataset"], "fusion": record["fusion"]}
-        for name, orders in pd.DataFrame(record["areas"]).set_index("order").groupby("modality", sort=False):
-            others = orders["between"].drop(["attention", RANDOM], errors="ignore")
-            row[f"{name}: attention"] = _with_interval(orders.loc["attention"]) if "attention" in orders.index else ""
+        systems[run.rpartition("/")[0]].append(record)
+    for system, own in systems.items():
+        row = {"system": system, "trainings": len(own), "data": own[0]["dataset"], "fusion": own[0]["fusion"]}
+        areas = pd.concat([pd.DataFrame(record["areas"]) for record in own])
+        for name, orders in areas.set_index("order").groupby("modality", sort=False):
+            means = orders.groupby("order", sort=False)[["between", "high"]].mean()
+            others = means["between"].drop(["attention", RANDOM], errors="ignore")
+            row[f"{name}: attention"] = _with_range(orders.loc[["attention"]]) if "attention" in orders.index else ""
             row[f"{name}: best other"] = f"{others.max():.2f} ({others.idxmax()})" if len(others) else ""
-            reach = orders["high"].get(RANDOM) or np.nan
+            reach = means["high"].get(RANDOM) or np.nan
             row[f"{name}: random"] = f"± {reach:.2f}" if np.isfinite(reach) else ""
-        changed = pd.DataFrame(record["changed"]).set_index("change")
+        changed = pd.concat([pd.DataFrame(record["changed"]) for record in own]).groupby("change").mean()
         even = changed.loc["attention even"]
         row["changed by even"] = f"{100 * even['changed']:.0f} %"
         row["by another clip's"] = f"{100 * changed.loc['attention of another clip', 'changed']:.0f} %"
@@ -387,6 +396,9 @@ def table_of_runs(records: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def _with_interval(row: pd.Series) -> str:
-    reach = f" ({row['low']:.2f} to {row['high']:.2f})" if pd.notna(row["low"]) else ""
-    return (f"{row['between']:.2f}" + reach).replace("-", "−")
+def _with_range(trainings: pd.DataFrame) -> str:
+    """The mean area of one or more trainings, and how far it reaches."""
+    areas = trainings["between"]
+    low, high = (areas.min(), areas.max()) if len(areas) > 1 else trainings[["low", "high"]].iloc[0]
+    reach = f" ({low:.2f} to {high:.2f})" if pd.notna(low) else ""
+    return (f"{areas.mean():.2f}" + reach).replace("-", "−")
