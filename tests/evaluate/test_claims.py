@@ -28,7 +28,8 @@ def test_a_true_gain_holds_its_reverse_does_not_and_nothing_cannot_be_told_apart
         table = check_claims(paired(first, second, gain), (claim,), "ravdess", **QUICK)
         assert set(table["verdict"]) == {verdict} and table["condition"].tolist() == ["A", "V"]
         assert table["paper"].tolist() == pytest.approx([58.08 - 18.58, 72.83 - 22.83])
-        assert in_words(table, claim).startswith(f"**softhard saves A and V**: {verdict} in 2 of 2 (20 actors).")
+        title = f"**softhard saves A and V**: {verdict} in 2 of 2 (20 actors in 5 folds trained once)."
+        assert in_words(table, claim).startswith(title)
 
 
 def test_a_comparison_is_that_of_differences_with_holm_over_the_claim():
@@ -38,7 +39,7 @@ def test_a_comparison_is_that_of_differences_with_holm_over_the_claim():
     same = ["difference", "low", "high", "p", "effect", "deviation", "actors"]
     pd.testing.assert_frame_equal(table[same], alone[same])
     assert table["p_holm"].min() == pytest.approx(min(1, 2 * alone["p"].min())) and set(table["pairs"]) == {2}
-    assert (table["needed"] >= 6).all() and (table["smallest"] > 0).all()
+    assert (table["needed"] >= 2).all() and (table["smallest"] > 0).all()
 
 
 def test_heads_are_judged_by_the_sign_of_the_print_and_not_at_all_without_one():

@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import yaml
-from drawn_predictions import QUICK, predictions
+from drawn_predictions import predictions
 from smoke_runs import data
 
 from workbook import ROOT, InputError
@@ -175,7 +175,7 @@ def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
 
 def test_a_cell_has_ours_with_its_interval_the_print_and_the_coverage():
     systems = {("IA1", "softhard"): predictions((1, 0.5, 0.5), folds=(0, 2)), ("TAV1", "none"): predictions((1, 0, 0))}
-    cells = table_cells(score_systems(systems, **QUICK), "II", "ravdess")
+    cells = table_cells(score_systems(systems), "II", "ravdess")
     wide = as_wide(cells, folds=5)
     assert len(wide) == 27 and wide.loc[("none", "IA1"), ("AV", "ours")] == ""
     row = wide.loc[("softhard", "IA1")]
@@ -188,14 +188,14 @@ def test_a_cell_has_ours_with_its_interval_the_print_and_the_coverage():
 
 def test_systems_that_the_paper_lacks_stand_below_its_own():
     systems = {("CMA1", "sampled"): predictions((1, 0.5, 0.5)), ("LT1", "none"): predictions((1, 0.5, 0.5))}
-    wide = as_wide(table_cells(score_systems(systems, **QUICK), "II", "ravdess"), folds=5)
+    wide = as_wide(table_cells(score_systems(systems), "II", "ravdess"), folds=5)
     assert wide.index[-1] == ("sampled", "CMA1") and len(wide) == 28
     assert wide.iloc[-1]["AV", "paper"] == "" and wide.loc[("none", "LT1"), ("AV", "paper")] == "79.33"
-    assert [*table_cells(score_systems(systems, **QUICK))["system"].unique()] == ["LT1", "CMA1"]
+    assert [*table_cells(score_systems(systems))["system"].unique()] == ["LT1", "CMA1"]
 
 
 def test_sentiment_has_a_second_table_of_errors():
-    found = score_systems({("IA1 dense", "none"): predictions((1, 0.5, 0.5), score=True)}, **QUICK)
+    found = score_systems({("IA1 dense", "none"): predictions((1, 0.5, 0.5), score=True)})
     cells = table_cells(found, "III", "mosei")
     errors = as_wide(cells, folds=1, metric="mae")
     assert errors.loc[("none", "IA1"), ("AV", "ours")] == "0.000 (0.000 to 0.000)"
@@ -203,7 +203,7 @@ def test_sentiment_has_a_second_table_of_errors():
 
 
 def test_the_exports_hold_every_number_of_the_table():
-    cells = table_cells(score_systems({("IA1", "none"): predictions((1, 0.5, 0.5))}, **QUICK), "II", "ravdess")
+    cells = table_cells(score_systems({("IA1", "none"): predictions((1, 0.5, 0.5))}), "II", "ravdess")
     wide = as_wide(cells, folds=5)
     ours = wide.loc[("none", "IA1"), ("A", "ours")]
     markdown = as_markdown(wide)
@@ -218,7 +218,7 @@ def test_the_exports_hold_every_number_of_the_table():
 
 def test_the_sentences_name_what_dropout_adds_and_who_is_highest():
     systems = {("IA1", "none"): predictions((1, 0, 0)), ("IA1", "softhard"): predictions((1, 1, 0))}
-    cells = table_cells(score_systems(systems, **QUICK), "II", "ravdess")
+    cells = table_cells(score_systems(systems), "II", "ravdess")
     assert gains(cells)["ours"] == {"AV": 0, "A": 100, "V": 0, "M": pytest.approx(100 / 3)}
     assert gains(cells)["the paper's"]["AV"] == pytest.approx(81.58 - 76.00)  # of the same system
     assert gains(cells.query("dropout == 'none'")) == {}

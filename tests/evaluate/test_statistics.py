@@ -7,9 +7,10 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, bootstrap, norm, pearsonr, t, ttest_rel
+from scipy.stats import binomtest, norm, pearsonr, permutation_test, sem, t, ttest_rel
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.power import TTestPower
 
 from workbook import ROOT, InputError
 from workbook.evaluate.metrics import EMOTION, SENTIMENT, metrics, scores
@@ -20,6 +21,7 @@ from workbook.evaluate.statistics import (
     differences,
     in_words,
     intervals,
+    power_of_swaps,
     smallest_difference,
 )
 from workbook.run.parameters import Parameters
@@ -86,6 +88,7 @@ def sklearns(rows: pd.DataFrame) -> dict[str, float]:
         "accuracy": 100 * accuracy_score(*signs),
         "uar": 100 * recall_score(*signs, average="macro"),
         "f1": 100 * f1_score(*signs, average="weighted"),
+        "f1_mult": 100 * f1_score(*signs[::-1], average="weighted"),  # MULT's eval_metrics.py has them the other way
         "accuracy_neutral": 100 * accuracy_score(*halves),
         "f1_neutral": 100 * f1_score(*halves, average="weighted"),
         "accuracy7": 100 * np.mean(rounded[3][0] == rounded[3][1]),
@@ -102,6 +105,11 @@ def test_metrics_of_sentiment_are_sklearns_for_any_draw_of_actors(rng):
         assert scores(rows) == pytest.approx(sklearns(rows))
 
 
+def test_the_two_f1_of_always_positive_answers_are_far_apart():
+    table = pd.DataFrame({"label": [1.0] * 6285 + [-1.0] * 3715, "value": 0.5})
+    assert {name: round(scores(table)[name], 1) for name in ("f1", "f1_mult")} == {"f1": 48.5, "f1_mult": 77.2}
+
+
 def test_metrics_of_emotion_are_sklearns_also_without_a_class(rng):
     table = answers(rng.random((7, 11)) < 0.6, classes=5)
     for rows in (table, table[table.actor.isin([2, 5])], table[table.label != 3]):
@@ -112,7 +120,7 @@ def test_metrics_of_emotion_are_sklearns_also_without_a_class(rng):
 
 def test_the_correlation_of_equal_scores_is_0(rng):
     table = sentiments(rng).assign(value=0.3)
-    assert intervals({"flat": table}, "correlation", AV, **FEW).value[0] == 0 == scores(table)["correlation"]
+    assert intervals({"flat": table}, "correlation", AV).value[0] == 0 == scores(table)["correlation"]
 
 
 # ------------------------------------------------------------------------------------------------------- intervals
@@ -121,7 +129,7 @@ def test_the_correlation_of_equal_scores_is_0(rng):
 @pytest.mark.parametrize("metric", EMOTION)
 def test_values_are_the_metrics_of_each_condition_and_m(metric, rng):
     table = three_conditions(rng)
-    found = intervals({"ours": table}, metric, **FEW).set_index("condition")
+    found = intervals({"ours": table}, metric).set_index("condition")
     expected = metrics(table)
     for condition in ("AV", "A", "V"):
         assert found.value[condition] == pytest.approx(expected["conditions"][condition][metric])
@@ -130,37 +138,49 @@ def test_values_are_the_metrics_of_each_condition_and_m(metric, rng):
     assert (found.actors == 7).all() and (found.folds == 2).all() and (found.clips == 77).all()
 
 
-@pytest.mark.parametrize("actors", [5, 12])
-def test_an_interval_is_the_widened_bootstrap_of_the_actors_accuracies(actors, rng):
-    (table,) = people(rng, actors)
-    accuracies = own_accuracies(table)
-    tail = norm.cdf(-math.sqrt(actors / (actors - 1)) * t.ppf(0.975, actors - 1))
-    settings = {"n_resamples": 99_999, "method": "percentile", "rng": 1}
-    scipys = bootstrap((accuracies,), np.mean, confidence_level=1 - 2 * tail, **settings).confidence_interval
-    found = intervals({"ours": table}, conditions=AV, resamples=99_999).iloc[0]
-    assert (found.low, found.high) == pytest.approx(tuple(scipys), abs=0.15)
+def own_folds(table: pd.DataFrame) -> np.ndarray:
+    """The accuracy of each fold, in percent."""
+    return (table.p0 > 0.5).eq(table.label == 0).groupby(table.fold).mean().to_numpy() * 100
 
 
-def test_an_interval_of_many_actors_is_students(rng):
-    (table,) = people(rng, actors=60, clips=20)
-    accuracies = own_accuracies(table)
-    student = t.interval(0.95, 59, accuracies.mean(), accuracies.std(ddof=1) / math.sqrt(60))
+@pytest.mark.parametrize("folds, units", [(1, own_accuracies), (5, own_folds)])
+def test_an_interval_is_students_over_folds_or_over_the_actors_of_one(folds, units, rng):
+    (table,) = people(rng, actors=4 * folds)
+    values = units(table)
+    student = t.interval(0.95, len(values) - 1, values.mean(), sem(values))
     found = intervals({"ours": table}, conditions=AV).iloc[0]
-    assert (found.low, found.high) == pytest.approx(student, abs=0.3)
+    assert (found.low, found.high) == pytest.approx(student)
+    assert (found.folds, found.seeds, found.actors) == (folds, 1, 4 * folds)
+
+
+def test_an_interval_of_a_ratio_is_the_jackknifes(rng):
+    """Folds of unlike size: astropy's jackknife_stats in words, the metric without each fold."""
+    table = answers(rng.random((18, 11)) < 0.6, classes=5).query("actor != 3")
+    without = [scores(table[table.fold != fold])["uar"] for fold in range(5)]
+    error = math.sqrt(4 / 5 * np.sum((without - np.mean(without)) ** 2))
+    found = intervals({"ours": table}, "uar", AV).iloc[0]
+    assert found.value == pytest.approx(scores(table)["uar"])
+    assert (found.high - found.value) == pytest.approx(t.ppf(0.975, 4) * error)
+
+
+def test_several_trainings_of_one_fold_widen_its_interval(rng):
+    """The variances of the actors' and of the seeds' means are added; Satterthwaite's degrees of freedom."""
+    seeds = people(rng, actors=4, ahead=(-0.2, 0.0, 0.1))
+    table = pd.concat([rows.assign(seed=seed) for seed, rows in enumerate(seeds)])
+    by_actor = np.mean([own_accuracies(rows) for rows in seeds], axis=0)
+    by_seed = np.array([own_accuracies(rows).mean() for rows in seeds])
+    people_, trainings = sem(by_actor) ** 2, sem(by_seed) ** 2
+    freedom = (people_ + trainings) ** 2 / (people_**2 / 3 + trainings**2 / 2)
+    found = intervals({"ours": table, "unnamed": table.drop(columns="seed")}, conditions=AV)
+    reach = t.ppf(0.975, freedom) * math.sqrt(people_ + trainings)
+    assert (found.high - found.value).to_numpy() == pytest.approx(reach) and set(found.seeds) == {3}
 
 
 def test_identical_actors_have_an_interval_of_no_width_and_one_actor_has_none(rng):
     right = np.tile([True, True, False, True], (5, 1))
-    same, alone = (intervals({"ours": answers(right[:A])}, conditions=AV, **FEW).iloc[0] for A in (5, 1))
+    same, alone = (intervals({"ours": answers(right[:A])}, conditions=AV).iloc[0] for A in (5, 1))
     assert same.low == same.value == same.high == 75
     assert alone.value == 75 and math.isnan(alone.low) and math.isnan(alone.high)
-
-
-def test_the_seed_decides_alone(rng):
-    (table,) = people(rng, actors=9)
-    first, again, other = (intervals({"a": table}, conditions=AV, seed=seed, resamples=199) for seed in (0, 0, 1))
-    pd.testing.assert_frame_equal(first, again)
-    assert first.low[0] != other.low[0] or first.high[0] != other.high[0]
 
 
 def test_seeds_in_one_table_count_as_one_clip_with_their_mean(rng):
@@ -175,7 +195,7 @@ def test_seeds_in_one_table_count_as_one_clip_with_their_mean(rng):
 
 def test_a_condition_that_a_system_lacks_has_no_row_nor_has_m(rng):
     table = three_conditions(rng)
-    found = intervals({"audio": table[table.condition != "V"], "both": table}, **FEW)
+    found = intervals({"audio": table[table.condition != "V"], "both": table})
     assert list(zip(found.system, found.condition, strict=True)) == [
         ("audio", "AV"),
         ("audio", "A"),
@@ -185,7 +205,7 @@ def test_a_condition_that_a_system_lacks_has_no_row_nor_has_m(rng):
 
 def test_m_has_no_interval_where_some_actors_lack_a_condition(rng):
     table = three_conditions(rng)
-    found = intervals({"ours": table[(table.condition != "V") | (table.actor < 3)]}, **FEW).set_index("condition")
+    found = intervals({"ours": table[(table.condition != "V") | (table.actor < 3)]}).set_index("condition")
     assert found.actors["V"] == 2 and found.low.notna()[["AV", "A", "V"]].all()
     assert math.isfinite(found.value["M"]) and math.isnan(found.low["M"])
 
@@ -204,25 +224,46 @@ def test_two_systems_by_hand():
     assert row["p_mcnemar"] == pytest.approx(binomtest(2, 10).pvalue)
     assert row["deviation"] == pytest.approx(25) and row["effect"] == pytest.approx(2)  # of 50, 25 and 75 points
     assert (row["actors"], row["clips"], row["pairs"]) == (3, 12, 1)
-    assert 25 <= row["low"] <= row["high"] <= 75
+    assert row["high"] - 50 == 50 - row["low"] == pytest.approx(t.ppf(0.975, 2) * 25 / math.sqrt(3))
 
 
 def test_few_actors_are_swapped_in_every_way():
     rng = np.random.default_rng(3)
-    one, two = people(rng, actors=9, clips=17, ahead=(0.1, 0.0))
+    one, two = (table.assign(fold=0) for table in people(rng, actors=9, clips=17, ahead=(0.1, 0.0)))
     gains = np.round(17 / 100 * (own_accuracies(one) - own_accuracies(two)))  # clips
     signs = 1 - 2 * np.array([[number >> bit & 1 for bit in range(9)] for number in range(2**9)])
     expected = (np.abs(signs @ gains) >= abs(gains.sum())).mean()
     assert differences({"a": one, "b": two}, conditions=AV).p[0] == pytest.approx(expected)
 
 
-def test_p_of_many_actors_is_near_that_of_the_paired_t_test():
+def test_p_of_several_folds_is_that_of_their_paired_t_test():
     rng = np.random.default_rng(5)
     one, two = people(rng, ahead=(0.04, 0.0))
     row = differences({"a": one, "b": two}, conditions=AV).iloc[0]
+    student = ttest_rel(own_folds(one), own_folds(two))
+    assert (row["unit"], row["units"]) == ("fold", 6) and row["p"] == pytest.approx(student.pvalue)
+    assert row["effect"] == pytest.approx(student.statistic / math.sqrt(6))
+    assert (row["low"], row["high"]) == pytest.approx(tuple(student.confidence_interval()))
+
+
+def test_p_of_many_actors_of_one_training_is_near_that_of_their_paired_t_test():
+    rng = np.random.default_rng(5)
+    one, two = (table.assign(fold=0) for table in people(rng, ahead=(0.04, 0.0)))
+    row, other = (differences({"a": one, "b": two}, conditions=AV, seed=seed).iloc[0] for seed in (0, 1))
     student = ttest_rel(own_accuracies(one), own_accuracies(two))
     assert 0.005 < student.pvalue < 0.2 and row["p"] == pytest.approx(student.pvalue, rel=0.25)
-    assert row["effect"] == pytest.approx(student.statistic / math.sqrt(24))
+    assert row["effect"] == pytest.approx(student.statistic / math.sqrt(24)) and row["p"] != other["p"]
+
+
+def test_trainings_of_one_fold_are_compared_with_the_variances_of_people_and_of_both_systems_seeds(rng):
+    ours, theirs = ([rows.assign(seed=k) for k, rows in enumerate(people(rng, 4, ahead=(0.3, 0.2)))] for _ in "ab")
+    row = differences({"a": pd.concat(ours), "b": pd.concat(theirs)}, conditions=AV).iloc[0]
+    gains = np.mean([own_accuracies(a) - own_accuracies(b) for a, b in zip(ours, theirs, strict=True)], axis=0)
+    by_seed = [[own_accuracies(rows).mean() for rows in side] for side in (ours, theirs)]
+    variances = np.array([sem(values) ** 2 for values in (gains, *by_seed)])
+    freedom = variances.sum() ** 2 / (variances**2 / (3, 1, 1)).sum()
+    assert row["p"] == pytest.approx(2 * t.sf(abs(gains.mean()) / math.sqrt(variances.sum()), freedom))
+    assert (row["unit"], row["seeds"], row["folds"]) == ("actor", 2, 1) and row["units"] == pytest.approx(freedom + 1)
 
 
 def test_mcnemar_is_statsmodels_own_on_the_table_of_both():
@@ -270,7 +311,7 @@ def test_sentiment_is_compared_by_every_metric(metric, rng):
     row = differences({"good": table, "worse": worse}, metric, AV, **FEW).iloc[0]
     expected = sklearns(table)[metric] - sklearns(worse)[metric]
     assert row["difference"] == pytest.approx(expected) and row["low"] <= row["difference"] <= row["high"]
-    assert 2 / 2**7 <= row["p"] <= 1 and (row["difference"] < 0) == (metric == "mae")
+    assert 0 < row["p"] <= 1 and (row["difference"] < 0) == (metric == "mae")
     assert math.isnan(row["p_mcnemar"]) == (metric != "accuracy")
 
 
@@ -347,6 +388,23 @@ def test_simulated_actors_have_the_power_that_was_asked_for():
     assert (ttest_rel(gains, 0 * gains, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.parametrize("effect, actors, alpha", [(1.5, 6, 0.05), (1.5, 7, 0.05), (2.0, 10, 0.05 / 18)])
+def test_the_power_of_few_actors_is_that_of_their_swaps(effect, actors, alpha):
+    """By scipy's permutation test of drawn people; at the fewest actors all have to gain or all to lose."""
+    gains = np.random.default_rng(1).normal(effect, 1, (300, actors))
+    swaps = {"permutation_type": "samples", "n_resamples": np.inf, "vectorized": True}
+    found = [permutation_test((row,), np.mean, **swaps).pvalue < alpha for row in gains]
+    power = power_of_swaps(effect, actors, alpha)
+    assert np.mean(found) == pytest.approx(power, abs=0.08)
+    if 4 / 2**actors > alpha:
+        assert power == pytest.approx(norm.cdf(effect) ** actors + norm.cdf(-effect) ** actors, abs=0.03)
+
+
+def test_seven_actors_and_not_six_show_a_difference_of_one_and_a_half_deviations():
+    assert actors_needed(1.5, 1.0) == 7
+    assert [power_of_swaps(1.5, actors, 0.05) for actors in (6, 7)] == pytest.approx([0.67, 0.87], abs=0.02)
+
+
 def test_actors_needed_and_smallest_difference_are_each_others_reverse():
     for points, deviation, pairs in ((5, 8, 1), (3, 11, 36), (2, 4, 3)):
         actors = actors_needed(points, deviation, pairs=pairs)
@@ -395,71 +453,34 @@ def test_a_sentence_says_who_has_more_or_what_the_actors_could_show(rng):
     rows = [row for _, row in differences(systems, conditions=AV).iterrows()]
     size = -rows[0]["difference"]
     assert in_words(rows[0]).startswith(f"In AV softhard has {size:.1f} points more than none (95 %: ")
-    assert in_words(rows[0]).endswith("after Holm; 24 actors).")
-    seen = smallest_difference(24, rows[2]["deviation"], pairs=3)
+    assert in_words(rows[0]).endswith("p < 0.001 after Holm; 24 actors in 6 folds trained once).")
+    seen = rows[2]["deviation"] * TTestPower().solve_power(nobs=6, alpha=0.05 / 3, power=0.8)
     assert in_words(rows[2]) == (
         f"softhard and hard cannot be told apart in AV: they are {abs(rows[2]['difference']):.1f} points apart; "
-        f"24 actors would show a true difference of {seen:.1f} in four cases of five."
+        f"24 actors in 6 folds trained once would show a true difference of {seen:.1f} in four cases of five."
     )
     (four, _) = people(rng, actors=4, ahead=(0.0, 0.3))
     better = four.assign(p0=(four.label == 0).astype(float), p1=(four.label == 1).astype(float))
     (row,) = (row for _, row in differences({"a": four, "b": better}, conditions=AV).iterrows())
-    assert row["p"] == 0.125 and in_words(row).endswith("and 4 actors cannot show any difference.")
+    assert row["p"] == 0.125
+    assert in_words(row).endswith("and 4 actors in 1 fold trained once cannot show any difference.")
+
+
+def test_a_sentence_on_one_training_says_that_others_may_differ(rng):
+    one, two = (table.assign(fold=0) for table in people(rng, ahead=(0.0, 0.2)))
+    twice = [pd.concat([table.assign(seed=seed) for seed in (1, 2)]) for table in (one, two)]
+    for pair, warned in (((one, two), True), (twice, False)):
+        (row,) = (row for _, row in differences(dict(zip("ab", pair, strict=True)), conditions=AV).iterrows())
+        assert in_words(row).endswith("One training of each: others may differ.") == warned
 
 
 def test_a_ladder_falls_by_its_steps(rng):
     tables = people(rng, actors=20, ahead=(0.3, 0.1, 0.05, 0.0))
     rungs = dict(zip(RUNGS, [tables[0], *[table[table.fold == 0] for table in tables[1:3]], tables[3]], strict=True))
-    found = ladder(rungs, **FEW)
+    found = ladder(rungs)
     assert tuple(found.rung) == RUNGS and found.actors.tolist() == [20, 4, 4, 20] and math.isnan(found.step[0])
     assert found.step[1:].tolist() == pytest.approx(np.diff(found.value).tolist())
     with pytest.raises(InputError, match="no system has condition 'A'"):
         ladder(rungs, "A")
     with pytest.raises(InputError, match="'all folds' has no predictions in condition AV"):
         ladder({**rungs, "all folds": tables[3].assign(condition="V")})
-
-
-# ------------------------------------------------------------------------------------------------------- simulations
-
-
-def coverage(actors: int, times: int, folds_differ: float = 0.0, resamples: int = 999) -> float:
-    """The share of intervals, in percent, that hold the accuracy of all people, 60 %."""
-    rng, held = np.random.default_rng(actors), 0
-    for _ in range(times):
-        network = np.repeat(folds_differ * rng.standard_normal(actors), 4)[:actors]  # four actors share one
-        (table,) = people(rng, actors, ahead=(network,))
-        row = intervals({"": table}, conditions=AV, resamples=resamples).iloc[0]
-        held += row["low"] <= 60 <= row["high"]
-    return 100 * held / times
-
-
-def test_intervals_of_24_actors_hold_the_truth_as_often_as_they_say():
-    assert coverage(24, 200, resamples=299) == pytest.approx(95, abs=4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("actors, share", [(4, 90), (5, 91), (8, 95), (12, 95), (20, 95), (24, 95)])
-def test_coverage_is_what_the_page_says(actors, share):
-    assert coverage(actors, 2000) == pytest.approx(share, abs=2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("points, share", [(3, 93), (6, 88)])
-def test_networks_that_differ_cost_the_coverage_that_the_page_says(points, share):
-    assert coverage(20, 2000, points / 100) == pytest.approx(share, abs=2)
-
-
-def false_alarms(times: int, taste: float) -> tuple[float, float]:
-    """How often equal systems have p and p_mcnemar below 0.05, in percent."""
-    rng, alarms = np.random.default_rng(1), np.zeros(2)
-    for _ in range(times):
-        one, two = people(rng, taste=taste, ahead=(0.0, 0.0))
-        row = differences({"a": one, "b": two}, conditions=AV, resamples=499).iloc[0]
-        alarms += row["p"] < 0.05, row["p_mcnemar"] < 0.05
-    return tuple(100 * alarms / times)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("taste, expected", [(0.04, (4, 9)), (0.08, (5, 24))])
-def test_false_alarms_are_as_rare_as_the_docstring_says(taste, expected):
-    assert false_alarms(1000, taste) == pytest.approx(expected, abs=3)

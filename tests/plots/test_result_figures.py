@@ -286,7 +286,7 @@ def test_intervals_stand_at_their_values_in_the_row_of_their_system(systems):
     assert [round(height) for height in points["AV  both"][:, 1]] == [0, 1]
     assert labels(ax.get_yticklabels()) == ["IA1", "LT1"] and ax.texts[0].get_text() == " chance 12.5"
     assert ax.get_xlabel().endswith(f"dotted: of fewer than {FEWEST_ACTORS}")
-    assert plots.system_intervals(systems[systems.actors > 4]).get_xlabel().endswith("intervals of actors")
+    assert plots.system_intervals(systems[systems.actors > 4]).get_xlabel().endswith("95 % intervals")
 
 
 def test_a_difference_is_filled_where_holm_leaves_it(pairs):

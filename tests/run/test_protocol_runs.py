@@ -48,7 +48,7 @@ def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, 
     assert table["value"]["epoch chosen on validation"] == pytest.approx(evaluated)
     assert table["value"]["split of actors"] >= evaluated  # the best of the same epochs, by the test clips
     assert (run / "figures" / "protocol.png").stat().st_size
-    found = ladder(rung_predictions(open_trained(run)), resamples=99)
+    found = ladder(rung_predictions(open_trained(run)))
     words = in_words(found)
     assert words.startswith(f"random split of clips: {found.value[0]:.1f} %; all folds: {found.value[3]:.1f} %. ")
     assert f"{found.value[0] - found.value[3]:.1f} points of the first number come from the protocol" in words

@@ -7,7 +7,7 @@ import pandas as pd
 import papermill
 import pytest
 from click.testing import CliRunner
-from drawn_predictions import QUICK, predictions
+from drawn_predictions import predictions
 from in_process import without_kernels
 from scipy.io import wavfile
 from smoke_runs import data
@@ -60,7 +60,7 @@ def test_real_data_features_and_toys_stand_in_sections_of_their_own(corpora, tmp
     assert found[2].heading == "REAL DATA: features in units.npz (not the paper's input)"
     assert len({s.name for s in found}) == 4 and all("/" not in s.name for s in found)
     assert overview(found)["folds of these"].tolist() == ["1 of 5"] * 4
-    papers = [section.tables(**QUICK)["II"]["paper"].notna().sum() for section in found]
+    papers = [section.tables()["II"]["paper"].notna().sum() for section in found]
     assert papers == [9 * 3 * 4] * 3 + [0], "the paper's numbers stand beside real data alone"
 
 
@@ -80,7 +80,7 @@ def test_folds_are_pooled_with_as_many_seeds_of_each(corpora, tmp_path):
     (section,) = sections(root)
     (table,) = section.systems.values()
     assert len(section.runs) == 3 and len(table) == 2 * 4 * 8 * 3
-    (cell, *_) = section.tables(**QUICK)["II"].query("condition == 'AV'").itertuples()
+    (cell, *_) = section.tables()["II"].query("condition == 'AV'").itertuples()
     assert (cell.folds, cell.actors, cell.clips, cell.value) == (2, 8, 64, 100)
 
 
@@ -104,9 +104,7 @@ def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
 
 
 def test_ours_and_the_papers_have_colours_of_their_own_in_the_notebook():
-    wide = as_wide(
-        table_cells(score_systems({("IA1", "none"): predictions((1, 1, 1))}, **QUICK), "II", "ravdess"), folds=5
-    )
+    wide = as_wide(table_cells(score_systems({("IA1", "none"): predictions((1, 1, 1))}), "II", "ravdess"), folds=5)
     real, toy = (plots.styled(wide, origin).to_html() for origin in ("real", "toy"))
     assert "#2b4162" in real and "#2b4162" not in toy and "#a0528c" in toy
     assert "font-style: italic" in real

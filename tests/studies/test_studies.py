@@ -268,6 +268,36 @@ def test_a_clip_that_needs_both_one_that_needs_either_and_one_that_is_spoiled_ar
     assert cases.loc["spoiled"].tolist() == [0, 0, 1] and not cases.loc["by default"].any()
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["with a column seed", "in order"])
+def test_credit_is_of_each_network_and_then_the_mean(named):
+    """Three networks that know the same clips: a clip that one has right by either modality is no clip that needs both.
+
+    The means over seeds say 10, 20 and 23 %, as if what a network hears had nothing to do with what it sees.
+    """
+    conditions, rng, tables = credit.conditions(clips=None), np.random.default_rng(0), []
+    for seed in range(3):
+        knows = rng.random(500) < 0.4
+        for condition in conditions:
+            hits = knows & (condition is not conditions[-1])
+            rows = pd.DataFrame({"clip": np.arange(500), "actor": np.arange(500) % 8, "fold": 0, "label": 0})
+            tables.append(rows.assign(condition=condition.name, p0=1.0 * hits, p1=1.0 * ~hits, seed=seed))
+    table, share = pd.concat(tables), np.mean([rows["p0"].mean() for rows in tables if "AV" in set(rows["condition"])])
+    systems = {"mine": table if named else table.drop(columns="seed")}
+    cases = select(credit.table(systems, conditions), by="all").set_index("measure")["value"]
+    assert cases[[*credit.CASES]].tolist() == pytest.approx([0, 100 * share, 0])
+
+
+def test_the_rises_of_confidence_are_each_networks_own():
+    """One seed grows surer where the other grows less sure: half of the answers rise, though the mean does not."""
+    tables = []
+    for seed, after in enumerate((0.9, 0.5)):
+        for condition, sure in (("AV", 0.7), ("all audio gone", after)):
+            rows = pd.DataFrame({"clip": [f"c{k}" for k in range(8)], "actor": np.arange(8) % 4, "fold": 0, "label": 0})
+            tables.append(rows.assign(condition=condition, p0=sure, p1=1 - sure, seed=seed))
+    table = calibration.table({"two": pd.concat(tables)}, [Intact(), Gone("audio")]).set_index("measure")["value"]
+    assert table["rises"] == 50 and table["by"] == pytest.approx(20)
+
+
 def test_the_calibration_of_two_averaged_posteriors_is_known(clips):
     """All answers are right: so the error is what confidence lacks to 1."""
     table = asked(STUDIES["calibration"], clips, both=averages()).set_index(["measure", "condition"])["value"]
@@ -304,6 +334,25 @@ def test_temperature_finds_by_how_much_logits_were_sharpened_and_mends_them():
     tables = {"sharp": sharp, "mended": mended}
     errors = select(calibration.table(tables, [Intact()]), measure="ece").set_index("system")["value"]
     assert errors["mended"] < 3 < 10 < errors["sharp"]
+
+
+@pytest.mark.parametrize("sharpened", [0.2, 10.0, 20.0])
+def test_temperature_is_held_by_no_smallest_probability(sharpened):
+    found = calibration.temperature(drawn(sharpened))
+    assert found == pytest.approx(sharpened, rel=0.1) and not calibration.at_bound(found)
+    single = drawn(10.0).astype({f"p{k}": np.float32 for k in range(K)})
+    assert calibration.temperature(single) == pytest.approx(10, rel=0.1), "as predictions are kept"
+
+
+def test_a_calibration_error_stands_beside_what_chance_makes_of_it_and_has_no_interval():
+    """A network that knows its chances: its error is that of chance, at any number of clips."""
+    for clips in (64, 1200):
+        tables = [calibration.table({"knows": drawn(1.0, seed, clips)}, [Intact()]) for seed in range(12)]
+        errors = [select(table, measure="ece") for table in tables]
+        chance = np.mean([select(table, measure="ece_chance")["value"].iloc[0] for table in tables])
+        assert np.mean([error["value"].iloc[0] for error in errors]) == pytest.approx(chance, rel=0.25)
+        assert all(error[["low", "high"]].isna().all(axis=None) for error in errors)
+    assert chance < 3
 
 
 def test_a_network_that_is_surest_where_it_is_right_errs_less_when_it_may_refuse():

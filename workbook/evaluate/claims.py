@@ -2,8 +2,8 @@
 
 A claim is a list of comparisons, each of two systems on the same clips, by `evaluate.statistics.differences`. A
 comparison *holds* if Holm's p is below 0.05 and the difference has the expected sign; it *does not hold* if the sign is
-the other one. Else the two *cannot be told apart*, and the table says how many actors it would take. Holm corrects over
-all comparisons of a claim.
+the other one. Else the two *cannot be told apart*, and the table says how many folds it would take, or how many actors
+of a single fold. Holm corrects over all comparisons of a claim.
 """
 
 import math
@@ -16,16 +16,17 @@ import pandas as pd
 
 from workbook.evaluate.paper_tables import SYSTEMS, Systems, paper_tables
 from workbook.evaluate.statistics import (
+    ALPHA,
     CONDITIONS,
-    actors_needed,
+    basis,
     common_clips,
     differences,
     holm_corrected,
-    smallest_difference,
+    smallest_of,
+    units_needed,
 )
 
-ALPHA = 0.05
-MOST = 1000  # actors; above it a sentence says only "more"
+MOST = 1000  # folds or actors; above it a sentence says only "more"
 HOLDS, OPPOSITE, OPEN = "holds", "does not hold", "cannot be told apart"
 PRINTED_NAME = {ours: printed for printed, ours in SYSTEMS["II"].items()}
 Pair = tuple[tuple[str, str], tuple[str, str]]  # two systems, each with its dropout
@@ -83,8 +84,8 @@ def check_claims(
     dataset : whose printed numbers stand beside, ravdess | mosei; "" = none      settings : as in `differences`
     Columns: claim, first, second (names with dropout), label; condition and all other columns of `differences` over the
     clips that both were tested on, with p_holm over the claim; paper, the printed difference in points, NaN if there is
-    none; verdict; smallest, the smallest true difference that these actors show in four cases of five; needed, how many
-    actors would show our difference; needed_paper, how many the paper's.
+    none; verdict; smallest, the smallest true difference that so many units show in four cases of five; needed, how
+    many units would show our difference; needed_paper, how many the paper's.
     """
     tables = []
     for claim in claims:
@@ -135,21 +136,18 @@ def _compare(
 
 
 def _as_family(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows as one family: p_holm and pairs over all of them, and how many actors a difference takes."""
+    """The rows as one family: p_holm and pairs over all of them, and how many units a difference takes."""
     table = table.reset_index(drop=True).assign(pairs=len(table), p_holm=holm_corrected(table["p"]))
-    power = [_power(row) for row in table.itertuples()]
+    power = [_power(row) for _, row in table.iterrows()]
     return table.assign(**pd.DataFrame(power, columns=["smallest", "needed", "needed_paper"]))
 
 
-def _power(row: NamedTuple) -> tuple[float, float, float]:
+def _power(row: pd.Series) -> tuple[float, float, float]:
     """Columns smallest, needed and needed_paper of a row."""
-    if not row.deviation > 0:
+    if not row["deviation"] > 0:
         return math.nan, math.nan, math.nan
-    needed = [
-        actors_needed(points, row.deviation, pairs=row.pairs) if abs(points) >= 0.1 else math.nan
-        for points in (row.difference, row.paper)
-    ]
-    return smallest_difference(row.actors, row.deviation, pairs=row.pairs), *needed
+    points = row["difference"], row["paper"]
+    return smallest_of(row), *(units_needed(row, size) if abs(size) >= 0.1 else math.nan for size in points)
 
 
 def _printed_name(name: str) -> str:
@@ -166,34 +164,35 @@ def in_words(table: pd.DataFrame, claim: Claim) -> str:
     rows = table[table["claim"] == claim.title]
     if rows.empty:
         return f"**{claim.title}**: nothing to compare" + (" with the print." if claim.as_printed else ".")
-    counts, actors = rows["verdict"].value_counts(), f"{rows['actors'].max()} actors"
+    counts, first = rows["verdict"].value_counts(), rows.loc[rows["actors"].idxmax()]
     overall = ", ".join(f"{verdict} in {n} of {len(rows)}" for verdict, n in counts.items())
     return "\n".join(
-        [f"**{claim.title}**: {overall} ({actors}).", "", *(f"- {_line(row)}" for row in rows.itertuples())]
+        [f"**{claim.title}**: {overall} ({basis(first)}).", "", *(f"- {_line(row)}" for _, row in rows.iterrows())]
     )
 
 
-def _line(row: NamedTuple) -> str:
-    """One comparison: the difference, its interval, the printed one, the verdict, and what the actors could show."""
-    printed = ""
-    if not math.isnan(row.paper):
-        printed = f"; printed {_points(row.paper)}" + ("" if row.low <= row.paper <= row.high else ", outside")
-    interval = f"95 %: {_points(row.low)} to {_points(row.high)}{printed}"
-    sentence = f"{row.label} in {row.condition}: {_points(row.difference)} ({interval}): **{row.verdict}**."
-    return sentence + (_outlook(row) if row.verdict == OPEN else "")
+def _line(row: pd.Series) -> str:
+    """One comparison: the difference, its interval, the printed one, the verdict, and what its units could show."""
+    low, high, paper = row["low"], row["high"], row["paper"]
+    where = "" if low <= paper <= high else ", outside"
+    printed = "" if math.isnan(paper) else f"; printed {_points(paper)}{where}"
+    interval = f"95 %: {_points(low)} to {_points(high)}{printed}"
+    sentence = f"{row['label']} in {row['condition']}: {_points(row['difference'])} ({interval}): **{row['verdict']}**."
+    return sentence + (_outlook(row) if row["verdict"] == OPEN else "")
 
 
 def _points(value: float) -> str:
     return f"{value:+z.1f}"
 
 
-def _outlook(row: NamedTuple) -> str:
-    """What these actors could show, and how many the printed difference takes."""
-    if not row.deviation > 0:
-        return " The two never differ." if row.deviation == 0 and row.difference == 0 else ""
-    power = f"would show {row.smallest:.1f} points" if math.isfinite(row.smallest) else "are too few to show anything"
+def _outlook(row: pd.Series) -> str:
+    """What these folds or actors could show, and how many the printed difference takes."""
+    if not row["deviation"] > 0:
+        return " The two never differ." if row["deviation"] == 0 and row["difference"] == 0 else ""
+    finite = math.isfinite(row["smallest"])
+    power = f"would show {row['smallest']:.1f} points" if finite else "are too few to show anything"
     paper = ""
-    if row.needed_paper > row.actors:
-        number = f"{row.needed_paper:.0f}" if row.needed_paper <= MOST else f"more than {MOST}"
-        paper = f"; the printed difference takes {number} actors"
-    return f" {row.actors} actors {power}{paper}."
+    if row["needed_paper"] > row["units"]:
+        number = f"{row['needed_paper']:.0f}" if row["needed_paper"] <= MOST else f"more than {MOST}"
+        paper = f"; the printed difference takes {number} {row['unit']}s"
+    return f" {basis(row).capitalize()} {power}{paper}."

@@ -79,15 +79,15 @@ def in_order(systems: Systems) -> Systems:
     return dict(sorted(systems.items(), key=lambda item: (DROPOUT_ORDER.index(item[0][1]), names.index(item[0][0]))))
 
 
-def score_systems(systems: Systems, **settings: Any) -> pd.DataFrame:
+def score_systems(systems: Systems) -> pd.DataFrame:
     """One row per system, dropout, metric and condition, with the columns of `workbook.evaluate.statistics.intervals`.
 
-    metric : accuracy, in percent; for sentiment also mae      settings : level, resamples, seed, as in `intervals`
+    metric : accuracy, in percent; for sentiment also mae
     """
     rows = [pd.DataFrame(columns=[*KEYS, *OURS])]
     for (system, dropout), table in systems.items():
         for metric in ("accuracy", "mae") if "value" in table else ("accuracy",):
-            rows.append(intervals({system: table}, metric, **settings).assign(dropout=dropout, metric=metric))
+            rows.append(intervals({system: table}, metric).assign(dropout=dropout, metric=metric))
     return pd.concat(rows[1:] or rows, ignore_index=True)[[*KEYS, *OURS]]
 
 

@@ -8,11 +8,10 @@ from workbook.evaluate.statistics import Systems, intervals
 RUNGS = ("random split of clips", "split of actors", "epoch chosen on validation", "all folds")
 
 
-def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **settings) -> pd.DataFrame:
+def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy") -> pd.DataFrame:
     """One row per rung, as `intervals`, with a column `step`: its value less that of the rung before.
 
     rungs : predictions of one system under stricter and stricter protocols, by name, such as those of RUNGS
-    settings : as in `intervals`
 
     random split of clips : fold_scheme `clips`; the epoch with the best accuracy on the test clips
     split of actors : a fold of a scheme by actors; the epoch chosen on the test clips too
@@ -20,10 +19,11 @@ def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy", **se
     all folds : the same, all folds in one table
     `workbook.run.protocol_runs` makes them of a run.
 
-    Rungs are tested on different people, so a step has no test of its own. A fold has few people.
+    Rungs are tested on different people, so a step has no test of its own. A single fold has few people and one
+    network. The first step changes two things: the people, and how many clips there are to train on.
     Raises InputError as `intervals`, and where a rung lacks the condition.
     """
-    table = intervals(rungs, metric, [condition], **settings).rename(columns={"system": "rung"})
+    table = intervals(rungs, metric, [condition]).rename(columns={"system": "rung"})
     missing = [name for name in rungs if name not in set(table["rung"])]
     if missing:
         raise InputError(f"'{missing[0]}' has no predictions in condition {condition}")

@@ -1,62 +1,145 @@
-"""How sure one can be of a metric: intervals, systems compared in pairs, and how many actors it takes.
+"""How sure one can be of a metric: intervals, systems compared in pairs, and how many people it takes.
 
 Only predictions are read. A *system* is a table as `evaluation.predict` makes it, with all its folds. It may hold
 several seeds: a clip then counts with the mean over its predictions.
 
-Clips of one person are alike, so a bootstrap draws people, not clips, and a test swaps them. docs/statistics.md has the
-simulations that show what both are worth. Do not trust any interval of one fold's four test actors. The intervals speak
-of other people, not of other trainings: the actors of a fold share one network.
+Clips of one person are alike, and the people of a fold share one trained network. So the unit is the fold: from fold to
+fold people and network change together. Where one fold was tested, the unit is the actor. Then an interval speaks of
+other people only, not of other trainings, unless there are several seeds. docs/statistics.md has simulations of all.
 """
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from functools import cache
+from itertools import combinations, count
 
 import numpy as np
 import pandas as pd
-from scipy.stats import DegenerateDataWarning, bootstrap, norm, permutation_test, t
+from scipy.optimize import brentq
+from scipy.stats import permutation_test, t
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from workbook import InputError
-from workbook.evaluate.metrics import metrics_of
+from workbook.evaluate.metrics import Metric, metrics_of
 from workbook.task import AVERAGED
 
 CONDITIONS = (*AVERAGED, "M")
-LEVEL, RESAMPLES, BATCH = 0.95, 9999, 1000  # of an interval; random draws; draws in memory at a time
+LEVEL, RESAMPLES, BATCH = 0.95, 9999, 1000  # of an interval; random swaps; swaps in memory at a time
+ALPHA, POWER = 0.05, 0.8  # a difference shows if p is below; how often it should
+ENUMERATED = 13  # actors: up to these the test swaps in every way
 NO_MCNEMAR = dict.fromkeys(("p_mcnemar", "only_first", "only_second"), math.nan)
 Systems = dict[str, pd.DataFrame]  # by name
+Errors = list[tuple[float, int]]  # a variance of a value, and its degrees of freedom, for each source of chance
 
 
 def intervals(
-    systems: Systems,
-    metric: str = "accuracy",
-    conditions: Sequence[str] = CONDITIONS,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    systems: Systems, metric: str = "accuracy", conditions: Sequence[str] = CONDITIONS, *, level: float = LEVEL
 ) -> pd.DataFrame:
-    """One row per system and condition: system, condition, value, low, high, actors, clips, folds.
+    """One row per system and condition: system, condition, value, low, high, and the columns of `sizes`.
 
     metric : a name in `evaluate.metrics`      level : share of intervals that hold the truth
-    low, high : from a bootstrap of actors; NaN with one actor. M, the mean of AV, A and V, draws the same actors for
-        all three, and is NaN where a draw may leave one of these without a clip.
+    low, high : as in `estimate`; M is the mean of AV, A and V
 
-    Percentiles are widened for few actors, by Student's t and n / (n - 1): Hesterberg, What teachers should know about
-    the bootstrap, The American Statistician 69 (2015), `expanded percentile`.
     A condition that a system lacks has no row. Raises InputError for other tables, metrics and conditions.
     """
     _check(systems, metric, conditions)
     rows = []
     for name, table in systems.items():
         for condition in _tested(table, conditions):
-            estimate = value_and_interval(*_sums(table, condition, metric), level, resamples, seed)
-            sizes = {f"{column}s": _rows(table, condition)[column].nunique() for column in ("actor", "clip", "fold")}
-            rows.append({"system": name, "condition": condition} | estimate | sizes)
+            row = estimate(_parts(table, condition), metrics_of(table)[metric], level)
+            rows.append({"system": name, "condition": condition} | row | sizes(_rows(table, condition)))
     return pd.DataFrame(rows)
+
+
+def estimate(parts: Sequence[pd.DataFrame], metric: Metric, level: float = LEVEL) -> dict[str, float]:
+    """A metric of predictions and its interval: value, low, high.
+
+    parts : predictions of one condition each; the value is the mean over them
+
+    The interval is Student's, with the jackknife's standard error of folds (Efron and Stein, Annals of Statistics 9,
+    1981). For accuracy it is that of the folds' own accuracies. It holds other people and other trainings. Of a single
+    fold the error is that of actors, and of several seeds also that of seeds; their variances are added (Welch).
+    low and high are NaN with one actor.
+    """
+    rows, value = pd.concat(parts), _value(parts, metric)
+    units = ["fold"] if "fold" in rows and rows["fold"].nunique() > 1 else ["actor"]
+    units += ["seed"] if units == ["actor"] and with_seeds(rows)["seed"].nunique() > 1 else []
+    low, high, _ = student(value, [_error(_without_each(parts, metric, unit)) for unit in units], level)
+    return {"value": value, "low": low, "high": high}
+
+
+def student(value: float, errors: Errors, level: float = LEVEL) -> tuple[float, float, float]:
+    """low and high of Student's interval of a value, and the two-sided p that it is not 0.
+
+    errors : independent sources of chance. Degrees of freedom of several are Welch's and Satterthwaite's.
+    """
+    variance = sum(own for own, _ in errors)
+    if math.isnan(variance):
+        return math.nan, math.nan, 1.0
+    if variance == 0:
+        return value, value, float(value == 0)
+    error, freedom = math.sqrt(variance), _freedom(errors)
+    reach = float(t.ppf((1 + level) / 2, freedom)) * error
+    return value - reach, value + reach, float(2 * t.sf(abs(value) / error, freedom))
+
+
+def error_of_mean(values: np.ndarray) -> tuple[float, int]:
+    """The variance of the mean of independent values (N,), NaN for one, and its degrees of freedom."""
+    n = len(values)
+    return (float(np.var(values, ddof=1)) / n if n > 1 else math.nan), n - 1
+
+
+def _freedom(errors: Errors) -> float:
+    variance = sum(own for own, _ in errors)
+    if not variance > 0:
+        return min(freedom for _, freedom in errors)
+    return variance**2 / sum(own**2 / freedom for own, freedom in errors if own > 0)
+
+
+def sizes(rows: pd.DataFrame) -> dict[str, int]:
+    """actors, clips, folds and seeds: their numbers in predictions; seeds counts the trainings of each fold."""
+    counts = {f"{name}s": rows[name].nunique() for name in ("actor", "clip", "fold")}
+    return counts | {"seeds": int(rows.groupby(["condition", "clip"]).size().max())}
+
+
+def with_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """The predictions with a column `seed`; where they have none, a clip's first prediction is of seed 0, and so on."""
+    return table if "seed" in table else table.assign(seed=table.groupby(["condition", "clip"]).cumcount())
+
+
+def _value(parts: Sequence[pd.DataFrame], metric: Metric) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.mean([metric.score(_sums(rows, metric, "actor").to_numpy().sum(axis=0)) for rows in parts]))
+
+
+def _without_each(parts: Sequence[pd.DataFrame], metric: Metric, unit: str) -> np.ndarray:
+    """The metric (U,) without each fold, actor or seed; NaN where nothing is left."""
+    sums = _by_unit(parts, metric, unit)
+    left = np.round(sums.sum(axis=1, keepdims=True) - sums, 9)  # what is empty is 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return metric.score(left).mean(axis=0)
+
+
+def _error(without_each: np.ndarray) -> tuple[float, int]:
+    """The jackknife's variance of a value, NaN for one unit, and its degrees of freedom."""
+    variance, freedom = error_of_mean(without_each)
+    return freedom**2 * variance, freedom
+
+
+def _by_unit(parts: Sequence[pd.DataFrame], metric: Metric, unit: str) -> np.ndarray:
+    """What a metric adds up, by part and unit: (P, U, S)."""
+    tables = [_sums(rows, metric, unit) for rows in parts]
+    units = sorted(set().union(*(table.index for table in tables)))
+    return np.stack([table.reindex(units, fill_value=0.0) for table in tables])
+
+
+def _sums(rows: pd.DataFrame, metric: Metric, unit: str) -> pd.DataFrame:
+    """What a metric adds up (U, S); a clip with several predictions counts with their mean."""
+    times = len(rows) / rows["clip"].nunique()
+    by = (with_seeds(rows) if unit == "seed" else rows)[unit]
+    return pd.DataFrame(np.asarray(metric.columns(rows), float) / times).groupby(by.to_numpy()).sum()
 
 
 def differences(
@@ -70,18 +153,20 @@ def differences(
 ) -> pd.DataFrame:
     """One row per pair of systems and condition, first less second, on the same clips.
 
-    difference, low, high : with the interval of a bootstrap of actors, as in `intervals`
-    p : of a two-sided permutation test that swaps the two systems for all clips of an actor. Up to 13 actors are
-        swapped in every way. p is never below 2 / 2^n with n actors (0.125 for 4), nor below 2 / resamples: for more
-        than 200 pairs, give more than the usual 9999.
+    difference, low, high : with the interval of `estimate`, of the differences
+    p : of several folds that of the paired t-test of folds. Of one fold with several seeds of both systems that of a
+        t-test with the variances of actors and of seeds. Of one fold and seed that of a permutation test, which swaps
+        the two systems for all clips of an actor, up to 13 actors in every way; it is never below 2 / 2^n with n
+        actors (0.125 for 4), nor below 2 / resamples.
     p_holm : p after Holm's correction over all `pairs` of the condition
     p_mcnemar : McNemar's exact test of clips; NaN except for the accuracy of one condition and one seed
     only_first, only_second : clips that only one of the two has right; NaN where p_mcnemar is
-    effect : mean of the actors' own differences in units of their standard deviation (d_z), `deviation` (points)
-    actors, clips : their numbers
+    unit, units : what the test counts, fold | actor, and how many
+    effect : the difference in units of `deviation`, the standard deviation of the units' differences (d_z)
+    actors, clips, folds, seeds : as in `sizes`; of seeds, the smaller number
 
-    p swaps actors because McNemar's test takes clips of one person for independent: of equal systems it finds 9 to 24 %
-    different, not 5 % (docs/statistics.md).
+    McNemar's test takes clips of one person for independent, and a swap of actors takes people of one network for
+    independent: both find too many equal systems different (docs/statistics.md).
     Raises InputError as `intervals` does, for fewer than two systems, and where two systems were tested on different
     clips, as when folds are missing: `common_clips` cuts them to those that all have.
     """
@@ -108,26 +193,40 @@ def holm_corrected(p: Sequence[float]) -> np.ndarray:
 
 
 def _difference(pair: tuple, condition: str, metric: str, level: float, resamples: int, seed: int) -> dict[str, float]:
-    (first, score), (second, _) = (_sums(table, condition, metric) for table in pair)
-    actors, value_of = np.arange(first.shape[1]), statistic(np.concatenate([first, second], axis=1), score)
-    sides = actors, actors + len(actors)  # where each actor's sums of the first and the second system stand
+    sides, own = [_parts(table, condition) for table in pair], metrics_of(pair[0])[metric]
+    counts = [sizes(pd.concat(parts)) for parts in sides]
+    size = counts[0] | {"seeds": min(counts[0]["seeds"], counts[1]["seeds"])}
+    unit = "fold" if size["folds"] > 1 else "actor"
+    difference = round(float(np.subtract(*(_value(parts, own) for parts in sides))), 9)  # equal sums stay equal
+    errors = [_error(np.subtract(*(_without_each(parts, own, unit) for parts in sides)).round(9))]
+    if unit == "actor" and size["seeds"] > 1:  # the trainings of the two have nothing in common
+        errors += [_error(_without_each(parts, own, "seed")) for parts in sides]
+    low, high, p = student(difference, errors, level)
+    if unit == "actor" and size["seeds"] == 1:
+        p = _p_of_swaps(sides, own, resamples, seed)
+    units = _freedom(errors) + 1
+    deviation = math.sqrt(units * sum(variance for variance, _ in errors))
+    row = {"difference": difference, "low": low, "high": high, "p": p}
+    row |= _mcnemar(pair, condition) if metric == "accuracy" and condition != "M" else NO_MCNEMAR
+    row |= {"effect": difference / deviation if deviation else math.nan, "deviation": deviation}
+    return row | {"unit": unit, "units": units} | size
+
+
+def _p_of_swaps(sides: list, metric: Metric, resamples: int, seed: int) -> float:
+    """p of the permutation test that swaps the two systems for all clips of an actor."""
+    first, second = (_by_unit(parts, metric, "actor") for parts in sides)
+    sums, actors = np.concatenate([first, second], axis=1), np.arange(first.shape[1])
+    if len(actors) < 2:
+        return 1.0
 
     def difference(index, other, axis=-1):
-        return np.round(value_of(index) - value_of(other), 9)  # equal sums stay equal
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = [metric.score(sums[:, chosen].sum(axis=-2)).mean(axis=0) for chosen in (index, other)]
+        return np.round(np.subtract(*values), 9)  # equal sums stay equal
 
-    low, high = actor_interval(
-        lambda index, axis: difference(index, index + len(actors)), actors, level, resamples, seed
-    )
     swaps = {"permutation_type": "samples", "n_resamples": resamples, "batch": BATCH, "vectorized": True}
     swaps["rng"] = np.random.default_rng(seed)
-    p = permutation_test(sides, difference, **swaps).pvalue if len(actors) > 1 else 1.0
-    by_actor = difference(*(side[:, None] for side in sides))
-    by_actor = by_actor[np.isfinite(by_actor)]  # an actor may lack one of M's three conditions
-    deviation = float(by_actor.std(ddof=1)) if len(by_actor) > 1 else math.nan
-    row = {"difference": float(difference(*sides)), "low": low, "high": high, "p": float(p)}
-    row |= _mcnemar(pair, condition) if metric == "accuracy" and condition != "M" else NO_MCNEMAR
-    row |= {"effect": float(by_actor.mean()) / deviation if deviation else math.nan, "deviation": deviation}
-    return row | {"actors": len(actors), "clips": _rows(pair[0], condition)["clip"].nunique()}
+    return float(permutation_test((actors, actors + len(actors)), difference, **swaps).pvalue)
 
 
 def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[str, float]:
@@ -141,19 +240,28 @@ def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[st
     return {"p_mcnemar": p, "only_first": ahead, "only_second": behind}
 
 
-def in_words(row: pd.Series, alpha: float = 0.05) -> str:
-    """A row of `differences` as a sentence: which system has more, or what the actors could show."""
+def in_words(row: pd.Series, alpha: float = ALPHA) -> str:
+    """A row of `differences` as a sentence: which system has more, or what these folds or actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
-    size, condition, actors = f"{abs(row['difference']):.1f} points", row["condition"], int(row["actors"])
+    size, condition = f"{abs(row['difference']):.1f} points", row["condition"]
+    warning = " One training of each: others may differ." if row["unit"] == "actor" and row["seeds"] == 1 else ""
     if row["p_holm"] < alpha:
         low, high = sorted((row["low"], row["high"]), key=abs)
-        interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; p {row['p_holm']:.3f} after Holm"
-        return f"In {condition} {more} has {size} more than {less} ({interval}; {actors} actors)."
+        p = f"p {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
+        interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; {p} after Holm"
+        return f"In {condition} {more} has {size} more than {less} ({interval}; {basis(row)}).{warning}"
     sentence = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
-    smallest = smallest_difference(actors, row["deviation"], pairs=row["pairs"]) if row["deviation"] > 0 else 0.0
+    smallest = smallest_of(row) if row["deviation"] > 0 else 0.0
     if not math.isfinite(smallest):
-        return f"{sentence}, and {actors} actors cannot show any difference."
-    return f"{sentence}; {actors} actors would show a true difference of {smallest:.1f} in four cases of five."
+        return f"{sentence}, and {basis(row)} cannot show any difference."
+    return f"{sentence}; {basis(row)} would show a true difference of {smallest:.1f} in four cases of five.{warning}"
+
+
+def basis(row: pd.Series) -> str:
+    """What a row of `differences` or `intervals` stands on, such as `20 actors in 5 folds trained 3 times`."""
+    folds, seeds, actors = (int(row[name]) for name in ("folds", "seeds", "actors"))
+    people = f"{actors} actor{'s' * (actors != 1)} in {folds} fold{'s' * (folds != 1)}"
+    return f"{people} trained {'once' if seeds == 1 else f'{seeds} times'}"
 
 
 def common_clips(systems: Systems) -> Systems:
@@ -170,37 +278,73 @@ def common_clips(systems: Systems) -> Systems:
 
 
 def actors_needed(
-    difference: float, deviation: float, *, power: float = 0.8, alpha: float = 0.05, pairs: int = 1
+    difference: float, deviation: float, *, power: float = POWER, alpha: float = ALPHA, pairs: int = 1
 ) -> int:
-    """The number of actors with which a true difference is found (p below alpha) with probability `power`.
+    """The number of actors with which a swap of actors finds a true difference (p below alpha) as often as `power`.
 
     difference : in points      deviation : of the actors' differences, in points; column `deviation` of `differences`
     pairs : number of pairs compared; the smallest p must then be below alpha / pairs (Holm's first step)
 
-    The power is that of the paired t-test, which the permutation test shares. The number is never so small that p
-    cannot fall below alpha. difference must not be 0, and deviation be above 0.
+    difference must not be 0, and deviation be above 0.
     """
-    effect = abs(difference) / deviation
-    fewest = math.ceil(1 + math.log2(pairs / alpha))  # 2 / 2^n is the smallest p
-    if not TTestPower().power(effect, fewest, alpha / pairs) < power:  # NaN where it is too near to 1
-        return fewest
-    return math.ceil(_solved(effect_size=effect, alpha=alpha / pairs, power=power))
+    effect, alpha = abs(difference) / deviation, alpha / pairs
+    start = _units_of_t_test(effect, alpha, power, math.ceil(1 - math.log2(alpha)))  # 2 / 2^n is the smallest p
+    return next(n for n in count(start) if n > ENUMERATED or power_of_swaps(effect, n, alpha) >= power)
 
 
 def smallest_difference(
-    actors: int, deviation: float, *, power: float = 0.8, alpha: float = 0.05, pairs: int = 1
+    actors: int, deviation: float, *, power: float = POWER, alpha: float = ALPHA, pairs: int = 1
 ) -> float:
-    """The smallest true difference in points that these actors show with probability `power`; as `actors_needed`.
+    """The smallest true difference in points that a swap of these actors shows as often as `power`; as `actors_needed`.
 
     Infinite where they are too few for p to fall below alpha / pairs.
     """
     if 2 / 2**actors > alpha / pairs:
         return math.inf
-    return deviation * _solved(nobs=actors, alpha=alpha / pairs, power=power)
+    return deviation * _smallest_effect(actors, alpha / pairs, power)
+
+
+def units_needed(row: pd.Series, difference: float) -> int:
+    """How many folds, or actors of a single one, a true difference in points takes in a row of `differences`."""
+    if row["unit"] == "actor" and row["seeds"] == 1:
+        return actors_needed(difference, row["deviation"], pairs=row["pairs"])
+    return _units_of_t_test(abs(difference) / row["deviation"], ALPHA / row["pairs"], POWER, 2)
+
+
+def smallest_of(row: pd.Series) -> float:
+    """The smallest true difference in points that the test of a row of `differences` shows in four cases of five."""
+    if row["unit"] == "actor" and row["seeds"] == 1:
+        return smallest_difference(row["actors"], row["deviation"], pairs=row["pairs"])
+    return row["deviation"] * _solved(nobs=row["units"], alpha=ALPHA / row["pairs"], power=POWER)
+
+
+@cache
+def _smallest_effect(actors: int, alpha: float, power: float) -> float:
+    effect = _solved(nobs=actors, alpha=alpha, power=power)
+    if actors > ENUMERATED:
+        return effect
+    return brentq(lambda tried: power_of_swaps(tried, actors, alpha) - power, effect / 2, 3 * effect, xtol=0.005)
+
+
+def power_of_swaps(effect: float, actors: int, alpha: float, times: int = 2000) -> float:
+    """How often a swap of actors has p below alpha, simulated: their differences are normal with mean `effect`.
+
+    effect : in units of the actors' standard deviation      actors : up to about 13, which are swapped in every way
+    """
+    gains = effect + np.random.default_rng(0).standard_normal((times, actors))
+    signs = 1 - 2 * (np.arange(2 ** (actors - 1))[:, None] >> np.arange(actors) & 1)  # half of all ways, up to the sign
+    sums = np.abs(gains @ signs.T)  # (times, 2^(A-1)); the first are not swapped
+    return float(((sums >= sums[:, :1] - 1e-9).mean(axis=1) < alpha).mean())
+
+
+def _units_of_t_test(effect: float, alpha: float, power: float, fewest: int) -> int:
+    if not TTestPower().power(effect, fewest, alpha) < power:  # NaN where it is too near to 1
+        return fewest
+    return math.ceil(_solved(effect_size=effect, alpha=alpha, power=power))
 
 
 def _solved(**known: float) -> float:
-    """Solves for the one of effect_size, nobs, alpha and power that is missing."""
+    """Solves for the one of effect_size, nobs, alpha and power of the t-test that is missing."""
     return float(np.squeeze(TTestPower().solve_power(**known)))  # statsmodels returns a number or an array of one
 
 
@@ -209,64 +353,15 @@ def _rows(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     return table[table["condition"].isin(AVERAGED if condition == "M" else (condition,))]
 
 
+def _parts(table: pd.DataFrame, condition: str) -> list[pd.DataFrame]:
+    """The predictions of a condition, or of each of the three that M is the mean of."""
+    return [table[table["condition"] == name] for name in (AVERAGED if condition == "M" else (condition,))]
+
+
 def _tested(table: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
     """Those of the conditions that a table has."""
     there = set(table["condition"])
     return [name for name in conditions if (set(AVERAGED) <= there if name == "M" else name in there)]
-
-
-def _sums(table: pd.DataFrame, condition: str, metric: str) -> tuple[np.ndarray, Callable]:
-    """What a metric adds up, by condition and actor (P, A, S), and its score; P is 3 for M, else 1."""
-    columns, score = metrics_of(table)[metric]
-    parts = []
-    for name in AVERAGED if condition == "M" else (condition,):
-        rows = table[table["condition"] == name]
-        times = rows.groupby("clip")["clip"].transform("size").to_numpy()[:, None]  # predictions of a clip
-        parts.append(pd.DataFrame(columns(rows) / times).groupby(rows["actor"].to_numpy()).sum())
-    actors = sorted(set().union(*(part.index for part in parts)))
-    return np.stack([part.reindex(actors, fill_value=0.0) for part in parts]), score
-
-
-def statistic(sums: np.ndarray, score: Callable) -> Callable:
-    """The metric as a function of actors for `actor_interval`: (index (..., A), axis=-1) -> (...).
-
-    sums : (P, A, S), the columns of a metric by condition and actor; the result is the mean over the conditions
-    """
-
-    def value(index: np.ndarray, axis: int = -1) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where none of these actors has a clip
-            return score(sums[:, index].sum(axis=-2)).mean(axis=0)
-
-    return value
-
-
-def value_and_interval(
-    sums: np.ndarray, score: Callable, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, float]:
-    """A metric of all actors, and its interval: value, low, high; sums, score : as in `statistic`."""
-    value_of, actors = statistic(sums, score), np.arange(sums.shape[1])
-    low, high = actor_interval(value_of, actors, level, resamples, seed)
-    return {"value": float(value_of(actors)), "low": low, "high": high}
-
-
-def actor_interval(
-    statistic: Callable, actors: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """The interval (low, high) of a statistic, by a bootstrap of actors, widened for few as in `intervals`.
-
-    statistic : (actors (..., A), axis=-1) -> (...), of actors drawn from `actors` (A,)
-    Both ends are NaN with one actor.
-    """
-    n = len(actors)
-    if n < 2:
-        return math.nan, math.nan
-    tail = norm.cdf(math.sqrt(n / (n - 1)) * t.ppf((1 - level) / 2, n - 1))
-    settings = {"method": "percentile", "n_resamples": resamples, "batch": BATCH, "vectorized": True}
-    settings |= {"confidence_level": 1 - 2 * tail, "rng": np.random.default_rng(seed)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # of M without a clip in one of its conditions: NaN
-        ends = bootstrap((actors,), statistic, **settings).confidence_interval
-    return float(ends.low), float(ends.high)
 
 
 def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:

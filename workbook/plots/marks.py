@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from workbook.plots.style import INK
 
-FEWEST_ACTORS = 8  # from which on 95 % intervals held the truth in 95 % of simulations, see evaluate.statistics
+FEWEST_ACTORS = 8  # below it an interval is of one fold, and so of one network or of few people
 
 
 def whiskers(
@@ -19,8 +19,8 @@ def whiskers(
 ) -> None:
     """Draws the interval of each row of a table as a line at its place on the other axis.
 
-    table : columns low and high, and perhaps actors: intervals of fewer than FEWEST_ACTORS are dotted, since they are
-        too short to be trusted
+    table : columns low and high, and perhaps actors: intervals of fewer than FEWEST_ACTORS are dotted, since so few
+        people share one network
     """
     styles = ["-"] * len(table)
     if "actors" in table:

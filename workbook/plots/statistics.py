@@ -33,7 +33,7 @@ def system_intervals(
         ax.axvline(chance, color=INK, linewidth=0.7)
         ax.text(chance, len(systems) - 0.45, f" chance {chance:g}", fontsize=8, color=INK, va="bottom")
     name_rows(ax, systems, 10, margin=0.4)
-    ax.set_xlabel(f"{label}, with 95 % intervals of actors{_warning(table)}")
+    ax.set_xlabel(f"{label}, with 95 % intervals{_warning(table)}")
     legend_above(ax, ncols=6, handletextpad=0.1)
     return ax
 
@@ -51,7 +51,7 @@ def differences(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.scatter(table["difference"], range(len(table)), 5.5**2, color=fills, edgecolors=colours, linewidths=1, zorder=3)
     ax.axvline(0, color=INK, linewidth=0.7, zorder=0)
     name_rows(ax, [f"{row.first} less {row.second}" + f"   {row.condition}" * several for row in table.itertuples()])
-    ax.set_xlabel(f"points, with 95 % intervals of actors; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)
+    ax.set_xlabel(f"points, with 95 % intervals; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)
     return ax
 
 
@@ -99,7 +99,7 @@ def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float) -> 
 
 
 def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = None) -> Axes:
-    """The protocol ladder: how a system's number falls from rung to rung, with intervals of actors.
+    """The protocol ladder: how a system's number falls from rung to rung, with its intervals.
 
     table : as `workbook.evaluate.protocol.ladder` makes it
     """

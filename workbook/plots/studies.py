@@ -1,6 +1,6 @@
 """Figures of `workbook.studies`, one for each study, from its table of results.
 
-A system has one colour in all of them. Bands and lines around points are 95 % intervals of actors.
+A system has one colour in all of them. Bands and lines around points are 95 % intervals.
 """
 
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ from workbook.run.results import all_runs
 LEFT = {"selector": "th, td", "props": "text-align: left"}
 PAIRS = 8  # shown as a table
 COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "p_mcnemar", "effect"]
-POWER = ["actors", "smallest", "needed"]  # columns: what so few actors can show
+POWER = ["unit", "units", "seeds", "smallest", "needed"]  # columns: what so few folds or actors can show
 
 Displays = Iterator[HTML | Markdown | Figure | Styler]
 
@@ -42,7 +42,7 @@ Displays = Iterator[HTML | Markdown | Figure | Styler]
 class Report:
     """The evaluated runs below a folder, in sections, with what the notebook says of each.
 
-    resamples : random draws of actors, of each interval and each test
+    resamples : random swaps of actors, in each test of a single fold
     Raises InputError where no run is evaluated.
     """
 
@@ -54,7 +54,7 @@ class Report:
     @cached_property
     def cells(self) -> dict[str, dict[str, pd.DataFrame]]:
         """The cells of each printed table, by section."""
-        return {part.name: part.tables(**self.settings) for part in self.sections}
+        return {part.name: part.tables() for part in self.sections}
 
     @cached_property
     def pairs(self) -> dict[str, pd.DataFrame]:
@@ -127,7 +127,7 @@ class Report:
             differ = (rows["p_holm"] < 0.05).sum()
             yield Markdown(f"{part.heading}: **{differ} of {len(rows)}** pairs differ in {condition}.")
             first = rows.sort_values("p").head(PAIRS)[[*COLUMNS, *POWER]].replace(float("inf"), None)
-            decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | {"needed": "{:.0f}"}
+            decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | dict.fromkeys(["units", "needed"], "{:.0f}")
             yield first.style.hide().format(decimals, precision=1, na_rep="").set_table_styles([LEFT])
 
     def claims(self) -> Displays:
@@ -154,7 +154,7 @@ class Report:
             names = {
                 (f"{name.partition(' ')[2] or 'mfcc'} ({dropout})"): t for (name, dropout), t in part.audio.items()
             }
-            rows = intervals(names, conditions=["A"], **self.settings)
+            rows = intervals(names, conditions=["A"])
             axes = plots.system_intervals(rows)
             axes.set_title(_title(part), fontsize=10, color=plots.ORIGIN_COLOUR[part.origin], weight="bold", pad=22)
             yield self._save(part, "audio.png", axes)

@@ -36,11 +36,11 @@ def conditions(clips: Clips) -> list[Condition]:
 
 
 def shares(table: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """A row per clip: clip, actor, label, CREDIT, and CASES, 1 = the clip is such a case. Of several seeds, means."""
+    """A row per clip and training: clip, actor, label, seed, CREDIT, and CASES, 1 = the clip is such a case."""
     clips = per_clip(table, right(table))
     both, sound, picture, none = clips[[condition.name for condition in conditions]].to_numpy().T  # v in each condition
     neither = (1 - sound) * (1 - picture)
-    return clips[["clip", "actor", "label"]].assign(
+    return clips.drop(columns=[condition.name for condition in conditions]).assign(
         **{
             "sound": (sound - none + both - picture) / 2,
             "picture": (picture - none + both - sound) / 2,

@@ -1,8 +1,9 @@
-"""What the tables of all studies share: a measure in each condition, with the interval of a bootstrap of actors.
+"""What the tables of all studies share: a measure in each condition, with its interval.
 
 A table of results has a row per system, condition and measure: system, condition, what the study varies (such as
-modality and share), measure, value, low, high, actors, clips. low and high are a 95 % interval of actors, as in
-`workbook.evaluate.statistics`. Values are in percent, or points of percent, unless the study says otherwise.
+modality and share), measure, value, low, high, actors, clips. low and high are a 95 % interval of folds, or of the
+actors of a single fold, as in `workbook.evaluate.statistics`. Values are in percent, or points of percent, unless the
+study says otherwise.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
+from workbook.evaluate import statistics
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
-from workbook.evaluate.statistics import Systems, value_and_interval
+from workbook.evaluate.statistics import Systems, with_seeds
 from workbook.train.batches import Clips
 
 NO_CLASSES = "this study needs classes, and sentiment has none"
@@ -23,10 +25,10 @@ NO_CLASSES = "this study needs classes, and sentiment has none"
 def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
     """value, low and high of a metric of these rows, and the numbers of actors and clips.
 
-    rows : columns clip, actor, and what the metric reads
+    rows : columns clip, actor, perhaps fold and seed, and what the metric reads
     """
-    sums = pd.DataFrame(np.asarray(metric.columns(rows), float)).groupby(rows["actor"].to_numpy()).sum().to_numpy()
-    return value_and_interval(sums[None], metric.score) | {"actors": len(sums), "clips": rows["clip"].nunique()}
+    sizes = {"actors": rows["actor"].nunique(), "clips": rows["clip"].nunique()}
+    return statistics.estimate([rows], metric) | sizes
 
 
 def accuracy(table: pd.DataFrame) -> dict[str, Metric]:
@@ -98,11 +100,15 @@ def right(table: pd.DataFrame) -> np.ndarray:
 
 
 def per_clip(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
-    """A row per clip: clip, actor, label, and the value in each condition; of several seeds the mean.
+    """A row per clip and training, and the value in each condition; each seed is a training.
+
+    What is no sum of conditions, such as a product, belongs to one network: take it row by row, then the mean.
 
     values : (N,) of the rows of a table of predictions
+    Columns: clip, actor, label, seed, fold if the table has it, and a column per condition.
     """
-    wide = table.assign(value=values).pivot_table("value", ["clip", "actor", "label"], "condition", "mean")
+    keys = [name for name in ("clip", "actor", "label", "fold", "seed") if name in table or name == "seed"]
+    wide = with_seeds(table).assign(value=values).pivot_table("value", keys, "condition", "mean")
     return wide.rename_axis(columns=None).reset_index()
 
 
