@@ -78,6 +78,10 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     [
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
         (
+            {"balanced": True, "fusion": "audio"},
+            "balanced is true, but fusion 'audio' has one branch: leave it at false",
+        ),
+        (
             {"train_vision": False, "fusion": "audio"},
             "train_vision is false, but this run has no frame network: leave it at true",
         ),

@@ -19,6 +19,7 @@ PAIRS = {
     "vision": ("timm:mobilenetv4_conv_small", "timm:mobilenetv4_conv_medium"),
     "train_vision": (True, False),
     "dropout": ("none", "hard"),
+    "balanced": (False, True),
     "classes": (8, 7),
     "fold_scheme": ("paper", "luna"),
     "fold": (0, 1),

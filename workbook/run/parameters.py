@@ -93,6 +93,7 @@ class Parameters(BaseModel):
     vision: str = Field("efficientface", description="the frame network, or one of timm: timm:mobilenetv4_conv_small")
     train_vision: bool = Field(True, description="False freezes the frame network; epochs take seconds")
     dropout: str = Field("softhard", description="modality dropout in training")
+    balanced: bool = Field(False, description="the modality that answers better alone learns more slowly (OGM-GE)")
     classes: Whole = Field(0, description="how many emotions; 7 leaves neutral out")
     fold_scheme: str = Field("", description="how people are split")
     fold: Whole = Field(0, ge=0, description="which people train, validate and test")
@@ -155,6 +156,8 @@ class Parameters(BaseModel):
                 raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
             if self.teaches_frames:
                 raise ValueError(f"pretrained is {self.pretrained}, but this run has no frame network: leave it out")
+        if self.balanced and len(branches) == 1:
+            raise ValueError(f"balanced is true, but fusion '{self.fusion}' has one branch: leave it at false")
         if self.image_size:
             check_image_size(self.image_size)
         if self.frames == 1:
@@ -185,7 +188,7 @@ class Parameters(BaseModel):
     @property
     def of_training(self) -> dict[str, Any]:
         """The settings of `fit`."""
-        names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision"}
+        names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision", "balanced"}
         return self.model_dump(include=names)
 
     @property

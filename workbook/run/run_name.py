@@ -19,7 +19,11 @@ OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "p
 OF_FRAMES = (*OF_STORE, "fold_scheme", "fold", "vision", "frame_epochs", "seed")
 OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "seed")
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
-WORDS = {"dense_head": "dense", "train_vision": "frozen"}  # for parameters that are true or false
+WORDS = {
+    "dense_head": "dense",
+    "train_vision": "frozen",
+    "balanced": "balanced",
+}  # for parameters that are true or false
 LONGEST = 24  # characters kept of the name of a file or folder
 
 

@@ -23,6 +23,7 @@ from workbook import InputError
 from workbook.files import atomic_write
 from workbook.task import Task
 from workbook.train import sharing
+from workbook.train.balance import balance_gradients
 from workbook.train.batches import Batch, Clips
 from workbook.train.descriptors import freeze
 from workbook.train.memory import channels_last, memory_kept
@@ -121,11 +122,13 @@ def train_step(
     generator: torch.Generator,
     complete: bool = True,
     largest_gradient: float | None = None,
+    balanced: bool = False,
     shared: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One step on all variants of a batch: the loss, their logits (N, outputs) and labels (N,).
 
     dropout, generator : as in `modality_dropout`      complete : True = every clip has both modalities
+    balanced : True weakens the gradients of the stronger modality, see `workbook.train.balance`
     shared : True computes once what variants have in common, see `workbook.train.sharing`
     """
     audio, video, labels = batch
@@ -139,6 +142,8 @@ def train_step(
     loss = task.loss(logits, labels)
     optimizer.zero_grad()
     loss.backward()
+    if balanced:
+        balance_gradients(net, batch, generator)
     if largest_gradient:
         nn.utils.clip_grad_norm_(net.parameters(), largest_gradient)
     optimizer.step()
@@ -155,13 +160,14 @@ def train_epoch(
     batch_size: int,
     generators: dict,
     largest_gradient: float | None = None,
+    balanced: bool = False,
     shared: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Mean loss and accuracy in percent over one shuffled epoch; every variant counts as a clip."""
     net.train()
     settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
-    settings |= {"complete": clips.complete, "generator": generators["device"]}
+    settings |= {"complete": clips.complete, "generator": generators["device"], "balanced": balanced}
     metrics, reported = EpochMetrics(clips.task), time.monotonic()
     chunks = clips.chunks(batch_size, torch.randperm(len(clips), generator=generators["order"]))
     for number, chosen in enumerate(chunks, 1):
@@ -249,6 +255,7 @@ def fit(
     seed: int,
     protocol: str = "paper",
     train_vision: bool = True,
+    balanced: bool = False,
     share: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[dict[str, float]]:
@@ -257,11 +264,14 @@ def fit(
     net : fresh weights, on the device of the clips      dropout : as in `modality_dropout`
     protocol : paper | authors | mult | falling, as in `optimizer_and_schedule`
     train_vision : False freezes the frame network; epochs take seconds, see `workbook.train.descriptors`
+    balanced : True weakens the gradients of the stronger modality, see `workbook.train.balance`
     share : False computes every variant in full, see `workbook.train.sharing`
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
     Writes checkpoint.pt and history.csv, and model.safetensors after every best epoch. Raises InputError where the loss
-    is not finite.
+    is not finite, and where sentiment is to be `balanced`.
     """
+    if balanced and train.task.outputs == 1:
+        raise InputError("balanced is true, but sentiment has no probabilities to compare: leave it at false")
     net.to(train.device, memory_format=torch.channels_last)
     optimizer, schedule = optimizer_and_schedule(net, learning_rate, protocol, epochs)
     generators = {
@@ -279,6 +289,7 @@ def fit(
     else:
         trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
+    settings["balanced"] = balanced
     settings["shared"] = share and sharing.can_share(trained, *train[torch.tensor([0])][:2])
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
