@@ -8,6 +8,7 @@ from threading import current_thread, main_thread
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from avlib import build_model
@@ -23,6 +24,7 @@ from workbook.train.batches import splits
 from workbook.train.descriptors import describe
 
 gradients = attribution.integrated_gradients
+ATTACK = "<img src=x onerror='alert(1)'>"
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,48 @@ def test_a_line_that_is_no_view_is_refused_in_a_sentence(explorer):
         assert explorer.view == before
     explorer.reset.click()
     assert explorer.message.value == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"explorer.show(clip={ATTACK!r})",
+        f"explorer.show(network={ATTACK!r})",
+        f"explorer.show(beside={ATTACK!r})",
+        f"explorer.show(map={ATTACK!r})",
+        f"explorer.show(voice={ATTACK!r})",
+        f"explorer.show(shift={ATTACK!r})",
+        f"explorer.show(audio_masked={ATTACK!r})",
+        f"explorer.show(audio_masked=[({ATTACK!r}, 1)])",
+        "explorer.show(video_masked=((0, 1e999),))",
+        "explorer.show(video_masked=((0, 1, 2),))",
+        "explorer.show(video_masked=3)",
+        f"explorer.show(**{{{ATTACK!r}: 1}})",
+        "explorer.show(clip=['a'], audio_gain=0.2)",
+        "explorer.show(audio_gain=0.2, gradients=[1], voice={})",
+        "explorer.show(clip='" + "[" * 5000,
+        "explorer.show(shift=" + "-" * 5000 + "1)",
+        ATTACK,
+    ],
+)
+def test_a_pasted_line_is_text_and_changes_nothing_where_it_is_refused(explorer, line):
+    before, masked = explorer.view, explorer.figure_widget.masked
+    explorer.line.value = line
+    assert explorer.message.value and "<" not in explorer.message.value
+    assert (explorer.view, explorer.figure_widget.masked) == (before, masked)
+
+
+def test_the_name_of_a_clip_is_text_in_every_widget_and_in_the_figure(networks, clips):
+    named = clips.where(np.arange(len(clips)) < 8)
+    name = f"{ATTACK} $\\frac$"
+    named.table.loc[0, "clip"], named.table.loc[1, "audio_path"] = name, f"{ATTACK}.wav"
+    explorer = Explorer({ATTACK: Subject(networks["one"].net), "$\\frac$": networks["two"]}, named)
+    explorer.beside.value = "$\\frac$"
+    texts = [text for text in explorer.figure().findobj(Text) if "frac" in text.get_text()]
+    assert len(texts) >= 2 and not any(text._preprocess_math(text.get_text())[1] for text in texts)
+    assert any(text._preprocess_math(text.get_text())[0].startswith(name) for text in texts)
+    explorer.clips.later.click()
+    assert ".wav" in explorer.message.value and "<" not in explorer.message.value
 
 
 def test_a_clip_whose_sound_is_gone_says_so_and_keeps_its_figure(networks, clips, tmp_path):

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from math import inf
+from html import escape
+from math import inf, isfinite
 from typing import Any
 
 import ipywidgets as widgets
@@ -167,7 +168,7 @@ class Explorer(widgets.VBox):
         with self._quiet():
             try:
                 self._set(view)
-            except InputError:
+            except Exception:  # any value can stand in a pasted line
                 self._set(before)
                 raise
         self._change_clip()
@@ -182,8 +183,7 @@ class Explorer(widgets.VBox):
         for name, control in self.controls.items():
             set_value(control, view.get(name, getattr(INTACT, name)), name)
         self.gradients.value = bool(view.get("gradients", False))
-        masked = {name: list(map(list, view.get(f"{name}_masked", ()))) for name in ("audio", "video")}
-        self.figure_widget.masked = masked
+        self.figure_widget.masked = {name: _spans(view.get(f"{name}_masked", ())) for name in ("audio", "video")}
         self._offer_maps()
         set_value(self.map, view.get("map", next(iter(self.map.options), None)), "map")
 
@@ -222,7 +222,7 @@ class Explorer(widgets.VBox):
                 self._offer_voices()
                 self._offer_maps()
             except InputError as error:
-                self.message.value = str(error)
+                self._say(str(error))
         self._show()
         self._prefetch()
 
@@ -237,7 +237,7 @@ class Explorer(widgets.VBox):
                 view = self._view(clip, change)
                 video, (audio, sound) = self.pictures.video(clip, change), self.pictures.audio(clip, change)
         except InputError as error:
-            self.message.value = str(error)
+            self._say(str(error))
             return
         frames = len(self.inputs.times["video"]) if self.clock is SECONDS else 0
         with self.figure_widget.hold_sync():
@@ -281,9 +281,13 @@ class Explorer(widgets.VBox):
                 raise ValueError
             self.show(**{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords})
         except InputError as error:
-            self.message.value = str(error)
+            self._say(str(error))
         except Exception:  # any text can be written there
-            self.message.value = "this is no saved view: paste a line such as explorer.show(clip='…', shift=0.5)"
+            self._say("this is no saved view: paste a line such as explorer.show(clip='…', shift=0.5)")
+
+    def _say(self, sentence: str) -> None:
+        """Shows a sentence below the figure; what it quotes of names and pasted lines is text, not HTML."""
+        self.message.value = escape(sentence, quote=False)
 
     def _download(self) -> None:
         if self.clips.chosen is not None and not self.message.value:
@@ -319,3 +323,14 @@ class Explorer(widgets.VBox):
 
 def _opened(network: Subject | Callable[[], Subject]) -> Subject:
     return network if isinstance(network, Subject) else network()
+
+
+def _spans(value) -> list[list[float]]:
+    """Masked spans as the browser has them. Raises InputError for anything but pairs of finite numbers."""
+    try:
+        spans = [[float(start), float(end)] for start, end in value]
+    except (TypeError, ValueError):
+        spans = [[inf]]
+    if not all(isfinite(place) for span in spans for place in span):
+        raise InputError(f"a masked span has a start and an end, such as ((0.5, 1.2),), not {value!r}")
+    return spans

@@ -9,6 +9,7 @@ from workbook.explore.view import View
 from workbook.plots.attention import attention_map, draw_clip, panels_of
 from workbook.plots.prediction import network_look, outputs
 from workbook.plots.style import INK, QUIET, new_figure
+from workbook.text import in_figure
 
 WIDTH, HEIGHT = 12.8, 7.2  # inches
 HEIGHTS = {"attention": 1.15, "integrated gradients": 0.8, "video": 0.62, "audio": 1.1}  # of the panels, relative
@@ -27,7 +28,7 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
     _answers(above, view)
     if with_maps:
         _maps(below, view, with_maps)
-    figure.suptitle(view.title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle(in_figure(view.title), fontsize=11, x=0.01, ha="left")
     return figure
 
 
@@ -66,7 +67,7 @@ def _compare(ax: Axes, modality: str, answers: list) -> None:
 def _answers(figure: SubFigure, view: View) -> None:
     """The outputs of all networks, a panel for each condition; a mark stands at the truth."""
     axes = figure.subplots(1, len(view.conditions), sharey=True, squeeze=False)[0]
-    marked = [f"▸ {name}" if name == view.truth else name for name in view.names]
+    marked = [in_figure(f"▸ {name}" if name == view.truth else name) for name in view.names]
     names = marked if len(marked) > 1 else [f"true: {view.truth}"]
     for ax, condition in zip(axes, view.conditions, strict=True):
         values = [[answer.outputs.get(condition) for answer in side.values()] for side in (view.answers, view.before)]
@@ -74,7 +75,9 @@ def _answers(figure: SubFigure, view: View) -> None:
     axes[0].set(yticks=range(len(names)), yticklabels=names)
     if len(view.answers) > 1:
         keys = [Patch(**network_look(order, QUIET)) for order in range(2)]
-        figure.legend(keys, list(view.answers), loc="outside lower center", frameon=False, fontsize=9)
+        figure.legend(
+            keys, [in_figure(name) for name in view.answers], loc="outside lower center", frameon=False, fontsize=9
+        )
 
 
 def _maps(figure: SubFigure, view: View, networks: list[str]) -> None:
@@ -88,4 +91,4 @@ def _maps(figure: SubFigure, view: View, networks: list[str]) -> None:
             continue
         attention_map(weights, times[query], times[key], query, key, ax, clock=view.clock)
         title = f"{query} looks at {key}, head {head + 1}"
-        ax.set_title(f"{name}\n{title}" if len(view.answers) > 1 else title, fontsize=9)
+        ax.set_title(f"{in_figure(name)}\n{title}" if len(view.answers) > 1 else title, fontsize=9)

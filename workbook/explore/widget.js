@@ -7,7 +7,7 @@ const LEFT = 38, RIGHT = 12, CURSOR = "#d000d0";
 
 const escape = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const tag = (name, attributes, inside = "") =>
-  `<${name} ${Object.entries(attributes).map(([key, value]) => `${key}="${value}"`).join(" ")}>${inside}</${name}>`;
+  `<${name} ${Object.entries(attributes).map(([key, value]) => `${key}="${escape(value)}"`).join(" ")}>${inside}</${name}>`;
 const rect = (x, y, width, height, more) =>
   tag("rect", { x, y, width: Math.max(0, width), height: Math.max(0, height), ...more });
 const line = (x1, y1, x2, y2, more) => tag("line", { x1, y1, x2, y2, stroke: "currentColor", ...more });
