@@ -78,6 +78,22 @@ class CrossAttention(nn.Module):
         return self.project(mixed.transpose(1, 2).flatten(2)), weights
 
 
+@torch.no_grad()
+def make_attention_even(net: nn.Module) -> None:
+    """Sets all queries and keys of a network to zero, in place: scores are 0, weights even.
+
+    Training keeps them: while both are 0, neither gets a gradient. So the network learns
+    with even attention, the control of Wiegreffe and Pinter (EMNLP 2019).
+    """
+    for module in net.modules():
+        if isinstance(module, Similarity):
+            module.query.weight.zero_()
+            module.key.weight.zero_()
+        if isinstance(module, nn.MultiheadAttention):  # of MULT: rows of queries, keys, values
+            module.in_proj_weight[: 2 * module.embed_dim].zero_()
+            module.in_proj_bias[: 2 * module.embed_dim].zero_()
+
+
 def plain_mlp(width: int, hidden_features: int) -> nn.Module:
     """timm's MLP, for each step alone: (B, T, width) to the same."""
     from timm.layers import Mlp  # importing timm takes seconds, and only some fusions need it

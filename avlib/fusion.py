@@ -395,6 +395,13 @@ def check_heads(fusion: str, heads: int) -> int:
     return FUSIONS[fusion].check_heads(fusion, heads)
 
 
+def check_even_attention(fusion: str, even_attention: bool) -> None:
+    """Raises ValueError where `even_attention` is True and the fusion has no attention."""
+    if even_attention and not FUSIONS[fusion].widths:
+        reason = f"fusion '{fusion}' has no attention"
+        raise ValueError(f"even_attention is true, but {reason}: leave it at false")
+
+
 def check_dense_head(fusion: str, dense_head: bool) -> None:
     """Raises ValueError where `dense_head` is True and the fusion takes none."""
     if dense_head:

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from avlib.attention import Output
+from avlib.attention import Output, make_attention_even
 from avlib.frame_networks import make_frame_network
-from avlib.fusion import FUSIONS, check_dense_head, check_heads
+from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_heads
 from avlib.mult import ResidualDense
 
 
@@ -84,6 +84,7 @@ def build_model(
     vision: str = "efficientface",
     audio_channels: int = 10,
     video_channels: int = 0,
+    even_attention: bool = False,
 ) -> AudiovisualNet:
     """A network with fresh weights, drawn from torch's global generator.
 
@@ -94,6 +95,7 @@ def build_model(
     vision : the frame network, efficientface or timm:NAME
     audio_channels : 10 MFCCs, or the number of audio features
     video_channels : the number of video features in each step; 0 where video comes as frames
+    even_attention : True = attention that cannot choose, and never learns to, see `make_attention_even`
     Raises ValueError for a value that does not fit.
     """
     if fusion not in FUSIONS:
@@ -101,5 +103,9 @@ def build_model(
     if classes < 1:
         raise ValueError(f"classes is {classes}; there must be at least 2, or 1 for a score")
     check_dense_head(fusion, dense_head)
+    check_even_attention(fusion, even_attention)
     heads = check_heads(fusion, heads)
-    return AudiovisualNet(fusion, heads, classes, image_size, dense_head, vision, audio_channels, video_channels)
+    net = AudiovisualNet(fusion, heads, classes, image_size, dense_head, vision, audio_channels, video_channels)
+    if even_attention:
+        make_attention_even(net)
+    return net

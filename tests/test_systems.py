@@ -94,7 +94,7 @@ def test_a_system_that_attends_is_asked_whether_its_answers_depend_on_it(folders
     assert attended == ({"video"} if fusion == "tva" else {"audio", "video"})
     assert {order for _, order in areas.index} == {"attention", "integrated gradients", "leave one out", "random"}
     assert {"agreement", "shuffled", "changed", "cue", "differences"} <= set(found)
-    assert set(found["sentences"]) == {"order", "agreement", "shuffled", "changed", "cue"}
+    assert set(found["sentences"]) == {"order", "agreement", "shuffled", "changed", "needed", "cue"}
     for name in ("", "-agreement", "-shuffled", "-changed", "-runs"):
         assert (folder / "figures" / f"faithfulness{name}.png").stat().st_size > 5000
 

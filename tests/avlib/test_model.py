@@ -142,6 +142,37 @@ def test_every_parameter_of_every_system_is_trained():
         assert not [name for name, weight in net.named_parameters() if weight.grad is None], fusion
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.parametrize("fusion", EXCHANGING)
+def test_even_attention_stays_even_in_training(fusion, optimizer):
+    net = build_model(fusion, video_channels=7, even_attention=True)
+    audio, video = torch.randn(3, 10, 29), torch.randn(3, 5, 7)
+    before = net.eval()(audio, video)
+    steps = optimizer(net.train().parameters(), 0.01, weight_decay=0.1)
+    for _ in range(2):
+        steps.zero_grad()
+        net(audio, video).logits.square().sum().backward()
+        steps.step()
+    after = net.eval()(audio, video)
+    assert not torch.equal(before.logits, after.logits)
+    for name, weights in after.attention.items():
+        assert torch.equal(weights, before.attention[name])
+        if fusion != "mult":  # which hides later keys
+            torch.testing.assert_close(weights, weights.mean(dim=-1, keepdim=True).expand_as(weights))
+
+
+def test_only_queries_and_keys_are_zero_in_even_attention():
+    torch.manual_seed(1)
+    learnt = build_model("mult", video_channels=7).state_dict()
+    torch.manual_seed(1)
+    even = build_model("mult", video_channels=7, even_attention=True).state_dict()
+    for name, weights in learnt.items():
+        kept = weights.clone()
+        if "in_proj" in name:
+            kept[:60] = 0  # 30 rows of queries, 30 of keys, 30 of values
+        assert torch.equal(even[name], kept), name
+
+
 @pytest.mark.parametrize("fusion", EXCHANGING)
 @pytest.mark.parametrize("missing", ["audio", "video"])
 def test_gradients_are_finite_without_a_modality(fusion, missing):

@@ -78,6 +78,10 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     [
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
         (
+            {"even_attention": True, "fusion": "film"},
+            "even_attention is true, but fusion 'film' has no attention: leave it at false",
+        ),
+        (
             {"balanced": True, "fusion": "audio"},
             "balanced is true, but fusion 'audio' has one branch: leave it at false",
         ),

@@ -18,6 +18,7 @@ PAIRS = {
     "audio_features": ("mfcc", "logmel"),
     "vision": ("timm:mobilenetv4_conv_small", "timm:mobilenetv4_conv_medium"),
     "train_vision": (True, False),
+    "even_attention": (False, True),
     "dropout": ("none", "hard"),
     "balanced": (False, True),
     "classes": (8, 7),

@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 import workbook.toy  # noqa: F401  (its datasets join the table)
 from avlib.dropout import DROPOUTS
 from avlib.frame_networks import check_image_size, check_vision
-from avlib.fusion import FUSIONS, check_dense_head, check_heads
+from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_heads
 from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
@@ -87,6 +87,7 @@ class Parameters(BaseModel):
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
     heads: Whole = Field(1, ge=1, validate_default=True, description="in each cross-attention; mult has 5")
     dense_head: bool = Field(False, description="two more layers before the classifier, as in MULT")
+    even_attention: bool = Field(False, description="attention that stays even: was it needed?")
     pretrained: File = Field("", description="none, frames (by pretrain.ipynb), a checkpoint, a folder of face images")
     frame_epochs: Whole = Field(0, ge=0, le=100000, description="passes over single frames in pretrain.ipynb")
     audio_features: str = Field("mfcc", description="of each 23 ms of sound")
@@ -137,6 +138,7 @@ class Parameters(BaseModel):
     def _fits_together(self):
         dataset, branches = DATASETS[self.dataset], FUSIONS[self.fusion].modalities
         check_dense_head(self.fusion, self.dense_head)
+        check_even_attention(self.fusion, self.even_attention)
         check_vision(self.vision)
         for name in ("classes", "image_size", "frames"):
             if getattr(self, name) and not dataset.defaults[name]:

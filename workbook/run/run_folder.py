@@ -44,6 +44,7 @@ def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
         "classes": task.outputs,
         "image_size": store.video.shape[2] if frames else 0,
         "dense_head": config.dense_head,
+        "even_attention": config.even_attention,
         "vision": config.vision,
         "audio_channels": store.audio.shape[1],
         "video_channels": 0 if frames else store.video.shape[2],

@@ -23,6 +23,7 @@ WORDS = {
     "dense_head": "dense",
     "train_vision": "frozen",
     "balanced": "balanced",
+    "even_attention": "even",
 }  # for parameters that are true or false
 LONGEST = 24  # characters kept of the name of a file or folder
 
