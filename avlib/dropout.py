@@ -2,8 +2,8 @@
 
 Section III.C masks one modality of each sample, at random: `sampled`. Section IV puts every kind in each batch: full
 clips, clips without audio, clips without video, clips times random coefficients (`softhard`); it does not say so for
-noise. As in the authors' code, a batch holds all variants: B clips train as 4 B with softhard and as 3 B with noise,
-but as B with sampled, where variants replace the full clips.
+noise. As in the authors' code, a batch holds all variants: B clips train as 4 B with softhard and learned, as 3 B with
+noise, but as B with sampled, where variants replace the full clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,9 +61,11 @@ DROPOUTS: dict[str, tuple[Callable, ...]] = {
     "soft": (softened,),
     "softhard": (softened, without_audio, without_video),  # the paper's incomplete-data runs
     "noise": (with_noisy_audio, with_noisy_video),  # the paper's noisy-data runs
+    "learned": (softened, without_audio, without_video),  # softhard, for a network with learned stand-ins
     "sampled": (without_one,),  # section III.C, to the letter
 }
 IN_PLACE = {"sampled"}  # kinds whose variants take the place of the full clips
+LEARNED = {"learned"}  # kinds for which the network learns a vector in place of a missing modality
 
 
 def variants(
@@ -99,7 +101,7 @@ def modality_dropout(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Audio, video and labels of the full clips, then of each variant in `DROPOUTS`; with `sampled`, of the variant.
 
-    B becomes 1 B with none and sampled, 2 B with soft, 3 B with hard and noise, 4 B with softhard.
+    B becomes 1 B with none and sampled, 2 B with soft, 3 B with hard and noise, 4 B with softhard and learned.
     audio : (B, 10, Ta)      video : (B, Tv, 3, H, W), or features (B, Tv, C)
     labels : (B,)      generator : for all that is random; on the device of the tensors
     Raises ValueError for an unknown kind.

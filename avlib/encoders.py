@@ -81,6 +81,28 @@ class NoBranch(nn.Module):
     stage2 = stage1
 
 
+class WithStandIn(nn.Module):
+    """A branch that reads a learned vector in place of each step of a missing modality.
+
+    Ramazanova et al. (arXiv 2401.11470) learn such a token for the missing modality. It starts as the zeros that stand
+    for it without this class, and dropout `learned` teaches it.
+
+    shape : of the vector, to fit a clip: (C, 1) for audio (B, C, Ta), (C,) for descriptors (B, Tv, C)
+    """
+
+    def __init__(self, branch: nn.Module, shape: tuple[int, ...]):
+        super().__init__()
+        self.branch = branch
+        self.stand_in = nn.Parameter(torch.zeros(shape))
+
+    def stage1(self, steps: torch.Tensor) -> torch.Tensor:
+        is_missing = ~steps.flatten(1).any(dim=1)  # (B,)
+        return self.branch.stage1(torch.where(is_missing[:, None, None], self.stand_in, steps))
+
+    def stage2(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.branch.stage2(steps)
+
+
 def audio_seconds(steps: int, inputs: int, hop_seconds: float) -> torch.Tensor:
     """The centre of each audio step (steps,), in seconds of the window.
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from avlib.attention import Output, make_attention_even
+from avlib.encoders import WithStandIn
 from avlib.frame_networks import make_frame_network
 from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_heads
 from avlib.mult import ResidualDense
@@ -27,6 +28,7 @@ class AudiovisualNet(nn.Module):
         vision: str,
         audio_channels: int,
         video_channels: int,
+        learned_stand_ins: bool,
     ):
         super().__init__()
         entry = FUSIONS[fusion]
@@ -35,6 +37,11 @@ class AudiovisualNet(nn.Module):
         if "video" in entry.modalities and not video_channels:
             self.frame_network, video_channels = make_frame_network(vision, image_size)
         self.video = entry.video_branch(video_channels)
+        self.learned_stand_ins = learned_stand_ins
+        if learned_stand_ins and "audio" in entry.modalities:
+            self.audio = WithStandIn(self.audio, (audio_channels, 1))
+        if learned_stand_ins and "video" in entry.modalities:
+            self.video = WithStandIn(self.video, (video_channels,))
         self.fusion = entry(heads)
         self.dense = ResidualDense(self.fusion.width) if dense_head else nn.Identity()
         self.classifier = nn.Linear(self.fusion.width, classes)
@@ -42,10 +49,13 @@ class AudiovisualNet(nn.Module):
     def describe(self, video: torch.Tensor) -> torch.Tensor:
         """One descriptor per frame: (B, Tv, 3, S, S) to (B, Tv, C); features unchanged.
 
-        C is 1024 with EfficientFace.
+        C is 1024 with EfficientFace. With learned stand-ins a black frame stays zeros.
         """
         B, Tv = video.shape[:2]
-        return self.frame_network(video.flatten(0, 1)).unflatten(0, (B, Tv))
+        descriptors = self.frame_network(video.flatten(0, 1)).unflatten(0, (B, Tv))
+        if not self.learned_stand_ins:
+            return descriptors
+        return descriptors * video.flatten(2).any(dim=2, keepdim=True)
 
     def encode(self, audio: torch.Tensor, descriptors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Stage 1 of both branches: (B, 128, Ta - 6) and (B, 64, Tv)."""
@@ -85,6 +95,7 @@ def build_model(
     audio_channels: int = 10,
     video_channels: int = 0,
     even_attention: bool = False,
+    learned_stand_ins: bool = False,
 ) -> AudiovisualNet:
     """A network with fresh weights, drawn from torch's global generator.
 
@@ -96,6 +107,7 @@ def build_model(
     audio_channels : 10 MFCCs, or the number of audio features
     video_channels : the number of video features in each step; 0 where video comes as frames
     even_attention : True = attention that cannot choose, and never learns to, see `make_attention_even`
+    learned_stand_ins : True = a learned vector stands for each step of a missing modality, see `WithStandIn`
     Raises ValueError for a value that does not fit.
     """
     if fusion not in FUSIONS:
@@ -105,7 +117,8 @@ def build_model(
     check_dense_head(fusion, dense_head)
     check_even_attention(fusion, even_attention)
     heads = check_heads(fusion, heads)
-    net = AudiovisualNet(fusion, heads, classes, image_size, dense_head, vision, audio_channels, video_channels)
+    sizes = classes, image_size, dense_head, vision, audio_channels, video_channels
+    net = AudiovisualNet(fusion, heads, *sizes, learned_stand_ins)
     if even_attention:
         make_attention_even(net)
     return net

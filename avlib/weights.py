@@ -153,6 +153,8 @@ def _fusion(net: nn.Module) -> str:
     if name not in SIGNATURES:
         other = name or type(net).__name__
         raise ValueError(f"the authors' code has fusion {', '.join(SIGNATURES)}, and no '{other}'")
+    if net.learned_stand_ins:
+        raise ValueError("the authors' code has no learned stand-ins: build the net without them")
     if not isinstance(net.dense, nn.Identity):
         raise ValueError("the authors' code has no dense head: build the net with dense_head=False")
     return name

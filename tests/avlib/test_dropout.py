@@ -5,7 +5,7 @@ from avlib import modality_dropout
 from avlib.dropout import DROPOUTS, IN_PLACE, variant_names, variants
 
 B, Ta, Tv, S = 3, 11, 5, 7
-TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "sampled": 1}
+TIMES = {"none": 1, "soft": 2, "hard": 3, "noise": 3, "softhard": 4, "learned": 4, "sampled": 1}
 
 
 @pytest.fixture
@@ -122,5 +122,7 @@ def test_the_generator_decides_alone(kind, clips):
 
 
 def test_an_unknown_kind_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, sampled"):
+    with pytest.raises(
+        ValueError, match="dropout is 'some'; choose one of none, hard, soft, softhard, noise, learned, sampled"
+    ):
         modality_dropout("some", torch.zeros(1, 10, 5), torch.zeros(1, 2, 3, 4, 4), torch.zeros(1))

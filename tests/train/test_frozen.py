@@ -60,6 +60,21 @@ def test_black_frames_have_descriptors_of_zeros(clips):
     assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
 
 
+def test_a_learned_stand_in_is_read_behind_a_frozen_frame_network_too(clips):
+    """Also where a network without stand-ins has kept its descriptors of the same store before."""
+    freeze(network(), *clips)
+    torch.manual_seed(3)
+    net = build_model("ia", image_size=64, learned_stand_ins=True)
+    torch.nn.init.normal_(net.video.stand_in)
+    behind, (train, _) = freeze(net, *clips)
+    chosen = torch.tensor([5, 17, 2])
+    (audio, video, _), (_, descriptors, _) = clips[0][chosen], train[chosen]
+    video[1], descriptors[1] = 0, 0
+    torch.testing.assert_close(
+        net.eval()(audio, video).logits, behind.eval()(audio, descriptors).logits, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_the_frame_network_stays_frozen_and_all_the_rest_learns(tmp_path, clips):
     net = network()
     before = {name: value.clone() for name, value in net.state_dict().items()}

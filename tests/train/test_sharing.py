@@ -24,6 +24,7 @@ from workbook.train.training import informative
 B, Tv, S = 3, 2, 64
 MOBILENET = "timm:mobilenetv3_small_050"
 DISTINCT_VIDEOS = {"none": B, "hard": B + 1, "soft": 2 * B, "softhard": 2 * B + 1, "noise": 2 * B, "sampled": B}
+DISTINCT_VIDEOS["learned"] = DISTINCT_VIDEOS["softhard"]
 
 
 def clips(dtype=torch.float64):
@@ -84,6 +85,18 @@ def test_clips_that_lack_a_modality_teach_the_same(kind):
     kept = informative(pairs)
     assert not kept.all() or kind in ("none", "soft", "noise", "sampled")
     check_the_same(build_model("ia", image_size=S).double(), pairs, 1e-9, kept)
+
+
+@pytest.mark.parametrize("settings", [{"image_size": S}, {"audio_channels": 7, "video_channels": 11}])
+def test_learned_stand_ins_are_shared_too(settings):
+    net = build_model("ia", **settings, learned_stand_ins=True).double()
+    with torch.no_grad():
+        for branch in (net.audio, net.video):
+            branch.stand_in.normal_()
+    features = torch.randn(B, 7, 29).double(), torch.randn(B, Tv, 11).double()
+    pairs = pairs_of("learned", *(clips() if "image_size" in settings else features))
+    check_the_same(net, pairs, 1e-9)
+    assert sharing.can_share(net, *pairs[0])
 
 
 def test_features_are_shared_like_frames():

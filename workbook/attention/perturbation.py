@@ -264,7 +264,8 @@ def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
 
 def layers(net: AudiovisualNet) -> dict[str, list[nn.Parameter]]:
     """The weights of each layer, from the classifier back to the inputs."""
-    later = [branch.later for branch in (net.audio, net.video) if hasattr(branch, "later")]
+    branches = [getattr(branch, "branch", branch) for branch in (net.audio, net.video)]  # behind a stand-in
+    later = [branch.later for branch in branches if hasattr(branch, "later")]
     early = type(net.fusion).after_stage1 is not Fusion.after_stage1  # True = the fusion lies before stage 2
     middle = [("fusion", [net.fusion]), ("stage 2", later)]
     groups = [("classifier", [net.classifier]), ("dense head", [net.dense]), *(middle[::-1] if early else middle)]

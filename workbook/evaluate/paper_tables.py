@@ -21,7 +21,15 @@ SYSTEMS = {
 }
 PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # each with its dataset
 FILE = Path(__file__).with_name("paper_tables.csv")
-DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "hard", "soft")  # first those of the paper, in its order
+DROPOUT_ORDER = (
+    "none",
+    "softhard",
+    "noise",
+    "sampled",
+    "learned",
+    "hard",
+    "soft",
+)  # first those of the paper, in its order
 KEYS = ["metric", "dropout", "system", "condition"]
 OURS = ["value", "low", "high", "actors", "clips", "folds"]
 WHOSE = {"value": "ours", "paper": "the paper's"}  # columns of cells

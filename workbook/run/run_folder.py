@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from avlib.dropout import LEARNED
 from workbook import InputError
 from workbook.files import atomic_write, checksum, write_json, write_table
 from workbook.run.claim import claim, is_claimed, refuse_claimed
@@ -45,6 +46,7 @@ def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
         "image_size": store.video.shape[2] if frames else 0,
         "dense_head": config.dense_head,
         "even_attention": config.even_attention,
+        "learned_stand_ins": config.dropout in LEARNED,
         "vision": config.vision,
         "audio_channels": store.audio.shape[1],
         "video_channels": 0 if frames else store.video.shape[2],

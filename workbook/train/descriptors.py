@@ -156,7 +156,8 @@ def behind_frames(net: AudiovisualNet) -> AudiovisualNet:
 
 def descriptor_file(clips: Clips, net: AudiovisualNet) -> Path:
     """The file of the descriptors of the clips' store, by this frame network and on this kind of device."""
-    digits = digest(f"{clips.store.fingerprint} {clips.device.type}", net.frame_network)
+    black = " black is zero" if net.learned_stand_ins else ""  # what the stored descriptors differ from
+    digits = digest(f"{clips.store.fingerprint} {clips.device.type}{black}", net.frame_network)
     return clips.store.path.with_name(f"{clips.store.path.name}-descriptors-{digits}.npy")
 
 
