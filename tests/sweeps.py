@@ -16,8 +16,9 @@ import workbook
 from workbook.files import write_json
 from workbook.run.claim import FILE, is_claimed
 from workbook.run.parameters import Parameters
+from workbook.run.record import LOG, note
 from workbook.run.results import all_runs, result_table, runs_in
-from workbook.run.run_folder import LOG, start_run
+from workbook.run.run_folder import start_run
 
 GRID = {"dataset": "features", "fusion": ["audio", "video"], "dropout": "none", "epochs": 2, "seed": [1, 2]}
 RUN = [sys.executable, "-c", "from workbook.cli import main; main()", "run"]
@@ -79,7 +80,7 @@ def finished_run(root, accuracy, seconds=90, **values):
     """The folder of an evaluated run with these accuracies of AV, A and V."""
     with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
         pass
-    write_json(run.folder / "run.json", run.record | {"seconds": {"train": seconds, "evaluate": 30}})
+    note(run.folder, seconds={"train": seconds, "evaluate": 30})
     conditions = {name: {"accuracy": value} for name, value in accuracy.items()}
     mean = sum(accuracy.values()) / len(accuracy)
     write_json(run.folder / "metrics.json", {"conditions": conditions, "M": {"accuracy": mean}})

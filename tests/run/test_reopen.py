@@ -16,8 +16,9 @@ import workbook
 from workbook import InputError, open_trained
 from workbook.run import open_run
 from workbook.run.parameters import Parameters
+from workbook.run.record import read_record
 from workbook.run.reopen import build_network, clips_of, subjects
-from workbook.run.run_folder import check_same_run, read_record, run_state, start_run
+from workbook.run.run_folder import check_same_run, start_run
 from workbook.train.training import fit
 
 
@@ -59,14 +60,14 @@ def content(folder):
 
 
 def state(folder):
-    return run_state(folder, read_record(folder))
+    return read_record(folder).describe_state(folder)
 
 
 def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
     run = train(config(seed=3))
     opened = open_trained(run.folder, device="cpu")
     assert opened.parameters == config(seed=3)
-    assert (opened.folder, opened.record) == (run.folder, json.loads((run.folder / "run.json").read_text()))
+    assert (opened.folder, opened.record) == (run.folder, run.record)
     assert not opened.network.training
     assert opened.task.names == ("no", "yes")
     assert sum(map(len, (opened.train, opened.validation, opened.test))) == len(opened.store) == 60
@@ -106,20 +107,20 @@ def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_a
     short_before = content(short.folder)[0]
     longer = train(config(epochs=5))
     anew = train(config(epochs=5, outputs_root=str(tmp_path / "anew")))
-    assert longer.resumed and not anew.resumed and longer.folder != short.folder
+    assert longer.folder != short.folder
+    assert longer.record.seconds["train"] >= short.record.seconds["train"]
     files, state = content(longer.folder)
     assert files == content(anew.folder)[0]
     for name, weight in content(anew.folder)[1]["net"].items():
         torch.testing.assert_close(state["net"][name], weight, rtol=0, atol=0)
     assert len(pd.read_csv(longer.folder / "history.csv")) == 5
     assert content(short.folder)[0] == short_before, "the shorter run stays as it was"
-    assert not train(config(epochs=5, resume=False)).resumed
 
 
 def test_a_run_says_how_it_stands(config):
     run = train(config())
-    assert (state(run.folder), run.record["stage"]) == ("done", "train")
-    assert run.record["ended"] >= run.record["started"]
+    assert (state(run.folder), run.record.stage) == ("done", "train")
+    assert run.record.ended >= run.record.started
     with pytest.raises(ZeroDivisionError), run.stage("evaluate"):
         assert state(run.folder) == "running"
         raise ZeroDivisionError("too\nlittle")
@@ -130,7 +131,7 @@ def test_a_run_says_how_it_stands(config):
     with pytest.raises(InputError, match="it ends here"), run.stage("attention"):
         raise InputError("it ends here")
     assert state(run.folder) == "failed: it ends here"
-    assert run.record["seconds"].keys() == {"train", "evaluate", "attention"}
+    assert run.record.seconds.keys() == {"train", "evaluate", "attention"}
 
 
 def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
@@ -139,7 +140,7 @@ def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
     with pytest.raises(InputError, match=message), start_run(config(), store):
         raise KeyboardInterrupt
     run = train(config())
-    assert run.resumed and state(run.folder) == "done"
+    assert state(run.folder) == "done"
 
 
 def test_what_training_will_find_is_said_beforehand(config):
@@ -158,7 +159,7 @@ def test_a_checkpoint_without_its_weights_is_ignored_and_said(config, caplog):
     (first.folder / "model.safetensors").unlink()
     with caplog.at_level("INFO"):
         again = train(config())
-    assert not again.resumed and "holds a checkpoint without model.safetensors: training starts over" in caplog.text
+    assert "holds a checkpoint without model.safetensors: training starts over" in caplog.text
     assert content(again.folder)[0] == before
 
 

@@ -19,6 +19,7 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.paper_tables import as_wide, score_systems, table_cells
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
+from workbook.run.record import note
 from workbook.run.report import overview, sampled_share, sections
 from workbook.run.run_folder import start_run
 
@@ -28,7 +29,7 @@ def evaluated(root, table, **values):
     with start_run(Parameters(outputs_root=str(root), **values), data(values.get("audio_features", "abcd"))) as run:
         pass
     labels = {"labels": list(EMOTIONS)} if values.get("dataset") == "features" else {}
-    write_json(run.folder / "run.json", run.record | {"seconds": {"train": 60, "evaluate": 1}} | labels)
+    note(run.folder, seconds={"train": 60, "evaluate": 1}, **labels)
     table.to_parquet(run.folder / "predictions.parquet")
     write_json(run.folder / "metrics.json", {"conditions": {"AV": {"accuracy": 50.0}}, "M": {"accuracy": 50.0}})
     return run.folder
@@ -89,7 +90,7 @@ def test_no_run_and_a_lost_file_are_one_sentence_each(corpora, tmp_path):
         sections(tmp_path)
     folder = evaluated(tmp_path, predictions((1, 1, 1)), dropout="none", **corpora["toy"])
     (folder / "predictions.parquet").write_bytes(b"lost")
-    with pytest.raises(InputError, match=r"predictions\.parquet is missing or damaged: evaluate the run again"):
+    with pytest.raises(InputError, match=r"predictions\.parquet is missing or damaged: train and evaluate the run"):
         sections(tmp_path)
     ended = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
     assert ended.exit_code == 2 and "no evaluated run" in ended.output and not (tmp_path / "nothing").exists()

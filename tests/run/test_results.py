@@ -73,11 +73,11 @@ def test_a_damaged_run_hides_no_other_and_those_that_are_not_finished_are_named(
     assert table["seed"].dropna().tolist() == [1] and table["AV"].tolist() == [90, 100]
     listed = CliRunner().invoke(main, ["table", str(tmp_path)]).output
     for line in (
-        "seed2/metrics.json is damaged: evaluate the run again",
-        "seed3/run.json is not the record",
+        "seed2/metrics.json is damaged (Invalid JSON: EOF while parsing a value at line 1 column 0): evaluate the run",
+        "seed3/run.json is damaged (parameters: Field required)",
         "failed: ZeroDivisionError: at once",
         f"{only_trained.folder}: trained, not evaluated",
-        f"{older}: damaged: run.json has no 'vision'",
+        f"{older}: damaged: {older / 'run.json'} is damaged (parameters.vision: Field required)",
     ):
         assert line in listed
 

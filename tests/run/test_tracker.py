@@ -12,7 +12,8 @@ from in_process import without_kernels
 from smoke_runs import data
 
 from workbook import InputError
-from workbook.files import write_json, write_table
+from workbook.files import write_table
+from workbook.run import tracker
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import start_run
 from workbook.run.tracker import STORE, copy_in
@@ -22,11 +23,12 @@ mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip inst
 
 
 COPY = """
-import json, sys
+import sys
 from pathlib import Path
+from workbook.run.record import read_record
 from workbook.run.tracker import copy_in
 folder = Path(sys.argv[1])
-copy_in("mlflow", folder).update(json.loads((folder / "run.json").read_text()))
+copy_in("mlflow", folder).update(read_record(folder))
 """
 
 
@@ -35,8 +37,10 @@ def root(tmp_path_factory):
     """An outputs_root whose store, which takes seconds to make, two processes have made at the same time."""
     root = tmp_path_factory.mktemp("runs of mine")
     folders = [root / "toy" / "concat1-none" / f"fold0-seed{seed}" for seed in (1, 2)]
-    for folder in folders:
-        write_json(folder / "run.json", {"started": "now", "state": "running", "parameters": {}})
+    for seed in (1, 2):
+        made = Parameters(outputs_root=str(root), fusion="concat", dropout="none", seed=seed)
+        with start_run(made, data("abc")):
+            pass
     both = [subprocess.Popen([sys.executable, "-c", COPY, folder], stderr=subprocess.PIPE) for folder in folders]
     assert [process.communicate()[1] for process in both] == [b"", b""]
     assert [len(found(folder)) for folder in folders] == [1, 1]
@@ -114,9 +118,23 @@ def test_a_tracker_that_fails_is_one_warning_and_training_goes_on(tmp_path, capl
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(folder=tmp_path))
     config = Parameters(outputs_root=str(tmp_path), tracker="mlflow", device="cpu")
+    start = time.monotonic()
     train(config, 1, 2)
+    assert time.monotonic() - start < 60
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert warning.getMessage().startswith(f"MLflow gets no copy of {config.folder} (")
+
+
+def test_a_server_that_never_answers_holds_a_run_up_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(tracker, "LIMIT", 0.2)
+    monkeypatch.setattr(tracker.MlflowCopy, "_connect", lambda *_: time.sleep(60))
+    config = Parameters(outputs_root=str(tmp_path), tracker="mlflow", device="cpu")
+    start = time.monotonic()
+    train(config, 1, 2)
+    assert time.monotonic() - start < 10
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"MLflow gets no copy of {config.folder} (no answer within 0.2 s)"
+    ]
 
 
 def test_mlflows_own_variables_name_the_store_and_the_experiment(root, tmp_path, monkeypatch):

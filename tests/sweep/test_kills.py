@@ -19,7 +19,7 @@ import workbook
 from workbook.data.window import SAMPLE_RATE
 from workbook.run.claim import FILE, PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import LOG, run_folders
+from workbook.run.record import LOG, run_folders
 from workbook.sweep.grid import plan, read_grids
 from workbook.sweep.sweep import Sweep
 

@@ -15,7 +15,7 @@ from sweeps import kernel_at_work, start, states, table, times_done, wait_for
 from workbook.cli import main
 from workbook.data.build import build_store
 from workbook.data.ravdess import find_trials
-from workbook.run.run_folder import LOG, run_folders
+from workbook.run.record import LOG, run_folders
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'avlib[ray]'")
 

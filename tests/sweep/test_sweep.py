@@ -22,9 +22,9 @@ from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import prepare_all
 from workbook.run.claim import PIPELINE, claim
 from workbook.run.parameters import Parameters
+from workbook.run.record import note, now, run_folders
 from workbook.run.reopen import trained_runs
 from workbook.run.results import all_runs
-from workbook.run.run_folder import note, now, run_folders
 from workbook.sweep import sweep
 from workbook.sweep.estimates import listing
 from workbook.sweep.grid import plan, read_grids

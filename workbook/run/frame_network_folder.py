@@ -10,17 +10,28 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from workbook import InputError
-from workbook.files import checksum, folder_lock, read_json, write_json
+from workbook.files import checksum, folder_lock, write_json
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
-from workbook.run.run_folder import clear, difference, epochs_done, interruptible
+from workbook.run.record import Provenance, epochs_done, read_model
+from workbook.run.run_folder import clear, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
 if TYPE_CHECKING:
     from workbook.train.batches import Clips
 
-RECORD = "pretrained.json"
-FILES = (RECORD, "history.csv", "model.safetensors", "checkpoint.pt")  # removed in this order
+FILES = ("pretrained.json", "history.csv", "model.safetensors", "checkpoint.pt")  # removed in this order
+
+
+class Pretraining(Provenance):
+    """The content of pretrained.json."""
+
+    parameters: dict[str, str | int | float | bool]
+    labels: list[str]  # what the frames show
+    frames: int
+    fingerprint: str  # of the data
+    seconds: float = 0.0
+    sha256: str | None = None  # of model.safetensors; None = not finished
 
 
 def frames_to_teach(config: Parameters) -> dict[str, "Clips"]:
@@ -49,28 +60,27 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
     folder, start = config.frame_network_folder, monotonic()
     with folder_lock(folder):
         clips, names = frames["train"], OF_IMAGES if config.images else OF_FRAMES
-        new = provenance(config.device) | {
-            "parameters": config.model_dump(mode="json", include=set(names)),
-            "labels": list(clips.task.names),
-            "frames": len(clips),
-            "fingerprint": clips.store.fingerprint,
-            "seconds": 0.0,
-        }
-        record = read_json(folder / RECORD) if config.resume else {}
-        if not record:
+        record = _read(folder) if config.resume else None
+        if record is None:
             clear(folder, FILES)
-            record = new
-        elif differs := difference(record, new):
-            message = f"{folder} holds a frame network taught with {differs}"
+            record = Pretraining(
+                parameters=config.model_dump(mode="json", include=set(names)),
+                labels=list(clips.task.names),
+                frames=len(clips),
+                fingerprint=clips.store.fingerprint,
+                **provenance(config.device),
+            )
+        elif record.fingerprint != clips.store.fingerprint:
+            message = f"{folder} holds a frame network taught with other data (fingerprint {record.fingerprint})"
             raise InputError(f"{message}: give another outputs_root to keep it, or set resume = False to start over")
         try:
-            write_json(folder / RECORD, record)
+            _write(folder, record)
             with interruptible(folder, config.frame_epochs):
                 yield folder
-            record["sha256"] = checksum(folder / "model.safetensors")
+            record.sha256 = checksum(folder / "model.safetensors")
         finally:
-            record["seconds"] = round(record["seconds"] + monotonic() - start, 1)
-            write_json(folder / RECORD, record)
+            record.seconds = round(record.seconds + monotonic() - start, 1)
+            _write(folder, record)
 
 
 def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
@@ -91,13 +101,21 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     fingerprint : of the data; None = do not compare the data
     """
     folder = config.frame_network_folder
-    record, weights = read_json(folder / RECORD), folder / "model.safetensors"
+    record, weights = _read(folder), folder / "model.safetensors"
     if not record or not weights.exists():
         return "is missing"
-    if "sha256" not in record:
+    if not record.sha256:
         return f"was taught for {epochs_done(folder)} of {config.frame_epochs} epochs"
-    if record["sha256"] != checksum(weights):
+    if record.sha256 != checksum(weights):
         return "has changed since it was written (add -p resume False)"
-    if fingerprint and not config.images and record["fingerprint"] != fingerprint:
-        return f"was taught on other data (fingerprint {record['fingerprint']}, not {fingerprint}; add -p resume False)"
+    if fingerprint and not config.images and record.fingerprint != fingerprint:
+        return f"was taught on other data (fingerprint {record.fingerprint}, not {fingerprint}; add -p resume False)"
     return ""
+
+
+def _read(folder: Path) -> Pretraining | None:
+    return read_model(folder / FILES[0], Pretraining, "delete the folder, or set resume = False")
+
+
+def _write(folder: Path, record: Pretraining) -> None:
+    write_json(folder / FILES[0], record.model_dump())

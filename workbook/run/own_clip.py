@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from workbook import ROOT, InputError
 from workbook.data.window import WINDOW
-from workbook.files import path_of, read_json, write_json, write_text
+from workbook.files import path_of, write_json, write_text
+from workbook.run.record import read_metrics, read_predictions
 
 if TYPE_CHECKING:
     from workbook.predict.prediction import Prediction, Predictor
@@ -26,11 +27,11 @@ def predictor_of(run: "TrainedRun") -> "Predictor":
             f"{run.folder} has learnt from features that something else has made, so it cannot read a film or a sound: "
             "give a run of a dataset of clips"
         )
-    metrics = read_json(run.folder / "metrics.json").get("conditions", {})
+    metrics = read_metrics(run.folder)
     card = ModelCard(
         corpus=dataset.title,
         is_toy=dataset.make is not None,
-        labels=tuple(run.record["labels"]),
+        labels=tuple(run.record.labels),
         dropout=config.dropout,
         accuracy={name: metrics[name]["accuracy"] for name in MEANING if name in metrics},
         clips={name: metrics[name]["clips"] for name in MEANING if name in metrics},
@@ -79,12 +80,9 @@ def upload_button(predictor: "Predictor", hop: float = WINDOW / 2) -> "Upload":
 
 def evaluation_sentence(run: "TrainedRun", prediction: "Prediction", clip: Clip) -> str:
     """How far the middle window is from evaluation's numbers, in Markdown."""
-    import pandas as pd
-
-    path = run.folder / "predictions.parquet"
-    if not clip.name or not path.exists():
+    if not clip.name or not (run.folder / "predictions.parquet").exists():
         return "Evaluation has no numbers of this clip."
-    table = pd.read_parquet(path)
+    table = read_predictions(run.folder)
     return (
         f"**{prediction.difference(table[table['clip'] == clip.name]):.1e}** is the largest difference to evaluation."
     )

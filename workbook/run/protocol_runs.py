@@ -13,6 +13,7 @@ from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
 from workbook.run.frame_network_folder import checkpoint
 from workbook.run.parameters import Parameters, run_name
+from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun, build_network, clips_of
 from workbook.train.batches import Clips
 from workbook.train.pretraining import load_pretrained
@@ -78,7 +79,4 @@ def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
 
 def _predictions_of_fold(run: TrainedRun, fold: int) -> pd.DataFrame:
     """The predictions of the same system on a fold."""
-    path = run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split / "predictions.parquet"
-    if not path.exists():
-        raise InputError(f"{path} is missing: train and evaluate fold {fold} of this system first")
-    return pd.read_parquet(path)
+    return read_predictions(run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split)

@@ -1,16 +1,18 @@
 """Opens a trained run by its folder: its parameters, network, store and clips."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import workbook
 from workbook import ROOT, InputError
-from workbook.run.parameters import NAMES, Parameters
-from workbook.run.run_folder import Run, epochs_done, network_settings, read_record, run_folders
+from workbook.run.parameters import NAMES, Parameters, absolute
+from workbook.run.record import Record, epochs_done, read_predictions, read_record, run_folders
+from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
 
@@ -41,7 +43,7 @@ class TrainedRun(Run):
     def store(self) -> "Store":
         """The data that the run was trained on. Raises InputError where they are missing or have changed."""
         store = self.parameters.corpus.open_store()
-        trained_on = self.record["fingerprint"]
+        trained_on = self.record.fingerprint
         if store.fingerprint != trained_on:
             data = f"other data (fingerprint {trained_on}, not {store.fingerprint})"
             raise InputError(f"{self.folder} was trained on {data}: give its own data as data_root, or train it again")
@@ -84,7 +86,7 @@ class TrainedRun(Run):
 
     @property
     def _origin(self) -> str:
-        return f"trained {self.record['trained'][:16].replace('T', ' ')} UTC on {self.record['device']}"
+        return f"trained {self.record.trained[:16].replace('T', ' ')} UTC on {self.record.device}"
 
 
 def find_run(run: str | Path = "") -> Path:
@@ -98,15 +100,18 @@ def find_run(run: str | Path = "") -> Path:
             train = "papermill notebooks/train.ipynb outputs/train.ipynb"
             raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
         return folders[0]
-    folder = ROOT / Path(run).expanduser()
+    try:
+        folder = absolute(run)
+    except ValueError as error:
+        raise InputError(f"run {error}") from None
     record = _record_with_weights(folder)
     if record is None:
         runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in trained_runs()]
         more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
         choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
         raise InputError(f"run is {run}, which holds no trained run; {choices}")
-    if "trained" not in record:  # the weights exist from the first epoch on
-        config = Parameters(**record["parameters"])
+    if not record.trained:  # the weights exist from the first epoch on
+        config = Parameters(**record.parameters)
         done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
         raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
     return folder
@@ -119,14 +124,14 @@ def trained_runs(outputs_root: Path | None = None) -> list[Path]:
     """
     moments = {}
     for folder in run_folders(outputs_root or workbook.OUTPUTS):
-        with suppress(InputError):  # somebody else's record
-            record = _record_with_weights(folder) or {}
-            if "trained" in record:
-                moments[folder] = record.get("sweep") or [record["trained"], 0]
+        with suppress(InputError):  # damaged
+            record = _record_with_weights(folder)
+            if record and record.trained:
+                moments[folder] = record.sweep or (record.trained, 0)
     return sorted(moments, key=moments.get, reverse=True)
 
 
-def _record_with_weights(folder: Path) -> dict[str, Any] | None:
+def _record_with_weights(folder: Path) -> Record | None:
     """The record of a folder that holds weights, too; None for any other folder."""
     record = read_record(folder)
     return record if record and (folder / "model.safetensors").exists() else None
@@ -140,13 +145,13 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     """
     folder = find_run(folder)
     record = read_record(folder)
-    data_root = str(data_root) or record["parameters"]["data_root"]
-    if not Path(data_root).exists():  # trained elsewhere; the fingerprint shows whether the data differ
+    data_root = str(data_root) or record.parameters["data_root"]
+    if not os.path.exists(data_root):  # trained elsewhere; the fingerprint shows whether the data differ
         data_root = ""
-    parameters = Parameters(**record["parameters"] | {"device": device, "data_root": data_root})
+    parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
     copy = copy_in(parameters.tracker, folder)
-    return TrainedRun(folder=folder, record=record, resumed=True, copy=copy, parameters=parameters)
+    return TrainedRun(folder=folder, record=record, copy=copy, parameters=parameters)
 
 
 def clips_of(config: Parameters, store: "Store") -> "dict[str, Clips]":
@@ -178,8 +183,8 @@ def load_run(folder: str | Path) -> "nn.Module":
     record = _record_with_weights(folder)
     if record is None:
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
-    network = build_model(**record["network"])
     try:
+        network = build_model(**record.network)
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except Exception as error:  # of many kinds: a damaged file, or weights of another network
         reason = str(error).splitlines()[0]
@@ -199,22 +204,20 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     from workbook.explore.probe import Subject
 
     def open_subject(folder: Path, dropout: str) -> Subject:
-        import pandas as pd
-
         network = run.network if folder == own else load_run(folder).to(run.parameters.device)
-        table = folder / "predictions.parquet"
-        return Subject(network, pd.read_parquet(table) if table.exists() else None, paper_conditions(dropout)[:3])
+        predictions = read_predictions(folder) if (folder / "predictions.parquet").exists() else None
+        return Subject(network, predictions, paper_conditions(dropout)[:3])
 
     own = run.folder
     openers = {own: partial(open_subject, own, run.parameters.dropout)}
     common = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
     for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
-        with suppress(InputError):  # somebody else's record
+        with suppress(InputError):  # damaged
             record = read_record(folder)
-            if folder == own or not record or record["fingerprint"] != run.record["fingerprint"]:
+            if folder == own or not record or record.fingerprint != run.record.fingerprint:
                 continue
-            if all(record["parameters"][name] == run.record["parameters"][name] for name in common):
-                openers[folder] = partial(open_subject, folder, record["parameters"]["dropout"])
+            if all(record.parameters[name] == run.record.parameters[name] for name in common):
+                openers[folder] = partial(open_subject, folder, record.parameters["dropout"])
     has_one_split = all(folder.name == own.name for folder in openers)
     return {
         folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}": opener

@@ -13,6 +13,7 @@ from workbook.data.datasets import DATASETS
 from workbook.data.folds import FOLDS
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.paper_tables import Systems, in_order, score_systems, table_cells
+from workbook.run.record import read_predictions
 from workbook.run.results import all_runs, evaluated
 
 KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # shared by the runs of a section
@@ -114,12 +115,7 @@ def _systems(runs: pd.DataFrame) -> Systems:
     for name, own in runs.sort_values(["fold", "seed"]).groupby(["system", "dropout"]):
         folds = own.groupby("fold")
         seeds = folds.head(folds.size().min())
-        tables = []
-        for path in (Path(folder) / "predictions.parquet" for folder in seeds["folder"]):
-            try:
-                tables.append(pd.read_parquet(path))
-            except (OSError, ValueError):
-                raise InputError(f"{path} is missing or damaged: evaluate the run again") from None
+        tables = [read_predictions(Path(folder)) for folder in seeds["folder"]]
         systems[name] = pd.concat(tables, ignore_index=True)
     return in_order(systems)
 

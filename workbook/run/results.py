@@ -1,6 +1,5 @@
 """The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.condition import read_condition
 from workbook.run.parameters import CHOICES, NAMES, usual_values
-from workbook.run.run_folder import LOG, read_record, run_state
+from workbook.run.record import Record, read_last_line, read_metrics, read_record
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 
@@ -98,26 +97,22 @@ def _row(folder: Path) -> dict[str, Any]:
     try:
         record = read_record(folder)
         if record is not None:
-            row, scores = _record_row(folder, record), _scores(folder / "metrics.json")
+            row, scores = _record_row(folder, record), _scores(folder)
             return row | scores | ({"state": "trained, not evaluated"} if row["state"] == "done" and not scores else {})
-        if (folder / LOG).exists():  # it has ended, or is at work, before training
-            last = (folder / LOG).read_text(encoding="utf-8").splitlines()[-1]
-            return place | {"state": "running" if is_claimed(folder, PIPELINE) else last}
-        return {}
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
-    except KeyError as error:  # of another version
-        return place | {"state": f"damaged: run.json has no {error}"}
+    last = read_last_line(folder)  # the run has ended, or is at work, before training
+    return place | {"state": "running" if is_claimed(folder, PIPELINE) else last} if last else {}
 
 
-def _record_row(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _record_row(folder: Path, record: Record) -> dict[str, Any]:
     """The part of a row that run.json holds."""
-    parameters, git, seconds = record["parameters"], record.get("git") or {}, record["seconds"]
-    row = {name: value for name, value in parameters.items() if name in PARAMETERS} | _names(parameters)
-    row |= {"state": run_state(folder, record), "folder": str(folder), "labels": tuple(record.get("labels", ()))}
-    row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.get("device")}
-    row |= {"minutes": row["seconds"] / 60, "started": record["started"], "fingerprint": record["fingerprint"]}
-    return row | {"commit": git.get("commit", "")[:7] + ("+" if git.get("dirty") else "")}
+    seconds, git = record.seconds, record.git
+    row = {name: record.parameters[name] for name in PARAMETERS} | _names(record.parameters)
+    row |= {"state": record.describe_state(folder), "folder": str(folder), "labels": tuple(record.labels)}
+    row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.device}
+    row |= {"minutes": row["seconds"] / 60, "started": record.started, "fingerprint": record.fingerprint}
+    return row | {"commit": git.commit[:7] + "+" * git.dirty if git else ""}
 
 
 def _names(parameters: dict[str, Any]) -> dict[str, str]:
@@ -134,17 +129,12 @@ def _names(parameters: dict[str, Any]) -> dict[str, str]:
     return {"data": "".join(data), "system": system, "settings": " ".join(settings)}
 
 
-def _scores(path: Path) -> dict[str, float]:
-    """The accuracies, and the errors of sentiment, in a metrics.json; {} where there is none."""
-    if not path.exists():
-        return {}
-    try:
-        metrics, scores = json.loads(path.read_text(encoding="utf-8")), {}
-        for name, values in (metrics["conditions"] | {"M": metrics["M"]}).items():
-            scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
-        return scores
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} is damaged: evaluate the run again") from None
+def _scores(folder: Path) -> dict[str, float]:
+    """The accuracies, and the errors of sentiment, of an evaluated run; {} for another one."""
+    scores = {}
+    for name, values in read_metrics(folder).items():
+        scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
+    return scores
 
 
 def comparison(runs: pd.DataFrame, out: Path) -> Path:

@@ -1,12 +1,10 @@
-"""The run folder: the record of a run (`run.json`), its state, its files, and whether two runs are the same."""
+"""The run folder: the stages of a run, its files, and whether two runs are the same."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from avlib.dropout import LEARNED
 from workbook import InputError
 from workbook.files import atomic_write, checksum, write_json, write_table
-from workbook.run.claim import claim, is_claimed, refuse_claimed
+from workbook.run.claim import claim, refuse_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
+from workbook.run.record import Record, epochs_done, now, read_record
 from workbook.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ ARTEFACTS = (  # starting over removes the record first: without it the next run
     *("run.json", *TRAINING, "predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
     *("studies", "protocol", "protocol.csv", "figures"),
 )
-LOG = "run.log"  # what `avlib run` and the notebooks print
 MAY_CHANGE = ("device", "resume", "tracker", "outputs_root", "data_root")  # parameters that may change within a run
 
 log = logging.getLogger(__name__)
@@ -55,11 +53,10 @@ def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder and its record, the content of `run.json`."""
+    """One run folder and its record."""
 
     folder: Path
-    record: dict[str, Any] = field(repr=False)
-    resumed: bool = False  # True = the folder held this run already
+    record: Record = field(repr=False)
     copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # of the run, in a tracker
 
     def figure(self, name: str) -> Path:
@@ -103,32 +100,28 @@ class Run:
     @contextmanager
     def _record_stage(self, stage: str) -> Iterator[None]:
         """Writes state and seconds of a block to run.json."""
-        start, seconds = monotonic(), self.record["seconds"]
-        self._write(state="running", stage=stage, ended=None, error=None)
+        start, record = monotonic(), self.record
+        record.state, record.stage, record.ended, record.error = "running", stage, None, None
         self.track()
         try:
             yield
         except Exception as error:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self.record.update(state="failed", error=kind + " ".join(str(error).split()), ended=now())
+            record.state, record.ended, record.error = "failed", now(), kind + " ".join(str(error).split())
             raise
         else:
-            self.record.update(state="done", ended=now())
-            if stage == "train" and epochs_done(self.folder) >= self.record["parameters"]["epochs"]:
-                self.record["trained"] = now("milliseconds")
+            record.state, record.ended = "done", now()
+            if stage == "train" and epochs_done(self.folder) >= record.parameters["epochs"]:
+                record.trained = now("milliseconds")
         finally:
-            seconds[stage] = round(seconds.get(stage, 0) + monotonic() - start, 1)
-            self._write()
+            record.seconds[stage] = round(record.seconds.get(stage, 0) + monotonic() - start, 1)
             self.track()
 
     def track(self) -> None:
-        """Brings the copy of the run in a tracker up to date, where it has one; see `workbook.run.tracker`."""
+        """Writes run.json, and brings the copy of the run in a tracker up to date, where it has one."""
+        self.record.write(self.folder)
         if self.copy:
             self.copy.update(self.record)
-
-    def _write(self, **changes: Any) -> None:
-        self.record.update(changes)
-        write_json(self.folder / "run.json", self.record)
 
 
 @contextmanager
@@ -158,25 +151,31 @@ def _prepare(config: Parameters, store: "Store") -> Run:
     """The run, with its folder prepared for training. The folder must be claimed."""
     from workbook.train.batches import task_and_labels
 
-    folder, network = config.folder, network_settings(config, store)
-    labels = list(task_and_labels(store, config.classes)[0].names)
-    record = identity(config, store.fingerprint) | provenance(config.device)
-    record |= {"network": network, "labels": labels, "started": now(), "seconds": {}}
+    folder = config.folder
     check_same_run(config, store.fingerprint, even_if_claimed=True)
     old = read_record(folder) if config.resume else None
+    shorter = _shorter_run(config, store.fingerprint) if config.resume and not old else None
     if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
         log.info("%s holds a checkpoint without model.safetensors: training starts over", folder)
         old = None
-    shorter = _shorter_run(config, store.fingerprint) if config.resume and not read_record(folder) else None
     if old is None:
         clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
+    seconds = old.seconds if old else {}
     if shorter:
         log.info("training continues after the %d epochs of %s", epochs_done(shorter), shorter)
         _copy_training(shorter, folder)
-        record["seconds"] = {"train": read_record(shorter)["seconds"].get("train", 0)}
-    elif old:
-        record |= {"started": old["started"], "seconds": old["seconds"]}
-    return Run(folder, record, resumed=bool(old or shorter), copy=copy_in(config.tracker, folder))
+        seconds = {"train": read_record(shorter).seconds.get("train", 0)}
+    record = Record(
+        parameters=config.model_dump(mode="json"),
+        network=network_settings(config, store),
+        labels=list(task_and_labels(store, config.classes)[0].names),
+        fingerprint=store.fingerprint,
+        starts_from_sha256=_checksum_of_start(config),
+        started=old.started if old else now(),
+        seconds=seconds,
+        **provenance(config.device),
+    )
+    return Run(folder, record, copy_in(config.tracker, folder))
 
 
 def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_claimed: bool = False) -> str:
@@ -191,7 +190,7 @@ def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_c
     record = read_record(folder) if config.resume else None
     if record is None:
         return f"a new run: {folder}"
-    if differs := difference(record, identity(config, fingerprint)):
+    if differs := difference(record, config, fingerprint):
         raise InputError(
             f"{folder} holds a run with {differs}: "
             "give another outputs_root to keep it, or set resume = False to start over"
@@ -202,53 +201,39 @@ def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_c
     return f"trained {done} of {config.epochs} epochs so far; training goes on from there"
 
 
-def difference(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = MAY_CHANGE) -> str:
-    """The first difference between two records, such as `fold 0, not 1`; "" where they agree.
+def difference(record: Record, config: Parameters, fingerprint: str | None, ignored: tuple[str, ...] = ()) -> str:
+    """The first difference of a recorded run from one of these parameters, such as `fold 0, not 1`; "" = the same.
 
-    It compares parameters, data, and weights at the start, where both records have them.
-    ignored : parameters that may differ
+    fingerprint : of the data; None = do not compare them      ignored : parameters that may differ, beside MAY_CHANGE
+    Weights at the start are compared where both runs have them.
     """
-    for name, value in new["parameters"].items():
-        before = old["parameters"].get(name)
-        if name not in ignored and value != before:
-            return f"{name} {before}, not {value}"
-    for key, part in {"fingerprint": "other data (fingerprint", "starts_from_sha256": "other weights (sha256"}.items():
-        before, after = old.get(key), new.get(key)
-        if None not in (before, after) and before != after:
-            return f"{part} {before[:12]}, not {after[:12]})"
+    for name, value in config.model_dump(mode="json", exclude={*MAY_CHANGE, *ignored}).items():
+        if value != record.parameters[name]:
+            return f"{name} {record.parameters[name]}, not {value}"
+    if fingerprint not in (None, record.fingerprint):
+        return f"other data (fingerprint {record.fingerprint[:12]}, not {fingerprint[:12]})"
+    before, weights = record.starts_from_sha256, _checksum_of_start(config)
+    if None not in (before, weights) and before != weights:
+        return f"other weights (sha256 {before[:12]}, not {weights[:12]})"
     return ""
 
 
-def identity(config: Parameters, fingerprint: str | None) -> dict[str, Any]:
-    """The part of a record that tells a run from another one.
-
-    fingerprint : of the data; None = do not compare them
-    """
+def _checksum_of_start(config: Parameters) -> str | None:
+    """The SHA-256 of the file of weights that training starts from; None where there is none."""
     start = config.starts_from
-    return {
-        "parameters": config.model_dump(mode="json"),
-        "fingerprint": fingerprint,
-        "starts_from_sha256": checksum(start) if start and start.exists() else None,
-    }
+    return checksum(start) if start and start.exists() else None
 
 
 def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
     """The folder of the same run with fewer epochs, the one with most of them; None where there is none."""
-    plan, folders = identity(config, fingerprint), []
+    folders = []
     for folder in config.name.siblings(config.outputs_root):
-        with suppress(InputError):  # somebody else's record
+        with suppress(InputError):  # damaged
             record = read_record(folder)
-            complete = record is not None and all((folder / name).exists() for name in TRAINING)
-            if complete and not difference(record, plan, ignored=(*MAY_CHANGE, "epochs")):
-                folders += [folder] if record["parameters"]["epochs"] < config.epochs else []
+            is_complete = record is not None and all((folder / name).exists() for name in TRAINING)
+            if is_complete and record.parameters["epochs"] < config.epochs:
+                folders += [] if difference(record, config, fingerprint, ignored=("epochs",)) else [folder]
     return max(folders, key=epochs_done, default=None)
-
-
-def run_state(folder: Path, record: dict[str, Any]) -> str:
-    """The state of a run by its record: done, running, interrupted, or failed with the reason."""
-    if record["state"] == "running":
-        return "running" if is_claimed(folder) else "interrupted"
-    return f"failed: {record['error']}" if record["state"] == "failed" else record["state"]
 
 
 def _copy_training(source: Path, folder: Path) -> None:
@@ -258,42 +243,6 @@ def _copy_training(source: Path, folder: Path) -> None:
         for name in ("model.safetensors", "history.csv"):
             with atomic_write(folder / name) as copy:
                 shutil.copyfile(source / name, copy)
-
-
-def epochs_done(folder: Path) -> int:
-    """The number of epochs in history.csv."""
-    path = folder / "history.csv"
-    return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a folder, None where there is none; InputError where run.json is something else."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["parameters"], record["network"], record["seconds"], record["started"], record["fingerprint"]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is not the record of a run: move it away or give another outputs_root") from None
-    return record
-
-
-def run_folders(outputs_root: Path) -> list[Path]:
-    """The folders of all runs below `outputs_root` that have a record, sorted."""
-    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json"))
-
-
-def note(folder: Path, **changes: Any) -> None:
-    """Writes these entries into the record of a run; nothing happens where there is none."""
-    record = read_record(folder)
-    if record is not None:
-        write_json(folder / "run.json", record | changes)
-
-
-def now(precision: str = "seconds") -> str:
-    """This moment, as run.json has it."""
-    return datetime.now(UTC).isoformat(timespec=precision)
 
 
 def clear(folder: Path, names: tuple[str, ...]) -> None:

@@ -9,23 +9,24 @@ an error is FINISHED there.
 """
 
 import hashlib
-import json
 import logging
 import os
 from pathlib import Path
+from threading import Thread
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbook.files import folder_lock
+from workbook.run.record import Record, read_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-TRACKERS = ("none", "mlflow")  # the values of the parameter `tracker`
 STORE = "mlflow.db"  # below outputs_root, unless MLFLOW_TRACKING_URI names another store
 STATUS = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}  # state of a run -> MLflow's word
 BATCH = 1000  # metrics that MLflow takes at once
 IDENTITY = "avlib.run"  # the tag that names a run folder and the start of its training
+LIMIT = 60  # seconds for an update, of which the first makes a store
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # seconds; MLflow's own
 # values hold up training for minutes where a server is away
 
@@ -45,33 +46,42 @@ class MlflowCopy:
         self.client: MlflowClient | None = None
         self.run_id = ""  # MLflow's
 
-    def update(self, record: dict[str, Any]) -> None:
-        """Copies what is new in the run folder. A failure is a warning, and no later update tries again.
-
-        record : as in run.json
-        """
+    def update(self, record: Record) -> None:
+        """Copies what is new in the run folder. A failure is a warning, and no later update tries again."""
         if self.failed:
             return
+        thread = Thread(target=self._try, args=[record.model_copy(deep=True)], daemon=True)
+        thread.start()
+        thread.join(LIMIT)
+        if thread.is_alive():
+            self._warn(f"no answer within {LIMIT} s")
+
+    def _try(self, record: Record) -> None:
         try:
             if self.client is None:
                 self._connect(record)
             self._send(record)
         except Exception as error:  # of many kinds: no server, a full disk, a store of another version
-            self.failed = True
-            reason = " ".join(str(error).split())[:200]
-            log.warning("MLflow gets no copy of %s (%s: %s)", self.folder, type(error).__name__, reason)
+            self._warn(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
-    def _connect(self, record: dict[str, Any]) -> None:
+    def _warn(self, reason: str) -> None:
+        if not self.failed:
+            log.warning("MLflow gets no copy of %s (%s)", self.folder, reason)
+        self.failed = True
+
+    def _connect(self, record: Record) -> None:
         """Opens the store and the run in it, and makes both where they are missing."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the import reads it
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
+        from mlflow.store.db import utils
 
+        utils.MAX_RETRY_COUNT = 1  # else a database that is away takes 100 s
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # else a new store lists its tables
         store = self.folder.parents[2] / STORE
-        identity = hashlib.sha256(f"{self.folder} {record['started']}".encode()).hexdigest()[:16]
+        identity = hashlib.sha256(f"{self.folder} {record.started}".encode()).hexdigest()[:16]
         with folder_lock(store):  # several jobs would make its tables, and the experiment
             client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store}")
             experiment = _experiment(client, self.folder.parts[-3])
@@ -79,16 +89,16 @@ class MlflowCopy:
             self.run_id = runs[0].info.run_id if runs else self._create(client, experiment, identity, record)
         self.client = client
 
-    def _create(self, client: "MlflowClient", experiment: str, identity: str, record: dict[str, Any]) -> str:
+    def _create(self, client: "MlflowClient", experiment: str, identity: str, record: Record) -> str:
         from mlflow.entities import Param
 
-        tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.get("device") or ""}
-        tags["mlflow.source.git.commit"] = (record.get("git") or {}).get("commit", "")
+        tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.device or ""}
+        tags["mlflow.source.git.commit"] = record.git.commit if record.git else ""
         run_id = client.create_run(experiment, tags=tags, run_name="/".join(self.folder.parts[-2:])).info.run_id
-        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in record["parameters"].items()])
+        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in record.parameters.items()])
         return run_id
 
-    def _send(self, record: dict[str, Any]) -> None:
+    def _send(self, record: Record) -> None:
         """Sends the epochs, the results and the state that MLflow does not have."""
         from mlflow.entities import Metric
 
@@ -100,15 +110,15 @@ class MlflowCopy:
         new += [Metric(name, value, moment, len(history)) for name, value in results.items()]
         for start in range(0, len(new), BATCH):
             self.client.log_batch(self.run_id, metrics=new[start : start + BATCH])
-        status = STATUS[record["state"]]
+        status = STATUS[record.state]
         if status != run.info.status:
-            self.client.set_tag(self.run_id, "error", record.get("error") or "")
+            self.client.set_tag(self.run_id, "error", record.error or "")
             change = self.client.update_run if status == "RUNNING" else self.client.set_terminated
             change(self.run_id, status)
 
 
 def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
-    """The copy of a run in a tracker, one of TRACKERS; None for none."""
+    """The copy of a run in a tracker, None for none."""
     return MlflowCopy(folder) if tracker == "mlflow" else None
 
 
@@ -131,14 +141,8 @@ def _history(folder: Path) -> list[dict[str, float]]:
 
 def _results(folder: Path) -> dict[str, float]:
     """The numbers of metrics.json by names such as `accuracy AV`; none before evaluation."""
-    path = folder / "metrics.json"
-    if not path.exists():
-        return {}
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    conditions = metrics["conditions"] | {"M": metrics["M"]}
     return {
-        f"{name} {condition}": float(value)
-        for condition, values in conditions.items()
+        f"{name} {condition}": value
+        for condition, values in read_metrics(folder).items()
         for name, value in values.items()
-        if value is not None
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbook import InputError
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import epochs_done, read_record, run_folders, run_state
+from workbook.run.record import epochs_done, read_record, run_folders
 from workbook.sweep.notebooks import notebooks_left
 
 WORK = ("dataset", "image_size", "frames", "vision", "train_vision", "dropout")  # they decide most of the time
@@ -34,9 +34,9 @@ class Estimates:
         """Adds a recorded run, if `avlib run` has executed all of it."""
         with suppress(InputError, OSError):
             record = read_record(folder)
-            if record and "evaluate" in record.get("notebooks", ()) and record["seconds"].get("train"):
-                parameters, training = record["parameters"], record["seconds"]["train"]
-                rest = max(0, sum(record["notebooks"].values()) - training)
+            if record and "evaluate" in record.notebooks and record.seconds.get("train"):
+                parameters, training = record.parameters, record.seconds["train"]
+                rest = max(0, sum(record.notebooks.values()) - training)
                 for key in _keys(parameters):
                     self.times[key].append((training / parameters["epochs"], rest))
 
@@ -80,7 +80,7 @@ def _state(folder: Path, notebooks: list[str]) -> str:
     if not notebooks:
         return "complete"
     record = read_record(folder)
-    state = run_state(folder, record) if record else "new"
+    state = record.describe_state(folder) if record else "new"
     return f"{' and '.join(notebooks)} to be done" if state == "done" else state
 
 

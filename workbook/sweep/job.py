@@ -13,7 +13,7 @@ from workbook import InputError
 from workbook.files import atomic_write
 from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import LOG, note, now, read_record
+from workbook.run.record import LOG, note, now, read_record
 from workbook.sweep.estimates import as_time
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
@@ -101,7 +101,8 @@ class Job:
             reason = as_sentence(error)
             _log(folder, f"failed: {reason}")
             with suppress(OSError, InputError):
-                is_running = (read_record(folder) or {}).get("state") == "running"
+                record = read_record(folder)
+                is_running = record is not None and record.state == "running"
                 if is_running or isinstance(error, RunFailed):  # refused input leaves the record unchanged
                     note(folder, state="failed", error=reason, ended=now())
             return Outcome(folder, "failed", reason, monotonic() - start)

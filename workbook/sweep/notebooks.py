@@ -1,7 +1,8 @@
 """Executes the notebooks of a run, in order, into its folder."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, TextIO
@@ -16,8 +17,9 @@ from workbook.files import writing
 from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
+from workbook.run.record import note, read_record
 from workbook.run.report import sections
-from workbook.run.run_folder import check_same_run, difference, identity, note, read_record
+from workbook.run.run_folder import check_same_run, difference
 from workbook.sweep.kernels import Kernel, escape_braces
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
@@ -46,8 +48,9 @@ class Lines:
             self.echo(line.rstrip("\r").rpartition("\r")[2])
         self.rest = rest[max(0, rest.rstrip("\r").rfind("\r")) :]
         if self.terminal and "\r" in self.rest:
-            self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
-            self.terminal.flush()
+            with suppress(OSError):  # it may be closed
+                self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
+                self.terminal.flush()
 
     def flush(self) -> None:
         pass  # only complete lines are passed on
@@ -104,12 +107,13 @@ def run_pipeline(
                 values |= {"run": str(folder)} if "run" in declared else {}
                 kernel.execute(source, output, values, deadline, stdout_file=stdout, stderr_file=stderr)
             seconds[name] = round(monotonic() - start, 1)
-            note(folder, notebooks=(read_record(folder) or {}).get("notebooks", {}) | seconds)
+            if record := read_record(folder):
+                note(folder, notebooks=record.notebooks | seconds)
     return folder
 
 
 @contextmanager
-def _errors_as_sentences(output: Path, minutes: float) -> Iterator[None]:
+def _errors_as_sentences(output: Path, minutes: float = 0) -> Iterator[None]:
     """A block that executes a notebook into `output`; its errors become one sentence."""
     try:
         yield
@@ -136,9 +140,18 @@ def execute_report(outputs_root: Path) -> Path:
     outputs_root = Path(outputs_root).absolute()
     sections(outputs_root)
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
-    output.parent.mkdir(exist_ok=True)
-    values = {"outputs_root": str(outputs_root)}
-    papermill.execute_notebook(escape_braces(source), escape_braces(output), values, progress_bar=False)
+    with writing(output):
+        output.parent.mkdir(exist_ok=True)
+    streams = dict.fromkeys(("stdout_file", "stderr_file"))
+    with Kernel() as kernel, ThreadPoolExecutor(1) as thread, _errors_as_sentences(output):
+        work = thread.submit(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
+        try:
+            while wait([work], timeout=0.2).not_done:  # a signal interrupts this thread alone
+                pass
+        finally:
+            while wait([work], timeout=0.2).not_done:
+                kernel.kill()
+        work.result()
     return output
 
 
@@ -146,11 +159,9 @@ def notebooks_left(config: Parameters) -> list[str]:
     """The notebooks that a run still needs, in order; none where it is complete, on the data as they are now."""
     notebooks = [name for name in NOTEBOOKS if not _reason_to_skip(name, config)]
     folder, record = config.folder, read_record(config.folder) if config.resume else None
-    if record is None or record["parameters"]["epochs"] != config.epochs:
+    if record is None or difference(record, config, config.corpus.fingerprint):
         return notebooks
-    if difference(record, identity(config, config.corpus.fingerprint)):
-        return notebooks
-    done = [name for name in record.get("notebooks", ()) if (folder / RESULT.get(name, f"{name}.ipynb")).exists()]
+    done = [name for name in record.notebooks if (folder / RESULT.get(name, f"{name}.ipynb")).exists()]
     later = notebooks[notebooks.index("train") + 1 :]
     return [name for name in later if name not in done] if "train" in done else notebooks
 

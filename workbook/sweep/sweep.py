@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import psutil
 from workbook import InputError
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import note, now, read_record
+from workbook.run.record import note, now, read_record
 from workbook.sweep.estimates import Estimates, as_time
 from workbook.sweep.job import MEMORY_LEAST, Job, Outcome, as_sentence
 from workbook.sweep.notebooks import Echo, notebooks_left
@@ -159,9 +159,9 @@ class Sweep:
     def _attempt(self, job: Job, folder: Path) -> Outcome:
         """The outcome of a run. An error is one, too, such as a folder that cannot be read."""
         try:
-            record = read_record(folder) or {}
-            if record.get("state") == "failed" and (record.get("ended") or "") > self.started:  # in another process
-                return Outcome(folder, "failed", record["error"])
+            record = read_record(folder)
+            if record and record.state == "failed" and (record.ended or "") > self.started:  # in another process
+                return Outcome(folder, "failed", record.error or "")
             if self.count == 1 and notebooks_left(self.configs[folder]):
                 self.echo(f"run {len(self.outcomes) + 1} of {len(self.configs)}")
             return job.attempt(self.values[folder], minutes=self.minutes, prepared=self._prepared(folder))
@@ -211,9 +211,10 @@ class Sweep:
 
     def _show(self, text: str) -> None:
         """Renews the last line of a terminal, where several jobs work."""
-        if self.count > 1 and sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{text}")
-            sys.stderr.flush()
+        with suppress(OSError):  # the terminal may be closed
+            if self.count > 1 and sys.stderr.isatty():
+                sys.stderr.write(f"\r\033[K{text}")
+                sys.stderr.flush()
 
 
 def share(job: int, jobs: int) -> tuple[dict[str, str], float]:

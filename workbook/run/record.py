@@ -1,0 +1,167 @@
+"""The files of a run that others read: run.json, metrics.json and predictions.parquet, each through one check."""
+
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from workbook import InputError
+from workbook.files import write_json
+from workbook.run.claim import is_claimed
+from workbook.run.parameters import CHOICES, DEFAULTS, not_a_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOG = "run.log"  # what `avlib run` and the notebooks print
+STRICT = {"strict": True, "allow_inf_nan": False}
+LARGEST = 2**22  # bytes of a record; one has a few thousand
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[int, Field(ge=0, le=2**20)]
+Seconds = dict[str, Annotated[float, Field(ge=0, le=1e9)]]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _check_choices(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuses choices that this installation lacks, but for fusions: a notebook may have defined one."""
+    for name in CHOICES.keys() - {"fusion"}:
+        if values[name] not in tuple(CHOICES[name]):
+            raise ValueError(f"{name} {not_a_choice(values[name], CHOICES[name])}")
+    return values
+
+
+_KINDS = {name: Count if type(value) is int else type(value) for name, value in DEFAULTS.items()}
+_Parameters = with_config(ConfigDict(**STRICT, extra="forbid"))(TypedDict("_Parameters", _KINDS))
+
+
+class Commit(BaseModel):
+    """The commit of the workbook; dirty = its code had changes."""
+
+    commit: str
+    dirty: bool
+
+
+class Provenance(BaseModel):
+    """Where numbers come from; see `workbook.run.provenance`."""
+
+    model_config = ConfigDict(**STRICT)
+
+    versions: dict[str, str | None] = {}
+    git: Commit | None = None
+    device: str | None = None
+
+
+class Record(Provenance):
+    """The content of run.json. Times are UTC, in ISO 8601."""
+
+    parameters: Annotated[_Parameters, AfterValidator(_check_choices)]
+    network: dict[str, bool | Size | str]  # arguments of `build_model`
+    labels: Annotated[list[str], Field(min_length=1)]
+    fingerprint: str  # of the data
+    starts_from_sha256: str | None = None  # of the file of weights that training starts from
+    started: str
+    ended: str | None = None
+    trained: str | None = None  # when training was complete
+    sweep: tuple[str, Count] | None = None  # the start of the sweep that has trained it, and its place in the grid
+    state: Literal["running", "done", "failed"] = "running"
+    stage: str = "train"
+    error: str | None = None
+    seconds: Seconds = {}  # by stage
+    notebooks: Seconds = {}  # by notebook that `avlib run` has executed
+
+    def write(self, folder: Path) -> None:
+        """Writes run.json into a folder."""
+        write_json(folder / "run.json", self.model_dump(mode="json"))
+
+    def describe_state(self, folder: Path) -> str:
+        """done, running, interrupted, or failed with the reason; folder : of the run"""
+        if self.state == "running":
+            return "running" if is_claimed(folder) else "interrupted"
+        return f"failed: {self.error}" if self.state == "failed" else self.state
+
+
+class Metrics(BaseModel):
+    """The content of metrics.json: metrics by name, of each condition and of M, the mean over AV, A and V."""
+
+    model_config = ConfigDict(strict=True)
+
+    conditions: dict[str, dict[str, float | None]]
+    M: dict[str, float | None]
+
+
+def read_model(path: Path, model: type[Model], otherwise: str) -> Model | None:
+    """The content of a JSON file; None where there is none.
+
+    otherwise : what to do about a damaged file, the end of InputError's sentence
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:  # a pipe would wait for ever
+            raise InputError(f"{path} is no file of a run: {otherwise}")
+        return model.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = error.strerror
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        reason = f"{place}: {message}" if place else message
+    raise InputError(f"{path} is damaged ({reason}): {otherwise}") from None
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of the run in a folder, None where there is none. Raises InputError where it is damaged."""
+    return read_model(folder / "run.json", Record, "move it away or give another outputs_root")
+
+
+def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
+    """The metrics of a run by condition (M, too) and name; {} before evaluation. InputError where they are damaged."""
+    metrics = read_model(folder / "metrics.json", Metrics, "evaluate the run again")
+    scores = metrics.conditions | {"M": metrics.M} if metrics else {}
+    return {name: {key: value for key, value in row.items() if value is not None} for name, row in scores.items()}
+
+
+def read_predictions(folder: Path) -> "pd.DataFrame":
+    """The predictions of a run. Raises InputError where they are missing or damaged."""
+    import pandas as pd
+
+    path = folder / "predictions.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        raise InputError(f"{path} is missing or damaged: train and evaluate the run") from None
+
+
+def read_last_line(folder: Path) -> str:
+    """The last line of the log of a run; "" where there is none."""
+    path = folder / LOG
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return lines[-1].decode("utf-8", "replace") if lines else ""
+
+
+def epochs_done(folder: Path) -> int:
+    """The number of epochs in history.csv."""
+    path = folder / "history.csv"
+    return max(0, len(path.read_bytes().splitlines()) - 1) if path.is_file() else 0
+
+
+def run_folders(outputs_root: Path) -> Sequence[Path]:
+    """The folders of all runs below `outputs_root` that have a record, sorted."""
+    return sorted(path.parent for path in outputs_root.glob("*/*/*fold*-seed*/run.json"))
+
+
+def note(folder: Path, **changes: Any) -> None:
+    """Writes these entries into the record of a run; nothing happens where there is none."""
+    if record := read_record(folder):
+        record.model_copy(update=changes).write(folder)
+
+
+def now(precision: str = "seconds") -> str:
+    """This moment, as run.json has it."""
+    return datetime.now(UTC).isoformat(timespec=precision)
