@@ -66,6 +66,24 @@ def test_a_relative_path_starts_at_the_workbook(tmp_path, monkeypatch):
     assert Parameters(data_root="~/toys").data_root == Path.home() / "toys"
 
 
+def test_a_number_of_thousands_of_digits_is_one_sentence():
+    assert refusal(seed=10**5000).startswith("seed is too large; it should be ")
+    assert refusal(epochs=10**5000).startswith("epochs is too large; it should be ")
+
+
+def test_the_word_none_is_a_value_where_it_is_a_choice():
+    config = Parameters(dropout="none", pretrained="none", tracker="none")
+    assert (config.dropout, config.pretrained, config.tracker) == ("none", "none", "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_list_of_lists_of_lists_is_refused_by_every_parameter_in_a_short_sentence(name):
+    bomb = ["ha"] * 9
+    for _ in range(30):
+        bomb = [bomb] * 9  # 9^31 words
+    assert len(refusal(**{name: bomb})) < 500
+
+
 def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     config = Parameters(learning_rate="4e-2", heads=4.0, fold="3", epochs="0", resume="false", classes="7")
     assert (config.learning_rate, config.heads, config.fold, config.epochs) == (0.04, 4, 3, 14)
@@ -125,6 +143,15 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
             "data_root is '~nosuchuser/x'; it should be a path",
         ),
         ({"frames": None}, "frames is None; leave it out for its default"),
+        ({"epochs": ""}, "epochs is empty; leave it out for its default"),
+        ({"data_root": "null"}, "data_root is null; leave it out for its default"),
+        ({"fold_scheme": " ~ "}, "fold_scheme is ~; leave it out for its default"),
+        ({"dropout": "None"}, "dropout is None; leave it out for its default, or write none"),
+        ({"pretrained": "None"}, "pretrained is None; leave it out for its default, or write none"),
+        ({"seed": "010"}, "seed is 010; write it without the 0 in front"),
+        ({"learning_rate": "00.1"}, "learning_rate is 00.1; write it without the 0 in front"),
+        ({"dropout": "no"}, f"dropout is 'no'; choose one of {', '.join(DROPOUTS)}: did you mean 'none'?"),
+        ({"self": 1}, "unknown parameter 'self'; `avlib parameters` lists the known ones"),
         ({"frames": 1}, "frames is 1; it should be 2 or more"),
         ({"seed": -1}, "seed is -1; it should be greater than or equal to 0"),
         ({"resume": "perhaps"}, "resume is 'perhaps'; it should be a valid boolean"),

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import workbook
 from workbook import InputError
 from workbook.cli import main
+from workbook.run.parameters import Parameters
 from workbook.sweep.grid import cut, expand, plan, read_grids
 
 
@@ -79,7 +80,18 @@ def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):
         (b"fusion: ia\n  heads: [1\n", "line 2"),
         (b"fuson: ia\n", "unknown parameter 'fuson': did you mean 'fusion'?"),
         (b"heads: 3\n", "heads is 3, which does not divide"),
-        (b"fold: 2026-13-45\n", "month must be in 1..12"),
+        (b"fold: 2026-13-45\n", "fold is '2026-13-45'; it should be a valid integer"),
+        (b"seed: 010\n", "seed is 010; write it without the 0 in front"),
+        (b"seed: 1:30\n", "seed is '1:30'; it should be a valid integer"),
+        (b"dropout: no\n", "dropout is 'no'; choose one of none, "),
+        (b"dropout:\n", "dropout is None; leave it out for its default, or write none"),
+        (b"dropout: [hard, ~]\n", "dropout is None; leave it out for its default, or write none"),
+        (b"data_root: null\n", "data_root is None; leave it out for its default"),
+        (b"fold: 1\nseed: 2\nfold: 3\n", "line 3: fold is there twice; remove one, or give a list of values"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nseed: [*b, *b]\n", "b holds lists in lists; give one value, or one list"),
+        (b"seed: " + b"[" * 5000 + b"]" * 5000, "holds lists in lists"),
+        (b"<<: {fold: 1}\n", "<< holds lists in lists"),
+        (b"self: 1\n", "unknown parameter 'self'"),
         (b"seed: !!python/object:os.system 1\n", "could not determine a constructor"),
     ],
 )
@@ -92,3 +104,27 @@ def test_a_bad_file_of_parameters_is_refused_in_one_line(content, sentence, tmp_
     assert ended.output.startswith("Error: ")
     assert sentence in ended.output
     assert ended.output.count("\n") == 1
+
+
+def test_a_file_is_read_as_it_looks(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("learning_rate: [1e-2, .5, 0.06]\nresume: no\nheads: 1\ndense_head: true\ndata_root: 2024\n")
+    (grid,) = read_grids(file)
+    assert [*grid.values()] == [[0.01, 0.5, 0.06], "no", 1, True, 2024]
+    assert Parameters(resume=grid["resume"]).resume is False
+
+
+@pytest.mark.parametrize("value", ["None", "null", "~", "", "NULL", " "])
+@pytest.mark.parametrize("form", ["-p", "file"])
+def test_no_value_is_refused_alike_in_a_file_and_on_the_command_line(form, value, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(f"fusion: ia\ndropout: {value}\n" if form == "file" else "fusion: ia\n")
+    ended = CliRunner().invoke(main, ["run", str(file), *(["-p", "dropout", value] if form == "-p" else [])])
+    assert ended.exit_code == 2
+    assert ended.output.endswith("; leave it out for its default, or write none\n")
+
+
+def test_a_grid_of_too_many_runs_is_refused_at_once():
+    many = {name: list(range(1, 100)) for name in ("seed", "epochs", "fold", "frames", "batch_size", "frame_epochs")}
+    with pytest.raises(InputError, match="the grid holds 941480149401 runs, more than 100000: cut it with -p"):
+        plan(many)

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from reprlib import Repr
 from shlex import quote
 from typing import Annotated, Any
 
@@ -25,7 +26,6 @@ from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import RunName, frame_network_path
-from workbook.run.tracker import TRACKERS
 
 CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook runs, so no Literals
     "dataset": DATASETS,
@@ -35,40 +35,65 @@ CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook
     "fold_scheme": FOLDS,
     "device": ("auto", "cpu", "cuda"),
     "protocol": ("paper", "authors", "mult"),
-    "tracker": TRACKERS,
+    "tracker": ("none", "mlflow"),
 }
 OF_DATASET = ("classes", "fold_scheme", "protocol")  # beside USUAL: a dataset has its own default
 log = logging.getLogger(__name__)
 KEYWORDS = ("", "none", "frames")  # values of `pretrained` that are no paths
 
 
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxother = 2, 300
+
+
+def show(value: Any) -> str:
+    """A refused value as a sentence has it; a list is shortened."""
+    try:
+        return repr(value) if isinstance(value, str) else _SHORT.repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "too large"
+
+
+def refuse_empty(name: str, value: Any, choices: Collection[str] = ()) -> None:
+    """Raises InputError for None, null, ~ and nothing, unless they are a choice."""
+    text = "None" if value is None else value.strip() if isinstance(value, str) else "a value"
+    if text.lower() in ("none", "null", "~", "") and value not in choices:
+        hint = ", or write none" if "none" in choices else ""
+        raise InputError(f"{name} is {text or 'empty'}; leave it out for its default{hint}")
+
+
 def _number(value: Any) -> Any:
-    """Refuses true and false, which Python takes for 1 and 0."""
+    """Refuses true and false, which Python takes for 1 and 0, and 010, which YAML takes for 8."""
     if isinstance(value, bool):
         raise ValueError(f"is {value}; it should be a number")
+    if isinstance(value, str) and re.match(r"\s*[-+]?0[\d_]", value):
+        raise ValueError(f"is {value}; write it without the 0 in front")
     return value
 
 
-def _absolute(value: Any) -> Any:
-    """An absolute path; a relative one starts at the workbook, not at the working directory."""
+def absolute(value: Any) -> Path:
+    """An absolute path; a relative one starts at the workbook, not at the working directory.
+
+    Raises ValueError for what is no path.
+    """
     try:
         path = ROOT / Path(value).expanduser()
         str(path).encode()
         with suppress(FileNotFoundError, NotADirectoryError):
             os.stat(path)
     except (OSError, RuntimeError, TypeError, ValueError):  # too long, an unknown user, not text, not UTF-8
-        raise ValueError(f"is {value!r}; it should be a path") from None
+        raise ValueError(f"is {show(value)}; it should be a path") from None
     return path
 
 
 def _path_or_keyword(value: Any) -> Any:
     """An absolute path as text, or a keyword in its place."""
-    return value if value in KEYWORDS else str(_absolute(value))
+    return value if value in KEYWORDS else str(absolute(value))
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
-Folder = Annotated[Path, BeforeValidator(_absolute)]
+Folder = Annotated[Path, BeforeValidator(absolute)]
 File = Annotated[str, BeforeValidator(_path_or_keyword)]
 
 
@@ -110,12 +135,12 @@ class Parameters(BaseModel):
     tracker: str = Field("none", description="where a copy of the run is kept")
     outputs_root: Folder = Field("", description='the folder of all runs; "": outputs/')
 
-    def __init__(self, **values):
+    def __init__(self, /, **values):
         for name, value in values.items():
             if name not in NAMES:
                 raise InputError(unknown(name))
-            if value is None:
-                raise InputError(f"{name} is {value}; leave it out for its default")
+            choices = KEYWORDS if name == "pretrained" else CHOICES.get(name, ())
+            refuse_empty(name, value, (*choices, "") if DEFAULTS[name] == "" else choices)
         values |= _stand_ins(values)
         try:
             super().__init__(**values)
@@ -306,8 +331,9 @@ def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
 
 def _stand_ins(values: dict[str, Any]) -> dict[str, Any]:
     """The defaults that replace every 0, "", `auto` and missing value."""
-    usual = _of_dataset(*(str(values.get(name, DEFAULTS[name])) for name in ("dataset", "fusion")))
-    return {name: value for name, value in usual.items() if str(values.get(name, "")) in ("", "0", "0.0", "auto")}
+    texts = {name: value if isinstance(value, str) else show(value) for name, value in values.items()}
+    usual = _of_dataset(*(texts.get(name, DEFAULTS[name]) for name in ("dataset", "fusion")))
+    return {name: value for name, value in usual.items() if texts.get(name, "") in ("", "0", "0.0", "auto")}
 
 
 def run_name(values: dict[str, Any]) -> RunName:
@@ -347,7 +373,7 @@ def _sentence(error: dict[str, Any]) -> str:
     if reason:
         return reason if reason.startswith(name) else f"{name} {reason}"
     rule = error["msg"].replace("Input should", "it should").partition(",")[0]
-    return f"{name} is {error['input']!r}; {rule}"
+    return f"{name} is {show(error['input'])}; {rule}"
 
 
 def unknown(name: str, known: Collection[str] = ()) -> str:
@@ -358,10 +384,11 @@ def unknown(name: str, known: Collection[str] = ()) -> str:
 
 def not_a_choice(value: Any, choices: Iterable) -> str:
     """The sentence, but for the name, that refuses a value."""
-    return f"is {value!r}; choose one of {', '.join(map(str, choices))}{nearest(value, choices)}"
+    text = value if isinstance(value, str) else show(value)
+    return f"is {show(value)}; choose one of {', '.join(map(str, choices))}{nearest(text, choices)}"
 
 
-def nearest(word: Any, known: Iterable) -> str:
+def nearest(word: str, known: Iterable) -> str:
     """The end of a sentence, `: did you mean 'fusion'?`, or "" where no known name is near."""
-    matches = get_close_matches(str(word), [str(name) for name in known], n=1)
+    matches = get_close_matches(word[:99], map(str, known), n=1)
     return f": did you mean '{matches[0]}'?" if matches else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbook import InputError
-from workbook.run.parameters import CHOICES, NAMES, Parameters, comment, not_a_choice, unknown
+from workbook.run.parameters import CHOICES, NAMES, Parameters, comment, not_a_choice, refuse_empty, show, unknown
 from workbook.run.reopen import TrainedRun, open_trained
 
 REOPENING = {  # the parameters of a notebook that opens a trained run, and the comments in its parameters cell
@@ -18,6 +18,7 @@ REOPENING = {  # the parameters of a notebook that opens a trained run, and the 
     "data_root": "where the corpus is, if it has moved",
     "device": comment("device"),
 }
+KINDS = {str: "text", float: "a number", bool: "True or False"}
 
 
 def configure(namespace: dict[str, Any], **own: Iterable | type) -> Parameters:
@@ -28,7 +29,8 @@ def configure(namespace: dict[str, Any], **own: Iterable | type) -> Parameters:
     Raises InputError for a value that does not fit, for an unknown name in the parameters cell or in papermill's cell
     after it, and where data, weights or a device are missing. Other variables of the notebook are ignored.
     """
-    config = Parameters(**_check_values(namespace, NAMES, own))
+    values = _declared_values(namespace, NAMES, own)
+    config = Parameters(**values)
     config.check_inputs()
     return config
 
@@ -39,46 +41,51 @@ def open_run(namespace: dict[str, Any], **own: Iterable | type) -> TrainedRun:
     own : as in `configure`
     Raises InputError as `configure` does, and where there is no such run, with the runs to choose from.
     """
-    run = namespace.get("run", "")
-    if isinstance(run, TrainedRun):  # the guard cell runs again
-        namespace = namespace | {"run": str(run.folder)}
+    if isinstance(namespace.get("run"), TrainedRun):  # the guard cell runs again
+        namespace = namespace | {"run": str(namespace["run"].folder)}
     rules = {"run": str, "data_root": str, "device": CHOICES["device"]}
-    values = {name: namespace[name] for name in rules if name in namespace}
-    _check_values(namespace, (), own | {name: rules[name] for name in values})
+    rules = {name: rule for name, rule in rules.items() if name in namespace}
+    values = _declared_values(namespace, rules, own)
+    for name, value in values.items():
+        _check(name, value, rules[name])
     return open_trained(values.pop("run", ""), **values)
 
 
-def _check_values(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> dict[str, Any]:
+def _declared_values(
+    namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]
+) -> dict[str, Any]:
     """The values of the named parameters that the notebook declares; its own ones are only checked."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
-    known = (*names, *own)
+    known = (*own, *names)
     assigned = _assigned_names(namespace.get("In", []), known)
     for name in assigned:
         if name not in known:
             raise InputError(unknown(name, known))
     for name, allowed in own.items():
-        _check(name, namespace[name], allowed)
-    return {name: namespace[name] for name in assigned or names if name in namespace and name in names}
+        _check(name, namespace.get(name), allowed)
+    declared = assigned or [name for name in names if name in namespace]
+    return {name: namespace.get(name) for name in declared if name in names}
 
 
 def _check(name: str, value: Any, allowed: Iterable | type) -> None:
     """Raises InputError where a notebook's own parameter has none of its allowed values."""
     if isinstance(allowed, type):
+        refuse_empty(name, value, ("",) if allowed is str else ())
         kinds = (int, float) if allowed is float else allowed
         if not isinstance(value, kinds) or isinstance(value, bool) != (allowed is bool):
-            raise InputError(f"{name} is {value!r}; it should be {_KINDS[allowed]}")
-    elif isinstance(value, bool) or value not in allowed:
-        if isinstance(allowed, range):
+            raise InputError(f"{name} is {show(value)}; it should be {KINDS[allowed]}")
+    elif isinstance(allowed, range):
+        refuse_empty(name, value)
+        if isinstance(value, bool) or value not in allowed:
             limits = f"from {allowed[0]} to {allowed[-1]}"
-            raise InputError(f"{name} is {value!r}; it should be a whole number {limits}")
+            raise InputError(f"{name} is {show(value)}; it should be a whole number {limits}")
+    elif value not in tuple(allowed):
+        refuse_empty(name, value, tuple(allowed))
         raise InputError(f"{name} {not_a_choice(value, allowed)}")
 
 
-_KINDS = {str: "text", float: "a number", bool: "True or False"}
-
-
 def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
-    """The names assigned in the newest parameters cell and in papermill's cell after it.
+    """The names in the newest parameters cell and in papermill's cell after it.
 
     A parameters cell holds annotated literals alone, a known one among them; papermill's has a known first line.
     Earlier versions of a cell that the reader has changed since are ignored.
@@ -87,7 +94,7 @@ def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
     for source in history:
         try:
             statements = ast.parse(source).body
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         if source.startswith("# Parameters\n"):
             overrides = [target.id for statement in statements for target in getattr(statement, "targets", ())]
@@ -98,6 +105,6 @@ def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
 
 
 def _is_parameter(statement: ast.stmt) -> bool:
-    """Whether a statement is such as `heads: int = 1`."""
+    """Whether a statement is such as `heads: int = 1`, or `heads: int` without a value."""
     is_annotated = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    return is_annotated and isinstance(statement.value, ast.Constant | ast.UnaryOp)
+    return is_annotated and isinstance(statement.value, ast.Constant | ast.UnaryOp | None)

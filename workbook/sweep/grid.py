@@ -1,12 +1,18 @@
 """Grids of runs: a run for every combination of the values in a file of parameters."""
 
+import re
 from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import yaml
 
 from workbook import InputError
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
+
+MOST_RUNS = 100_000  # of a grid
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -52,8 +58,13 @@ def plan(
     values : cut the grids, as in `cut`; runs that they make the same count once
     """
     grids = cut(_as_list(parameters), values or {})
-    if not all(map(expand, grids)):
+    sizes = [prod(len(_as_list(value)) for value in grid.values()) for grid in grids]
+    if not all(sizes):
         raise InputError("the grid holds no run: one of its lists is empty")
+    if sum(sizes) > MOST_RUNS:
+        raise InputError(
+            f"the grid holds {sum(sizes)} runs, more than {MOST_RUNS}: cut it with -p, or give fewer values"
+        )
     planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
     for run in expand(grids):
         config = Parameters(**run)
@@ -76,28 +87,55 @@ def _check_corpora(configs: list[Parameters]) -> None:
             corpus.find_clips()
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2, and a name twice is refused: `no` is a text, 1e-2 a number, and 010 a text that no number has."""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+    def construct_mapping(self, node, deep=False):
+        names = [name.value for name, _ in node.value]
+        if twice := [key for key, _ in node.value if names.count(key.value) > 1]:
+            place = f"{twice[-1].start_mark.name}, line {twice[-1].start_mark.line + 1}"
+            raise InputError(f"{place}: {twice[-1].value} is there twice; remove one, or give a list of values")
+        return super().construct_mapping(node, deep)
+
+
+for kind, first, pattern in (
+    ("null", "~nN", "~|null|Null|NULL|"),
+    ("bool", "tTfF", "true|True|TRUE|false|False|FALSE"),
+    ("int", "-+0123456789", "[-+]?(0|[1-9][0-9]*)"),
+    ("float", "-+.0123456789", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"({pattern})$"), [*first, ""])
+
+
 def read_grids(file: Path) -> list[dict[str, Any]]:
     """The grids of parameters in a YAML file; InputError where it is missing or holds something else."""
-    import yaml
-
     try:
         with open(file, encoding="utf-8") as stream:
-            values = yaml.safe_load(stream)
+            grids = _as_list(yaml.load(stream, _Loader))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise InputError(
+            f"{file} holds lists in lists: each line should be `name: value` or `name: [value, value]`"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    grids = _as_list(values)
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
+    for name, value in (pair for grid in grids for pair in grid.items()):
+        if any(isinstance(item, list | dict) for item in _as_list(value)):
+            raise InputError(f"{file}: {name} holds lists in lists; give one value, or one list of values")
     return [{str(name): value for name, value in grid.items()} for grid in grids]
 
 
 def read_value(text: str) -> Any:
-    """A value of the command line, read as YAML: 3 is a number and [none, softhard] a list."""
-    import yaml
-
+    """A value of the command line, read as in a file: 3 is a number, [none, softhard] a list, all else a text."""
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError):
         return text
+    return text if isinstance(value, dict | str) or value is None else value
