@@ -102,9 +102,16 @@ def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
         assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
 
 
+def test_a_claim_that_is_dated_in_the_future_holds_nobody_up(tmp_path):
+    of_another_host(tmp_path / "run", -3600)
+    assert not is_claimed(tmp_path / "run")
+    with claim(tmp_path / "run"):
+        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+
+
 def test_a_claim_does_not_depend_on_the_clock_of_this_computer(tmp_path, monkeypatch):
-    monkeypatch.setattr(time, "time", lambda: 10**10)  # centuries fast
     of_another_host(tmp_path / "run", 0)
+    monkeypatch.setattr(time, "time", lambda: 10**10)  # centuries fast
     with pytest.raises(InputError, match="in use by process 12 on lab3"), claim(tmp_path / "run"):
         pytest.fail("two processes in one folder")
 

@@ -106,7 +106,7 @@ def _renewed_by_another(path: Path, is_locked: bool) -> bool:
     except FileNotFoundError:
         return False
     elsewhere = not is_locked or read_json(path).get("host") != platform.node()
-    return elsewhere and _time_of_server(path) - renewal <= SILENCE
+    return elsewhere and abs(_time_of_server(path) - renewal) <= SILENCE  # nobody renews in the future
 
 
 def _time_of_server(path: Path) -> float:
