@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,49 @@ from workbook import DATA, OUTPUTS, InputError
 PATH = click.Path(path_type=Path)
 
 
-class Refused(click.ClickException):
-    """Wrong input: one line and exit status 2, as click itself has it."""
+class Ended(click.ClickException):
+    """The end of a command before its time: one line."""
 
-    exit_code = 2
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
 
-
-class Interrupted(click.ClickException):
-    """Ctrl-C: one line, and the usual exit status of shells."""
-
-    exit_code = 130
+    def show(self, file: Any = None) -> None:
+        with suppress(OSError):  # the terminal may be closed
+            super().show(file)
 
 
 class Commands(click.Group):
-    """The commands; an InputError and Ctrl-C are one line instead of a traceback."""
+    """The commands; an InputError, and a signal, are one line instead of a traceback.
+
+    A cluster's scheduler (SIGTERM) and a closed terminal (SIGHUP) end a command as Ctrl-C does. More signals do not
+    disturb the end of what it has started.
+    """
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        handlers = {}
+        for name in sorted({"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}):
+            number = getattr(signal, name)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                handlers[number] = signal.signal(number, self._interrupt)
+        try:
+            return super().main(*arguments, **settings)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        for name in {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        raise KeyboardInterrupt
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except InputError as error:
-            raise Refused(str(error)) from None
+            raise Ended(str(error), 2) from None  # as click itself ends for wrong options
         except KeyboardInterrupt:
-            raise Interrupted("interrupted; the same command goes on where it stopped") from None
+            raise Ended("interrupted; the same command goes on where it stopped", 130) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,8 +100,7 @@ def run(
     if dry_run:
         click.echo(listing(runs, jobs or 1))
         return
-    _interrupt_at_signals()
-    settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": click.echo}
+    settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": _echo}
     with engine_of(engine, **ray_options) as runner:
         outcomes = Sweep(runs, jobs=jobs, engine=runner, **settings).run()
     _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
@@ -90,11 +111,10 @@ def run(
         raise click.ClickException("\n".join([heading, *failed]))
 
 
-def _interrupt_at_signals() -> None:
-    """Makes a cluster's scheduler (SIGTERM) and a closed terminal (SIGHUP) end the command as Ctrl-C does."""
-    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
-        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+def _echo(line: str) -> None:
+    """Prints a line; a terminal that is closed, or a pipe that nobody reads, fails no run."""
+    with suppress(OSError):
+        click.echo(line)
 
 
 def _show_results(folders: list[Path]) -> None:
@@ -204,7 +224,7 @@ def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
 
     from workbook.run.app import serve
 
-    with TemporaryDirectory(prefix="avlib-app-") as folder:
+    with TemporaryDirectory(prefix="avlib-app-", ignore_cleanup_errors=True) as folder:
         sys.exit(serve(run, ip, port, ready, browser, Path(folder)))
 
 

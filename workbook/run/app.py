@@ -1,16 +1,20 @@
 """The explorer as a page: Voila shows it, without code, to whoever opens the address."""
 
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 
 from workbook import ROOT, InputError
 
 IDLE = 120  # seconds that a kernel outlives its page, for a viewer who comes back
+GRACE = 10  # seconds in which Voila must end its kernels
 PAGE = "page"  # the tag of the cell whose output is the page; the cells before it prepare it
 HELP = """<details><summary>How to use it</summary>
 
@@ -73,8 +77,8 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
 
     page = write_page(folder, str(find_run(run)))
     write_template(folder)
-    command = [sys.executable, "-m", "voila", str(page), f"--port={port}", f"--Voila.ip={ip}"]
-    command += ["--template=avlib", "--show_tracebacks=False"]
+    command = [sys.executable, "-m", "workbook.run.app", str(page), f"--port={port}", f"--Voila.ip={ip}"]
+    command += ["--template=avlib", "--show_tracebacks=False", f"--Voila.connection_dir_root={folder}"]
     # Voila drops the message of a closed page, so kernels without a page are culled; those of open pages, and those
     # started for the next viewers, stay.
     command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
@@ -83,10 +87,36 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
     command += [] if browser else ["--no-browser"]
     paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     threads = os.environ.get("OMP_NUM_THREADS", "2")  # with more, viewers wait for each other
-    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads})
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    while True:
+    environment = os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        process.stdin.close()
         try:
-            return process.wait()
-        except KeyboardInterrupt:  # Voila gets it too, and ends its kernels
-            process.terminate()
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its kernels end with it
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the one that has started it closes its pipe, or has died."""
+    sys.stdin.read()
+    logging.disable()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _serve_page(page: Path, options: list[str]) -> None:
+    """Runs Voila in this process, and removes the page's folder at its end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Voila has its own handler
+    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        from voila.app import Voila
+
+        Voila.launch_instance([str(page), *options])
+    finally:
+        shutil.rmtree(page.parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _serve_page(Path(sys.argv[1]), sys.argv[2:])
