@@ -174,3 +174,10 @@ def test_a_damaged_log_or_history_stops_nobody(good, damaged, tmp_path, content)
 def test_a_run_of_a_fusion_that_a_notebook_defines_is_listed_elsewhere(good, tmp_path):
     change(good, "parameters.fusion", "of_my_own")
     assert all_runs(tmp_path)["state"].tolist() == ["done"]
+
+
+def test_a_switch_that_is_newer_than_a_record_has_its_default(good):
+    record = json.loads((good / "run.json").read_text())
+    del record["parameters"]["dense_head"]
+    (good / "run.json").write_text(json.dumps(record))
+    assert read_record(good).parameters["dense_head"] is False

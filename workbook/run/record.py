@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, with_config
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from workbook import InputError
@@ -35,6 +35,12 @@ def _check_choices(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _add_switches(values: Any) -> Any:
+    """The parameters with all that are true or false: one that a record lacks is newer, and has its default."""
+    return _SWITCHES | values if isinstance(values, dict) else values
+
+
+_SWITCHES = {name: value for name, value in DEFAULTS.items() if isinstance(value, bool)}
 _KINDS = {name: Count if type(value) is int else type(value) for name, value in DEFAULTS.items()}
 _Parameters = with_config(ConfigDict(**STRICT, extra="forbid"))(TypedDict("_Parameters", _KINDS))
 
@@ -59,7 +65,7 @@ class Provenance(BaseModel):
 class Record(Provenance):
     """The content of run.json. Times are UTC, in ISO 8601."""
 
-    parameters: Annotated[_Parameters, AfterValidator(_check_choices)]
+    parameters: Annotated[_Parameters, BeforeValidator(_add_switches), AfterValidator(_check_choices)]
     network: dict[str, bool | Size | str]  # arguments of `build_model`
     labels: Annotated[list[str], Field(min_length=1)]
     fingerprint: str  # of the data
