@@ -23,7 +23,7 @@ def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
 
 def interleave(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Two stacks of maps (N, C, H, W) as one (N, 2 C, H, W), channels in turn: a1 b1 a2 b2 …"""
-    return torch.stack([first, second], dim=2).flatten(1, 2)
+    return torch.channel_shuffle(torch.cat([first, second], dim=1), 2)
 
 
 class ShuffleUnit(nn.Module):

@@ -18,6 +18,7 @@ from workbook.explore import probe as probing
 from workbook.explore.prefetch import Prefetcher
 from workbook.explore.probe import THREE, Change, Inputs, Probe, changes_of_picture
 from workbook.train.batches import splits
+from workbook.train.descriptors import TILE
 
 FRAMES = 3
 
@@ -152,20 +153,20 @@ def test_masked_frames_are_black_frames(probe, net, inputs, name):
 
 
 class Counted(torch.nn.Module):
-    """A frame network that counts the frames it is given, and takes its time."""
+    """A frame network that notes how many frames it describes at a time, and takes its time."""
 
     def __init__(self, inner, seconds=0.0):
         super().__init__()
-        self.inner, self.seconds, self.frames = inner, seconds, 0
+        self.inner, self.seconds, self.sizes = inner, seconds, []
 
     def forward(self, images):
         time.sleep(self.seconds)
-        self.frames += len(images)
+        self.sizes.append(len(images))
         return self.inner(images)
 
 
 def counted(inputs, seconds=0.0):
-    """A probe whose network counts its frames: `probe.net.frame_network.frames`."""
+    """A probe whose network notes its frames: `probe.net.frame_network.sizes`."""
     torch.manual_seed(7)
     net = build_model("ia", 2, 8, 64).eval()
     net.frame_network = Counted(net.frame_network, seconds)
@@ -176,9 +177,9 @@ def test_frames_are_described_once_for_all_changes_of_the_sound(inputs, name):
     probe = counted(inputs)
     for change in ({}, {"audio_gain": 0.5}, {"shift": 0.2}, {"audio_masked": ((0, 1),)}, {"video_masked": ((0, 1),)}):
         probe.answer(name, Change(**change))
-    assert probe.net.frame_network.frames == FRAMES + 1  # and a black one
+    assert probe.net.frame_network.sizes == [TILE, TILE]  # the clip's, and a black one
     probe.answer(name, Change(video_gain=0.5))
-    assert probe.net.frame_network.frames == 2 * FRAMES + 1
+    assert probe.net.frame_network.sizes == [TILE] * 3
 
 
 def test_what_is_described_ahead_is_what_one_move_of_a_slider_needs_the_nearest_first():
@@ -198,7 +199,7 @@ def test_frames_that_a_thread_is_describing_are_not_described_again(inputs, name
     background.start(probe.describing(name, Change(video_gain=0.5)))
     probe.answer(name, Change(video_gain=0.5))
     background.wait(60)
-    assert probe.net.frame_network.frames == FRAMES + 1  # and a black one
+    assert probe.net.frame_network.sizes == [TILE] * (FRAMES + 1)  # and a black one
     alone = counted(inputs).answer(name, Change(video_gain=0.5)).outputs["AV"]
     assert probe.answer(name, Change(video_gain=0.5)).outputs["AV"] == pytest.approx(alone, abs=1e-6)
 

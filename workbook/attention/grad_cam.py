@@ -9,7 +9,6 @@ from torch import nn
 from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.attention.attribution import output_of_each
-from workbook.train.descriptors import describe
 from workbook.train.memory import channels_last, memory_kept
 
 
@@ -66,7 +65,7 @@ def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:
     hooks = [part.register_forward_hook(note) for part in net.eval().frame_network.modules()]
     try:
         if video.ndim == 5 and "video" in net.fusion.modalities:
-            describe(net, video[:1, :1])
+            net.describe(channels_last(video[:1, :1]))
     finally:
         for hook in hooks:
             hook.remove()

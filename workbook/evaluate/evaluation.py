@@ -11,8 +11,8 @@ from avlib.model import AudiovisualNet, precision
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Context
 from workbook.train.batches import Clips
-from workbook.train.descriptors import Describer, tiled
-from workbook.train.memory import channels_last, memory_kept
+from workbook.train.descriptors import Describer, describe, tiled
+from workbook.train.memory import memory_kept
 
 
 @memory_kept()
@@ -84,7 +84,7 @@ def attention(net: AudiovisualNet, clips: Clips, batch_size: int = 32) -> dict[s
     batches = []
     for audio, video, _ in clips.batches(batch_size):
         with precision(clips.device):
-            batches.append(net(audio, channels_last(video) if clips.has_frames else video).attention)
+            batches.append(net.fuse(*net.encode(audio, describe(net, video))).attention)
     return {name: torch.cat([batch[name].float().cpu() for batch in batches]).numpy() for name in batches[0]}
 
 

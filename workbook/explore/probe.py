@@ -30,7 +30,7 @@ SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
 CACHED = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
-PIECE = 5  # frames described at a time: the longest wait for a step of the explorer
+PIECE = 16  # frames described at a time, the longest wait for a step of the explorer: fewer take as long
 Span = tuple[float, float]
 
 

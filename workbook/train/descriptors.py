@@ -8,33 +8,68 @@ freeze, describe_once : clips with descriptors as video; an epoch behind a froze
 import copy
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avlib.model import AudiovisualNet, precision
 from workbook import InputError
 from workbook.files import atomic_write
+from workbook.progress import progress_bar
 from workbook.train.batches import Clips, as_input, rows_of
-from workbook.train.memory import channels_last
 
 TILE = 16  # rows: a product of matrices rounds groups of this many alike, and a smaller rest differently
-PIECE = 8 * TILE  # frames described at a time
+PIECE = TILE * 224 * 224  # pixels of the frames described at a time: the maps of more do not fit a processor's caches
 
 
 @torch.no_grad()
 def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
     """Descriptors (B, Tv, C) float32 of frames (B, Tv, 3, S, S), by a net in eval mode; features unchanged.
 
+    On a CPU a frame's descriptor has the same bits whatever other frames are described with it.
     A net without a frame network, such as the audio branch alone, returns frames unchanged too.
     """
     if video.ndim != 5 or isinstance(net.frame_network, nn.Identity):
         return video.float()
+    frames, network = video.flatten(0, 1), folded(net.frame_network)
+    size = TILE * max(1, PIECE // (TILE * frames.shape[-2:].numel()))
     with precision(video.device):
-        pieces = [net.describe(channels_last(few)) for few in video.flatten(0, 1)[:, None].split(PIECE)]
-    return torch.cat(pieces).float().unflatten(0, video.shape[:2])[:, :, 0]
+        pieces = [network(tiled(piece).contiguous(memory_format=torch.channels_last)) for piece in frames.split(size)]
+    return torch.cat(pieces)[: len(frames)].float().unflatten(0, video.shape[:2])
+
+
+_folded: WeakKeyDictionary[nn.Module, tuple[torch.Tensor, nn.Module]] = WeakKeyDictionary()  # with the weights
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A frame network in eval mode that computes the same with fewer layers; kept until the weights change.
+
+    In each `nn.Sequential` a batch norm is folded into the convolution before it, which rounds differently.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return network
+    weights = torch.cat([value.flatten() for value in network.state_dict().values()])
+    known, result = _folded.get(network, (None, network))
+    if known is None or known.type() != weights.type() or not torch.equal(known, weights):
+        result = _fold(network)
+        _folded[network] = weights, result
+    return result
+
+
+def _fold(module: nn.Module) -> nn.Module:
+    parts = {name: _fold(part) for name, part in module.named_children()}
+    if isinstance(module, nn.Sequential):
+        for (name, convolution), (after, norm) in pairwise(parts.items()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                parts[name], parts[after] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    other = copy.copy(module)
+    other._modules = parts
+    return other
 
 
 def describe_black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
@@ -76,7 +111,7 @@ class Describer:
             known = new & (video == self.changed[0]).flatten(2).all(dim=2)
             descriptors, new = torch.where(known[..., None], self.changed[1], descriptors), new & ~known
         if new.any():
-            descriptors[new] = self._describe(video[new][:, None])[:, 0]
+            descriptors[new] = describe(self.net, video[new][:, None])[:, 0]
         self.changed = video, descriptors
         return descriptors
 
@@ -84,19 +119,17 @@ class Describer:
         places = chosen.tolist()
         new = [k for k, place in enumerate(places) if place not in self.unchanged]
         if new:
-            self.unchanged |= zip((places[k] for k in new), self._describe(own[new]), strict=True)
+            self.unchanged |= zip((places[k] for k in new), describe(self.net, own[new]), strict=True)
         return torch.stack([self.unchanged[place] for place in places])
-
-    def _describe(self, frames: torch.Tensor) -> torch.Tensor:
-        return describe(self.net, tiled(frames))[: len(frames)]
 
 
 def tiled(values: torch.Tensor) -> torch.Tensor:
     """A batch (B, …) with its first row repeated at its end, so that TILE divides the number of its rows.
 
-    On a CPU a clip then has the same bits whatever other clips are in its batch.
+    On a CPU a row is then computed to the same bits whatever other rows are in its batch.
     """
-    return torch.cat([values, values[:1].expand(-len(values) % TILE, *values.shape[1:])])
+    missing = -len(values) % TILE
+    return torch.cat([values, values[:1].expand(missing, *values.shape[1:])]) if missing else values
 
 
 class FromBlack(nn.Module):
@@ -176,8 +209,10 @@ def _differences(net: AudiovisualNet, clips: Clips, black: torch.Tensor, rows: n
     """
     N, Tv = clips.store.video.shape[:2]
     differences = np.zeros((N, Tv, black.shape[-1]), np.float32)
-    for few in np.split(rows, range(8, len(rows), 8)):
-        video = as_input(rows_of(clips.store.video, few).to(clips.device))
-        visible = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1) True = not black
-        differences[few] = ((describe(net, video) - black) * visible).cpu()
+    with progress_bar(len(rows), "frames described", unit="clip", delay=2, leave=False) as bar:
+        for few in np.split(rows, range(8, len(rows), 8)):
+            video = as_input(rows_of(clips.store.video, few).to(clips.device))
+            visible = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1) True = not black
+            differences[few] = ((describe(net, video) - black) * visible).cpu()
+            bar.update(len(few))
     return differences
