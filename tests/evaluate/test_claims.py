@@ -51,6 +51,17 @@ def test_heads_are_judged_by_the_sign_of_the_print_and_not_at_all_without_one():
     assert in_words(check_claims(systems, (heads,), "", **QUICK), heads).endswith("nothing to compare with the print.")
 
 
+def test_noise_is_compared_under_noise():
+    """What `none` is worth with zeros in place of a modality says nothing of what training with noise gains."""
+    names = ("AV", "A", "V", "A noise", "V noise")
+    none = predictions((0.5, 0.1, 0.1, 0.6, 0.6), folds=range(5), conditions=names)
+    noise = none.replace({"condition": {"A noise": "A", "V noise": "V", "A": "A zeros", "V": "V zeros"}})
+    table = check_claims({("IA1", "noise"): noise, ("IA1", "none"): none}, CLAIMS, "ravdess", **QUICK)
+    assert table["claim"].unique().tolist() == ["noise saves A and V, both tested with noise"]
+    assert table["condition"].tolist() == ["A", "V"] and (table["difference"] == 0).all()
+    assert table["paper"].isna().all() and set(table["verdict"]) == {"cannot be told apart"}
+
+
 def test_other_folds_are_left_out_of_a_comparison_and_none_in_common_is_none():
     systems = paired(("IA1", "softhard"), ("IA1", "none"), 0.6)
     half = systems[("IA1", "none")].query("fold < 2")

@@ -37,4 +37,5 @@ def in_words(table: pd.DataFrame) -> str:
     ends = f"{first['rung']}: {first['value']:.1f} %; {last['rung']}: {last['value']:.1f} %"
     lost = first["value"] - last["value"]
     share = f"{lost:.1f} points of the first number come from the protocol" if lost > 0 else "The number does not fall"
-    return f"{ends}. {share} ({', '.join(steps)})."
+    times = "once" if table["seeds"].max() == 1 else f"{table['seeds'].max()} times"
+    return f"{ends}. {share} ({', '.join(steps)}). It is one system, trained {times}: others may differ."
