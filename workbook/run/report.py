@@ -68,11 +68,11 @@ class Section:
         """The audio branch alone, by its features and dropout."""
         return {name: table for name, table in self.systems.items() if name[0].split()[0] == "audio"}
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The cells of each printed table that its systems belong to, by name (II | III)."""
+    def tables(self, baselines: Systems | None = None) -> dict[str, pd.DataFrame]:
+        """The cells of each printed table that its systems and the baselines belong to, by name (II | III)."""
         if not self.fused:
             return {}
-        scores = score_systems(self.fused)
+        scores = score_systems(self.fused | (baselines or {}))
         dense = scores["system"].str.contains("dense|MULT")
         parts = {"II": scores[~dense], "III": scores[dense]} if self.paper == "mosei" else {"II": scores}
         return {table: table_cells(rows, table, self.paper) for table, rows in parts.items() if len(rows)}

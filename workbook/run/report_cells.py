@@ -28,6 +28,7 @@ from workbook.evaluate.paper_tables import (
 )
 from workbook.evaluate.statistics import intervals
 from workbook.files import write_table, write_text
+from workbook.run.baselines import section_baselines
 from workbook.run.report import Section, overview, sampled_share, sections
 from workbook.run.results import all_runs
 
@@ -53,8 +54,9 @@ class Report:
 
     @cached_property
     def cells(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """The cells of each printed table, by section."""
-        return {part.name: part.tables() for part in self.sections}
+        """The cells of each printed table, by section; the baselines without a network are among them."""
+        files = {part.name: self.out / part.name / "baselines.parquet" for part in self.sections}
+        return {part.name: part.tables(section_baselines(part, files[part.name])) for part in self.sections}
 
     @cached_property
     def pairs(self) -> dict[str, pd.DataFrame]:

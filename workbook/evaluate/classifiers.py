@@ -1,0 +1,79 @@
+"""Baselines without a network: logistic regression and a support vector machine on statistics of each clip.
+
+Each condition has a classifier of its own, so that none ever lacks a modality: A is what the sound tells alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbook import InputError
+from workbook.train.batches import Clips
+
+STATISTICS = (np.mean, np.std, np.min, np.max)  # over time, of every channel
+READ = {"AV": ("audio", "video"), "A": ("audio",), "V": ("video",)}  # condition -> modalities
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of C, the inverse of regularisation; validation chooses
+NAMES = ("logistic regression", "SVM")
+
+
+def predict_without_network(
+    train: Clips, validation: Clips, test: Clips, *, fold: int, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """The predictions of each baseline, in the columns of `evaluation.predict`, by its name.
+
+    Of sentiment they are ridge regression and support vector regression, under the same names. Probabilities of the
+    SVM are a softmax of its decisions, for the answer alone: they are not calibrated.
+    Raises InputError where the picture comes as frames, of which a mean says little.
+    """
+    if train.has_frames:
+        raise InputError("the picture comes as frames: only features have statistics")
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
+    for condition, modalities in READ.items():
+        rows = []
+        for clips in (train, validation, test):
+            kept = clips.where(clips.table[[f"has_{name}" for name in modalities]].any(axis=1))
+            rows.append((clip_statistics(kept, modalities), kept.labels.numpy(), kept))
+        about = rows[2][2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=rows[2][1])
+        for name in NAMES:
+            outputs = _fit([own[:2] for own in rows], name, train.task.outputs == 1).astype(np.float32)
+            columns = test.task.columns(torch.from_numpy(outputs))
+            tables[name].append(about.assign(seed=seed, **{key: value.numpy() for key, value in columns.items()}))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+
+
+def clip_statistics(clips: Clips, modalities: Sequence[str]) -> np.ndarray:
+    """Mean, deviation, lowest and highest value of every channel (N, 4 C); of one step the value itself (N, C).
+
+    Channels are standardised as for a network; a modality that a clip lacks is zeros.
+    """
+    everything, columns = torch.arange(len(clips)), []
+    for name in modalities:
+        values = clips.audio_of(everything) if name == "audio" else clips.video_of(everything).movedim(1, 2)
+        values = values.double().cpu().numpy()  # (N, C, T)
+        columns += [values[..., 0]] if values.shape[-1] == 1 else [each(values, axis=-1) for each in STATISTICS]
+    return np.concatenate(columns, axis=1)
+
+
+def _fit(splits: list[tuple[np.ndarray, np.ndarray]], name: str, is_sentiment: bool) -> np.ndarray:
+    """The outputs (N, classes) or (N, 1) for the test split, by the classifier that is best in validation."""
+    from sklearn.pipeline import make_pipeline  # scikit-learn takes a second
+    from sklearn.preprocessing import StandardScaler
+
+    (values, labels), (held_out, held_out_labels), (test, _) = splits
+    trained = [make_pipeline(StandardScaler(), _model(name, is_sentiment, c)).fit(values, labels) for c in STRENGTHS]
+    best = max(trained, key=lambda model: model.score(held_out, held_out_labels))
+    if is_sentiment:
+        return best.predict(test)[:, None]
+    outputs = best.decision_function(test)
+    return outputs if outputs.ndim == 2 else np.stack([-outputs, outputs], axis=1) / 2  # of two classes
+
+
+def _model(name: str, is_sentiment: bool, c: float):
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.svm import SVC, SVR
+
+    if name == "SVM":
+        return SVR(C=c) if is_sentiment else SVC(C=c)
+    return Ridge(alpha=1 / c) if is_sentiment else LogisticRegression(C=c, max_iter=2000)
