@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.files import as_bytes, atomic_write, folder_lock, free_bytes, path_of, path_text
+from workbook.files import as_bytes, atomic_write, check_outputs, folder_lock, free_bytes, path_of, path_text
 from workbook.run.claim import claim, is_claimed
 
 WRITERS = {
@@ -133,3 +133,119 @@ def test_a_store_at_a_path_that_cannot_be_is_a_sentence(tmp_path, name):
         Store.open(tmp_path / name)
     with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / name):
         pass
+
+
+def make_link(path, target):
+    path.symlink_to(target)
+
+
+def make_dangling_link(path, target):
+    path.symlink_to(target.with_name("nothing"))
+
+
+def make_folder(path, target):
+    path.mkdir()
+
+
+def make_socket(path, target):
+    import socket
+
+    socket.socket(socket.AF_UNIX).bind(str(path))
+
+
+@pytest.mark.parametrize("make", [make_link, make_dangling_link, make_folder, make_socket])
+def test_what_is_no_file_is_no_lock_and_its_target_stays(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    target, run = Path("precious"), Path("run")
+    target.write_text("all I have"), run.mkdir()
+    os.utime(target, (1, 1))
+    make(Path(".store.lock"), target), make(run / ".claim.lock", Path("../precious"))
+    with pytest.raises(InputError, match="no lock"), folder_lock(Path("store")):
+        pass
+    with pytest.raises(InputError, match="no lock"), claim(run):
+        pass
+    assert target.read_text() == "all I have" and target.stat().st_mtime == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "precious", "run"]
+
+
+def test_a_lock_that_is_another_name_of_a_file_leaves_its_content(tmp_path):
+    (tmp_path / "precious").write_text("all I have")
+    os.link(tmp_path / "precious", tmp_path / ".store.lock")
+    with folder_lock(tmp_path / "store"):
+        pass
+    assert (tmp_path / "precious").read_text() == "all I have"
+
+
+def test_temporary_names_cannot_be_foreseen_and_are_never_followed(tmp_path, monkeypatch):
+    names = set()
+    for _ in range(3):
+        with atomic_write(tmp_path / "run.json") as temporary:
+            names.add(temporary.name)
+    assert len(names) == 3
+    (tmp_path / "precious").write_text("all I have")
+    monkeypatch.setattr("workbook.files.token_hex", lambda _: "foreseen")
+    with atomic_write(tmp_path / "run.json") as temporary:
+        temporary.write_text("new")
+    temporary.symlink_to("precious")
+    with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / "run.json") as path:
+        path.write_text("an attack")
+    assert (tmp_path / "precious").read_text() == "all I have" and (tmp_path / "run.json").read_text() == "new"
+
+
+def test_a_temporary_file_that_becomes_a_link_keeps_its_target_when_the_write_fails(tmp_path):
+    (tmp_path / "precious").write_text("all I have")
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "run.json") as temporary:
+        temporary.unlink(), temporary.symlink_to("precious")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert (tmp_path / "precious").read_text() == "all I have"
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    (tmp_path / "precious").write_text("all I have")
+    (tmp_path / "run.json").symlink_to("precious")
+    with atomic_write(tmp_path / "run.json") as temporary:
+        temporary.write_text("new")
+    assert not (tmp_path / "run.json").is_symlink() and (tmp_path / "precious").read_text() == "all I have"
+
+
+@pytest.mark.parametrize("make", [make_folder, make_socket, lambda path, _: os.mkfifo(path)])
+def test_what_is_no_regular_file_is_never_replaced(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    make(Path("out"), None)
+    kind = os.lstat("out").st_mode
+    says = r"out cannot be written: it is (a folder|no regular file)"
+    with pytest.raises(InputError, match=says), atomic_write(Path("out")):
+        pytest.fail("the block is not entered")
+    with pytest.raises(InputError, match="cannot be written"):
+        check_outputs([Path("out")], [])
+    assert os.lstat("out").st_mode == kind and os.listdir() == ["out"]
+
+
+def test_devices_are_never_replaced():
+    for device in map(Path, ("/dev/null", "/dev/stdout", "/dev/fd/1")):
+        with pytest.raises(InputError, match=r"cannot be written|is a link"):
+            check_outputs([device], [])
+
+
+def test_an_output_is_no_input_no_link_and_named_once(tmp_path):
+    clip, run = tmp_path / "me.wav", tmp_path / "run"
+    clip.touch(), run.mkdir(), (run / "run.json").touch()
+    (tmp_path / "same.wav").hardlink_to(clip), (tmp_path / "link.html").symlink_to("elsewhere")
+    (tmp_path / "folder").symlink_to(run)
+    bad = {
+        (clip,): "is an input",
+        (tmp_path / "run" / ".." / "me.wav",): "is an input",
+        (tmp_path / "same.wav",): "is an input",
+        (None, run / "run.json"): "is an input",
+        (tmp_path / "folder" / "run.json",): "is an input",
+        (tmp_path / "link.html",): "is a link",
+        (tmp_path / "a.html", tmp_path / "a.html"): "is another output",
+        (tmp_path / "a.html", tmp_path / "run" / ".." / "a.html"): "is another output",
+        (run / "a", tmp_path / "folder" / "a"): "is another output",
+        (run,): "it is a folder",
+    }
+    for outputs, sentence in bad.items():
+        with pytest.raises(InputError, match=sentence):
+            check_outputs(outputs, [clip, "", None, run])
+    check_outputs([tmp_path / "a.html", run / "new.json", None], [clip, "", run])

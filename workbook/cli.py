@@ -185,9 +185,11 @@ def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path
     The network gets windows of 3.6 s that slide over the clip; of a film, the largest face. It answers from sound and
     picture (AV), from the sound alone (A) and from the picture alone (V).
     """
+    from workbook.files import check_outputs
     from workbook.run.own_clip import predictor_of, write_prediction
     from workbook.run.reopen import open_trained
 
+    check_outputs([html, json], [clip, sound, folder])
     predictor = predictor_of(open_trained(folder.absolute() if folder.exists() else folder))
     prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
     click.echo("\n".join(predictor.card.sentences()) + "\n")

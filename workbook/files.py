@@ -11,9 +11,10 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -42,33 +43,74 @@ log = logging.getLogger(__name__)
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place if the block ends well and is removed if not.
 
-    The file's mode follows the umask, whatever the library gives it. The next write removes the leftovers of a
-    killed one. Raises InputError where the disk is full or read-only.
+    The file's mode follows the umask, whatever the library gives it. The next write to the folder removes the
+    leftovers of killed ones. A link at `path` is replaced, not followed.
+    Raises InputError where the disk is full or read-only, and where `path` is a folder, a pipe or a device.
     """
-    temporary = path.with_name(f".{path.stem}-{platform.node()}-{os.getpid()}{path.suffix}")
+    start = f".tmp-{platform.node()}-"
+    temporary = path.with_name(f"{start}{os.getpid()}-{token_hex(4)}{path.suffix}")
     try:
         with writing(path):
+            refuse_irregular(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path)
-            temporary.touch()
+            _remove_leftovers(path.parent, start)
+            temporary.touch(exist_ok=False)
             mode = temporary.stat().st_mode
             yield temporary
             if temporary.stat().st_mode != mode:  # safetensors' files are their owner's alone
                 os.chmod(temporary, mode)
             os.replace(temporary, path)
-    finally:
+    except BaseException:
+        with suppress(OSError), open(temporary, "r+b", opener=without_links) as file:
+            file.truncate(0)  # gives its room back even while the error of a library holds it open
         with suppress(OSError):  # where it could not be made, there is nothing to remove
-            os.truncate(temporary, 0)  # gives its room back even while the error of a library holds it open
             temporary.unlink()
+        raise
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Removes the temporary files of `path` whose process on this machine is gone."""
-    start = f".{path.stem}-{platform.node()}-"
-    for file in path.parent.glob(f"{glob.escape(start)}*{glob.escape(path.suffix)}"):
-        process = file.name.removeprefix(start).removesuffix(path.suffix)
+def _remove_leftovers(folder: Path, start: str) -> None:
+    """Removes the temporary files of a folder whose process on this machine is gone."""
+    for file in folder.glob(f"{glob.escape(start)}*"):
+        process = file.name.removeprefix(start).partition("-")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink()
+
+
+def without_links(path: str | Path, flags: int) -> int:
+    """An opener for `open` that refuses a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def refuse_irregular(path: Path) -> None:
+    """Raises InputError where `path` is a folder, a pipe or a device, which no file may replace."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} cannot be written: it is {'a folder' if path.is_dir() else 'no regular file'}")
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None]) -> None:
+    """Raises InputError for an output that is an input, a link, no regular file, or named twice; None is left out.
+
+    inputs : files, and folders, which stand for the files in them
+    """
+    taken = {}
+    for path in map(Path, filter(None, inputs)):
+        files = [path, *(path.iterdir() if path.is_dir() else ())]
+        taken |= dict.fromkeys(map(_identity, files), "is an input of this command")
+    for path in filter(None, outputs):
+        with writing(path):
+            refuse_irregular(path)
+        reason = "is a link" if path.is_symlink() else taken.get(_identity(path))
+        if reason:
+            raise InputError(f"{path} {reason}: give another file for this output")
+        taken[_identity(path)] = "is another output, too"
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """What two names of the same file have in common."""
+    with suppress(OSError):
+        return path.stat().st_dev, path.stat().st_ino
+    return os.path.realpath(path)
 
 
 @contextmanager
@@ -144,7 +186,7 @@ def folder_lock(path: Path) -> Iterator[None]:
     refuse_unguarded()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False)
+    lock = file_lock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -156,6 +198,16 @@ def folder_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def file_lock(path: Path, **settings: Any) -> FileLock:
+    """The lock of a file. Raises InputError where that is a link or no regular file, which would exclude nobody.
+
+    settings : of FileLock
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} is a link or no regular file, so it is no lock: remove it")
+    return FileLock(path, fallback_to_soft=False, **settings)
 
 
 def refuse_unguarded() -> None:

@@ -158,6 +158,17 @@ def test_a_torn_last_line_of_the_journal_is_done_again(voice_store, voices, tmp_
     assert content(build(path, voices).path) == content(voice_store.path)
 
 
+def test_an_unfinished_store_with_links_is_discarded_and_their_targets_stay(voice_store, voices, tmp_path, monkeypatch):
+    path, precious = tmp_path / "shared", tmp_path / "precious"
+    stop_before_renaming(monkeypatch, path, voices)
+    precious.write_text("all I have")
+    for name in ("journal.jsonl", "mfcc.npy", "store/mfcc.npy"):
+        (tmp_path / "shared.partial" / name).unlink(missing_ok=True)
+        (tmp_path / "shared.partial" / name).symlink_to(precious)
+    assert content(build(path, voices).path) == content(voice_store.path)
+    assert precious.read_text() == "all I have"
+
+
 def test_killed_while_finishing_nothing_is_prepared_again(voice_store, voices, tmp_path, monkeypatch):
     path = tmp_path / "finishing"
     stop_before_renaming(monkeypatch, path, voices)

@@ -1,10 +1,12 @@
 """A clip of one's own: windows that slide, one face followed, the answer of evaluation, and what cannot be used."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -289,6 +291,33 @@ def test_the_command_says_in_one_sentence_what_it_cannot_use(smoke, film, tmp_pa
     ):
         done = CliRunner().invoke(main, ["predict", str(clip), "--run", str(run)])
         assert done.exit_code == 2 and said in done.output and len(done.output.splitlines()) == 1, done.output
+
+
+@pytest.mark.parametrize(
+    ("html", "json", "sentence"),
+    [
+        ("me.wav", None, "me.wav is an input"),
+        (None, "me.wav", "me.wav is an input"),
+        ("sound.wav", None, "sound.wav is an input"),
+        ("run/run.json", None, "run.json is an input"),
+        (None, "run/model.safetensors", "model.safetensors is an input"),
+        ("new", "new", "new is another output"),
+        ("link", None, "link is a link"),
+        ("pipe", None, "pipe cannot be written: it is no regular file"),
+        ("run", None, "run cannot be written: it is a folder"),
+        ("/dev/null", None, "/dev/null cannot be written: it is no regular file"),
+    ],
+)
+def test_no_output_of_the_command_replaces_an_input_or_what_is_no_file(tmp_path, monkeypatch, html, json, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir(), Path("link").symlink_to("me.wav"), os.mkfifo("pipe")
+    for name in ("me.wav", "sound.wav", "run/run.json", "run/model.safetensors"):
+        Path(name).write_text("all I have")
+    options = ["--html", html] * bool(html) + ["--json", json] * bool(json)
+    done = CliRunner().invoke(main, ["predict", "me.wav", "--sound", "sound.wav", "--run", "run", *options])
+    assert done.exit_code == 2 and sentence in done.output and done.output.count("\n") == 1, done.output
+    assert {path.read_text() for path in tmp_path.rglob("*.*")} == {"all I have"}
+    assert sorted(os.listdir()) == ["link", "me.wav", "pipe", "run", "sound.wav"]
 
 
 def test_a_run_of_features_cannot_answer_and_one_whose_corpus_is_gone_can(smoke, film, tmp_path):

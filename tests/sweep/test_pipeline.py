@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -87,6 +88,19 @@ def test_nothing_is_written_where_a_run_may_not_start(book):
     with pytest.raises(InputError, match="epochs 20, not 14"):
         run_pipeline({"outputs_root": str(book / "runs")}, notebooks=("train",))
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", [os.link, os.symlink])
+def test_a_run_never_writes_over_a_source_notebook_or_through_a_link(book, place):
+    source = book / "notebooks" / "train.ipynb"
+    write_notebook(source, "1 + 1")
+    before = source.read_bytes()
+    folder = book / "runs/toy/ia1-softhard/fold0-seed1"
+    folder.mkdir(parents=True)
+    place(source, folder / "train.ipynb"), place(source, folder / "run.log")
+    with pytest.raises(InputError, match=r"train.ipynb is (a link|an input of this command)"):
+        run_pipeline({"outputs_root": str(book / "runs")}, notebooks=("train",))
+    assert source.read_bytes() == before
 
 
 def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_folder(tmp_path):

@@ -124,7 +124,8 @@ class _Draft:
     def __init__(self, folder: Path, plan: dict[str, Any], count: int):
         self.folder, self.plan, self.count = folder, plan, count
         self.names = {"video": "faces", "audio": plan["settings"]["audio_features"]}  # of the arrays
-        if folder.exists() and read_json(folder / "plan.json") != plan:
+        has_links = any(file.is_symlink() for file in folder.rglob("*"))  # never made here, and never followed
+        if folder.exists() and (has_links or read_json(folder / "plan.json") != plan):
             log.info("%s was begun from another corpus or with other settings: it is discarded", folder)
             shutil.rmtree(folder)
         if not folder.exists():

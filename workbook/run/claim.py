@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from workbook import InputError
-from workbook.files import read_json, write_json, writing
+from workbook.files import file_lock, read_json, write_json, writing
 
 FILE = ".claim"  # of the process that writes to the run folder
 PIPELINE = ".pipeline"  # of the `avlib run` that executes the run's notebooks, each of which claims the folder itself
@@ -93,7 +93,7 @@ def is_claimed(folder: Path, file: str = FILE) -> bool:
 
 
 def _lock(path: Path) -> FileLock:
-    return FileLock(path.with_name(f"{path.name}.lock"), fallback_to_soft=False, thread_local=False)
+    return file_lock(path.with_name(f"{path.name}.lock"), thread_local=False)
 
 
 def _renewed_by_another(path: Path, is_locked: bool) -> bool:

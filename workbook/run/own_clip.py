@@ -1,11 +1,12 @@
 """A trained run and a clip of your own: from its folder to a predictor, and from an answer to a button and a page."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbook import ROOT, InputError
 from workbook.data.window import WINDOW
-from workbook.files import path_of, write_json, write_text
+from workbook.files import check_outputs, path_of, write_json, write_text
 from workbook.run.record import read_metrics, read_predictions
 
 if TYPE_CHECKING:
@@ -88,14 +89,17 @@ def evaluation_sentence(run: "TrainedRun", prediction: "Prediction", clip: Clip)
     )
 
 
-def write_prediction(prediction: "Prediction", html: Path | None = None, json: Path | None = None) -> str:
+def write_prediction(
+    prediction: "Prediction", html: Path | None = None, json: Path | None = None, inputs: Iterable[Path | str] = ()
+) -> str:
     """The answer in words, and in files: remarks, one line per condition and, of several windows, one per window.
 
-    html, json : the files of a page and of all probabilities; None = none
+    html, json : the files of a page and of all probabilities; None = none      inputs : what they must not replace
     """
     from workbook.plots import probabilities
     from workbook.predict.page import page
 
+    check_outputs([html, json], inputs)
     if html:
         write_text(html, page(prediction, probabilities(prediction.table, prediction.windows, prediction.labels)))
     if json:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Literal, TextIO
 
 from workbook import InputError
-from workbook.files import atomic_write
+from workbook.files import atomic_write, without_links
 from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.record import LOG, note, now, read_record
@@ -121,8 +121,8 @@ class Job:
 
 
 def _log(folder: Path, line: str) -> None:
-    with suppress(OSError), open(folder / LOG, "a", encoding="utf-8") as file:  # a full disk hides no other error
-        file.write(f"{line}\n")
+    with suppress(OSError), open(folder / LOG, "a", encoding="utf-8", opener=without_links) as file:
+        file.write(f"{line}\n")  # a full disk hides no other error
 
 
 def as_sentence(error: Exception) -> str:

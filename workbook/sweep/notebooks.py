@@ -13,7 +13,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from avlib.fusion import FUSIONS
 from workbook import ROOT, InputError
 from workbook.data.datasets import DATASETS
-from workbook.files import writing
+from workbook.files import check_outputs, writing
 from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
@@ -96,6 +96,7 @@ def run_pipeline(
                 echo(f"{name}: left out, since {reason}")
                 continue
             source, output, start = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb", monotonic()
+            check_outputs([output], [source])
             echo(f"{name}: {output}")
             with (
                 closing(Lines(indent, terminal)) as stdout,
@@ -142,6 +143,7 @@ def execute_report(outputs_root: Path) -> Path:
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
     with writing(output):
         output.parent.mkdir(exist_ok=True)
+    check_outputs([output], [source])
     streams = dict.fromkeys(("stdout_file", "stderr_file"))
     with Kernel() as kernel, ThreadPoolExecutor(1) as thread, _errors_as_sentences(output):
         work = thread.submit(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
