@@ -1,13 +1,13 @@
 """The picture and the sound of a clip's files: the one place that knows their clocks, tracks and turns.
 
-All times are seconds from the beginning of a file's picture, or of its sound. The two are taken to begin together: an
-offset between tracks, or a gap in the sound, would be read in `_read_track` and `Video._seconds`.
+All times are seconds of the file's own clock, as players show them: second 0 is when the first of its tracks begins.
+Sound that begins later has silence before, and so have gaps; a picture that begins later has no frames before.
 """
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -21,7 +21,9 @@ from workbook.files import path_of
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
-COVER = av.stream.Disposition.attached_pic  # of a picture that a sound brings with it
+DEFAULT = av.stream.Disposition.default  # of the track that players choose
+STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails  # covers and previews
+TOLERANCE = 0.02  # seconds by which the sound may leave its clock, less than a step of the MFCCs: recorders jitter
 LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
     "number of samples": (0, 2**28),  # 1 GB: 46 minutes of stereo at 48 kHz in a wav, 93 in a film
@@ -34,9 +36,9 @@ LIMITS = {  # least and most that a header may say: beyond, a few bytes would as
 def read_audio(path: Path | str) -> np.ndarray:
     """A file's sound as mono float32 in [-1, 1] at 22.05 kHz, (samples,): what `librosa.load(path, sr=22050)` gives.
 
-    Reads wav, flac and the like, and the sound track of any film or sound that FFmpeg knows. Channels are averaged. A
-    sound track keeps the delay of its encoder where the file does not declare it: in RAVDESS it is 33 ms late. Raises
-    InputError where there is no sound to read.
+    Reads wav, flac and the like, and the sound track of any film or sound that FFmpeg knows, from second 0 of the
+    file's clock. Channels are averaged. A sound track keeps the delay of its encoder where the file does not declare
+    it: in RAVDESS it is 33 ms late. Raises InputError where there is no sound to read.
     """
     path = check_file(path)
     samples, rate = _read_soundfile(path) if path.suffix.lower() in SOUNDS else _read_track(path)
@@ -63,24 +65,50 @@ def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _read_track(path: Path) -> tuple[np.ndarray, int]:
-    """The samples (1, n), the mean of all channels, and their rate of a film's first sound track."""
-    with _open(path) as container:
-        if not container.streams.audio:
-            raise InputError(f"{path.name} has no sound track")
-        stream = container.streams.audio[0]
-        stream.thread_type = "NONE"
-        to_float = av.AudioResampler(format="fltp")
-        blocks, count = [np.zeros((1, 0), np.float32)], 0
-        with _reading(f"the sound track of {path.name} cannot be decoded"):
-            for frame in container.decode(stream):
-                blocks += [block.to_ndarray().mean(axis=0, keepdims=True) for block in to_float.resample(frame)]
-                count += frame.samples
-                _check_sound(path, frame.sample_rate, count, channels=1)
-        return np.concatenate(blocks, axis=1), stream.rate
+    """The samples (1, n), the mean of all channels, and their rate of a film's sound track, from second 0 on.
+
+    Silence fills a late start and the gaps.
+    """
+    blocks, count, graph, rate = [np.zeros((1, 0), np.float32)], 0, None, SAMPLE_RATE
+    with _open(path) as container, _reading(f"the sound track of {path.name} cannot be decoded"):
+        stream = _main_track(path, container.streams.audio, "sound")
+        zero = _zero(container)
+        for frame in container.decode(stream):
+            if graph is None:
+                graph, rate = _clock_filters(frame, zero), frame.sample_rate
+            count = max(count, round(((frame.time or 0) - zero) * rate)) + frame.samples
+            _check_sound(path, frame.sample_rate, count, channels=1)
+            graph.push(frame)
+            blocks += _pull(graph)
+        if graph:
+            graph.push(None)
+            blocks += _pull(graph)
+    return np.concatenate(blocks, axis=1), rate
+
+
+def _clock_filters(frame: av.AudioFrame, zero: float) -> av.filter.Graph:
+    """FFmpeg's filters for the track that begins with this frame: floats, with silence where the clock has no sound."""
+    graph = av.filter.Graph()
+    source = {"format": frame.format.name, "layout": frame.layout.name, "time_base": frame.time_base}
+    graph.link_nodes(
+        graph.add_abuffer(sample_rate=frame.sample_rate, **source),
+        graph.add("asetpts", f"PTS-{zero}/TB"),
+        graph.add("aresample", f"async=1:first_pts=0:min_hard_comp={TOLERANCE}"),
+        graph.add("aformat", "sample_fmts=fltp"),
+        graph.add("abuffersink"),
+    ).configure()
+    return graph
+
+
+def _pull(graph: av.filter.Graph) -> Iterator[np.ndarray]:
+    """The blocks of samples (1, n) that are ready, the mean of all channels."""
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield graph.pull().to_ndarray().mean(axis=0, keepdims=True)
 
 
 def probe(path: Path | str) -> Picture:
-    """The length and the frame rate of a film's picture. Raises InputError as `open_video` does."""
+    """When a film's picture begins and ends, and its frame rate. Raises InputError as `open_video` does."""
     with open_video(path) as video:
         return video.picture
 
@@ -106,7 +134,7 @@ def open_video(path: Path | str) -> "Video | CroppedFaces":
 class Video:
     """The picture of a film, which stays open until the end of a `with`.
 
-    picture : its length and frame rate, read from the header
+    picture : when it begins and ends, and its frame rate
     cropped : False; the frames show more than a face
     """
 
@@ -114,10 +142,14 @@ class Video:
 
     def __init__(self, path: Path | str):
         self.path = check_file(path)
-        self._container = _open(self.path)
+        self._open()
         try:
-            self._stream = self._picture_stream()
-            self.picture = self._read_header()
+            self._packets = [
+                (packet.pts, packet.is_keyframe, packet.is_discard, packet.duration or 0) for packet in self._demux()
+            ]
+            self._stamps = self._visible_stamps()
+            self.picture = self._measure()
+            self._check_end()
         except InputError:
             self._container.close()
             raise
@@ -133,70 +165,94 @@ class Video:
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB.
 
-        Only these frames and those that they are made from are decoded, on one thread: clips are read side by side.
+        A frame that is held for longer than the others is shown until the next one begins. Only these frames and those
+        that they are made from are decoded, on one thread: clips are read side by side.
 
-        times : ascending, in seconds. Times past the end of the picture have no frame.
+        times : ascending, in seconds. Times outside of the picture have no frame: see `Picture.shows`.
         bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
                 faces come out redder then, and the detector's boxes differ by a few pixels.
 
-        Raises InputError where the file cannot be decoded or ends before the length in its header.
+        Raises InputError where the file cannot be decoded.
         """
-        times = _until_end(times, self.picture)
-        if not len(times):
-            return
-        stamps, needed = self._choose(times)
-        for frame in self._decode(set(stamps), needed):
+        times = np.asarray(times, float)
+        stamps = self._nearest(times[self.picture.shows(times)])
+        for frame in self._decode(set(stamps)):
             for _ in range(stamps.count(frame.pts)):
                 yield _to_rgb(frame, bt601)
 
-    def _picture_stream(self):
-        streams = [stream for stream in self._container.streams.video if not stream.disposition & COVER]
-        if not streams:
-            raise InputError(f"{self.path.name} has no picture track")
-        stream = streams[0]
-        stream.thread_type = "NONE"
-        _check(self.path, {"number of pixels": stream.codec_context.width * stream.codec_context.height})
-        return stream
+    def _open(self) -> None:
+        self._container = _open(self.path)
+        try:
+            self._stream = _main_track(self.path, self._container.streams.video, "picture")
+            _check(self.path, {"number of pixels": self._stream.width * self._stream.height})
+        except InputError:
+            self._container.close()
+            raise
+        self._zero = _zero(self._container)
 
-    def _read_header(self) -> Picture:
-        stream, length = self._stream, self._container.duration
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        is_known = stream.duration is not None
-        seconds = float(stream.duration * stream.time_base) if is_known else (length or 0) / av.time_base
-        if rate <= 0 or seconds <= 0:
+    def _demux(self) -> Iterator[av.Packet]:
+        """The compressed frames in the order of the file; the last packet is empty and ends the decoding."""
+        with _reading(f"the picture of {self.path.name} cannot be read"):
+            yield from self._container.demux(self._stream)
+
+    def _visible_stamps(self) -> np.ndarray:
+        """The time stamps of the frames that can be decoded and are shown, sorted."""
+        first = next((i for i, (_, is_key, *_) in enumerate(self._packets) if is_key), 0)
+        stamps = [packet[0] for packet in self._packets[first:] if packet[0] is not None and not packet[2]]
+        if not stamps:
+            raise InputError(f"the picture of {self.path.name} has no frame that can be decoded")
+        return np.unique([stamp for stamp in stamps if stamp >= stamps[0]])  # others are made from frames before these
+
+    def _measure(self) -> Picture:
+        """The picture by its packets; its end by the header, too: a last frame may be held."""
+        stream, base = self._stream, self._stream.time_base
+        self._step = round(np.median(np.diff(self._stamps))) if len(self._stamps) > 1 else 0  # in time stamps
+        rate = stream.average_rate or stream.guessed_rate or 0
+        if self._step and not 0.5 <= rate * self._step * base <= 2:  # such as a clock's ticks for frames
+            rate = 1 / (self._step * base)
+        if rate <= 0:
             raise InputError(f"{self.path.name} does not say how long its picture is")
-        _check(self.path, {"length in seconds": seconds, "frame rate": rate})
-        return Picture(seconds, rate)
+        end = int(self._stamps[-1]) + (self._step or round(1 / (rate * base)))
+        if stream.duration is not None:
+            end = max(end, (stream.start_time or 0) + stream.duration)
+        else:
+            end = max(end, *(pts + length for pts, _, is_hidden, length in self._packets if pts and not is_hidden), 0)
+        seconds = float(end * base) - self._zero
+        _check(self.path, {"length in seconds": seconds, "frame rate": float(rate)})
+        return Picture(seconds, float(rate), float(self._seconds(self._stamps[0])))
+
+    def _check_end(self) -> None:
+        """Raises InputError where the file is torn and lacks frames that its header promises."""
+        stream, base, frame = self._stream, self._stream.time_base, 1 / self.picture.frame_rate
+        promised = (self._container.duration or 0) / av.time_base
+        if stream.duration is not None:
+            promised = max((stream.start_time or 0) + stream.duration, 0) * base
+        promised = max(float(promised), stream.frames * frame)  # of a torn avi, the length is estimated
+        end = float(self._stamps[-1] * base) + frame
+        if end < promised - 2 * frame and _is_torn(self.path):
+            end, promised = end - self._zero, promised - self._zero
+            raise InputError(f"{self.path.name} is cut short: its picture ends at {end:.2f} s of {promised:.2f} s")
 
     def _seconds(self, stamps: np.ndarray) -> np.ndarray:
         """The times of the frames with these time stamps."""
-        return (stamps - (self._stream.start_time or 0)) * float(self._stream.time_base)
+        return stamps * float(self._stream.time_base) - self._zero
 
-    def _choose(self, times: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """The time stamps of the frames nearest to `times`, one for each; which packets (True) to decode for them."""
-        packets = [(packet.pts, packet.is_keyframe, packet.is_discard) for packet in self._packets()]
-        visible = [stamp for stamp, _, is_discarded in packets if stamp is not None and not is_discarded]
-        if not visible:
-            raise InputError(f"the picture of {self.path.name} has no frame that can be decoded")
-        opening = visible[0]  # frames before the first key frame cannot be decoded
-        stamps = np.array(sorted(stamp for stamp in visible if stamp >= opening))
-        seconds, promised, frame = self._seconds(stamps), self.picture.seconds, 1 / self.picture.frame_rate
-        if seconds[-1] < promised - 3 * frame:
-            end = seconds[-1] + frame
-            raise InputError(f"{self.path.name} is cut short: its picture ends at {end:.2f} s of {promised:.2f} s")
+    def _nearest(self, times: np.ndarray) -> list[int]:
+        """The time stamps of the frames nearest to `times`, one for each; a frame never comes a whole one too early."""
+        stamps, seconds = self._stamps, self._seconds(self._stamps)
         later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
         earlier = np.maximum(later - 1, 0)
-        nearest = stamps[np.where(seconds[later] - times <= times - seconds[earlier], later, earlier)].tolist()
-        return nearest, _packets_to_decode(
-            [stamp for stamp, *_ in packets], [is_key for _, is_key, _ in packets], set(nearest)
-        )
+        wait = seconds[later] - times
+        is_later = (wait <= times - seconds[earlier]) & (wait <= 0.6 * self._step * float(self._stream.time_base))
+        return stamps[np.where(is_later, later, earlier)].tolist()
 
-    def _decode(self, stamps: set[int], needed: np.ndarray) -> Iterator[av.VideoFrame]:
-        """The frames with these time stamps, in order; needed : True = a packet to decode.
-
-        Frames of these packets that are neither asked for nor needed by others are left out as well.
-        """
-        for packet, is_needed in zip(self._packets(), needed, strict=True):
+    def _decode(self, stamps: set[int]) -> Iterator[av.VideoFrame]:
+        """The frames with these time stamps, in order; other frames are decoded only where these are made from them."""
+        needed = _packets_to_decode(self._packets, stamps)
+        self._rewind()
+        for packet, is_needed in zip(self._demux(), needed, strict=True):
+            if not stamps:
+                return
             if not is_needed:
                 continue
             self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in stamps else self._needless
@@ -207,15 +263,16 @@ class Video:
                     stamps.remove(frame.pts)
                     _check(self.path, {"number of pixels": frame.width * frame.height})
                     yield frame
-            if not stamps:
-                return
-        raise InputError(f"the picture of {self.path.name} cannot be decoded: {len(stamps)} of its frames are damaged")
+        if stamps:
+            failure = f"the picture of {self.path.name} cannot be decoded"
+            raise InputError(f"{failure}: {len(stamps)} of its frames are damaged")
 
-    def _packets(self) -> Iterator[av.Packet]:
-        """The compressed frames in the order of the file; the last packet is empty and ends the decoding."""
-        with _reading(f"the picture of {self.path.name} cannot be read"):
+    def _rewind(self) -> None:
+        try:
             self._container.seek(0)
-            yield from self._container.demux(self._stream)
+        except av.FFmpegError:  # such as flv, where the picture begins later
+            self._container.close()
+            self._open()
 
 
 class CroppedFaces:
@@ -244,18 +301,22 @@ class CroppedFaces:
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The faces at some seconds, one after the other, each (224, 224, 3) uint8 RGB; `bt601` changes nothing."""
-        shares = _until_end(times, self.picture) / WINDOW * len(self._faces)
+        times = np.asarray(times, float)
+        shares = times[self.picture.shows(times)] / WINDOW * len(self._faces)
         yield from self._faces[np.minimum(shares.astype(int), self._count - 1), ..., ::-1]  # BGR to RGB
 
 
-def _packets_to_decode(stamps: list[int | None], is_key: list[bool], chosen: set[int]) -> np.ndarray:
+def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> np.ndarray:
     """Which packets of a file have to be decoded (True) for the frames with the chosen time stamps.
 
     From each key frame up to the last chosen one before the next key frame; and up to that key frame where chosen
     frames that come after it are shown before it, since these may be made from frames on both sides.
+
+    packets : (time stamp, True = a key frame, ...) in the order of the file
     """
+    stamps = [stamp for stamp, *_ in packets]
     needed = np.array([stamp is None for stamp in stamps])  # the packet that ends the decoding
-    keys = [i for i, key in enumerate(is_key) if key] or [0]
+    keys = [i for i, (_, is_key, *_) in enumerate(packets) if is_key] or [0]
     is_crossed = False
     for begin, end in reversed(list(zip(keys, [*keys[1:], len(stamps)], strict=True))):
         last = max((i + 1 for i in range(begin, end) if stamps[i] in chosen), default=begin)
@@ -264,17 +325,17 @@ def _packets_to_decode(stamps: list[int | None], is_key: list[bool], chosen: set
     return needed
 
 
-def _until_end(times: np.ndarray, picture: Picture) -> np.ndarray:
-    """The times at which there is a picture."""
-    times = np.asarray(times, float)
-    return times[times <= picture.seconds]
-
-
 def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
-    """(H, W, 3) uint8, upright: turned as the file says, in quarters of a circle."""
+    """(H, W, 3) uint8, upright: turned by quarters and mirrored as the file says."""
     picture = frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU601 if bt601 else None)
-    quarters = round(frame.rotation / 90) % 4  # counterclockwise
-    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32).reshape(3, 3)  # (x, y) goes to (ax + cy, bx + dy)
+    across, down = a, d
+    if abs(int(b)) > abs(int(a)):
+        picture, across, down = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _read_cropped(path: Path) -> np.ndarray:
@@ -289,6 +350,58 @@ def _read_cropped(path: Path) -> np.ndarray:
             "uint8 of shape (15, 224, 224, 3), not all zero"
         )
     return np.array(faces)
+
+
+def _main_track(path: Path, streams: Sequence[av.stream.Stream], content: str):
+    """The track that players choose: the default one, the one with the largest frames, the first."""
+    streams = [stream for stream in streams if not stream.disposition & STILLS]
+    if not streams:
+        raise InputError(f"{path.name} has no {content} track")
+
+    def rank(stream: av.stream.Stream) -> tuple[bool, int]:
+        return bool(stream.disposition & DEFAULT), stream.width * stream.height if stream.type == "video" else 0
+
+    main = max(streams, key=rank)
+    main.thread_type = "NONE"
+    return main
+
+
+def _zero(container: av.container.InputContainer) -> float:
+    """The time stamp of second 0, in seconds. Stamps below 0 are of what a decoder drops."""
+    return max(container.start_time or 0, 0) / av.time_base
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a film lacks bytes at its end: fewer than the header of an avi or mkv, the boxes of an mp4 say."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if head[:4] == b"RIFF":
+            return size < 8 + int.from_bytes(head[4:8], "little")
+        if head[:3] == b"FLV":  # each tag is followed by its length
+            file.seek(-4, os.SEEK_END)
+            tag = int.from_bytes(file.read(4)) + 4
+            file.seek(-min(tag, size), os.SEEK_END)
+            return int.from_bytes(file.read(4)[1:]) + 15 != tag
+        if head[:4] == bytes.fromhex("1a45dfa3"):  # mkv and webm: a header, and a segment with the rest
+            length, at = _ebml_length(head, 4)
+            length, at = _ebml_length(head, at + length + 4)
+            return size < at + length
+        end = 0 if head[4:8].isalnum() else size
+        while end < size:  # mp4 and mov: boxes, each with its length
+            file.seek(end)
+            box = file.read(16)
+            length = int.from_bytes(box[8:] if box[:4] == bytes.fromhex("00000001") else box[:4])
+            end = end + length if length >= 8 else size
+        return end > size
+
+
+def _ebml_length(content: bytes, at: int) -> tuple[int, int]:
+    """A length as Matroska writes it, and where it ends; 0 = not known, as in what was streamed."""
+    count = 9 - content[at].bit_length()
+    most = (1 << 7 * count) - 1
+    length = int.from_bytes(content[at : at + count]) & most
+    return length if length < most else 0, at + count
 
 
 def _open(path: Path):

@@ -45,7 +45,10 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     """
     report = Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
-    samples, video, window, seconds = open_clip(report, audio_path, video_path, protocol, frames, span_of(trial))
+    try:
+        samples, video, window, seconds = open_clip(report, audio_path, video_path, protocol, frames, span_of(trial))
+    except InputError as error:
+        return Prepared.failed(trial, str(error))
     features, faces, confidence = None, None, float("nan")
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
@@ -135,30 +138,31 @@ def _faces(
 ) -> tuple[np.ndarray, float]:
     """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
 
-    Frames past the end of the picture stay zero, as in the original code. Protocol `authors` keeps its colours: BT.601,
-    in the order blue, green, red. A frame is released once its face is cut out; one without a face waits for the
-    boxes of the others.
+    Frames before and after the picture stay zero; the original code has it so after its end. Protocol `authors` keeps
+    its colours: BT.601, in the order blue, green, red. A frame is released once its face is cut out; one without a face
+    waits for the boxes of the others.
     """
-    count, faces = 0, np.zeros((len(window.frame_times), size, size, 3), np.uint8)
-    boxes, confidence = np.zeros((len(faces), 4), np.float32), np.zeros(len(faces), np.float32)
+    times = window.frame_times
+    rows = np.flatnonzero(video.picture.shows(times) & (times < window.span[1]))
+    faces, count = np.zeros((len(times), size, size, 3), np.uint8), 0
+    boxes, confidence = np.zeros((len(rows), 4), np.float32), np.zeros(len(rows), np.float32)
     waiting: dict[int, np.ndarray] = {}
-    times = window.frame_times[window.frame_times < window.span[1]]
-    for pictures in groups(video.frames(times, bt601=protocol == "authors")):
-        rows = slice(count, count + len(pictures))
-        boxes[rows], confidence[rows] = detector(video.cropped).detect(pictures)
+    for pictures in groups(video.frames(times[rows], bt601=protocol == "authors")):
+        part = slice(count, count + len(pictures))
+        boxes[part], confidence[part] = detector(video.cropped).detect(pictures)
         for i, picture in enumerate(pictures, count):
             if np.isnan(boxes[i, 0]):
                 waiting[i] = picture
             else:
-                faces[i] = crop_face(picture, boxes[i], size)
+                faces[rows[i]] = crop_face(picture, boxes[i], size)
         count += len(pictures)
     if not count:
         raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
     if len(waiting) == count:
         raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
-    boxes = fill_boxes(boxes[:count])
+    boxes = fill_boxes(boxes)
     for i, picture in waiting.items():
-        faces[i] = crop_face(picture, boxes[i], size)
+        faces[rows[i]] = crop_face(picture, boxes[i], size)
     confidence = confidence[confidence != 0]  # NaN stays: it is not known then
     return faces[..., ::-1] if protocol == "authors" else faces, float(confidence.mean())
 

@@ -5,6 +5,8 @@ from math import inf
 
 import numpy as np
 
+from workbook import InputError
+
 WINDOW = 3.6  # seconds (paper, section IV)
 SAMPLE_RATE = 22050  # hertz
 WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
@@ -17,10 +19,15 @@ AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 
 @dataclass(frozen=True)
 class Picture:
-    """Length and frame rate of a video file."""
+    """When the picture of a film begins and ends, on the file's clock."""
 
-    seconds: float
+    seconds: float  # its end
     frame_rate: float  # frames per second
+    start: float = 0.0  # seconds
+
+    def shows(self, times: np.ndarray) -> np.ndarray:
+        """At which of some times (n,) there is a picture, True or False; a frame stands for the moments around it."""
+        return (times >= self.start - 1 / self.frame_rate) & (times <= self.seconds)
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,17 @@ def place_window(
 
     audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
     span : start and end of the clip in seconds of its file; protocol authors takes the whole file
+    Raises InputError where the span lies beyond the file.
     """
     if protocol == "authors":
         count = round(WINDOW * AUTHORS_FPS)
         indices = np.arange(frames) * count // frames + count // (2 * frames)
         start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
-        return Window(start, indices / (picture.frame_rate if picture else AUTHORS_FPS))
+        picture = picture or Picture(WINDOW, AUTHORS_FPS)
+        return Window(start, picture.start + indices / picture.frame_rate)
+    longer = duration(audio_samples, picture)
+    if 0 < longer <= span[0]:
+        raise InputError(f"the clip begins at {span[0]:g} s, but its files end at {longer:.2f} s")
     start = span[0] + max(0.0, (duration(audio_samples, picture, span) - WINDOW) / 2)
     return Window(start, frame_times(start, frames), span)
 

@@ -199,13 +199,13 @@ def _follow_face(
 def _pictures(
     video: Video | CroppedFaces, times: np.ndarray, protocol: str
 ) -> Iterator[tuple[list[tuple[int, int]], list[np.ndarray]]]:
-    """Groups of frames, each with its places (window, frame); times (N, F) past the end of the film have none.
+    """Groups of frames, each with its places (window, frame); times (N, F) outside of the picture have none.
 
     The middle window is read first and on its own, as `prepare_clip` reads it: a detector's boxes depend, in the sixth
     digit, on the frames that it gets together.
     """
-    middle = len(times) // 2
-    places = [(int(window), int(frame)) for window, frame in np.ndindex(times.shape)]
+    middle, shows = len(times) // 2, video.picture.shows(times)
+    places = [place for place in np.ndindex(times.shape) if shows[place]]
     for part in ([p for p in places if p[0] == middle], [p for p in places if p[0] != middle]):
         waiting = sorted(part, key=lambda place: times[place])
         for pictures in groups(video.frames(np.array([times[p] for p in waiting]), bt601=protocol == "authors")):
