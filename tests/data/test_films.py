@@ -1,5 +1,8 @@
 """Films of one's own: a folder with a table of clips, from the table to an epoch of training."""
 
+from pathlib import Path
+from unicodedata import normalize
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +11,7 @@ import workbook
 from avlib import build_model
 from workbook import InputError
 from workbook.data.audio import audio_later, mfcc
+from workbook.data.columns import class_names, people
 from workbook.data.films import read_films
 from workbook.data.folds import split_rows
 from workbook.data.media import read_audio
@@ -124,6 +128,62 @@ def test_labels_that_are_numbers_are_in_the_order_of_their_values(tmp_path):
     assert read_films(tmp_path)[0].set_index("emotion")["label"].to_dict() == {"9": 0, "10": 1}
 
 
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [
+        (["-2", "-1"], ["-2", "-1"]),
+        (["10.0", "2.0"], ["2.0", "10.0"]),
+        (["1e1", "-0.5"], ["-0.5", "1e1"]),
+        (["10", "9", "x"], ["10", "9", "x"]),
+    ],
+)
+def test_labels_have_the_order_of_their_values_if_all_are_numbers(labels, order):
+    assert class_names("clips.csv", labels) == order
+
+
+def test_people_are_whole_numbers_or_names_and_a_name_in_two_spellings_is_warned_about(caplog):
+    assert people("clips.csv", ["01", "1", "2.0"]) == [1, 1, 2] and not caplog.text
+    assert people("clips.csv", ["Ada", "ADA", "1"]) == ["Ada", "ADA", "1"]
+    assert "has the people 'Ada' and 'ADA': they count as two" in caplog.text
+
+
+PLAIN = "file,person,label\na.wav,1,x\nd/é.wav,2,y\n"
+TIMES = "file;person;label;start\na.wav;1;x;0,25\nd/é.wav;2;y;0,5\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode(),
+        PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAIN.replace(",", ";").encode(),
+        PLAIN.replace(",", "\t").encode("utf-16"),
+        PLAIN.replace("\n", ",,\n").encode(),
+        (PLAIN.replace("x", "x,").replace("y", "y,") + ",,\n,,,\n").encode(),
+        PLAIN.replace("d/", "d\\").encode(),
+        normalize("NFD", PLAIN).encode(),
+        (",file,person,label\n0,a.wav,1.0,x\n1,d/é.wav,2.0,y\n").encode(),
+        TIMES.encode(),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_is_read_as_excel_and_pandas_write_it(tmp_path, content, form):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a.wav").touch(), (tmp_path / "d" / normalize(form, "é.wav")).touch()
+    (tmp_path / "clips.csv").write_bytes(content)
+    trials, problems = read_films(tmp_path)
+    assert problems.empty and trials["actor"].tolist() == [1, 2] and trials["emotion"].tolist() == ["x", "y"]
+    assert [Path(path).exists() for path in trials["audio_path"]] == [True, True]
+    assert trials["start"].tolist() == ([0.25, 0.5] if content == TIMES.encode() else [0, 0])
+
+
+def test_a_clip_beyond_the_end_of_its_file_says_so(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.ones(2 * SAMPLE_RATE), SAMPLE_RATE)
+    trial = {"clip": "a", "video_path": "", "audio_path": str(tmp_path / "a.wav"), "start": 12.5, "end": 16.0}
+    (problem,) = prepare_clip(trial, 4, 32, "paper").problems
+    assert problem["reason"] == "the clip begins at 12.5 s, but its files end at 2.00 s"
+
+
 ROW = "a.wav,,1,x,,,train\n"
 
 
@@ -131,12 +191,16 @@ ROW = "a.wav,,1,x,,,train\n"
     ("text", "sentence"),
     [
         (None, r"clips\.csv cannot be read as a table with columns file, person, label: .*No such file"),
-        ("", r"cannot be read as a table with columns"),
+        ("", r"lacks file, person, label: it has nothing"),
         ('file,person,label\n"a,b\n', r"cannot be read as a table with columns"),
         (b"file,person,label\n\xff\xfe,1,x\n", r"cannot be read as a table with columns"),
-        ("file;person;label\na.wav;1;x\n", r"lacks file, person, label: it has file;person;label"),
+        (b"file,person,label\na.wav,Jos\xe9,x\n", r"save it as CSV in UTF-8"),
+        ("file,person,label\na.wav,1,x,a note\n", r"line 2 of .* has more cells than the first: quote a cell that"),
+        ("file,person,label\n\na.wav,1,x\n,,\nb.wav,,y\n", r"line 5 of .*clips\.csv has no person"),
+        ("file,person,label\na.wav,1,Happy\nb.wav,2,happy\n", r"has the labels 'Happy' and 'happy': write a class in"),
         ("file,person\na.wav,1\n", r"lacks label: it has file, person"),
         ("file,person,label,ends\na.wav,1,x,2\n", r"has 'ends', which is not read: did you mean 'end'"),
+        ("file,person,label,label\na.wav,1,x,y\n", r"has two columns 'label'"),
         ("file,person,label\n", r"lists 0 clips whose files exist"),
         ("file,person,label\na.wav,1,x\nb.wav,1,\n", r"line 3 of .*clips\.csv has no label"),
         ("file,person,label\na.wav,,x\n", r"line 2 of .*clips\.csv has no person"),
@@ -148,11 +212,14 @@ ROW = "a.wav,,1,x,,,train\n"
         (HEADER + ROW + "a.wav,,1,y,1,inf,test\n", r"line 3 of .* has no number of seconds as its end"),
         (HEADER + ROW + "a.wav,,1,y,1,2,dev\n", r"line 3 of .* has another split than train, validation, test"),
         ("file,person,label\nz.wav,1,x\n", r"lists 0 clips whose files exist \(their paths start at "),
-        ("file,person,label\na.wav,1,x\n", r"lists 1 clips .* with labels \['x'\]: at least two labels are expected"),
+        (
+            "file,person,label\na.wav,1,x\nz.wav,1,y\n",
+            r"lists 1 clips .* with labels \['x'\]: at least two labels are expected",
+        ),
     ],
 )
 def test_every_mistake_in_a_table_is_one_sentence(tmp_path, text, sentence):
-    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.wav").touch(), (tmp_path / "b.wav").touch()
     if text is not None:
         (tmp_path / "clips.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=sentence) as refused:

@@ -1,10 +1,15 @@
-"""The check of names in users' files: columns of a table, arrays of an .npz."""
+"""Names, labels and people in users' files: columns of a table, arrays of an .npz."""
 
-from collections.abc import Collection
+import logging
+import re
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 from workbook import InputError
+
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+log = logging.getLogger(__name__)
 
 
 def check_names(path: Path, names: Collection[str], required: Collection[str], optional: Collection[str]) -> None:
@@ -15,3 +20,35 @@ def check_names(path: Path, names: Collection[str], required: Collection[str], o
     for name in {*names} - {*required, *optional}:
         for match in get_close_matches(name, {*optional} - {*names}, 1, cutoff=0.8):
             raise InputError(f"{path} has '{name}', which is not read: did you mean '{match}'?")
+
+
+def class_names(path: Path, labels: Iterable[str]) -> list[str]:
+    """The different labels in the order of their values if all are numbers, else of their names.
+
+    Raises InputError where two of them are the same word or number in another spelling, such as Happy and happy.
+    """
+    names = sorted({*labels})
+    is_number = all(map(NUMBER.fullmatch, names))
+    keys = {name: float(name) if is_number else " ".join(name.casefold().split()) for name in names}
+    if twins := _twins(keys):
+        raise InputError(f"{path} has the labels {twins}: write a class in one way")
+    return sorted(names, key=keys.get) if is_number else names
+
+
+def people(path: Path, names: Iterable[str]) -> list[str] | list[int]:
+    """Who is in each clip: numbers where all are whole numbers, else names. Warns of names that may be one person's."""
+    names = [*names]
+    if all(NUMBER.fullmatch(name) and float(name).is_integer() for name in names):
+        return [int(float(name)) for name in names]
+    if twins := _twins({name: " ".join(name.casefold().split()) for name in names}):
+        log.warning("%s has the people %s: they count as two, and may be in two splits", path, twins)
+    return names
+
+
+def _twins(keys: dict[str, str | float]) -> str:
+    """Two names with the same key, as `'a' and 'b'`; "" where all keys are different."""
+    first = {}
+    for name, key in keys.items():
+        if first.setdefault(key, name) != name:
+            return f"'{first[key]}' and '{name}'"
+    return ""

@@ -1,12 +1,17 @@
 """Films of your own: a folder with a table `clips.csv` of files, persons and labels (docs/data.md)."""
 
+import csv
+import io
+import os
+import re
 from math import inf
 from pathlib import Path
+from unicodedata import normalize
 
 import pandas as pd
 
 from workbook import InputError
-from workbook.data.columns import check_names
+from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS
 from workbook.files import path_of, path_text
 
@@ -29,12 +34,11 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     path = Path(root) / TABLE
     table = _read(path)
     sound = table["file"].str.lower().str.endswith(SOUNDS)  # True = no picture
-    people, labels = table["person"], table["label"]
     trials = pd.DataFrame(
         {
             "clip": table["clip"] if "clip" in table else _names(table),
-            "actor": people.astype(int) if people.map(_is_number).all() else people,
-            "emotion": labels,
+            "actor": people(path, table["person"]),
+            "emotion": table["label"],
             "video_path": _paths(path.parent, table["file"].mask(sound, "")),
             "audio_path": _paths(path.parent, table["audio"].where(table["audio"] != "", table["file"])),
             "start": _seconds(path, table, "start", 0.0),
@@ -44,10 +48,10 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     _refuse(path, trials["start"] >= trials["end"], "ends before it starts: give start and end in seconds of its file")
     _refuse(path, trials["clip"].duplicated(), "has the name of an earlier clip: give each its own in a column clip")
     if "split" in table:
-        _refuse(path, ~table["split"].isin(SPLITS), f"has another split than {', '.join(SPLITS)}")
-        trials["split"] = table["split"]
+        trials["split"] = table["split"].str.lower()
+        _refuse(path, ~trials["split"].isin(SPLITS), f"has another split than {', '.join(SPLITS)}")
     trials, problems = _without_missing(trials)
-    names = sorted(set(trials["emotion"]), key=int if labels.map(_is_number).all() else None)
+    names = class_names(path, trials["emotion"])
     if len(names) < 2:
         existing = f"{len(trials)} clips whose files exist (their paths start at {path.parent})"
         raise InputError(f"{path} lists {existing}, with labels {names}: at least two labels are expected")
@@ -55,27 +59,45 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table as text, "" where a cell is empty. Raises InputError where it is missing or incomplete."""
+    """The table as text, "" where a cell is empty; its index are the lines. Raises InputError where it is incomplete.
+
+    Commas, semicolons and tabs may stand between the cells, as in what Excel saves, and empty rows are left out.
+    """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas raises ValueErrors
+        content = path.read_bytes()
+        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        text = normalize("NFC", content.decode(encoding))
+        divider = max(",;\t", key=text.strip().partition("\n")[0].count)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, skipinitialspace=True, strict=True)
+        cells = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as a table with columns {', '.join(REQUIRED)}: {reason}") from None
-    table = table.rename(columns=lambda name: str(name).strip().lower()).apply(lambda column: column.str.strip())
-    check_names(path, list(table), REQUIRED, OPTIONAL)
+        hint = "; save it as CSV in UTF-8" if isinstance(error, UnicodeError) else ""
+        columns = ", ".join(REQUIRED)
+        raise InputError(f"{path} cannot be read as a table with columns {columns}: {reason}{hint}") from None
+    cells = {line: row for line, row in cells if any(row)}
+    header = [name.lower() for name in cells.pop(min(cells, default=0), [])]
+    while header and not header[-1]:
+        header.pop()
+    check_names(path, header, REQUIRED, OPTIONAL)
+    for name in (*REQUIRED, *OPTIONAL):
+        if header.count(name) > 1:
+            raise InputError(f"{path} has two columns '{name}'")
+    table = pd.DataFrame.from_dict(cells, orient="index").fillna("").astype(str)
+    is_longer = (table.iloc[:, len(header) :] != "").any(axis=1)
+    _refuse(path, is_longer, f"has more cells than the first: quote a cell that holds '{divider}'")
+    table = table.reindex(columns=range(len(header)), fill_value="").set_axis(header, axis="columns")
     for name in {*REQUIRED, "clip"} & set(table):
         _refuse(path, table[name] == "", f"has no {name}")
+    for name in {"start", "end"} & set(table) if divider != "," else ():
+        table[name] = table[name].str.replace(",", ".")
     return table if "audio" in table else table.assign(audio="")
 
 
 def _refuse(path: Path, is_wrong: pd.Series, reason: str) -> None:
-    """Raises InputError with the first line for which `is_wrong` is True, and the reason."""
+    """Raises InputError with the first line for which `is_wrong` is True, and the reason; its index are the lines."""
     if is_wrong.any():
-        raise InputError(f"line {is_wrong.argmax() + 2} of {path} {reason}")
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10
+        raise InputError(f"line {is_wrong.idxmax()} of {path} {reason}")
 
 
 def _names(table: pd.DataFrame) -> pd.Series:
@@ -85,7 +107,18 @@ def _names(table: pd.DataFrame) -> pd.Series:
 
 
 def _paths(folder: Path, files: pd.Series) -> pd.Series:
-    return files.map(lambda file: path_text(folder / file) if file else "")
+    return files.map(lambda file: path_text(_existing(folder, file)) if file else "")
+
+
+def _existing(folder: Path, file: str) -> Path:
+    """The file of this name, though its accents are written in another way, or its folders Windows's; else the name."""
+    place = folder / file
+    if not place.exists():
+        place = folder
+        for part in re.split(r"[\\/]", file):
+            names = os.listdir(place) if place.is_dir() else []
+            place /= next((name for name in names if normalize("NFC", name) == normalize("NFC", part)), part)
+    return place
 
 
 def _seconds(path: Path, table: pd.DataFrame, name: str, default: float) -> pd.Series:
