@@ -31,8 +31,8 @@ def test_a_toy_is_a_pickle_of_mult(toy):
     assert features.clips.groupby("actor")["split"].nunique().max() == 1
     np.testing.assert_array_equal(features.clips["label"], truth["sentiment"])
     assert (features.clips["actor"] == truth["actor"]).all()
-    assert 0.0005 < features.facts["replaced_audio"] / features.audio.size < 0.002
-    assert features.facts["replaced_video"] == 0
+    assert 0.0005 < features.facts["missing_audio"] / features.audio.size < 0.002
+    assert features.facts["missing_video"] == 0
 
 
 def test_the_same_seed_makes_the_same_toy_and_another_one_another(toy_pickle, tmp_path):

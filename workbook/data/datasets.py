@@ -21,7 +21,7 @@ import pandas as pd
 import workbook
 from workbook import InputError
 from workbook.data.build import build_store
-from workbook.data.features import is_current, read_npz, write_features
+from workbook.data.features import is_current, missing_values, read_npz, write_features
 from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
@@ -260,10 +260,14 @@ class Corpus:
                 )
             self._make()
             if is_current(self.store_path, self.root):
-                return Store.open(self.store_path)
-            self.record.check_root(self._place)
-            log.info("making the store %s of the features in %s", self.store_path, self.root)
-            return write_features(self.store_path, self.record.read(self.root), self.root)
+                store = Store.open(self.store_path)
+            else:
+                self.record.check_root(self._place)
+                log.info("making the store %s of the features in %s", self.store_path, self.root)
+                store = write_features(self.store_path, self.record.read(self.root), self.root)
+            for sentence in missing_values(store):
+                log.warning("%s: %s", self.root, sentence)
+            return store
 
     def _make(self) -> None:
         """Makes a toy dataset that is missing."""

@@ -18,11 +18,11 @@ import pandas as pd
 import psutil
 
 from workbook import InputError
-from workbook.data.columns import check_names
+from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
 from workbook.files import as_bytes, checksum, read_json
 
-VERSION = 1  # of the store; another number makes it again
+VERSION = 2  # of the store; another number makes it again
 MODALITIES = ("audio", "video")
 REQUIRED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
 OPTIONAL = ("clip", *MASKS)
@@ -36,11 +36,11 @@ class Features:
     """A corpus of features in memory: N clips, in the same order everywhere."""
 
     clips: pd.DataFrame  # clip, actor (the group), label, emotion, split (if the file has one), has_audio, has_video
-    audio: np.ndarray  # (N, Ca, Ta) float32, zeros where a clip has none
-    video: np.ndarray  # (N, Tv, Cv) float32, zeros where a clip has none
+    audio: np.ndarray  # (N, Ca, Ta) float32, zeros where a clip has none, NaN = a missing value
+    video: np.ndarray  # (N, Tv, Cv) float32, likewise
     task: str  # "classes", labels from 0, or "sentiment", labels in [-3, 3]
     names: list[str]  # of the classes; empty for sentiment
-    standardise: bool  # True = training standardises every channel
+    standardise: bool  # True = training standardises every channel; else no value is NaN
     problems: pd.DataFrame  # clips that cannot be used: clip, path, modality, reason
     facts: dict  # further entries of the manifest
 
@@ -50,7 +50,7 @@ def read_npz(path: Path | str) -> Features:
 
     An array with two axes, (N, C), has one step. Optional arrays (N,): `clip`, the names; `has_audio` and `has_video`,
     True = the clip has it. Without these, a clip whose values are all 0 lacks the modality. Values that are not finite
-    become 0 and are counted. Nothing is unpickled.
+    are missing, NaN, and counted. Nothing is unpickled.
 
     label : classes as integers, text, or whole floats from 0; other floats in [-3, 3] are sentiment
     group : who is in the clip, numbers or text; folds keep people apart
@@ -59,7 +59,8 @@ def read_npz(path: Path | str) -> Features:
     path = Path(path)
     arrays = _load(path)
     task, names, labels = _labels(path, arrays["label"])
-    clips = pd.DataFrame({"clip": _clip_names(path, arrays), "actor": _groups(arrays["group"]), "label": labels})
+    actors = people(path, texts(_as_integers(arrays["group"])))
+    clips = pd.DataFrame({"clip": _clip_names(path, arrays), "actor": actors, "label": labels})
     clips["emotion"] = polarity(labels) if task == "sentiment" else np.array(names)[labels]
     audio, video = (values if values.ndim == 3 else values[:, :, None] for values in map(arrays.get, MODALITIES))
     masks = [arrays[name].astype(bool) if name in arrays else None for name in MASKS]
@@ -116,22 +117,18 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]
         if not (np.abs(labels) <= 3).all():
             raise InputError(f"label in {path} must hold classes, integers or text, or sentiment, floats from -3 to 3")
         return "sentiment", [], labels.astype(np.float64)
-    values, codes = np.unique(texts(labels) if labels.dtype.kind in "US" else labels.astype(int), return_inverse=True)
-    if len(values) < 2:
-        raise InputError(f"all clips in {path} have the label {values[0]}: at least two classes are expected")
-    return "classes", [str(value) for value in values], codes
+    words = texts(labels if labels.dtype.kind in "US" else labels.astype(int))
+    names = class_names(path, words)
+    if len(names) < 2:
+        raise InputError(f"all clips in {path} have the label {names[0]}: at least two classes are expected")
+    places = {name: place for place, name in enumerate(names)}
+    return "classes", names, np.array([places[word] for word in words])
 
 
 def _as_integers(values: np.ndarray) -> np.ndarray:
     """The values as integers where all are whole numbers, else unchanged."""
     is_integer = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all()
     return values.astype(np.int64) if is_integer else values
-
-
-def _groups(groups: np.ndarray) -> list:
-    """Who is in each clip, as whole numbers or as text."""
-    groups = _as_integers(groups)
-    return groups.tolist() if groups.dtype.kind in "biu" else texts(groups)
 
 
 def _clip_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
@@ -172,20 +169,24 @@ def assemble(
     clips, task, names, standardise : as in `Features`, of all clips, without has_audio and has_video
     series : audio (N, Ca, Ta) and video (N, Tv, Cv), any numbers; float32 arrays are changed in place
     masks : of audio and of video, (N,) bool, True = present; None = a clip whose values are all 0 lacks the modality
+    Values that are not finite become NaN where channels are standardised, else 0; so does a clip with no finite value.
     Raises InputError where no clip is left.
     """
     facts = {}
     for (name, values), mask in zip(series.items(), masks, strict=True):
-        with np.errstate(over="ignore"):  # values too large for float32 become infinite, then 0
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite
             series[name] = values = values.astype(np.float32, order="C", copy=False)
         if mask is not None:
             values[~mask] = 0
-        is_wrong = ~np.isfinite(values)
-        values[is_wrong] = 0
-        facts[f"replaced_{name}"] = int(is_wrong.sum())
-        clips[f"has_{name}"] = values.any(axis=(1, 2)) if mask is None else mask
-    if any(facts.values()):
-        log.info("%s: %d audio and %d video values were not finite and are 0 now", path, *facts.values())
+        is_missing = ~np.isfinite(values)
+        values[is_missing] = 0
+        has = values.any(axis=(1, 2)) if mask is None else mask & ~is_missing.all(axis=(1, 2))
+        is_missing &= has[:, None, None]
+        if standardise:
+            values[is_missing] = np.nan
+        clips[f"has_{name}"] = has
+        shares = is_missing[has].mean(axis=(0, 2) if name == "audio" else (0, 1)) if is_missing.any() else []
+        facts |= {f"missing_{name}": int(is_missing.sum()), f"missing_{name}_by_channel": [*map(float, shares)]}
     has_any = clips["has_audio"] | clips["has_video"]
     if not has_any.any():
         raise InputError(f"no clip in {path} has audio or video: all values are 0 or marked as missing")
@@ -195,6 +196,20 @@ def assemble(
         clips = clips[has_any].reset_index(drop=True)
         series = {name: values[has_any] for name, values in series.items()}
     return Features(clips, **series, task=task, names=names, standardise=standardise, problems=problems, facts=facts)
+
+
+def missing_values(store: Store) -> list[str]:
+    """A sentence for each modality of which a channel lacks more than 5 % of its values."""
+    sentences = []
+    for name in MODALITIES:
+        shares = np.array(store.manifest[f"missing_{name}_by_channel"])
+        if (shares > 0.05).any():
+            values = "the channel's mean takes their place" if store.manifest["standardise"] else "they are 0"
+            sentences.append(
+                f"of {name}, {(shares > 0).sum()} of {len(shares)} channels lack values (NaN or infinite), at most "
+                f"{shares.max():.0%} (channel {shares.argmax()}): {values}"
+            )
+    return sentences
 
 
 def write_features(path: Path | str, features: Features, origin: Path | str) -> Store:

@@ -2,7 +2,8 @@
 
 A store is a folder: an array of pictures, `faces.npy` (N, F, S, S, 3) uint8 RGB, one of sound, `mfcc.npy` (N, 10, 156)
 float32 or other audio features under their own name, `clips.parquet` with N rows in the same order, `problems.parquet`,
-`manifest.json`. A corpus of features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta), both float32.
+`manifest.json`. A corpus of features has `video.npy` (N, Tv, Cv) and `audio.npy` (N, Ca, Ta), both float32, where NaN
+is a missing value.
 
 A store is written in a sibling folder `<name>.partial` and renamed at the end: a store that exists is complete.
 """

@@ -4,6 +4,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from warnings import catch_warnings
 
 import numpy as np
 import pandas as pd
@@ -105,12 +106,12 @@ class Clips:
         return {name: rows_of(getattr(self.store, name), self.rows).to(self.device) for name in self.modalities}
 
     def _standardised(self, modality: str, values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """Features standardised with the moments of the training split; zeros where a clip lacks the modality."""
+        """Features standardised with the moments of the training split; zeros, the mean, for all that is missing."""
         if modality not in self.scales:
             return values
         mean, deviation = (torch.from_numpy(moment).to(self.device) for moment in self.scales[modality])
         present = torch.from_numpy(self.table[f"has_{modality}"].to_numpy()[chosen.numpy()])  # True = present
-        return (values - mean) / deviation * present.to(self.device)[:, None, None]
+        return torch.nan_to_num((values - mean) / deviation * present.to(self.device)[:, None, None])
 
     def chunks(self, size: int, order: torch.Tensor | None = None) -> Sequence[torch.Tensor]:
         """The positions of all clips, `size` at a time, in `order` (N,) or in their own.
@@ -175,8 +176,7 @@ def splits(
         rows["train"] = np.repeat(rows["train"], store.clips["copies"].iloc[rows["train"]])
     scales = {}
     if store.manifest.get("standardise"):
-        training = store.clips.iloc[rows["train"]]
-        scales = {name: scale(store, name, rows["train"]) for name in modalities if training[f"has_{name}"].any()}
+        scales = {name: scale(store, name, rows["train"]) for name in modalities}
     return {
         split: Clips(store, clips, labels[clips], task, device, modalities, scales) for split, clips in rows.items()
     }
@@ -206,15 +206,21 @@ def task_and_labels(store: Store, classes: int = 0) -> tuple[Task, np.ndarray]:
 
 
 def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
-    """Mean and standard deviation of every channel over all steps of the `rows` that have the modality.
+    """Mean and standard deviation of every channel over all values of the `rows` that are not missing (NaN).
 
-    A channel that never changes gets the deviation 1.
+    A channel that never changes gets the deviation 1, and one without any value in these rows an infinite one.
     """
     present = np.unique(rows[store.clips[f"has_{modality}"].to_numpy()[rows]])
     values = np.asarray(getattr(store, modality)[present], dtype=np.float64)  # audio (n, C, T), video (n, T, C)
     others = (0, 2) if modality == "audio" else (0, 1)
-    mean, deviation = (moment(axis=others, keepdims=True) for moment in (values.mean, values.std))
+    if not len(values):
+        shape = values.sum(axis=others, keepdims=True).shape
+        return np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    moments = (np.nanmean, np.nanstd) if np.isnan(values).any() else (np.mean, np.std)
+    with catch_warnings(action="ignore", category=RuntimeWarning):  # a channel of NaN
+        mean, deviation = (moment(values, axis=others, keepdims=True) for moment in moments)
     deviation[deviation < 1e-6 * (1 + np.abs(mean))] = 1
+    mean, deviation = np.nan_to_num(mean), np.nan_to_num(deviation, nan=np.inf)
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
