@@ -1,5 +1,6 @@
 """The command `avlib`: run a grid, list and compare runs, apply one to a clip, show the page, download RAVDESS."""
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -11,7 +12,21 @@ import click
 from avlib import __version__
 from workbook import DATA, OUTPUTS, InputError
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path; one that no file can have, as it is too long, is one line."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        try:
+            os.stat(value)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass
+        except (OSError, ValueError) as error:
+            raise InputError(f"{value} is no path: {getattr(error, 'strerror', error)}") from None
+        return Path(value)
+
+
+PATH = _Path()
 
 
 class Ended(click.ClickException):

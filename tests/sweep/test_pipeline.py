@@ -129,3 +129,17 @@ def test_the_list_of_parameters_names_them_all():
 def test_the_command_starts_without_importing_torch_or_papermill():
     code = "import sys, workbook.cli; print({'torch', 'papermill', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+WITH_PATHS = [
+    *("table {}", "runs {}", "report {}", "run {}", "run params/smoke.yaml --dry-run -p outputs_root {}"),
+    *("predict {} --run x", "predict x.wav --run {}", "predict x.wav --run x --html {}"),
+    *("app --run {} --no-browser", "download ravdess --to {}"),
+]
+
+
+@pytest.mark.parametrize("command", WITH_PATHS)
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "a\0b"], ids=["name", "path", "zero"])
+def test_a_path_that_no_file_can_have_is_one_line_in_every_command(command, path):
+    ended = CliRunner().invoke(main, [path if word == "{}" else word for word in command.split()])
+    assert ended.exit_code == 2 and ended.output.startswith("Error: ") and ended.output.count("\n") == 1, ended.output

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbook import ROOT, InputError
+from workbook import InputError
 from workbook.data.window import WINDOW
 from workbook.files import check_outputs, path_of, write_json, write_text
+from workbook.run.parameters import absolute_path
 from workbook.run.record import read_metrics, read_predictions
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def choose_clip(run: "TrainedRun", clip: str = "", sound: str = "") -> Clip:
     Relative paths start at the workbook. Raises InputError where the corpus or its files are no longer there.
     """
     if clip:
-        return Clip(ROOT / Path(clip).expanduser(), ROOT / Path(sound).expanduser() if sound else "")
+        return Clip(absolute_path("clip", clip), absolute_path("sound", sound) if sound else "")
     table = run.test.table
     complete = table[table["has_audio"] & table["has_video"]]
     if complete.empty:

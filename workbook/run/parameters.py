@@ -43,13 +43,13 @@ KEYWORDS = ("", "none", "frames")  # values of `pretrained` that are no paths
 
 
 _SHORT = Repr()
-_SHORT.maxlevel, _SHORT.maxother = 2, 300
+_SHORT.maxlevel = 2
 
 
 def show(value: Any) -> str:
     """A refused value as a sentence has it; a list is shortened."""
     try:
-        return repr(value) if isinstance(value, str) else _SHORT.repr(value)
+        return repr(str(value)) if isinstance(value, str | Path) else _SHORT.repr(value)
     except ValueError:  # a number of thousands of digits
         return "too large"
 
@@ -84,6 +84,14 @@ def absolute(value: Any) -> Path:
     except (OSError, RuntimeError, TypeError, ValueError):  # too long, an unknown user, not text, not UTF-8
         raise ValueError(f"is {show(value)}; it should be a path") from None
     return path
+
+
+def absolute_path(name: str, value: Any) -> Path:
+    """The absolute path that a parameter, or an argument, names; InputError where it is none."""
+    try:
+        return absolute(value)
+    except ValueError as error:
+        raise InputError(f"{name} {error}") from None
 
 
 def _path_or_keyword(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import workbook
 from workbook import ROOT, InputError
-from workbook.run.parameters import NAMES, Parameters, absolute
+from workbook.run.parameters import NAMES, Parameters, absolute_path
 from workbook.run.record import Record, epochs_done, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
@@ -100,10 +100,7 @@ def find_run(run: str | Path = "") -> Path:
             train = "papermill notebooks/train.ipynb outputs/train.ipynb"
             raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
         return folders[0]
-    try:
-        folder = absolute(run)
-    except ValueError as error:
-        raise InputError(f"run {error}") from None
+    folder = absolute_path("run", run)
     record = _record_with_weights(folder)
     if record is None:
         runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in trained_runs()]
@@ -179,7 +176,7 @@ def load_run(folder: str | Path) -> "nn.Module":
 
     from avlib.model import build_model
 
-    folder = ROOT / Path(folder).expanduser()
+    folder = absolute_path("run", folder)
     record = _record_with_weights(folder)
     if record is None:
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from workbook import ROOT, InputError, plots
+from workbook import InputError, plots
 from workbook.evaluate.conditions import Intact
 from workbook.evaluate.statistics import Systems
+from workbook.run.parameters import absolute_path
 from workbook.run.reopen import TrainedRun, open_trained
 from workbook.studies import STUDIES, predictions
 from workbook.studies.calibration import at_bound, temperature, with_temperature
@@ -53,8 +54,11 @@ def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
     """The folders of the runs that fit the patterns, each once; patterns and errors as in `open_systems`."""
     folders: dict[Path, None] = {}
     for pattern in patterns:
-        path = ROOT / Path(pattern).expanduser()
-        records = sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.json"))
+        path = absolute_path("run", pattern)
+        try:
+            records = sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.json"))
+        except ValueError:  # such as a**
+            records = []
         if not records:
             raise InputError(f"{path} is no run: give the folder of a trained run, or a pattern that fits some")
         folders |= dict.fromkeys(record.parent for record in records)
