@@ -102,6 +102,23 @@ def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
         assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
 
 
+TORN = {
+    "empty": "",
+    "list": "[]",
+    "deep": "[" * 10_000,
+    "half": '{"since": 3}',
+    "owner": '{"pid": {}}',
+    "latin": "\xff",
+}
+
+
+@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
+def test_a_torn_record_of_an_owner_is_still_a_claim(tmp_path, content):
+    (tmp_path / FILE).write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match="is in use by another process: wait"), claim(tmp_path):
+        pytest.fail("two processes in one folder")
+
+
 def test_a_claim_that_is_dated_in_the_future_holds_nobody_up(tmp_path):
     of_another_host(tmp_path / "run", -3600)
     assert not is_claimed(tmp_path / "run")

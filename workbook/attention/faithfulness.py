@@ -49,6 +49,7 @@ from workbook.attention.perturbation import (
 from workbook.attention.truth import shares, summary
 from workbook.attention.vectors import relative_vectors, step_times
 from workbook.evaluate.statistics import error_of_mean, student
+from workbook.files import read_json
 from workbook.train.descriptors import behind_frames
 from workbook.train.memory import memory_kept
 
@@ -352,8 +353,8 @@ def as_records(tables: dict[str, pd.DataFrame]) -> dict[str, list[dict]]:
 def records_of_runs(folders: Iterable[Path], settings: dict) -> dict[str, dict]:
     """What `faithfulness.ipynb` saved in these run folders with these settings, by the end of the folder's name."""
     paths = [folder / RECORD for folder in folders]
-    records = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
-    records = {folder: record for folder, record in records.items() if record["settings"] == settings}
+    records = {path.parent: read_json(path) for path in paths}
+    records = {folder: record for folder, record in records.items() if record.get("settings") == settings}
     shared = os.path.commonpath([folder.parents[1] for folder in records])
     return {folder.relative_to(shared).as_posix(): record for folder, record in records.items()}
 

@@ -133,7 +133,8 @@ def _renew(
 
 def _by(owner: dict[str, Any]) -> str:
     """The owner of a folder, such as `by process 12 on lab3 since 2026-11-23 18:05 UTC`."""
-    return "by process {pid} on {host} since {since}".format_map(owner) if "since" in owner else "by another process"
+    is_known = {"pid", "host", "since"} <= owner.keys()
+    return "by process {pid} on {host} since {since}".format_map(owner) if is_known else "by another process"
 
 
 def _refusal(path: Path) -> str:
