@@ -11,6 +11,7 @@ import click
 
 from avlib import __version__
 from workbook import DATA, OUTPUTS, InputError
+from workbook.text import printable
 
 
 class _Path(click.Path):
@@ -33,7 +34,7 @@ class Ended(click.ClickException):
     """The end of a command before its time: one line."""
 
     def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.exit_code = exit_code
 
     def show(self, file: Any = None) -> None:
@@ -113,7 +114,7 @@ def run(
 
     runs = plan(read_grids(file), {name: read_value(text) for name, text in extra})
     if dry_run:
-        click.echo(listing(runs, jobs or 1))
+        _echo(listing(runs, jobs or 1))
         return
     settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": _echo}
     with engine_of(engine, **ray_options) as runner:
@@ -123,13 +124,13 @@ def run(
     if failed:
         stopped = ", and the runs that were stopped" if fail_fast else ""
         heading = f"{len(failed)} of {len(runs)} runs failed; the same command tries them again{stopped}:"
-        raise click.ClickException("\n".join([heading, *failed]))
+        raise Ended("\n".join([heading, *failed]), 1)
 
 
-def _echo(line: str) -> None:
-    """Prints a line; a terminal that is closed, or a pipe that nobody reads, fails no run."""
+def _echo(text: object) -> None:
+    """Prints a text; a terminal that is closed, or a pipe that nobody reads, fails no run."""
     with suppress(OSError):
-        click.echo(line)
+        click.echo(printable(text))
 
 
 def _show_results(folders: list[Path]) -> None:
@@ -138,10 +139,10 @@ def _show_results(folders: list[Path]) -> None:
 
     runs = evaluated(runs_in(folders))
     if len(runs):
-        click.echo(f"\n{as_text(result_table(runs))}")
+        _echo(f"\n{as_text(result_table(runs))}")
     for folder, own in runs.groupby(runs["folder"].map(lambda run: Path(run).parents[1]), sort=False):
         if len(own) > 1:
-            click.echo(f"\n{comparison(own, folder)}")
+            _echo(f"\n{comparison(own, folder)}")
 
 
 @main.command()
@@ -155,9 +156,9 @@ def table(outputs_root: Path) -> None:
         raise InputError(f"no run under {outputs_root}; `avlib run params/demo.yaml` makes two")
     table = result_table(runs)
     if not table.empty:
-        click.echo(as_text(table))
+        _echo(as_text(table))
     for folder, state in runs.loc[runs["state"] != "done", ["folder", "state"]].to_numpy():
-        click.echo(f"{folder}: {state}")
+        _echo(f"{folder}: {state}")
 
 
 @main.command()
@@ -175,7 +176,7 @@ def runs(outputs_root: Path, condition: str | None) -> None:
         runs = where(runs, condition)
     if runs.empty:
         raise InputError(f"no such run under {outputs_root}" if condition else f"no run under {outputs_root}")
-    click.echo(as_text(runs[[*LISTED]].replace("", None).dropna(axis="columns", how="all")))
+    _echo(as_text(runs[[*LISTED]].replace("", None).dropna(axis="columns", how="all")))
 
 
 @main.command()
@@ -184,7 +185,7 @@ def report(outputs_root: Path) -> None:
     """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
     from workbook.sweep.notebooks import execute_report
 
-    click.echo(execute_report(outputs_root))
+    _echo(execute_report(outputs_root))
 
 
 @main.command()
@@ -207,8 +208,8 @@ def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path
     check_outputs([html, json], [clip, sound, folder])
     predictor = predictor_of(open_trained(folder.absolute() if folder.exists() else folder))
     prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
-    click.echo("\n".join(predictor.card.sentences()) + "\n")
-    click.echo(write_prediction(prediction, html, json))
+    _echo("\n".join(predictor.card.sentences()) + "\n")
+    _echo(write_prediction(prediction, html, json))
 
 
 @main.command()
@@ -221,10 +222,10 @@ def parameters() -> None:
     from workbook.run.parameters import FIELDS, allowed
 
     rows = [(name, str(field.default), allowed(name), field.description) for name, field in FIELDS.items()]
-    click.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
+    _echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     own = pd.DataFrame({name: dataset.defaults for name, dataset in DATASETS.items()}).T
-    click.echo("\n0 or nothing stands for the dataset's default (-: none, or its files say):")
-    click.echo(own.replace(0, "-").to_string())
+    _echo("\n0 or nothing stands for the dataset's default (-: none, or its files say):")
+    _echo(own.replace(0, "-").to_string())
 
 
 @main.command()
@@ -258,4 +259,4 @@ def download(dataset: str, actors: str, folder: Path) -> None:
 
     root = download_ravdess(folder, parse_actors(actors))
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
-    click.echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
+    _echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-MARKDOWN = re.compile(r"[\\`*<>&\[\]|$~#!@]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is one
+MARKDOWN = re.compile(r"[\\`*<>&\[\]|$~#@]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is one
 LATEX = {sign: f"\\{sign}" for sign in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 

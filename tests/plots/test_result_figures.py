@@ -1,6 +1,7 @@
 """Figures of results hold the numbers of their tables: evaluation, training, faithfulness, statistics, paper tables."""
 
 from io import BytesIO
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from nbclient import NotebookClient
 
 from workbook import ROOT, InputError, plots
@@ -61,6 +63,31 @@ def test_per_emotion_bars_are_the_accuracies():
     assert heights == [[3, 13, 23], [0, 10, 20]]  # A before V, whatever the table's order
     assert to_hex(ax.containers[0][0].get_facecolor()) == plots.AUDIO
     assert ax.get_xlabel() == "true class" and labels(ax.get_xticklabels()) == EMOTIONS
+
+
+def test_a_name_with_dollars_is_no_formula_in_any_figure(rng):
+    names = ["$\\frac$ 5", "a $", "plain"]
+    table = pd.DataFrame({"emotion": names, "dropout": names, "system": names, "condition": "AV", "accuracy": 50.0})
+    rows = table.assign(difference=1.0, value=1.0, low=0.0, high=2.0, actors=9, p_holm=1.0)
+    windows = SimpleNamespace(
+        has_video=np.zeros(1, bool), starts=np.zeros(1), frame_times=np.array([[0.1, 3.5]]), seconds=3.6
+    )
+    answers = pd.DataFrame({"window": [0], "condition": ["AV"]} | {name: [0.3] for name in names})
+    figures = [
+        plots.confusions({"AV": np.eye(3)}, names),
+        plots.per_emotion(table),
+        plots.conditions(table),
+        plots.score_table(table),
+        plots.named_frames(np.zeros((3, 8, 8, 3), np.uint8), names),
+        plots.outputs([np.array([0.5, 0.3, 0.2])], [np.zeros(3)], "AV", names),
+        plots.probabilities(answers, windows, names),
+        plots.attention_by_emotion({"audio": pd.DataFrame(np.ones((3, 4)), index=names)}, {"audio": np.arange(4.0)}),
+        plots.system_intervals(rows),
+    ]
+    for figure in figures:
+        texts = [text for text in figure.figure.findobj(Text) if "$" in text.get_text()]
+        assert texts and not any(text._preprocess_math(text.get_text())[1] for text in texts), figure
+        figure.figure.canvas.draw()
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import mistune
 import papermill
 import pytest
 import torch
 import yaml
+from bs4 import BeautifulSoup
 
 from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
@@ -252,3 +254,10 @@ def test_parameters_show_what_is_no_default_and_unfold_to_all():
     assert "<summary>Parameters: fusion <code>lt</code>, frames <code>5</code></summary>" in shown
     assert all(f"| {name} |" in shown for name in NAMES)
     assert repr(Parameters(frames=6)) == "all parameters: default"
+
+
+def test_a_path_among_the_parameters_is_text_in_a_notebook():
+    path = "/<img src=x onerror=alert(1)>/`|*a*|`</code></details><b>"
+    page = BeautifulSoup(mistune.html(Parameters(data_root=path)._repr_markdown_()), "html.parser")
+    assert page.get_text().count(path) == 2 and not page.find_all(["img", "em", "b"])
+    assert {len(row.find_all(["td", "th"])) for row in page.find_all("tr")} == {3}

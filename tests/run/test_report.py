@@ -2,13 +2,17 @@
 
 import re
 
+import mistune
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from drawn_predictions import predictions
 from in_process import without_kernels
+from IPython.display import HTML, Markdown
+from pandas.io.formats.style import Styler
 from scipy.io import wavfile
 from smoke_runs import data
 
@@ -21,6 +25,7 @@ from workbook.files import write_json
 from workbook.run.parameters import Parameters
 from workbook.run.record import note
 from workbook.run.report import overview, sampled_share, sections
+from workbook.run.report_cells import Report
 from workbook.run.run_folder import start_run
 
 
@@ -179,6 +184,34 @@ def test_the_notebook_reports_on_all_kinds_of_runs_and_leaves_their_files(corpor
     assert "audio less audio chroma in A" in next(root.glob("report/ravdess-*/claims.md")).read_text()
     toys = next(root.glob("report/toy-*/table-II.csv"))
     assert pd.read_csv(toys)["paper"].isna().all()
+
+
+HOSTILE = "<img src=x onerror=alert(1)> $\\frac$ & #1_% [a](javascript:b) *c* {d}"
+
+
+def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr("workbook.run.report_cells.section_baselines", lambda *_: {})
+    (tmp_path / f"{HOSTILE}.npz").touch()
+    units = corpora["units"] | {"data_root": str(tmp_path / f"{HOSTILE}.npz")}
+    for dropout, rights in (("none", (0.8, 0.2, 0.2)), ("softhard", (0.8, 0.6, 0.6))):
+        evaluated(tmp_path / "outputs", predictions(rights), dropout=dropout, **units)
+    report = Report(tmp_path / "outputs", resamples=50)
+    cells = [report.overview, report.tables, report.heatmaps, report.slopes, report.claims, report.sampled]
+    shown = [display for cell in cells for display in cell()] + [*report.differences("AV")]
+    pages = [mistune.html(display.data) for display in shown if isinstance(display, Markdown)]
+    pages += [display.data for display in shown if isinstance(display, HTML)]
+    pages += [display.to_html() for display in shown if isinstance(display, Styler)]
+    texts = [BeautifulSoup(page, "html.parser") for page in pages]
+    assert sum(HOSTILE in text.get_text() for text in texts) >= 6
+    assert not any(text.find_all(["img", "a", "em"]) for text in texts)
+    report.write()
+    (folder,) = {path.parent for path in tmp_path.glob("outputs/report/*/*")}
+    for path in folder.glob("*.md"):
+        page = BeautifulSoup(mistune.html(path.read_text()), "html.parser")
+        assert HOSTILE in page.get_text() and not page.find_all(["img", "a"])
+    for path in folder.glob("*.tex"):
+        caption = re.search(r"caption{(.*)}", path.read_text())[1]
+        assert r"\$\textbackslash{}frac\$ \& \#1\_\% [a](javascript:b) *c* \{d\}" in caption
 
 
 def test_the_notebook_is_content_with_one_toy_run(corpora, tmp_path):

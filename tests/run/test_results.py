@@ -3,8 +3,10 @@
 import json
 import re
 
+import mistune
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from smoke_runs import data
 from sweeps import finished_run
@@ -196,3 +198,26 @@ def test_a_condition_is_read_and_never_executed(three_runs, tmp_path, attack):
 )
 def test_a_condition_has_the_operators_of_python(three_runs, condition, seeds):
     assert where(three_runs, condition)["seed"].tolist() == seeds
+
+
+def test_what_others_wrote_into_a_run_is_text_in_the_terminal_and_in_markdown(tmp_path):
+    attack = "\x1b]0;owned\x07\x1b[2J\r| <img src=x> a_b _c_\u202e"
+    for seed in (1, 2):
+        folder = finished_run(tmp_path, {"AV": 50}, seed=seed)
+        record = json.loads((folder / "run.json").read_text())
+        git = {"commit": "\x1b[2J123", "dirty": False}
+        write_json(folder / "run.json", record | {"device": attack, "state": "failed", "error": attack, "git": git})
+    (tmp_path / "toy" / "\x1b[2Jx" / "fold0-seed1").mkdir(parents=True)
+    (tmp_path / "toy" / "\x1b[2Jx" / "fold0-seed1" / "run.log").write_text(f"failed: {attack}\n")
+    for command in (
+        ["runs"],
+        ["table"],
+        ["runs", "--where", "AV > '\x1b[2J'"],
+        ["report"],
+        ["predict", "--run", "\x1b[2J"],
+    ):
+        shown = CliRunner().invoke(main, [*command[:1], str(tmp_path), *command[1:]]).output
+        assert shown and not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", shown), command
+    page = BeautifulSoup(mistune.html(as_markdown(all_runs(tmp_path)[["device", "state"]])), "html.parser")
+    assert len(page.find_all("tr")) == 4 and not page.find_all(["img", "em"])
+    assert all(len(row.find_all("td")) == 2 for row in page.find_all("tr")[1:])

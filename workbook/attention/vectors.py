@@ -18,6 +18,7 @@ from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
 from workbook.evaluate.evaluation import attention
 from workbook.files import atomic_write
+from workbook.text import in_markdown
 from workbook.train.batches import Clips
 
 MAP_ONTO = {"video": "video_to_audio", "audio": "audio_to_video"}  # the map whose keys are this modality's steps
@@ -207,5 +208,5 @@ def concentration_sentence(maps: dict[str, np.ndarray]) -> str:
 def emotion_sentence(means: dict[str, pd.DataFrame]) -> str:
     """Which emotion's mean vector goes farthest from even, in Markdown; means : as `Attention.by_emotion`."""
     distances = {name: (table - 1).abs().max(axis=1) for name, table in means.items()}
-    parts = [f"**{100 * far.max():.0f} %** for {name} ({far.idxmax()})" for name, far in distances.items()]
+    parts = [f"**{100 * far.max():.0f} %** for {name} ({in_markdown(far.idxmax())})" for name, far in distances.items()]
     return f"Farthest from even, the mean vector of one emotion goes {' and '.join(parts)}."

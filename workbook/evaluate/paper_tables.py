@@ -11,6 +11,7 @@ import pandas as pd
 
 from workbook.evaluate.statistics import CONDITIONS, intervals
 from workbook.task import AVERAGED
+from workbook.text import in_latex, in_markdown
 
 # Our name of each printed system. The paper's have one head where their name has no number; those of Table III have
 # MULT's dense layers, and MULT itself, which Table III prints as MLT, has 5 heads.
@@ -176,13 +177,14 @@ def as_latex(wide: pd.DataFrame, caption: str, label: str) -> str:
     for column in wide.columns:
         if column[1] == "paper":
             italic[column] = [rf"\textit{{{text}}}" if text else "" for text in wide[column]]
-    italic.index.names = italic.columns.names = [None, None]
+    italic.index = pd.MultiIndex.from_tuples([tuple(map(in_latex, names)) for names in wide.index])
+    italic.columns.names = [None, None]
     text = italic.style.to_latex(
         hrules=True,
         clines="skip-last;data",
         multicol_align="c",
         column_format="l" * (2 + wide.shape[1]),
-        caption=caption.replace("_", r"\_").replace("%", r"\%"),
+        caption=in_latex(caption),
         label=label,
         position_float="centering",
     )
@@ -199,4 +201,5 @@ def as_markdown(wide: pd.DataFrame) -> str:
     rows = pd.DataFrame(columns | {"folds": wide["tested", "folds"].to_numpy()}, index=wide.index)
     sides = ["left", "left", *["right"] * rows.shape[1]]
     text = rows.rename_axis(["modality dropout", "system"]).reset_index()
+    text["system"] = text["system"].map(in_markdown)
     return text.to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from workbook.text import in_markdown
+
 
 def accuracy_lost(scores: pd.DataFrame) -> str:
     """How much accuracy each condition loses against AV.
@@ -35,7 +37,8 @@ def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> st
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
         if wrong.any():
             times = "once" if wrong.max() == 1 else f"{wrong.max()} times"
-            mistakes.append(f"**{times}** {names[predicted]} for {names[true]} in {condition}")
+            answer, truth = (in_markdown(names[place]) for place in (predicted, true))
+            mistakes.append(f"**{times}** {answer} for {truth} in {condition}")
     return f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "There is no mistake."
 
 
@@ -47,4 +50,4 @@ def widest_difference(recalls: pd.DataFrame) -> str:
     table = recalls.pivot(index="emotion", columns="condition", values="accuracy")
     emotion = (table.max(axis=1) - table.min(axis=1)).idxmax()
     values = ", ".join(f"**{table.loc[emotion, name]:.0f} %** in {name}" for name in recalls["condition"].unique())
-    return f"{values}: the conditions differ most for {emotion}."
+    return f"{values}: the conditions differ most for {in_markdown(emotion)}."

@@ -13,6 +13,7 @@ from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces, features, spectrogram
 from workbook.plots.marks import bold_title, colour_bar
 from workbook.plots.style import AROUND, COLOUR, HALO, INK, SHADE, WIDTH, grid, new_figure, tidy_axes
+from workbook.text import in_figure
 
 LEFT, RIGHT, BOTTOM = 0.6, WIDTH - 0.1, 0.45  # inches, of the panels of `attention_over_clip`
 Attribution = dict[str, dict[str, np.ndarray | None]]  # method -> modality -> a score for each input step
@@ -255,7 +256,8 @@ def attention_by_emotion(
         extent = (left, right, len(emotions) - 0.5, -0.5)
         colours = {"cmap": AROUND[modality], "vmin": 1 - reach, "vmax": 1 + reach}
         ax.imshow(relative, extent=extent, aspect="auto", interpolation="none", **colours)
-        ax.set(xlim=(0, clock.length), xlabel=clock.label, yticks=range(len(emotions)), yticklabels=emotions)
+        ax.set(xlim=(0, clock.length), xlabel=clock.label)
+        ax.set_yticks(range(len(emotions)), map(in_figure, emotions))
         ax.tick_params(labelsize=9, left=False)
         bold_title(ax, modality, COLOUR[modality], loc="center")
         bar = colour_bar(ax, "mean attention received (1 = even)", orientation="horizontal", pad=0.02)

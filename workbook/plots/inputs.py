@@ -11,6 +11,7 @@ from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
 from workbook.plots.marks import bold_title, colour_bar
 from workbook.plots.style import AROUND, COLOUR, SHADE, VIDEO, WIDTH, grid, new_figure, tidy_axes
+from workbook.text import in_figure
 
 
 def faces(
@@ -165,7 +166,7 @@ def named_frames(images: np.ndarray, names: list[str], columns: int = 6) -> Figu
         ax.set_axis_off()
     for ax, image, name in zip(panels.flat, images, names, strict=False):
         ax.imshow(image)
-        ax.set_title(name, fontsize=10)
+        ax.set_title(in_figure(name), fontsize=10)
     return figure
 
 

@@ -10,6 +10,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from workbook.plots.style import INK
+from workbook.text import in_figure
 
 FEWEST_ACTORS = 8  # below it an interval is of one fold, and so of one network or of few people
 
@@ -35,7 +36,7 @@ def band(ax: Axes, x: Sequence[float], table: pd.DataFrame, column: str, colour,
     ax.plot(x, table[column], color=colour, **line)
 
 
-def cells(ax: Axes, table: pd.DataFrame | np.ndarray, colours, fontsize: float = 8, **look) -> None:
+def cells(ax: Axes, table: pd.DataFrame, colours, fontsize: float = 8, **look) -> None:
     """Draws a table as coloured cells with their numbers, from 0 to 100.
 
     colours : a colour map, or the colour of 100        look : other arguments of `seaborn.heatmap`
@@ -43,7 +44,7 @@ def cells(ax: Axes, table: pd.DataFrame | np.ndarray, colours, fontsize: float =
     paint = sns.light_palette(colours, as_cmap=True) if isinstance(colours, str) else colours
     usual = {"vmin": 0, "vmax": 100, "annot": True, "fmt": ".1f", "annot_kws": {"fontsize": fontsize}}
     usual |= {"linewidths": 1, "linecolor": "white", "cbar": False}
-    sns.heatmap(table, cmap=paint, ax=ax, **usual | look)
+    sns.heatmap(table.rename(index=in_figure, columns=in_figure), cmap=paint, ax=ax, **usual | look)
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, labelsize=9)
     ax.tick_params(axis="y", labelrotation=0)
@@ -52,7 +53,7 @@ def cells(ax: Axes, table: pd.DataFrame | np.ndarray, colours, fontsize: float =
 def name_rows(ax: Axes, names: Sequence[str], fontsize: float = 9, margin: float = 0.5) -> None:
     """Names the rows 0, 1, 2, ... on the y axis, the first on top."""
     ax.set(yticks=range(len(names)), ylim=(len(names) - margin, margin - 1))
-    ax.set_yticklabels(names, fontsize=fontsize, color=INK)
+    ax.set_yticklabels(map(in_figure, names), fontsize=fontsize, color=INK)
     ax.tick_params(axis="y", length=0)
 
 

@@ -14,6 +14,7 @@ from workbook import InputError
 from workbook.plots.marks import bold_title, legend_around, whiskers
 from workbook.plots.marks import cells as draw_cells
 from workbook.plots.style import HALO, INK, ORIGIN_COLOUR, QUIET, WIDTH, condition_style, conditions_of, grid
+from workbook.text import styled as styled_text
 
 CONDITIONS = ("AV", "A", "V")
 FEW = 5  # systems up to which every point has its number
@@ -120,7 +121,7 @@ def styled(wide: pd.DataFrame, origin: str) -> Styler:
         "ours": f"color: {ORIGIN_COLOUR[origin]}; white-space: nowrap",
         "paper": f"color: {QUIET}; font-style: italic",
     }
-    table = wide.style.apply(lambda column: [look.get(column.name[1], "white-space: nowrap")] * len(column))
+    table = styled_text(wide).apply(lambda column: [look.get(column.name[1], "white-space: nowrap")] * len(column))
     cell = {"selector": "th, td", "props": "text-align: left; font-size: 85%; padding: 0.2em 0.5em"}
     part = {"selector": "th.row_heading.level0", "props": "vertical-align: top"}
     return table.set_table_styles([cell, part])

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from workbook.plots.marks import bold_title
 from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, grid, tidy_axes
+from workbook.text import in_figure
 
 if TYPE_CHECKING:
     from workbook.predict.windows import Windows
@@ -60,7 +61,7 @@ def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Seque
         for label in range(len(labels)) if len(centres) <= NUMBERED else ():
             ax.text((left + right) / 2, label + 0.5, f"{100 * values[label, window]:.0f} %", **number)
     ax.set(yticks=np.arange(len(labels)) + 0.5, ylim=(len(labels), 0))
-    ax.set_yticklabels(labels, fontsize=9, color=INK)
+    ax.set_yticklabels(map(in_figure, labels), fontsize=9, color=INK)
     ax.tick_params(axis="y", length=0)
     bold_title(ax, title, colour)
 
@@ -101,10 +102,10 @@ def outputs(
         places = np.arange(len(names)) - 0.4 + (order + 0.5) * height
         ax.barh(places, now, height * 0.92, **network_look(order, colour))
         ax.vlines(old, places - height / 2, places + height / 2, color=INK, linewidth=1.5)
-        answers.append(f"{now[0]:+.2f}" if is_score else f"{names[now.argmax()]} {now.max():.0%}")
+        answers.append(f"{now[0]:+.2f}" if is_score else f"{in_figure(names[now.argmax()])} {now.max():.0%}")
     ax.set(xlim=(-3, 3) if is_score else (0, 1), xticks=[-3, 0, 3] if is_score else [0, 1])
     ax.set_title("\n".join(answers), fontsize=9, color=colour, loc="left")
-    ax.set(yticks=range(len(names)), yticklabels=names)
+    ax.set(yticks=range(len(names)), yticklabels=[*map(in_figure, names)])
     ax.yaxis.set_inverted(True)  # the first on top, also where panels share the axis
     return ax
 

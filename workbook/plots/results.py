@@ -26,6 +26,7 @@ from workbook.plots.style import (
     new_figure,
     tidy_axes,
 )
+from workbook.text import in_figure
 
 
 def confusions(matrices: dict[str, np.ndarray], names: list[str], label: str = "emotion") -> Figure:
@@ -53,7 +54,8 @@ def _confusion(ax: Axes, matrix: np.ndarray, names: list[str], label: str) -> No
         )
     with np.errstate(invalid="ignore"):
         percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
-    cells(ax, percent, NAVY, fmt=".0f", square=True, xticklabels=names, yticklabels=names)
+    table = pd.DataFrame(percent, names, names)
+    cells(ax, table, NAVY, fmt=".0f", square=True, xticklabels=True, yticklabels=True)
     ax.set(xlabel="predicted")
     for tick in ax.get_xticklabels():
         tick.set(rotation=40, ha="right", rotation_mode="anchor")
@@ -68,6 +70,7 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, label: str = "emoti
     conditions = conditions_of(table["condition"])
     palette = {name: CONDITION_STYLE[name][0] for name in conditions}
     bars = {"hue_order": conditions, "palette": palette, "saturation": 1, "errorbar": None, "width": 0.75, "gap": 0.08}
+    table = table.assign(emotion=table["emotion"].map(in_figure))
     sns.barplot(table, x="emotion", y="accuracy", hue="condition", ax=ax, **bars)
     ax.set(xlabel=f"true {label}", ylabel="accuracy (%)", ylim=(0, 100))
     handles = ax.get_legend_handles_labels()[0]
@@ -104,7 +107,7 @@ def conditions(
         for centre, value in zip(centres, values["mean"], strict=True):
             if np.isfinite(value):
                 ax.text(centre, 2, f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}", **number)
-    names = [f"dropout: {kind}" if kind in DROPOUTS else kind for kind in kinds]
+    names = [f"dropout: {kind}" if kind in DROPOUTS else in_figure(kind) for kind in kinds]
     keys = [Patch(color=_tinted(QUIET, tint), label=name) for name, tint in zip(names, tints, strict=True)]
     keys += _yardsticks(ax, groups, reachable or {}, chance)
     legend_above(ax, 1.02, handles=keys, columnspacing=1.4, handlelength=1.6)

@@ -26,6 +26,7 @@ from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import RunName, frame_network_path
+from workbook.text import in_markdown
 
 CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook runs, so no Literals
     "dataset": DATASETS,
@@ -279,8 +280,8 @@ class Parameters(BaseModel):
 
     def _repr_markdown_(self) -> str:
         """The parameters that are not defaults; a click unfolds all."""
-        summary = ", ".join(f"{name} <code>{value}</code>" for name, value in self.changes.items())
-        rows = [f"| {name} | `{value}` | {FIELDS[name].description} |" for name, value in self]
+        summary = ", ".join(f"{name} <code>{in_markdown(value)}</code>" for name, value in self.changes.items())
+        rows = [f"| {name} | <code>{in_markdown(value)}</code> | {FIELDS[name].description} |" for name, value in self]
         table = "\n".join(["| parameter | value | |", "| :-- | :-- | :-- |", *rows])
         summary = f"<summary>Parameters: {summary or 'all defaults'}</summary>"
         return f"<details>{summary}\n\n{table}\n\n</details>"

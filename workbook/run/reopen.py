@@ -15,6 +15,7 @@ from workbook.run.record import Record, epochs_done, read_predictions, read_reco
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
+from workbook.text import in_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,8 @@ class TrainedRun(Run):
         return f"{self.folder}\n{self._origin}\n{self.parameters}"
 
     def _repr_markdown_(self) -> str:
-        return f"`{self.folder}`, {self._origin}\n\n{self.parameters._repr_markdown_()}"
+        place = f"<code>{in_markdown(self.folder)}</code>, {in_markdown(self._origin)}"
+        return f"{place}\n\n{self.parameters._repr_markdown_()}"
 
     @property
     def _origin(self) -> str:

@@ -1,6 +1,7 @@
 """The sections of a report: evaluated runs that may stand in one table, their tables, and the files of each section."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,8 @@ class Section:
     @property
     def name(self) -> str:
         """A name for a folder."""
-        return "-".join([self.dataset, self.fold_scheme, *self.settings.split(), self.fingerprint[:4]])
+        parts = [self.dataset, self.fold_scheme, *self.settings.split(), self.fingerprint[:4]]
+        return re.sub(r"[^\w.=+-]", "_", "-".join(parts))
 
     @property
     def fused(self) -> Systems:

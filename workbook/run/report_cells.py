@@ -5,6 +5,7 @@ Each method of `Report` yields what a notebook can display, and saves the figure
 
 from collections.abc import Iterator
 from functools import cached_property
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,7 @@ from workbook.files import write_table, write_text
 from workbook.run.baselines import section_baselines
 from workbook.run.report import Section, overview, sampled_share, sections
 from workbook.run.results import all_runs
+from workbook.text import in_figure, in_markdown, styled
 
 LEFT = {"selector": "th, td", "props": "text-align: left"}
 PAIRS = 8  # shown as a table
@@ -69,7 +71,7 @@ class Report:
         return {part.name: check_claims(part.fused, CLAIMS, part.paper, **self.settings) for part in self.sections}
 
     def overview(self) -> Displays:
-        yield overview(self.sections).style.hide().set_table_styles([LEFT])
+        yield styled(overview(self.sections)).hide().set_table_styles([LEFT])
         states = all_runs(self.outputs_root)["state"].str.partition(":")[0].value_counts()
         yield Markdown(f"Runs: {', '.join(f'**{count}** {state}' for state, count in states.items())}.")
 
@@ -96,19 +98,17 @@ class Report:
     def heatmaps(self) -> Displays:
         for part, number, rows in self._numbered():
             yield self._save(part, f"heatmap-{number}.png", plots.system_heatmap(rows, part.origin, _title(part)))
-            yield Markdown(f"{part.heading}. Highest mean M: **{', '.join(highest(rows)) or 'none'}**.")
+            yield _sentence(part, f"Highest mean M: **{in_markdown(', '.join(highest(rows)) or 'none')}**.")
 
     def slopes(self) -> Displays:
         for part, number, rows in self._numbered():
             try:
                 yield self._save(part, f"slopes-{number}.png", plots.slopes(rows, part.origin, _title(part)))
             except InputError as reason:
-                yield Markdown(f"{part.heading}: {reason}.")
+                yield _sentence(part, f"{in_markdown(reason)}.")
             for whose, points in gains(rows).items():
                 changes = ", ".join(f"{name} **{change:+.1f}**" for name, change in points.items())
-                yield Markdown(
-                    f"{part.heading}. softhard changes {whose} by {changes} points, mean over these systems."
-                )
+                yield _sentence(part, f"softhard changes {whose} by {changes} points, mean over these systems.")
 
     def contradictions(self) -> Displays:
         odd = contradictions()
@@ -127,10 +127,10 @@ class Report:
             figure = plots.difference_matrices(panels, _title(part), plots.ORIGIN_COLOUR[part.origin])
             yield self._save(part, "pairs.png", figure)
             differ = (rows["p_holm"] < 0.05).sum()
-            yield Markdown(f"{part.heading}: **{differ} of {len(rows)}** pairs differ in {condition}.")
+            yield _sentence(part, f"**{differ} of {len(rows)}** pairs differ in {condition}.")
             first = rows.sort_values("p").head(PAIRS)[[*COLUMNS, *POWER]].replace(float("inf"), None)
             decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | dict.fromkeys(["units", "needed"], "{:.0f}")
-            yield first.style.hide().format(decimals, precision=1, na_rep="").set_table_styles([LEFT])
+            yield styled(first, decimals, precision=1, na_rep="").hide().set_table_styles([LEFT])
 
     def claims(self) -> Displays:
         for part in self.sections:
@@ -146,7 +146,7 @@ class Report:
             if len(rows):
                 share = sampled_share(part.runs)
                 cost = f"A training took **{share:.2f}** of the time of the same system, fold and seed."
-                yield Markdown(f"{part.heading}. {cost}\n\n{in_words(rows, SAMPLED)}")
+                yield _sentence(part, f"{cost}\n\n{in_words(rows, SAMPLED)}")
         if not any(dropout == "sampled" for part in self.sections for _, dropout in part.fused):
             yield Markdown("No run of dropout=sampled is there.")
 
@@ -160,8 +160,8 @@ class Report:
             axes = plots.system_intervals(rows)
             axes.set_title(_title(part), fontsize=10, color=plots.ORIGIN_COLOUR[part.origin], weight="bold", pad=22)
             yield self._save(part, "audio.png", axes)
-            yield rows.rename(columns={"system": "features (dropout)"}).style.hide().format(precision=1)
-            yield Markdown(f"{part.heading}. {self._audio_claim(part)}")
+            yield styled(rows.rename(columns={"system": "features (dropout)"}), precision=1).hide()
+            yield _sentence(part, self._audio_claim(part))
         if not any(part.audio for part in self.sections):
             yield Markdown("No run of fusion=audio is there.")
 
@@ -176,7 +176,7 @@ class Report:
             for metric in rows["metric"].unique():
                 wide, stem = as_wide(rows, part.folds, metric), f"table-{number}-{metric}"
                 caption = f"{part.heading}. {metric.capitalize()}; {part.details}."
-                write_text(folder / f"{stem}.md", f"{caption}\n\n{as_markdown(wide)}")
+                write_text(folder / f"{stem}.md", f"{in_markdown(caption)}\n\n{as_markdown(wide)}")
                 write_text(folder / f"{stem}.tex", as_latex(wide, caption, f"tab:{part.dataset}-{number}-{metric}"))
         for part in self.sections:
             folder = self.out / part.name
@@ -184,7 +184,7 @@ class Report:
                 if len(table):
                     write_table(folder / f"{name}.csv", table)
             claims = "\n\n".join(filter(None, [self._claims(part), part.audio and self._audio_claim(part)]))
-            write_text(folder / "claims.md", f"{part.heading}; {part.details}\n\n{claims}\n")
+            write_text(folder / "claims.md", f"{in_markdown(f'{part.heading}; {part.details}')}\n\n{claims}\n")
         return sorted(
             str(path.relative_to(self.out)) for part in self.sections for path in (self.out / part.name).iterdir()
         )
@@ -205,9 +205,14 @@ class Report:
 
 
 def _title(part: Section) -> str:
-    return f"{part.heading}\n{part.details}"
+    return in_figure(f"{part.heading}\n{part.details}")
 
 
 def _heading(part: Section) -> HTML:
     colour = plots.ORIGIN_COLOUR[part.origin]
-    return HTML(f"<h3 style='color: {colour}'>{part.heading}</h3><p>{part.details}</p>")
+    return HTML(f"<h3 style='color: {colour}'>{escape(part.heading)}</h3><p>{escape(part.details)}</p>")
+
+
+def _sentence(part: Section, text: str) -> Markdown:
+    """A sentence of Markdown about a section."""
+    return Markdown(f"{in_markdown(part.heading)}. {text}")

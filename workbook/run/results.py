@@ -1,6 +1,6 @@
 """The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.record import Record, read_last_line, read_metrics, read_record
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
+from workbook.text import in_figure, in_markdown, printable
 
 CONDITIONS = (*AVERAGED, "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
@@ -160,7 +161,7 @@ def comparison(runs: pd.DataFrame, out: Path) -> Path:
         chance = 100 / labels.iloc[0] if is_emotion else None
         ax = plots.conditions(scores, best_reachable(dataset, labels.iloc[0]), chance)
         heading = f"{heading}: {', '.join(runs['system'].unique())}"
-    ax.figure.suptitle(heading)
+    ax.figure.suptitle(in_figure(heading))
     return plots.save(ax, out / "comparison.png")
 
 
@@ -175,19 +176,19 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
 
 def as_text(table: pd.DataFrame) -> str:
     """The table in aligned columns, one decimal (errors: three), empty where there is no value."""
-    return _cells(table).to_string(index=False)
+    return _cells(table, printable).to_string(index=False)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table in Markdown, with the same cells."""
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    return _cells(table).to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
+    return _cells(table, in_markdown).to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
 
 
-def _cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text."""
+def _cells(table: pd.DataFrame, of_text: Callable[[object], str]) -> pd.DataFrame:
+    """The table as text; of_text : from a text of others to one that this kind of table shows"""
     texts = {}
     for name, column in table.items():
         number = "{:.3f}" if name in ERRORS else "{:.1f}"
-        texts[name] = [number.format(value) if isinstance(value, float) else str(value) for value in column]
+        texts[name] = [number.format(value) if isinstance(value, float) else of_text(value) for value in column]
     return pd.DataFrame(texts).where(table.notna().to_numpy(), "")
