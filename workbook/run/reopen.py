@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import workbook
 from workbook import ROOT, InputError
-from workbook.run.parameters import NAMES, Parameters, absolute_path
+from workbook.run.parameters import NAMES, Parameters, absolute_path, refuse_empty
 from workbook.run.record import Record, epochs_done, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
@@ -96,6 +96,7 @@ def find_run(run: str | Path = "") -> Path:
 
     Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
     """
+    refuse_empty("run", run, ("",))
     if not run:
         folders = trained_runs()
         if not folders:
@@ -144,9 +145,8 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     """
     folder = find_run(folder)
     record = read_record(folder)
-    data_root = str(data_root) or record.parameters["data_root"]
-    if not os.path.exists(data_root):  # trained elsewhere; the fingerprint shows whether the data differ
-        data_root = ""
+    if data_root == "" and os.path.exists(record.parameters["data_root"]):
+        data_root = record.parameters["data_root"]  # else it was trained elsewhere; the fingerprint shows other data
     parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
     copy = copy_in(parameters.tracker, folder)
