@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from annotated_types import BaseMetadata
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from workbook import InputError
 from workbook.files import write_json
 from workbook.run.claim import is_claimed
-from workbook.run.parameters import CHOICES, DEFAULTS, not_a_choice
+from workbook.run.parameters import CHOICES, DEFAULTS, FIELDS, not_a_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,9 @@ def _add_switches(values: Any) -> Any:
 
 
 _SWITCHES = {name: value for name, value in DEFAULTS.items() if isinstance(value, bool)}
+_LIMITS = {name: [rule for rule in field.metadata if isinstance(rule, BaseMetadata)] for name, field in FIELDS.items()}
 _KINDS = {name: Count if type(value) is int else type(value) for name, value in DEFAULTS.items()}
+_KINDS = {name: Annotated[kind, *_LIMITS[name]] if _LIMITS[name] else kind for name, kind in _KINDS.items()}
 _Parameters = with_config(ConfigDict(**STRICT, extra="forbid"))(TypedDict("_Parameters", _KINDS))
 
 
