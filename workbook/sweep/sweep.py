@@ -186,7 +186,7 @@ class Sweep:
         if outcome.state == "done":
             self.estimates.add(outcome.folder)
         if "train" in outcome.notebooks:  # side by side, the last one to end is none of the reader's choice
-            note(outcome.folder, sweep=[self.started, list(self.configs).index(outcome.folder)])
+            note(outcome.folder, sweep=(self.started, list(self.configs).index(outcome.folder)))
         self.end = self._estimated_end()
         if outcome.state != "complete":
             result = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
