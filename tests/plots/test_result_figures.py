@@ -207,6 +207,16 @@ def test_a_headless_notebook_shows_every_figure_once_and_loads_neither_pyav_nor_
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     for cell in notebook.cells[1:]:
         assert [("image/png" in output.get("data", {})) for output in cell.outputs] == [True]
+        assert '<img alt="Figure: ' in cell.outputs[0]["data"]["text/html"]
+
+
+def test_the_alternative_text_of_a_figure_has_its_titles_axes_and_legend():
+    table = pd.DataFrame({"dropout": ["none", "hard <b>"], "condition": "AV", "accuracy": [50.0, 60.0]})
+    figure = plots.conditions(table, {"AV": 90.0}, 12.5).figure
+    figure.suptitle("two runs")
+    shown = figure._repr_html_()
+    assert shown.startswith('<img alt="Figure: two runs. upwards: accuracy (%). legend: dropout: none; hard &lt;b&gt;;')
+    assert "best reachable; chance 12.5 %" in shown and shown.count("data:image/png;base64,") == 1
 
 
 def test_save_takes_figures_and_axes_and_makes_the_folder(tmp_path, rng):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
+from drawn_predictions import predictions
 from smoke_runs import data
 from sweeps import finished_run
 
@@ -15,7 +16,17 @@ from workbook import InputError
 from workbook.cli import main
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
-from workbook.run.results import accuracies, all_runs, as_markdown, comparison, result_table, runs_in, where
+from workbook.run.results import (
+    accuracies,
+    all_runs,
+    as_markdown,
+    comparison,
+    dropout_pair,
+    dropout_sentence,
+    result_table,
+    runs_in,
+    where,
+)
 from workbook.run.run_folder import start_run
 
 
@@ -117,6 +128,29 @@ def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
     table = pd.read_csv(tmp_path / "toy" / "comparison.csv")
     assert table["AV"].tolist() == [92, 94, 100]
     assert len((tmp_path / "toy" / "comparison.md").read_text().splitlines()) == 2 + len(table)
+
+
+@pytest.mark.parametrize("seed, partner", [(1, "softhard"), (2, "hard"), (3, "softhard")])
+def test_a_run_is_compared_with_the_one_that_differs_in_dropout_alone(seed, partner, tmp_path):
+    for dropout, number, fusion in [
+        ("none", 1, "ia"),
+        ("softhard", 1, "ia"),
+        ("none", 2, "ia"),
+        ("hard", 2, "ia"),
+        ("none", 3, "lt"),
+    ]:
+        folder = finished_run(tmp_path, {"AV": 90}, dropout=dropout, seed=number, fusion=fusion)
+        table = predictions([1.0 if dropout == "none" else 0.0], conditions=["AV"])
+        table.to_parquet(folder / "predictions.parquet")
+    fusion = "lt" if seed == 3 else "ia"  # the run without a partner gets another pair
+    pair = dropout_pair(Parameters(dropout="none", seed=seed, fusion=fusion, outputs_root=str(tmp_path)).folder)
+    assert pair["dropout"].tolist() == ["none", partner] and pair["fusion"].tolist() == ["ia", "ia"]
+    assert dropout_sentence(pair).startswith(f"**-100.0** in AV: points gained with {partner} over none. **0.125** is")
+
+
+def test_runs_without_a_pair_are_no_error(tmp_path):
+    folder = finished_run(tmp_path, {"AV": 90}, dropout="none")
+    assert dropout_pair(folder).empty and "trains such a pair" in dropout_sentence(dropout_pair(folder))
 
 
 def test_runs_fulfil_a_condition_and_a_bad_one_is_a_sentence(tmp_path):

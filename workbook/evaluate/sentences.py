@@ -21,6 +21,19 @@ def accuracy_lost(scores: pd.DataFrame) -> str:
     return f"Points of accuracy lost against AV: {losses}."
 
 
+def gains(table: pd.DataFrame) -> str:
+    """What one system gains over another, and the smallest p that so few actors can show.
+
+    table : the rows of one pair, as `statistics.differences` makes them
+    """
+    points = ", ".join(f"**{row.difference:+.1f}** in {row.condition}" for row in table.itertuples())
+    actors, first = table["actors"].min(), table.iloc[0]
+    return (
+        f"{points}: points gained with {first['first']} over {first['second']}. **{2 / 2**actors:.3g}** is the "
+        f"smallest p that a test of people can give with {actors} actors, however large the gain."
+    )
+
+
 def right_answers(table: np.ndarray, clips: str = "clips") -> str:
     """How many answers are right, from a table of clips by true and predicted class (classes, classes)."""
     return f"**{table.trace()} of {table.sum()}** {clips} are named right."

@@ -140,8 +140,7 @@ def received(
         ax.plot(times, vector, color=colour, linewidth=1.6)
         ax.fill_between(times, 1, vector, color=colour, alpha=0.25, linewidth=0)
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    up, down = max(vector.max() - 1, 0.2), max(1 - vector.min(), 0.2)  # attention that is nearly even looks so
-    ax.set_ylim(max(0, 1 - 1.15 * down), 1 + 1.3 * up)  # with room for a label above
+    ax.set_ylim(0, max(2, 1.2 * vector.max()))  # attention that is nearly even looks so; room for a label above
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     by = {"video": f"each {frame}, over all audio steps", "audio": f"each audio step, over all {frame}s"}[modality]
     bold_title(ax, f"{modality}: attention received by {by} (1 = even)", colour)
@@ -251,7 +250,7 @@ def attention_by_emotion(
     panels = figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0]
     for ax, modality in zip(panels, modalities, strict=True):
         relative = np.asarray(means[modality])
-        reach = max(np.abs(relative - 1).max(), 0.01)  # smaller differences are rounding
+        reach = max(relative.max() - 1, 1)  # as in `map_reach`
         left, right, _ = time_span(np.asarray(times[modality]), clock)
         extent = (left, right, len(emotions) - 0.5, -0.5)
         colours = {"cmap": AROUND[modality], "vmin": 1 - reach, "vmax": 1 + reach}

@@ -1,5 +1,6 @@
 """Colours, empty figures and saving. Blue is audio, orange is video, green is both, in every figure."""
 
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -31,9 +32,36 @@ HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readabl
 WIDTH = 8.0  # inches of every full-width figure: at 150 dpi just over what GitHub shows, so text keeps its size
 
 
+class DescribedFigure(Figure):
+    """A figure that a notebook shows with an alternative text, for readers who do not see it."""
+
+    def _repr_html_(self) -> str:
+        from IPython import get_ipython
+        from IPython.core.pylabtools import print_figure
+
+        png = print_figure(self, "png", base64=True)
+        if shell := get_ipython():  # image/png is asked for next; so the figure is drawn once
+            shell.display_formatter.formatters["image/png"].for_type(DescribedFigure, lambda figure: png)
+        return f'<img alt="{escape(description(self))}" src="data:image/png;base64,{png}">'
+
+
+def description(figure: Figure) -> str:
+    """The titles, axes and legends of a figure in words, each once."""
+    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    parts = {
+        "Figure": titles,
+        "across": [ax.get_xlabel() for ax in figure.axes],
+        "upwards": [ax.get_ylabel() for ax in figure.axes],
+        "legend": [text.get_text() for legend in legends for text in legend.get_texts()],
+    }
+    words = {name: dict.fromkeys(" ".join(text.split()) for text in texts if text) for name, texts in parts.items()}
+    return ". ".join(f"{name}: {'; '.join(texts)}" for name, texts in words.items() if texts or name == "Figure")
+
+
 def new_figure(height: float, width: float = WIDTH, layout: str | None = "constrained") -> Figure:
     """An empty figure, closed for pyplot, so that a notebook shows it once; lengths in inches."""
-    figure = plt.figure(figsize=(width, height), layout=layout)
+    figure = plt.figure(figsize=(width, height), layout=layout, FigureClass=DescribedFigure)
     plt.close(figure)
     return figure
 
@@ -53,7 +81,7 @@ def grid(rows: int, columns: int, height: float, width: float = WIDTH, **subplot
 def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axes:
     """`ax`, or new axes where it is None (inches), without the upper and right spines."""
     if ax is None:
-        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        ax = plt.figure(figsize=(width, height), layout="constrained", FigureClass=DescribedFigure).subplots()
     sns.despine(ax=ax)
     ax.tick_params(labelsize=9, color=QUIET)
     return ax

@@ -4,12 +4,12 @@ import os
 
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import Image, display, update_display
+from IPython.display import display, update_display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbook.plots.style import HALO, INK, NAVY, QUIET, WIDTH, as_png, grid
+from workbook.plots.style import HALO, INK, NAVY, QUIET, grid
 from workbook.progress import TrainingBar
 
 LABELS = ("loss", "accuracy (%)")
@@ -72,5 +72,4 @@ class LiveHistory:
         show = display if self.table.empty else update_display
         self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
         if get_ipython() is not None:
-            png = as_png(history(self.table, self.labels), dpi=144)
-            show(Image(png, width=int(96 * WIDTH)), display_id=self._name)
+            show(history(self.table, self.labels), display_id=self._name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from workbook.run.record import Record, read_last_line, read_metrics, read_recor
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 from workbook.text import in_figure, in_markdown, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CONDITIONS = (*AVERAGED, "M")
 ERRORS = tuple(f"MAE {name}" for name in CONDITIONS)  # columns of sentiment alone
@@ -150,7 +153,14 @@ def comparison(runs: pd.DataFrame, out: Path) -> Path:
     table = result_table(runs)
     write_table(out / "comparison.csv", table)
     write_text(out / "comparison.md", as_markdown(table))
+    return plots.save(draw_comparison(runs), out / "comparison.png")
 
+
+def draw_comparison(runs: pd.DataFrame) -> "Axes":
+    """AV, A, V and M for each system and kind of dropout; runs : as `runs_in` makes them, all of one dataset"""
+    from workbook import plots
+
+    table = result_table(runs)
     runs, scores = evaluated(runs), accuracies(table[table["fold"].notna()])
     (dataset, *_), labels = runs["dataset"], runs["labels"].map(len)
     heading = DATASETS[dataset].title if dataset in DATASETS else dataset
@@ -162,7 +172,35 @@ def comparison(runs: pd.DataFrame, out: Path) -> Path:
         ax = plots.conditions(scores, best_reachable(dataset, labels.iloc[0]), chance)
         heading = f"{heading}: {', '.join(runs['system'].unique())}"
     ax.figure.suptitle(in_figure(heading))
-    return plots.save(ax, out / "comparison.png")
+    return ax
+
+
+def dropout_pair(folder: Path) -> pd.DataFrame:
+    """Two rows of `runs_in` that differ in modality dropout alone, without it first; no row where there are none.
+
+    The pair of the run in `folder`; else one of its dataset; else any beside it in the folder of all runs.
+    """
+    runs = evaluated(all_runs(folder.parents[2]))
+    runs = runs.assign(own=runs["folder"] != str(folder), other=runs["dataset"] != folder.parents[1].name)
+    same = [name for name in (*PARAMETERS, "fingerprint") if name != "dropout"]
+    pairs = []
+    for _, rows in runs.sort_values(["own", "other"], kind="stable").groupby(same, dropna=False, sort=False):
+        without, trained = rows[rows["dropout"] == "none"], rows[rows["dropout"] != "none"]
+        if len(without) and len(trained):
+            best = trained.sort_values(["own", "dropout"], ascending=[True, False])
+            pairs.append(pd.concat([without[:1], best[:1]]))
+    return min(pairs, key=lambda pair: (pair["own"].min(), pair["other"].min()), default=runs[:0])
+
+
+def dropout_sentence(pair: pd.DataFrame) -> str:
+    """What modality dropout gains, in Markdown, and how little so few actors can show; pair : as `dropout_pair`."""
+    from workbook.evaluate.sentences import gains
+    from workbook.evaluate.statistics import differences
+
+    if pair.empty:
+        return "No two runs differ in modality dropout alone: `avlib run params/demo.yaml` trains such a pair."
+    tables = {row.dropout: pd.read_parquet(Path(row.folder) / "predictions.parquet") for row in pair[::-1].itertuples()}
+    return gains(differences(tables))
 
 
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
