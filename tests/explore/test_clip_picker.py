@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from workbook import InputError
-from workbook.explore.clip_picker import ClipPicker, with_answers
+from workbook.explore.clip_picker import ClipPicker, clip_labels, with_answers
 
 CLIPS = pd.DataFrame(
     {
@@ -42,9 +42,9 @@ def test_it_opens_on_the_first_clip_or_the_one_it_is_told():
 
 def test_filters_narrow_the_clips_and_choose_once(picker, choices):
     picker.actor.value = 11
-    assert picker.clip.options == ("b", "d")
+    assert picker.offered == ["b", "d"]
     picker.emotion.value = "sad"
-    assert picker.clip.options == ("d",)
+    assert picker.offered == ["d"]
     picker.answer.value = "right"  # d passes and stays
     assert choices == ["b", "d"]
 
@@ -52,14 +52,14 @@ def test_filters_narrow_the_clips_and_choose_once(picker, choices):
 def test_the_chosen_clip_stays_when_a_filter_is_lifted(picker, choices):
     picker.emotion.value = "sad"
     picker.emotion.value = "all"
-    assert picker.clip.options == ("a", "b", "c", "d", "e")
+    assert picker.offered == ["a", "b", "c", "d", "e"]
     assert picker.chosen == "c" and choices == ["c"]
 
 
 def test_no_clip_left_is_none_and_can_be_undone(picker, choices):
     picker.emotion.value = "angry"
     picker.answer.value = "right"
-    assert picker.clip.options == () and picker.chosen is None
+    assert picker.offered == [] and picker.chosen is None
     picker.later.click()
     picker.answer.value = "wrong"
     assert choices == ["e", None, "e"]
@@ -67,7 +67,7 @@ def test_no_clip_left_is_none_and_can_be_undone(picker, choices):
 
 def test_the_clips_that_lose_most_without_a_modality_come_first(picker):
     picker.order.value = "lost most without sound"
-    assert picker.clip.options == ("b", "c", "d", "a", "e")
+    assert picker.offered == ["b", "c", "d", "a", "e"]
     assert picker.chosen == "b"
     assert "lost most without picture" not in picker.order.options
 
@@ -83,7 +83,7 @@ def test_buttons_go_to_the_clip_before_and_after(picker, choices):
 def test_another_table_keeps_the_clip_and_the_filters(picker, choices):
     picker.answer.value = "right"
     picker.take(CLIPS.assign(correct=[True, True, False, False, False]))
-    assert picker.clip.options == ("a", "b") and picker.chosen == "a" and choices == []
+    assert picker.offered == ["a", "b"] and picker.chosen == "a" and choices == []
 
 
 def test_a_clip_that_filters_hide_is_reached_all_the_same(picker):
@@ -99,13 +99,20 @@ def test_what_the_table_does_not_say_is_not_offered():
     assert picker.answer.layout.display == picker.order.layout.display == "none"
 
 
+def test_clips_have_readable_names_each_its_own():
+    clips = pd.DataFrame({"clip": ["x", "y", "z"], "emotion": ["sad", "happy", "sad"], "actor": [5, 5, 5]})
+    names = clip_labels(clips)
+    assert names == {"x": "sad, actor 5, no. 1", "y": "happy, actor 5", "z": "sad, actor 5, no. 2"}
+    assert ClipPicker(clips).clip.options == tuple((name, clip) for clip, name in names.items())
+
+
 @pytest.mark.parametrize("count, offered", [(50, True), (51, False)])
 def test_actors_are_offered_up_to_fifty(count, offered):
     names = [f"-{number:04x}_Q" for number in range(count)]
     picker = ClipPicker(pd.DataFrame({"clip": names, "emotion": "neutral", "actor": names}))
     assert (picker.actor.layout.display != "none") == offered
     picker.actor.value = "-0003_Q"
-    assert picker.clip.options == ("-0003_Q",)
+    assert picker.offered == ["-0003_Q"]
 
 
 def predictions(**conditions):

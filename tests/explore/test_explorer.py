@@ -111,7 +111,7 @@ def test_a_network_is_opened_when_it_is_chosen(networks, clips):
         explorer.network.value = name
     assert opened == ["two"] and len(explorer.map.options) == 4  # two directions, two heads
     before = drawn(explorer)["map"]["png"]
-    explorer.map.value = "video to audio, head 2"
+    explorer.map.value = "audio looks at video, head 2"
     assert drawn(explorer)["map"]["png"] != before and pixels(before).shape == (150, 3, 3)
 
 
@@ -122,7 +122,7 @@ def test_gradients_are_computed_on_demand_once_and_for_the_first_network_alone(e
     explorer.network.value, explorer.beside.value = "two", "one"
     assert "scores" not in drawn(explorer) and not calls
     explorer.gradients.value = True
-    explorer.map.value = "video to audio, head 2"
+    explorer.map.value = "audio looks at video, head 2"
     assert len(calls) == 1 and "scores" not in drawn(explorer, 1)
     assert {name: len(scores) for name, scores in drawn(explorer)["scores"].items()} == {"video": 3, "audio": 156}
 
@@ -300,6 +300,28 @@ def test_the_static_figure_shows_both_networks_and_the_masks(explorer):
     assert sum("integrated gradients" in title for title in titles) == 2
     masks = [patch for ax in figure.axes for patch in ax.patches if patch.get_hatch() == "//"]
     assert len(masks) == 3 and all((mask.get_x(), mask.get_width()) == (1, 1) for mask in masks)
+
+
+def test_the_title_says_every_change_of_the_clip_in_both_figures(explorer, clips):
+    clip, voice = clips.table["clip"][:2]
+    explorer.show(clip=clip, voice=voice, audio_gain=0.5, video_noise=10.0, shift=-0.3, video_masked=((0.5, 1.25),))
+    title = explorer.figure().get_suptitle().replace("\n", " ")
+    assert title.startswith(f"{explorer.clips.labels[clip]} ({clip}); voice of {explorer.clips.labels[voice]};")
+    for words in ("sound × 0.5", "noise in picture 10 dB", "picture masked 0.50–1.25 s", "sound early by -0.30 s"):
+        assert words in title
+    assert explorer.figure_widget.view["title"] == title
+    explorer.show(clip=clip)
+    assert explorer.figure().get_suptitle() == f"{explorer.clips.labels[clip]} ({clip})"
+
+
+def test_a_picture_with_the_answer_in_words_stands_beside_the_widget(explorer, monkeypatch):
+    shown = []
+    monkeypatch.setattr("workbook.explore.explorer.display", lambda content, **_: shown.append(content))
+    explorer._ipython_display_()
+    widget, figure = shown
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert figure.words.startswith("The explorer. The network says with both modalities ")
+    assert f'alt="{figure.words}"' in figure._repr_html_()
 
 
 def test_no_network_is_refused(clips):

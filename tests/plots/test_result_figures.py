@@ -1,6 +1,5 @@
 """Figures of results hold the numbers of their tables: evaluation, training, faithfulness, statistics, paper tables."""
 
-from io import BytesIO
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -16,6 +15,7 @@ from nbclient import NotebookClient
 from workbook import ROOT, InputError, plots
 from workbook.plots import training
 from workbook.plots.marks import FEWEST_ACTORS
+from workbook.plots.style import as_png
 
 EMOTIONS = ["neutral", "calm", "happy"]
 ROW = {
@@ -184,9 +184,7 @@ def test_live_history_redraws_one_picture_with_its_labels(monkeypatch):
     assert list(curve.table["epoch"]) == [1, 2, 3] and plt.get_fignums() == []
     assert [name for name, _, _ in calls] == ["display", "update_display", "update_display"]
     assert len({display_id for _, display_id, _ in calls}) == 1
-    expected = BytesIO()
-    plots.history(curve.table, curve.labels).savefig(expected, format="png", dpi=144)
-    assert calls[-1][2].data == expected.getvalue()
+    assert as_png(calls[-1][2]) == as_png(plots.history(curve.table, curve.labels))
 
 
 def test_live_history_is_silent_outside_a_notebook(capsys):

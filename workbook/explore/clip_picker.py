@@ -38,6 +38,14 @@ def with_answers(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame
     return table.reset_index(drop=True)
 
 
+def clip_labels(clips: pd.DataFrame) -> dict[str, str]:
+    """A readable name of each clip, such as `happy, actor 5` or, of the second of several, `happy, actor 5, no. 2`."""
+    plain = clips["emotion"].astype(str) + ", actor " + clips["actor"].astype(str)
+    number = plain.groupby(plain).cumcount() + 1
+    numbered = plain.where(~plain.duplicated(keep=False), plain + ", no. " + number.astype(str))
+    return dict(zip(clips["clip"], numbered, strict=True))
+
+
 class ClipPicker(widgets.HBox):
     """Dropdowns over a table of clips: filters, an order, the clip, and buttons to the one before and after.
 
@@ -59,8 +67,9 @@ class ClipPicker(widgets.HBox):
         self.actor = dropdown("actor", [ALL, *actors])
         self.answer = dropdown("answer", [ALL, "right", "wrong"])
         self.order = dropdown("order", list(ORDERS), share=2)
-        self.clip = dropdown("clip", list(clips["clip"]), share=2)
-        self.clip.value = first or self.clip.options[0]
+        self.labels = clip_labels(clips)
+        self.clip = dropdown("clip", [(self.labels[name], name) for name in clips["clip"]], share=2)
+        self.clip.value = first or clips["clip"].iloc[0]
         self.earlier, self.later = button("◀", "clip before", "34px"), button("▶", "next clip", "34px")
         self.actor.layout.display = None if len(actors) <= MOST_ACTORS else "none"
         self.earlier.on_click(lambda _: self._step(-1))
@@ -85,15 +94,20 @@ class ClipPicker(widgets.HBox):
         """Chooses a clip, and lifts the filters if they hide it. Raises InputError for an unknown name."""
         if clip not in set(self.clips["clip"]):
             raise InputError(f"there is no clip {clip} among these {len(self.clips)}")
-        if clip not in self.clip.options:
+        if clip not in self.offered:
             self.emotion.value = self.actor.value = self.answer.value = ALL
         self.clip.value = clip
 
     @property
     def neighbours(self) -> list[str]:
         """The clips of the two buttons: the next one and the one before, where there are any."""
-        options, place = list(self.clip.options), self.clip.index or 0
+        options, place = self.offered, self.clip.index or 0
         return [*options[place + 1 : place + 2], *options[max(place - 1, 0) : place]]
+
+    @property
+    def offered(self) -> list[str]:
+        """The clips that pass the filters, in order."""
+        return [name for _, name in self.clip.options]
 
     def _refill(self, to_first: bool = False) -> None:
         """Offers the clips that pass the filters, in order, and keeps the chosen one or takes the first."""
@@ -108,7 +122,7 @@ class ClipPicker(widgets.HBox):
             passing = passing.sort_values(order, ascending=False, kind="stable")
         names, chosen = list(passing["clip"]), self.clip.value
         self._refilling = True  # one choice, not one for each step of this change
-        self.clip.options = names
+        self.clip.options = [(self.labels[name], name) for name in names]
         self.clip.value = chosen if chosen in names and not to_first else next(iter(names), None)
         self._refilling = False
         self.chosen = self.clip.value

@@ -9,13 +9,13 @@ from workbook import InputError
 
 SLIDER = {
     "style": {"description_width": "108px"},
-    "layout": {"width": "auto", "min_width": "0", "flex": "1 1 0"},
+    "layout": {"width": "auto", "min_width": "270px", "flex": "1 1 0"},
 }
 
 
 def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
-    """A dropdown that takes `share` parts of the width of its row."""
-    layout = {"width": "auto", "min_width": "0", "flex": f"{share} 1 0"}
+    """A dropdown that takes `share` parts of the width of its row, or one of the next row where that is too narrow."""
+    layout = {"width": "auto", "min_width": f"{70 + 60 * share}px", "flex": f"{share} 1 0"}
     return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
 
 

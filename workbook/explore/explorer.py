@@ -14,6 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from workbook import InputError
@@ -22,7 +23,7 @@ from workbook.explore.controls import SLIDER, button, dropdown, set_options, set
 from workbook.explore.figure import clip_figure
 from workbook.explore.pictures import Pictures
 from workbook.explore.prefetch import Prefetcher
-from workbook.explore.probe import Change, Inputs, Probe, Span, Subject, changes_of_picture
+from workbook.explore.probe import Change, Inputs, Probe, Span, Subject, changes_in_words, changes_of_picture, in_words
 from workbook.explore.view import View, map_name
 from workbook.explore.widget import FigureWidget, as_drawn
 from workbook.plots.clock import PLACE, SECONDS
@@ -63,6 +64,7 @@ class Explorer(widgets.VBox):
         self._subject = cache(lambda name: _opened(networks[name]))
         self._probe = cache(lambda name: Probe(self._subject(name).net, self.inputs, self._subject(name).conditions))
         self._busy, self._is_visible = True, False
+        self._maps: dict[str, tuple[str, int]] = {}  # direction and head by the name of an attention map
         self.figure_widget = FigureWidget()
         self.message = widgets.HTML(layout={"display": "none"}).add_class("message")
         self._make_controls(list(networks), first)
@@ -112,6 +114,14 @@ class Explorer(widgets.VBox):
         self.figure_widget.on_msg(lambda _, message, buffers: self._on_message(message))
         self.reset.on_click(lambda _: self.show(**self._choices()))
         self.save.on_click(lambda _: self._download())
+
+    def _ipython_display_(self) -> None:
+        """Shows the widget, and its figure for readers without a kernel; a living widget hides that."""
+        display(self._repr_mimebundle_(), raw=True)
+        if self.clips.chosen is not None:
+            figure = self.figure()
+            figure.words = f"The explorer. {in_words(self.probe.answer(self.clips.chosen, self.change), self.names)}"
+            display(figure)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
@@ -195,20 +205,21 @@ class Explorer(widgets.VBox):
 
     def _view(self, clip: str, change: Change) -> View:
         """The content of either figure for a changed clip."""
-        about, probes = self.inputs.table.loc[clip], self.probes
+        probes = self.probes
         label = self.inputs.clips.labels[self.inputs.place[clip]].item()
-        direction, _, head = (self.map.value or "").partition(", head ")
+        labels = self.clips.labels
+        title = [f"{labels[clip]} ({clip})", *changes_in_words(change, self.clock.unit, labels.get(change.voice, ""))]
         return View(
             answers={name: probe.answer(clip, change) for name, probe in probes.items()},
             before={name: probe.answer(clip, INTACT) for name, probe in probes.items()},
             names=self.names,
             truth=f"{label:+.2f}" if isinstance(self.task, Sentiment) else self.task.names[label],
-            title=f"{clip}: {about['emotion']}, actor {about['actor']}",
+            title="; ".join(title),
             clock=self.clock,
             cues=self._cues.get(clip) or {},
             masked={"audio": change.audio_masked, "video": change.video_masked},
             scores=self.probe.attribution(clip, change) if self.gradients.value else {},
-            map_choice=(direction.replace(" ", "_"), int(head) - 1) if head else None,
+            map_choice=self._maps.get(self.map.value),
         )
 
     # steps
@@ -309,16 +320,17 @@ class Explorer(widgets.VBox):
         others = table[table["has_audio"] & (table["clip"] != clip)]
         same = others["actor"] == table.loc[clip, "actor"]
         others = pd.concat([others[same], others[~same] if len(others) <= MOST_VOICES else others[:0]])
-        voices = [(f"{row.emotion}, actor {row.actor}: {row.clip}", row.clip) for row in others.itertuples()]
+        voices = [(self.clips.labels[name], name) for name in others["clip"]]
         set_options(self.controls["voice"], [("itself", ""), *voices])
 
     def _offer_maps(self) -> None:
         if self.clips.chosen is None:
             return
         maps = self.probe.answer(self.clips.chosen, INTACT).maps
-        names = [map_name(direction, head) for direction, heads in maps.items() for head in range(len(heads))]
-        set_options(self.map, names)
-        self.map.layout.display = None if names else "none"
+        places = [(direction, head) for direction, heads in maps.items() for head in range(len(heads))]
+        self._maps = {map_name(*place, len(maps[place[0]])): place for place in places}
+        set_options(self.map, list(self._maps))
+        self.map.layout.display = None if places else "none"
 
 
 def _opened(network: Subject | Callable[[], Subject]) -> Subject:

@@ -1,11 +1,13 @@
 """The explorer's figure without a browser, composed of the panels of `plots`."""
 
+from textwrap import fill
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from workbook.explore.view import View
+from workbook.explore.view import View, map_name
 from workbook.plots.attention import attention_map, draw_clip, panels_of
 from workbook.plots.prediction import network_look, outputs
 from workbook.plots.style import INK, QUIET, new_figure
@@ -28,7 +30,7 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
     _answers(above, view)
     if with_maps:
         _maps(below, view, with_maps)
-    figure.suptitle(in_figure(view.title), fontsize=11, x=0.01, ha="left")
+    figure.suptitle(in_figure(fill(view.title, 150)), fontsize=11, x=0.01, ha="left")
     return figure
 
 
@@ -90,5 +92,5 @@ def _maps(figure: SubFigure, view: View, networks: list[str]) -> None:
             ax.set_axis_off()
             continue
         attention_map(weights, times[query], times[key], query, key, ax, clock=view.clock)
-        title = f"{query} looks at {key}, head {head + 1}"
+        title = map_name(direction, head, len(view.answers[name].maps[direction]))
         ax.set_title(f"{in_figure(name)}\n{title}" if len(view.answers) > 1 else title, fontsize=9)

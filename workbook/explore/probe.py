@@ -266,6 +266,17 @@ class Probe:
         return torch.zeros(1, device=self.device).expand(shape)
 
 
+def changes_in_words(change: Change, unit: str, voice: str = "") -> list[str]:
+    """Each change in words, such as `sound x 0.5`; unit : of the clock      voice : the name of the other clip"""
+    words = [f"voice of {voice}"] * bool(change.voice)
+    for name, word in {"audio": "sound", "video": "picture"}.items():
+        gain, noise = getattr(change, f"{name}_gain"), getattr(change, f"{name}_noise")
+        words += [f"{word} × {gain:g}"] * (gain != 1) + [f"noise in {word} {noise:g} dB"] * (noise != inf)
+        spans = getattr(change, f"{name}_masked")
+        words += [f"{word} masked {', '.join(f'{start:.2f}–{end:.2f}' for start, end in spans)} {unit}"] * bool(spans)
+    return words + [f"sound early by {change.shift:+.2f} {unit}"] * (change.shift != 0)
+
+
 def in_words(answer: Answer, names: Sequence[str]) -> str:
     """A network's answer about a clip under each condition, in one sentence; names : of the outputs."""
     inputs = {"AV": "with both modalities", "A": "with the sound alone", "V": "with the picture alone"}

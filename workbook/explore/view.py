@@ -19,7 +19,7 @@ class View:
     before: dict[str, Answer]  # the same, before the clip was changed
     names: list[str]  # of the outputs: the classes, or one name for a score
     truth: str  # one of the names, or the true score
-    title: str
+    title: str  # the clip and its changes
     clock: Clock
     cues: dict[str, Span]  # true spans of face and voice, where they are known
     masked: dict[str, tuple[Span, ...]]  # spans of zeros, by modality
@@ -38,6 +38,7 @@ class View:
         return maps[head] if head < len(maps) else None
 
 
-def map_name(direction: str, head: int) -> str:
-    """A map in words, such as `video to audio, head 1`; head counts from 0."""
-    return f"{direction.replace('_', ' ')}, head {head + 1}"
+def map_name(direction: str, head: int, heads: int) -> str:
+    """A map in words, such as `audio looks at video, head 1`; head counts from 0. The only head is not named."""
+    key, query = direction.split("_to_")
+    return f"{query} looks at {key}" + (f", head {head + 1}" if heads > 1 else "")

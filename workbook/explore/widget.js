@@ -55,11 +55,11 @@ function attention({ modality, top, height }, at, view) {
   marks.push(line(LEFT, y(1), at(clock.length), y(1), { "stroke-dasharray": "4 3", "stroke-width": 0.8 }));
   for (const value of [0, 1, Math.floor(most)])
     marks.push(text(LEFT - 5, y(value) + 4, value, { "text-anchor": "end", class: "small" }));
-  marks.push(text(LEFT, top - 5, `${modality}: attention received (1 = even)`, { fill: colours[modality], class: "title" }));
+  marks.push(text(LEFT, top - 5, `${modality}: attention received (1 = even)`, { fill: view.text[colours[modality]], class: "title" }));
   return marks;
 }
 
-function scores({ modality, top, height }, at, { networks, clock, colours, hop }) {
+function scores({ modality, top, height }, at, { networks, clock, colours, hop, text: dark }) {
   const values = networks[0].scores[modality], fill = colours[modality], middle = top + height / 2;
   const most = Math.max(1e-9, ...values.map(Math.abs)), step = (at(clock.length) - LEFT) / values.length;
   const place = (k) => (modality === "audio" && hop ? at(k * hop) : LEFT + (k + 0.5) * step);
@@ -68,7 +68,7 @@ function scores({ modality, top, height }, at, { networks, clock, colours, hop }
     return rect(place(k) - 0.46 * step, Math.min(middle, tip), 0.92 * step, Math.abs(tip - middle), { fill });
   });
   marks.push(line(LEFT, middle, at(clock.length), middle, { "stroke-width": 0.8 }));
-  marks.push(text(LEFT, top - 4, "integrated gradients: up speaks for the answer", { fill, class: "small" }));
+  marks.push(text(LEFT, top - 4, "integrated gradients: up speaks for the answer", { fill: dark[fill], class: "small" }));
   return marks;
 }
 
@@ -81,7 +81,7 @@ function overTime(view, masked, { rows, height, at }) {
     if (kind === "attention") marks.push(...attention(row, at, view));
     if (kind === "scores") marks.push(...scores(row, at, view));
     if (kind === "input" && !rows.some((other) => other.kind !== "input" && other.modality === modality))
-      marks.push(text(LEFT, top - 5, modality, { fill: colours[modality], class: "title" }));
+      marks.push(text(LEFT, top - 5, modality, { fill: view.text[colours[modality]], class: "title" }));
     if (cue && kind === "input") {
       marks.push(span(cue, top + row.height, 4, { fill: "currentColor" }));
       marks.push(text(at(cue[1]) + 4, top + row.height + 6, "cue (truth)", { class: "small halo" }));
@@ -118,7 +118,8 @@ function bars(view, width) {
     });
   conditions.forEach(([condition, [colour, meaning]], place) => {
     const from = left + place * column;
-    marks.push(text(from, 12, `${meaning} (${condition})`, { fill: colour, class: "title" }));
+    const title = 7 * meaning.length + 30 < column ? `${condition} ${meaning}` : condition;
+    marks.push(text(from, 12, title, { fill: view.text[colour], class: "title" }));
     networks.forEach(({ outputs, before }, order) => {
       const values = outputs[condition];
       if (!values) return;
@@ -139,8 +140,11 @@ function bars(view, width) {
   return { marks: marks.join(""), height: foot + 6 };
 }
 
+const networkMaps = ({ networks }) =>
+  networks.filter(({ map }) => map).map(({ label, map }) => `attention map of ${label}: ${map.name}`).join("; ") || "no map";
+
 function mapFrame({ map }, { left, top, width, height }, clock, order, count) {
-  const name = count > 1 ? `attention, ${order ? "beside" : "first"}` : `attention, ${map.name}`;
+  const name = count > 1 ? `${map.name}: ${order ? "beside" : "first"}` : map.name;
   const colours = count > 1 ? "" : "; coloured: above even, grey: below";
   const key = `key: ${map.key}, 0 to ${Number(clock.length.toFixed(1))} ${clock.unit}${colours}`;
   const [x, y] = [left - 6, top + height / 2], centred = { "text-anchor": "middle", class: "small" };
@@ -154,13 +158,13 @@ function mapFrame({ map }, { left, top, width, height }, clock, order, count) {
 // ---- the widget ------------------------------------------------------------------------------------------------------
 
 const FRAME = `
-<div class="avlib-figure" data-lm-suppress-shortcuts="true">
+<div class="avlib-figure" data-lm-suppress-shortcuts="true"><div class="heading" aria-live="polite"></div>
   <div class="time" tabindex="0" role="application"
     aria-label="Clip over time. Arrows move the cursor, Space plays, Shift and arrows mask audio, Alt and arrows video, Delete unmasks.">
     <canvas></canvas><svg class="marks"></svg><svg class="cursor"><line stroke="${CURSOR}" stroke-width="2"/></svg>
   </div>
   <div class="answers"><svg class="bars" role="img"></svg>
-    <div class="maps"><canvas></canvas><svg class="marks"></svg><svg class="cursor"></svg></div>
+    <div class="maps" role="img"><canvas></canvas><svg class="marks"></svg><svg class="cursor"></svg></div>
     <div class="player"><button class="play" aria-label="play or pause (Space)">▶ play</button><span class="clock"></span></div>
   </div>
   <svg class="patterns" width="0" height="0"><defs>
@@ -171,14 +175,16 @@ const FRAME = `
   </defs></svg>
 </div>`;
 
-function sized(canvas, width, height) {
-  const scale = window.devicePixelRatio || 1;
+// A drawing of this size in units, each `unit` pixels of the page.
+function sized(canvas, width, height, unit) {
+  const scale = (window.devicePixelRatio || 1) * unit;
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
   }
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
+  canvas.style.width = `${width * unit}px`;
+  canvas.style.height = `${height * unit}px`;
+  for (const svg of canvas.parentNode.querySelectorAll("svg")) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const context = canvas.getContext("2d");
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
@@ -191,7 +197,7 @@ export default {
     const find = (selector) => el.querySelector(selector);
     const root = find(".avlib-figure"), time = find(".time"), cursor = find(".time .cursor line"), audio = new Audio();
     const pictures = new Map();  // bytes -> picture
-    let layout, boxes = [], turn = 0, position = 0, drag = null, loaded = null;
+    let layout, unit = 1, boxes = [], turn = 0, position = 0, drag = null, loaded = null;
     const clock = () => model.get("view").clock;
 
     async function picture(bytes) {
@@ -210,10 +216,11 @@ export default {
       if (own !== turn) return;  // a newer step is on its way
       for (const old of pictures.keys()) if (!bytes.includes(old)) pictures.delete(old);
       root.style.color = view.colours.ink;
-      const width = time.clientWidth || 700, span = width - LEFT - RIGHT;
+      fit();
+      const width = (time.clientWidth || 700) / unit, span = width - LEFT - RIGHT;
       layout = { ...rowsOf(view, width), width, at: (seconds) => LEFT + (seconds / view.clock.length) * span };
-      time.style.height = `${layout.height}px`;
-      const canvas = sized(find(".time canvas"), width, layout.height);
+      time.style.height = `${layout.height * unit}px`;
+      const canvas = sized(find(".time canvas"), width, layout.height, unit);
       for (const { kind, modality, top, height } of layout.rows) {
         const image = modality === "video" ? video : sound, frames = modality === "video" ? view.frames : 0;
         if (kind !== "input" || !image) continue;
@@ -223,20 +230,35 @@ export default {
         for (let k = 0; k < frames; k++)
           canvas.drawImage(image, k * from, 0, from, image.height, LEFT + (k + 0.5) * share - side / 2, top, side, side);
       }
+      find(".heading").textContent = view.title;
+      find(".bars").setAttribute("aria-label", view.words);
+      find(".maps").setAttribute("aria-label", networkMaps(view));
       find(".time .marks").innerHTML = overTime(view, masked, layout);
       drawAnswers(view, maps);
       place(position);
       root.dataset.drawn = Number(root.dataset.drawn ?? 0) + 1;
     }
 
+    // Text grows with the width, for projectors; below 760 units the answers stand under the clip.
+    function fit() {
+      const width = root.clientWidth || 1000;
+      const most = Math.min(width / 1100, window.innerHeight / 720, 2);
+      unit = width < 400 ? width / 400 : Math.max(1, most);
+      root.style.setProperty("--unit", `${unit}px`);
+      root.classList.toggle("narrow", width / unit < 760);
+      for (const row of root.closest(".avlib-explorer")?.querySelectorAll(".widget-hslider") ?? [])
+        row.querySelector(".noUi-handle")?.setAttribute("aria-label", row.querySelector("label")?.textContent ?? "");
+    }
+
     function drawAnswers(view, maps) {
-      const width = find(".answers").clientWidth || 380, { marks, height } = bars(view, width);
-      find(".bars").setAttribute("height", height);
+      const width = (find(".answers").clientWidth || 380) / unit, { marks, height } = bars(view, width);
+      find(".bars").setAttribute("height", height * unit);
+      find(".bars").setAttribute("viewBox", `0 0 ${width} ${height}`);
       find(".bars").innerHTML = marks;
       const networks = view.networks.filter((network, order) => maps[order]), images = maps.filter((map) => map);
       const share = (width - 16) / (networks.length || 1), tall = networks.length ? 165 : 0;
-      const canvas = sized(find(".maps canvas"), width, tall);
-      find(".maps").style.height = `${tall}px`;
+      const canvas = sized(find(".maps canvas"), width, tall, unit);
+      find(".maps").style.height = `${tall * unit}px`;
       canvas.imageSmoothingEnabled = false;
       boxes = networks.map((_, order) => ({ left: 16 + order * share, top: 16, width: share - 12, height: tall - 32 }));
       boxes.forEach(({ left, top, width, height }, order) => canvas.drawImage(images[order], left, top, width, height));
@@ -305,12 +327,12 @@ export default {
       return apart.map((span) => span.map((value) => Math.round(100 * value) / 100));
     }
     const seconds = (event) => {
-      const x = event.clientX - time.getBoundingClientRect().left, { length } = clock();
+      const x = (event.clientX - time.getBoundingClientRect().left) / unit, { length } = clock();
       return Math.min(Math.max(0, ((x - LEFT) / (layout.width - LEFT - RIGHT)) * length), length);
     };
     time.addEventListener("pointerdown", (event) => {
       if (!layout || event.button) return;
-      const y = event.clientY - time.getBoundingClientRect().top;
+      const y = (event.clientY - time.getBoundingClientRect().top) / unit;
       const row = layout.rows.find(({ top, height }) => y >= top - 2 && y <= top + height + 2);
       drag = { modality: row?.modality, from: seconds(event), x: event.clientX, old: model.get("masked")[row?.modality] ?? [] };
       time.setPointerCapture(event.pointerId);
@@ -355,7 +377,7 @@ export default {
 
     model.on("change", () => (load(), draw()));
     const watch = new ResizeObserver(() => draw());
-    watch.observe(time);
+    watch.observe(root);
     load();
     draw().then(() => model.send({ shown: true }));
     return () => (audio.pause(), watch.disconnect());

@@ -13,9 +13,9 @@ import traitlets
 from workbook.attention.truth import CUE
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.explore.pictures import map_png
-from workbook.explore.probe import Answer
+from workbook.explore.probe import Answer, in_words
 from workbook.explore.view import View, map_name
-from workbook.plots.style import COLOUR, CONDITION_STYLE, INK, QUIET, SHADE
+from workbook.plots.style import AUDIO, BOTH, COLOUR, CONDITION_STYLE, INK, QUIET, SHADE, VIDEO, text_colour
 
 FOLDER = Path(__file__).parent
 
@@ -45,6 +45,8 @@ def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
     if view.scores:
         networks[0]["scores"] = {modality: values.tolist() for modality, values in view.scores.items()}
     return {
+        "title": view.title,
+        "words": " ".join(f"{name}: {in_words(answer, view.names)}" for name, answer in view.answers.items()),
         "clock": asdict(view.clock),
         "frames": frames,
         "hop": HOP / SAMPLE_RATE if has_hops else 0,
@@ -55,6 +57,7 @@ def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
         "networks": networks,
         "conditions": {name: CONDITION_STYLE[name] for name in view.conditions},
         "colours": COLOUR | {"ink": INK, "quiet": QUIET, "shade": SHADE},
+        "text": {colour: text_colour(colour) for colour in (AUDIO, VIDEO, BOTH)},
     }
 
 
@@ -64,7 +67,8 @@ def _network(view: View, name: str) -> dict[str, Any]:
     if weights is not None:
         direction, head = view.map_choice
         key, query = direction.split("_to_")
-        drawn["map"] = {"name": map_name(direction, head), "key": key, "query": query, "png": map_png(weights, key)}
+        name = map_name(direction, head, len(view.answers[name].maps[direction]))
+        drawn["map"] = {"name": name, "key": key, "query": query, "png": map_png(weights, key)}
     return drawn
 
 

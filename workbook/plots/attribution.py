@@ -10,7 +10,7 @@ from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces
 from workbook.plots.marks import legend_above
-from workbook.plots.style import COLOUR, INK, QUIET, WIDTH, tidy_axes
+from workbook.plots.style import COLOUR, INK, QUIET, WIDTH, text_colour, tidy_axes
 
 
 def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
@@ -36,7 +36,7 @@ def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = Non
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     ax.set(xlim=(0, clock.length), xlabel=clock.label)
     title = f"{modality}: {method}, for (+) or against (−) the answer"
-    ax.set_title(title, loc="left", fontsize=9, color=colour)
+    ax.set_title(title, loc="left", fontsize=9, color=text_colour(colour))
     return ax
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
-from workbook.plots.style import INK
+from workbook.plots.style import INK, text_colour
 from workbook.text import in_figure
 
 FEWEST_ACTORS = 8  # below it an interval is of one fold, and so of one network or of few people
@@ -59,7 +59,7 @@ def name_rows(ax: Axes, names: Sequence[str], fontsize: float = 9, margin: float
 
 def bold_title(ax: Axes, text: str, colour: str, fontsize: float = 10, loc: str = "left") -> None:
     """Sets a bold title in the colour of its modality, condition or origin."""
-    ax.set_title(text, loc=loc, fontsize=fontsize, color=colour, fontweight="bold")
+    ax.set_title(text, loc=loc, fontsize=fontsize, color=text_colour(colour), fontweight="bold")
 
 
 def legend_above(ax: Axes, height: float = 1.0, **options) -> None:

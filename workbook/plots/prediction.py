@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workbook.plots.marks import bold_title
-from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, grid, tidy_axes
+from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, grid, text_colour, tidy_axes
 from workbook.text import in_figure
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _strip(windows: "Windows", ax: Axes) -> None:
         picture = faces[nearest] if has_face[nearest] else np.full((1, 1, 3), 228, np.uint8)
         ax.imshow(picture, extent=(centre - half, centre + half, 0, 1), aspect="auto")
     ax.set(ylim=(0, 1), yticks=[])
-    ax.set_title("the followed face; grey: not seen", loc="left", fontsize=9, color=QUIET)
+    ax.set_title("the followed face; grey: not seen", loc="left", fontsize=9, color=text_colour(QUIET))
     ax.spines[:].set_visible(False)
     ax.tick_params(bottom=False, labelbottom=False)
 
@@ -104,7 +104,7 @@ def outputs(
         ax.vlines(old, places - height / 2, places + height / 2, color=INK, linewidth=1.5)
         answers.append(f"{now[0]:+.2f}" if is_score else f"{in_figure(names[now.argmax()])} {now.max():.0%}")
     ax.set(xlim=(-3, 3) if is_score else (0, 1), xticks=[-3, 0, 3] if is_score else [0, 1])
-    ax.set_title("\n".join(answers), fontsize=9, color=colour, loc="left")
+    ax.set_title("\n".join(answers), fontsize=9, color=text_colour(colour), loc="left")
     ax.set(yticks=range(len(names)), yticklabels=[*map(in_figure, names)])
     ax.yaxis.set_inverted(True)  # the first on top, also where panels share the axis
     return ax

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from workbook import InputError
 from workbook.plots.marks import FEWEST_ACTORS, cells, legend_above, name_rows, whiskers
-from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, grid, tidy_axes
+from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, grid, text_colour, tidy_axes
 
 ALPHA = 0.05
 
@@ -111,7 +111,7 @@ def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = N
     for place, row in zip(places, table.itertuples(), strict=True):
         ax.text(place + 0.05, row.value, f"{row.value:.1f}", fontsize=10, color=INK, **number)
         if np.isfinite(row.step):
-            ax.text(place - 0.47, row.value, f"{row.step:+.1f}", fontsize=9, color=QUIET, **number)
+            ax.text(place - 0.47, row.value, f"{row.step:+.1f}", fontsize=9, color=text_colour(QUIET), **number)
     names = [f"{row.rung}\n{row.clips} clips, {row.actors} actors" for row in table.itertuples()]
     ax.set(xticks=places, xlim=(-0.5, len(table) - 0.5), ylabel=f"{label}, {table['condition'].iloc[0]}")
     ax.set_xticklabels(names, fontsize=9, color=INK)

@@ -26,6 +26,7 @@ CONDITION_STYLE = {  # colour and meaning of each condition, in the order of the
     "A zeros": (AUDIO, "zeros for video"),
     "V zeros": (VIDEO, "zeros for audio"),
 }
+DARKER = {VIDEO: "#8f5a00", BOTH: "#01714f", "#8a8a8a": "#6b6b6b"}  # of text: a contrast of at least 4.5 on white
 AROUND = {name: sns.blend_palette([INK, "white", colour], as_cmap=True) for name, colour in COLOUR.items()}
 ORIGIN_COLOUR = {"real": NAVY, "toy": "#a0528c", "paper": QUIET}  # of results, which never mix
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps a number readable where a line crosses it
@@ -35,6 +36,8 @@ WIDTH = 8.0  # inches of every full-width figure: at 150 dpi just over what GitH
 class DescribedFigure(Figure):
     """A figure that a notebook shows with an alternative text, for readers who do not see it."""
 
+    words = ""  # the alternative text; "" = its `description`
+
     def _repr_html_(self) -> str:
         from IPython import get_ipython
         from IPython.core.pylabtools import print_figure
@@ -42,7 +45,7 @@ class DescribedFigure(Figure):
         png = print_figure(self, "png", base64=True)
         if shell := get_ipython():  # image/png is asked for next; so the figure is drawn once
             shell.display_formatter.formatters["image/png"].for_type(DescribedFigure, lambda figure: png)
-        return f'<img alt="{escape(description(self))}" src="data:image/png;base64,{png}">'
+        return f'<img alt="{escape(self.words or description(self))}" src="data:image/png;base64,{png}">'
 
 
 def description(figure: Figure) -> str:
@@ -85,6 +88,11 @@ def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axe
     sns.despine(ax=ax)
     ax.tick_params(labelsize=9, color=QUIET)
     return ax
+
+
+def text_colour(colour: str) -> str:
+    """A colour dark enough for text on white, for the colour of its modality or condition."""
+    return DARKER.get(colour, colour)
 
 
 def condition_style(condition: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbook.plots.style import HALO, INK, NAVY, QUIET, grid
+from workbook.plots.style import HALO, INK, NAVY, QUIET, grid, text_colour
 from workbook.progress import TrainingBar
 
 LABELS = ("loss", "accuracy (%)")
@@ -40,7 +40,7 @@ def history(table: pd.DataFrame, labels: tuple[str, str] = LABELS) -> Figure:
 def _mark_learning_rates(ax: Axes, table: pd.DataFrame) -> None:
     """Draws a dotted line and the new value wherever the learning rate changes."""
     changed = table[table["learning_rate"].diff().fillna(0) != 0]
-    number = {"fontsize": 8, "color": QUIET, "va": "top", "path_effects": HALO}
+    number = {"fontsize": 8, "color": text_colour(QUIET), "va": "top", "path_effects": HALO}
     for epoch, rate in zip(changed["epoch"], changed["learning_rate"], strict=True):
         ax.axvline(epoch, color=QUIET, linewidth=0.8, linestyle=":")
         ax.text(epoch, 1, f" {rate:g}", transform=ax.get_xaxis_transform(), **number)
