@@ -189,7 +189,11 @@ def dropout_pair(folder: Path) -> pd.DataFrame:
         if len(without) and len(trained):
             best = trained.sort_values(["own", "dropout"], ascending=[True, False])
             pairs.append(pd.concat([without[:1], best[:1]]))
-    return min(pairs, key=lambda pair: (pair["own"].min(), pair["other"].min()), default=runs[:0])
+
+    def distance(pair: pd.DataFrame) -> tuple:
+        return pair["own"].min(), pair["other"].min(), pair["dropout"].iloc[1] != "softhard"
+
+    return min(pairs, key=distance, default=runs[:0])
 
 
 def dropout_sentence(pair: pd.DataFrame) -> str:
