@@ -30,7 +30,8 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
     _answers(above, view)
     if with_maps:
         _maps(below, view, with_maps)
-    figure.suptitle(in_figure(fill(view.title, 150, break_long_words=False, break_on_hyphens=False)), fontsize=11, x=0.01, ha="left")
+    title = fill(view.title, 150, break_long_words=False, break_on_hyphens=False)
+    figure.suptitle(in_figure(title), fontsize=11, x=0.01, ha="left")
     return figure
 
 
