@@ -4,6 +4,7 @@
 share counts once (proportional set size).
 """
 
+import os
 import shutil
 import socket
 import statistics
@@ -31,16 +32,16 @@ def measure(options) -> dict:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from workbook.cli import main; main()", "app", "--run", options.run]
-    server = subprocess.Popen(
-        [*command, "--port", str(port), "--no-browser", "--ready", "1"], stderr=subprocess.DEVNULL
-    )
+    command += ["--port", str(port), "--no-browser", "--ready", "1", "--viewers", str(options.jobs + 1)]
+    environment = os.environ | {"JUPYTER_TOKEN": "viewers"}
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     try:
         _answering(port, server)
         time.sleep(30)  # one kernel is ready by then
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS])
-            first = _come(browser, f"http://127.0.0.1:{port}", 1)
-            seconds = _come(browser, f"http://127.0.0.1:{port}", options.jobs - 1)
+            first = _come(browser, f"http://127.0.0.1:{port}?token=viewers", 1)
+            seconds = _come(browser, f"http://127.0.0.1:{port}?token=viewers", options.jobs - 1)
             kernels = [child for child in psutil.Process(server.pid).children(recursive=True) if is_kernel(child)]
             memory = [kernel.memory_full_info().pss / 2**20 for kernel in kernels]
             browser.close()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import papermill
 import psutil
@@ -144,6 +145,7 @@ def voila(smoke, tmp_path_factory):
     pytest.importorskip("voila", reason="the extra `app` is not installed")
     folder = tmp_path_factory.mktemp("voila")
     own = {name: str(folder / value) for name, value in JUPYTER_FOLDERS.items()} | {"AVLIB_DATA": str(DATA)}
+    own |= {"JUPYTER_TOKEN": "toy"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -151,14 +153,17 @@ def voila(smoke, tmp_path_factory):
     command = [sys.executable, "-c", code, "app", "--run", str(smoke), "--ready", "1"]
     log = folder / "log"
     process = subprocess.Popen(
-        [*command, "--port", str(port), "--no-browser"], stderr=log.open("w"), env=os.environ | own, cwd=folder
+        [*command, "--port", str(port), "--no-browser"],
+        stderr=log.open("w"),
+        env=os.environ | own | {"JUPYTER_TOKEN": "toy"},
+        cwd=folder,
     )
     try:
         _address(log, process)
         (voila,) = psutil.Process(process.pid).children()
         listening = {one.laddr for one in voila.net_connections() if one.status == psutil.CONN_LISTEN}
         assert listening == {("127.0.0.1", port)}  # nobody else can look
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}?token=toy"
     finally:
         process.terminate()
         process.wait(20)
@@ -282,7 +287,7 @@ def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebo
 
 def kernels_of(address: str) -> set[psutil.Process]:
     """The kernels of the server that listens at an address."""
-    port = int(address.rpartition(":")[2])
+    port = urlsplit(address).port
     (voila,) = {
         connection.pid
         for connection in psutil.net_connections("tcp4")

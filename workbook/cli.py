@@ -234,16 +234,20 @@ def parameters() -> None:
     "--ip", default="127.0.0.1", show_default=True, help="Address to listen at; 127.0.0.1: this machine alone."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
+@click.option("--viewers", type=click.IntRange(1), default=20, show_default=True, help="At once, as memory allows.")
 @click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels waiting for viewers.")
 @click.option("--browser/--no-browser", default=True, help="Open it in a browser here.")
-def app(run: str, ip: str, port: int, ready: int, browser: bool) -> None:
-    """Show the explorer as a page, without code, through Voila. Viewers change no file."""
+def app(run: str, ip: str, port: int, viewers: int, ready: int, browser: bool) -> None:
+    """Show the explorer as a page, without code, through Voila. Viewers change no file.
+
+    Its address has a token, without which nobody gets in: a random one, or yours in $JUPYTER_TOKEN.
+    """
     from tempfile import TemporaryDirectory
 
     from workbook.run.app import serve
 
     with TemporaryDirectory(prefix="avlib-app-", ignore_cleanup_errors=True) as folder:
-        sys.exit(serve(run, ip, port, ready, browser, Path(folder)))
+        sys.exit(serve(run, ip, port, viewers, ready, browser, Path(folder)))
 
 
 @main.command()

@@ -1,20 +1,18 @@
 """The explorer as a page: Voila shows it, without code, to whoever opens the address."""
 
-import logging
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from threading import Thread
 
 import nbformat
+import psutil
 
 from workbook import ROOT, InputError
 
 IDLE = 120  # seconds that a kernel outlives its page, for a viewer who comes back
 GRACE = 10  # seconds in which Voila must end its kernels
+KERNEL = 840_000_000  # bytes of a kernel with a figure, at most
 PAGE = "page"  # the tag of the cell whose output is the page; the cells before it prepare it
 HELP = """<details><summary>How to use it</summary>
 
@@ -62,10 +60,29 @@ def write_template(folder: Path) -> None:
     (template / "conf.json").write_text('{"base_template": "lab"}')
 
 
-def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path) -> int:
+def kernels_for(viewers: int) -> int:
+    """The number of kernels that may run at once: one for each viewer, as far as memory reaches."""
+    return max(1, min(viewers, psutil.virtual_memory().available // KERNEL))
+
+
+def voila_command(page: Path, ip: str, port: int, viewers: int, ready: int, browser: bool) -> list[str]:
+    """The command that serves a notebook as `serve` does; it ends when its standard input is closed."""
+    command = [sys.executable, "-m", "workbook.run.voila_page", str(page), f"--port={port}", f"--Voila.ip={ip}"]
+    command += ["--Voila.auto_token=True", f"--FewKernels.most={kernels_for(viewers)}"]
+    command += ["--template=avlib", "--show_tracebacks=False", f"--Voila.connection_dir_root={page.parent}"]
+    # Voila drops the message of a closed page, so kernels without a page are culled; those of open pages, and those
+    # started for the next viewers, stay.
+    command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
+    command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
+    command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
+    return command + ([] if browser else ["--no-browser"])
+
+
+def serve(run: str, ip: str, port: int, viewers: int, ready: int, browser: bool, folder: Path) -> int:
     """Serves the page until it is ended; returns Voila's exit status.
 
-    ip : the address it listens at; 127.0.0.1 = this machine alone      ready : kernels started for the next viewers
+    ip : the address it listens at; 127.0.0.1 = this machine alone
+    viewers : kernels at once, at most; less where memory is short      ready : kernels started for the next viewers
     folder : an empty one, for the page's notebook
     Raises InputError where Voila is not installed, and where the run cannot be opened.
     """
@@ -77,14 +94,7 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
 
     page = write_page(folder, str(find_run(run)))
     write_template(folder)
-    command = [sys.executable, "-m", "workbook.run.app", str(page), f"--port={port}", f"--Voila.ip={ip}"]
-    command += ["--template=avlib", "--show_tracebacks=False", f"--Voila.connection_dir_root={folder}"]
-    # Voila drops the message of a closed page, so kernels without a page are culled; those of open pages, and those
-    # started for the next viewers, stay.
-    command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
-    command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
-    command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
-    command += [] if browser else ["--no-browser"]
+    command = voila_command(page, ip, port, viewers, ready, browser)
     paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
     threads = os.environ.get("OMP_NUM_THREADS", "2")  # with more, viewers wait for each other
     environment = os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads}
@@ -97,26 +107,3 @@ def serve(run: str, ip: str, port: int, ready: int, browser: bool, folder: Path)
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()  # its kernels end with it
-
-
-def _end_with_parent() -> None:
-    """Ends this process as soon as the one that has started it closes its pipe, or has died."""
-    sys.stdin.read()
-    logging.disable()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _serve_page(page: Path, options: list[str]) -> None:
-    """Runs Voila in this process, and removes the page's folder at its end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Voila has its own handler
-    Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        from voila.app import Voila
-
-        Voila.launch_instance([str(page), *options])
-    finally:
-        shutil.rmtree(page.parent, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    _serve_page(Path(sys.argv[1]), sys.argv[2:])
