@@ -109,10 +109,10 @@ def run(
     has failed goes on where it stopped. The same command may run several times at once, also on several machines.
     """
     from workbook.sweep.estimates import listing
-    from workbook.sweep.grid import plan, read_grids, read_value
+    from workbook.sweep.grid import plan, read_grids, read_values
     from workbook.sweep.sweep import Sweep, engine_of
 
-    runs = plan(read_grids(file), {name: read_value(text) for name, text in extra})
+    runs = plan(read_grids(file), read_values(extra))
     if dry_run:
         _echo(listing(runs, jobs or 1))
         return

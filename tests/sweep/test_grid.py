@@ -124,6 +124,13 @@ def test_no_value_is_refused_alike_in_a_file_and_on_the_command_line(form, value
     assert ended.output.endswith("; leave it out for its default, or write none\n")
 
 
+def test_a_name_that_is_there_twice_on_the_command_line_is_refused(tmp_path):
+    ended = CliRunner().invoke(
+        main, ["run", str(workbook.ROOT / "params/smoke.yaml"), "-p", "seed", "1", "-p", "seed", "2"]
+    )
+    assert ended.output == "Error: -p seed is there twice; remove one, or give a list of values\n"
+
+
 def test_a_grid_of_too_many_runs_is_refused_at_once():
     many = {name: list(range(1, 100)) for name in ("seed", "epochs", "fold", "frames", "batch_size", "frame_epochs")}
     with pytest.raises(InputError, match="the grid holds 941480149401 runs, more than 100000: cut it with -p"):

@@ -356,14 +356,8 @@ def allowed(name: str) -> str:
         return " | ".join(CHOICES[name])
     if FIELDS[name].annotation is bool:
         return "True | False"
-    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    limits = {
-        word: getattr(limit, key)
-        for limit in FIELDS[name].metadata
-        for key, word in words.items()
-        if hasattr(limit, key)
-    }
-    return " ".join(f"{word} {limits[word]}" for word in words.values() if word in limits)
+    words, limits = {"ge": "from", "gt": "above", "le": "to"}, FIELDS[name].metadata
+    return " ".join(f"{words[key]} {getattr(rule, key)}" for key in words for rule in limits if hasattr(rule, key))
 
 
 def comment(name: str) -> str:

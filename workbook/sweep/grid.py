@@ -1,6 +1,7 @@
 """Grids of runs: a run for every combination of the values in a file of parameters."""
 
 import re
+from collections.abc import Iterable
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -132,7 +133,17 @@ def read_grids(file: Path) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in grid.items()} for grid in grids]
 
 
-def read_value(text: str) -> Any:
+def read_values(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The names and values of `-p`; InputError where a name is there twice."""
+    values = {}
+    for name, text in pairs:
+        if name in values:
+            raise InputError(f"-p {name} is there twice; remove one, or give a list of values")
+        values[name] = _read_value(text)
+    return values
+
+
+def _read_value(text: str) -> Any:
     """A value of the command line, read as in a file: 3 is a number, [none, softhard] a list, all else a text."""
     try:
         value = yaml.load(text, _Loader)
