@@ -105,16 +105,17 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
 
     The file is a .safetensors, or it is by torch.save and holds a state dict, or a dict with one under `state_dict`.
     Code in it is never executed.
-    Raises ValueError where the file is missing, damaged, or holds anything else.
+    Raises ValueError where the file is missing, damaged, or holds anything else, such as numbers that are NaN.
     """
     path = Path(path).expanduser().absolute()
     if not path.is_file():
         raise ValueError(f"{path} is not a file")
     try:
         if path.suffix == ".safetensors":
-            return path, load_file(path)
-        with torch.serialization.safe_globals([(Ignored, name) for name in IGNORED]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_file(path)
+        else:
+            with torch.serialization.safe_globals([(Ignored, name) for name in IGNORED]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds
         code = re.search(r"GLOBAL (\S+)", str(error))
         problem = f"holds {code[1]}, which is no weight" if code else "is damaged or no checkpoint by torch.save"
@@ -125,6 +126,8 @@ def read_weights(path: str | Path) -> tuple[Path, Weights]:
     for name, weight in weights.items():
         if not torch.is_tensor(weight):
             raise ValueError(f"{path} holds no state dict: its '{name}' is a {type(weight).__name__}, not a tensor")
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(f"{path} holds NaN or infinite numbers in '{name}': its training has diverged")
     return path, {str(name).removeprefix("module."): weight for name, weight in weights.items()}
 
 

@@ -207,6 +207,8 @@ def test_code_in_a_file_is_refused_and_never_executed(load, write, tmp_path):
         ([1, 2], "holds no state dict, but a list"),
         ({}, "holds no state dict, but a dict"),
         ({"state_dict": {"weight": 3}}, "its 'weight' is a int, not a tensor"),
+        ({"weight": torch.tensor([1.0, torch.nan])}, "holds NaN or infinite numbers in 'weight'"),
+        ({"state_dict": {"bias": torch.tensor([torch.inf])}}, "holds NaN or infinite numbers in 'bias'"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(held, sentence, tmp_path):

@@ -174,9 +174,8 @@ def load_run(folder: str | Path) -> "nn.Module":
 
     Raises InputError where the folder is missing or holds no trained run.
     """
-    from safetensors.torch import load_file
-
     from avlib.model import build_model
+    from avlib.weights import read_weights
 
     folder = absolute_path("run", folder)
     record = _record_with_weights(folder)
@@ -184,7 +183,7 @@ def load_run(folder: str | Path) -> "nn.Module":
         raise InputError(f"{folder} is no trained run: run.json and model.safetensors are written there by training")
     try:
         network = build_model(**record.network)
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        network.load_state_dict(read_weights(folder / "model.safetensors")[1])
     except Exception as error:  # of many kinds: a damaged file, or weights of another network
         reason = str(error).splitlines()[0]
         raise InputError(
