@@ -25,7 +25,8 @@ fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to en
 
 lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
 	$(if $(ROOT_USER),@echo "You are root: JupyterLab starts with --allow-root")
-	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(if $(ROOT_USER),--allow-root)
+	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \
+		--ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}' $(if $(ROOT_USER),--allow-root)
 
 RUN ?= outputs/toy_speaker/ia1-frozen-none/fold0-seed1
 app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...

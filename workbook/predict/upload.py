@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 
 from workbook import InputError
 
+HINT = (
+    "Nothing leaves this computer but to the kernel of this notebook. Jupyter and Voila carry 10 MB and drop the "
+    "connection at more, without a word: <code>make lab</code> takes 200 MB. For a larger file, give its path as "
+    "<code>clip</code>."
+)
+
 
 class Upload(widgets.VBox):
     """A button, and below it the answer to the last file, or why there is none.
@@ -22,7 +28,7 @@ class Upload(widgets.VBox):
         """answer : from a file to sentences and a figure; the file is deleted after the call"""
         self._answer = answer
         self.button = widgets.FileUpload(accept="video/*,audio/*", multiple=False, description="Film or sound")
-        self.message = widgets.HTML("Nothing leaves this computer but to the kernel of this notebook.")
+        self.message = widgets.HTML(HINT)
         self.picture = widgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
         self.button.observe(self._on_file, names="value")
         super().__init__([self.button, self.message, self.picture])
