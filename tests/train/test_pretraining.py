@@ -130,6 +130,16 @@ def test_a_folder_of_images_is_read_as_squares_and_a_tenth_of_each_class_validat
     assert set(again.table["clip"]) != set(found["validation"].table["clip"])
 
 
+def test_an_exchanged_image_is_noticed(images):
+    before, path = image_clips(images, 32, seed=1)["train"].store.fingerprint, images / "red" / "5.png"
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content)
+    assert image_clips(images, 32, seed=2)["train"].store.fingerprint == before, "only the bytes count"
+    content[-1] ^= 1  # of the same length
+    path.write_bytes(content)
+    assert image_clips(images, 32, seed=1)["train"].store.fingerprint != before
+
+
 def test_images_that_cannot_be_used_are_one_sentence(images):
     (images / "red" / "30.png").write_bytes((images / "red" / "3.png").read_bytes()[:60])
     frames = image_clips(images, 32, seed=1)

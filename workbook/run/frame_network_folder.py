@@ -108,7 +108,11 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
         return f"was taught for {epochs_done(folder)} of {config.frame_epochs} epochs"
     if record.sha256 != checksum(weights):
         return "has changed since it was written (add -p resume False)"
-    if fingerprint and not config.images and record.fingerprint != fingerprint:
+    if config.images:
+        from workbook.train.pretraining import images_fingerprint
+
+        fingerprint = images_fingerprint(config.images)
+    if fingerprint and record.fingerprint != fingerprint:
         return f"was taught on other data (fingerprint {record.fingerprint}, not {fingerprint}; add -p resume False)"
     return ""
 

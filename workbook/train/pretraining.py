@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from avlib.weights import load_weights
 from workbook import ROOT, InputError
 from workbook.data.datasets import Corpus
 from workbook.data.folds import split_rows
-from workbook.data.store import Store
+from workbook.data.store import Store, stamp
 from workbook.files import checksum
 from workbook.task import Classification, count_answers
 from workbook.train.batches import Clips
@@ -127,13 +128,25 @@ def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -
     if not len(held_out):
         raise InputError(f"{folder} holds {len(table)} images: a class needs at least 6, to have one for validation")
     video = np.broadcast_to(np.uint8(0), (len(table), 1, image_size, image_size, 3))  # its shape only
-    listed = "\n".join(f"{Path(path).relative_to(folder)} {Path(path).stat().st_size}" for path in paths)
-    manifest = {"fingerprint": hashlib.sha256(listed.encode()).hexdigest()[:12]}
+    manifest = {"fingerprint": images_fingerprint(folder)}
     store = Store(folder, table, video, np.zeros((0, 1, 1), np.float32), pd.DataFrame(), manifest)
     rows = {"train": table.index.difference(held_out).to_numpy(), "validation": np.sort(held_out)}
     task = Classification(tuple(images.classes))
     labels = table["label"].to_numpy()
     return {split: ImageClips(store, own, labels[own], task, device, ("video",)) for split, own in rows.items()}
+
+
+def images_fingerprint(folder: Path) -> str:
+    """Twelve hex digits that change with the names and the bytes of the images in the subfolders of a folder."""
+    files = sorted(path for path in folder.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
+    listed = "\n".join(f"{path.relative_to(folder).as_posix()} {_checksum(path, *stamp(path))}" for path in files)
+    return hashlib.sha256(listed.encode()).hexdigest()[:12]
+
+
+@cache
+def _checksum(path: Path, *stamp: int) -> str:
+    """The hash of a file, computed once for each of its stamps."""
+    return checksum(path)
 
 
 def teach(
