@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import soundfile
 
 import workbook
 import workbook.toy
@@ -60,6 +61,41 @@ def test_a_store_is_made_again_when_its_file_changes(tmp_path):
     second = Corpus("features", path).open_store()
     assert second.path == first.path and second.fingerprint != first.fingerprint
     assert list(second.clips["label"]) == [2, 1, 2, 0, 1]
+
+
+def save_films(folder, labels=("x", "y")):
+    folder.mkdir(exist_ok=True)
+    for place in range(len(labels)):
+        path = folder / f"{place}.wav"
+        if not path.exists():
+            soundfile.write(path, np.random.default_rng(place).uniform(-0.5, 0.5, 30_000), 22_050)
+    rows = [f"{place}.wav,{place},{label}\n" for place, label in enumerate(labels)]
+    (folder / "clips.csv").write_text("file,person,label\n" + "".join(rows))
+    return Corpus("films", folder, frames=2, image_size=32)
+
+
+@pytest.mark.parametrize("change", ["a label", "a clip", "a file"])
+def test_a_change_of_clips_is_noticed_and_the_store_made_again(tmp_path, change):
+    corpus = save_films(tmp_path / "my films #1 50%", "xyx")
+    first = corpus.preprocess(workers=1, progress=False)
+    assert corpus.fingerprint == first.fingerprint == corpus.open_store().fingerprint
+    if change == "a file":
+        (corpus.root / "1.wav").unlink()
+    save_films(corpus.root, {"a label": "xyy", "a clip": "xyxy", "a file": "xyx"}[change])
+    if change == "a file":
+        soundfile.write(corpus.root / "1.wav", np.random.default_rng(9).uniform(-0.5, 0.5, 30_000), 22_050)
+    assert corpus.fingerprint == ""
+    with pytest.raises(InputError, match=r"the clips in .* have changed since .*; make it again with: papermill"):
+        corpus.open_store()
+    second = corpus.preprocess(workers=1, progress=False)
+    assert corpus.fingerprint == second.fingerprint == corpus.open_store().fingerprint != first.fingerprint
+
+
+def test_a_store_of_clips_is_enough_where_they_are_away(tmp_path):
+    corpus = save_films(tmp_path / "films")
+    first = corpus.preprocess(workers=1, progress=False)
+    (tmp_path / "films").rename(tmp_path / "elsewhere")
+    assert corpus.fingerprint == first.fingerprint == corpus.open_store().fingerprint
 
 
 def test_a_store_is_enough_where_its_file_is_gone(tmp_path):

@@ -96,6 +96,26 @@ def test_the_result_does_not_depend_on_the_number_of_workers(voice_store, voices
     assert content(build(tmp_path / "two", voices, workers=2).path) == content(voice_store.path)
 
 
+def test_a_corrected_label_takes_over_the_arrays_of_unchanged_files(made, root, tmp_path, monkeypatch):
+    path, (trials, problems) = tmp_path / "store", find_trials(root)
+    shutil.copytree(made.path, path)
+    prepared = []
+    prepare_all = workers.prepare_all
+    monkeypatch.setattr(
+        workers, "prepare_all", lambda jobs, *rest, **more: prepared.extend(jobs) or prepare_all(jobs, *rest, **more)
+    )
+    changed = trials.assign(label=trials["label"].replace({trials["label"][3]: 7}))
+    settings = SETTINGS | {"workers": 1, "progress": False}
+    store = build_store(path, changed, problems, **settings)
+    assert prepared == [0], "all but the clip with a problem are taken over"
+    assert store.fingerprint != made.fingerprint and 7 in list(store.clips["label"])
+    np.testing.assert_array_equal(store.video, made.video)
+    np.testing.assert_array_equal(store.audio, made.audio)
+    pd.testing.assert_frame_equal(store.clips.drop(columns="label"), made.clips.drop(columns="label"))
+    back = build_store(path, trials, problems, **settings)
+    assert back.fingerprint == made.fingerprint
+
+
 def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
     monkeypatch.setattr(workers, "prepare_all", None)  # any clip to prepare would fail
     with caplog.at_level(logging.INFO):

@@ -20,7 +20,7 @@ import pandas as pd
 
 import workbook
 from workbook import InputError
-from workbook.data.build import build_store
+from workbook.data.build import build_store, plan_of
 from workbook.data.features import is_current, missing_values, read_npz, write_features
 from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
@@ -200,8 +200,21 @@ class Corpus:
     def fingerprint(self) -> str | None:
         """The fingerprint of the store; None where there is no store, "" where its file has changed since."""
         fingerprint = read_json(self.store_path / "manifest.json").get("fingerprint")
-        has_changed = self.record.kind == "features" and not is_current(self.store_path, self.root)
-        return "" if fingerprint and has_changed else fingerprint
+        return fingerprint and (fingerprint if self.is_current else "")
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the store was made of the files as they are now; also True where these are away, and of toy clips."""
+        if self.record.kind == "features":
+            return is_current(self.store_path, self.root)
+        if self.record.make or not self._place.exists():
+            return True
+        return read_json(self.store_path / "manifest.json").get("plan") == plan_of(*self.find_clips(), self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The settings of a store of clips, as `build_store` has them."""
+        return {name: getattr(self, name) for name in ("frames", "image_size", "protocol", "audio_features")}
 
     def truth(self) -> pd.DataFrame | None:
         """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
@@ -219,19 +232,22 @@ class Corpus:
     def open_store(self) -> Store:
         """The store, ready to be read.
 
-        An existing store of clips is opened without a look at its clips. A missing one is made for the toy corpora; for
-        real clips InputError gives the command that makes it. A store of features is made where it is missing or its
+        A missing store of clips is made for the toy corpora. For real clips, InputError gives the command that makes
+        it, also where their table or a file has changed since. A store of features is made where it is missing or its
         file has changed.
         """
-        if self.record.kind == "clips" and self.store_path.exists():
+        is_made = self.store_path.exists()
+        if self.record.kind == "clips" and is_made and self.is_current:
             return Store.open(self.store_path)
         if self.record.kind == "features" or self.record.make:
             return self.preprocess()
         self.record.check_root(self._place)
         parameters = asdict(self) | {"data_root": self.root}
+        missing = f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels"
+        changed = f"the clips in {self.root} have changed since their store was made"
         raise InputError(
-            f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels at "
-            f"{self.store_path}; make it with: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
+            f"{changed if is_made else missing} at {self.store_path}; make it{' again' * is_made} with: "
+            "papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
             + " ".join(f"-p {name} {quote(str(value))}" for name, value in parameters.items())
         )
 
@@ -249,10 +265,7 @@ class Corpus:
                     self.store_path,
                     trials,
                     problems,
-                    frames=self.frames,
-                    image_size=self.image_size,
-                    audio_features=self.audio_features,
-                    protocol=self.protocol,
+                    **self._settings,
                     names=names,
                     workers=workers,
                     prepare=prepare,

@@ -62,8 +62,8 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
         "duration": seconds,
         "window_start": window.audio_start,
         "face_confidence": confidence,
-        "video_sha256": _sha256(video_path),
-        "audio_sha256": _sha256(audio_path),
+        "video_sha256": sha256_of(video_path),
+        "audio_sha256": sha256_of(audio_path),
     }
     return Prepared(record, report.problems(), faces, features)
 
@@ -188,7 +188,7 @@ def detector(is_cropped: bool = False) -> FaceDetector | EdgeToEdge:
     return FaceDetector()
 
 
-def _sha256(path: str) -> str:
+def sha256_of(path: str) -> str:
     """The hash of a file's bytes; "" where there is no file or it cannot be read."""
     try:
         return checksum(check_file(path)) if path else ""
