@@ -284,7 +284,7 @@ def test_features_are_heat_maps_without_a_sound(tiny_store):
     assert explorer.figure().axes
 
 
-@pytest.mark.parametrize("fusion", ["audio", "concat"])
+@pytest.mark.parametrize("fusion", ["audio", "concat", "film", "bilinear"])
 def test_a_network_without_attention_is_explored_without_it(clips, fusion):
     explorer = Explorer({fusion: Subject(build_model(fusion, 1, 8, 64))}, clips)
     assert drawn(explorer)["vectors"] == {} and explorer.map.layout.display == "none"
