@@ -7,6 +7,7 @@ ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA),$(CURDIR)/.venv)
 PYTHON := $(ENVIRONMENT)/bin/python
 ROOT_USER := $(filter 0,$(shell id -u))
 STAMP := $(ENVIRONMENT)/.avlib-set-up
+PACKAGES := --constraint constraints.txt --editable '.[test]'
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
 
 .PHONY: demo test fuzz lab app lock
@@ -43,6 +44,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Making a virtual environment in $(ENVIRONMENT)"; \
 	  python3 -m venv $(ENVIRONMENT); \
 	fi
-	@echo "Installing avlib and what it needs into $(ENVIRONMENT): about 8 GB and 3 minutes the first time"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@echo "Installing avlib and what it needs into $(ENVIRONMENT): about 8 GB and 3 minutes the first time, less with uv"
+	@if ! uv pip install --quiet --python $(PYTHON) $(PACKAGES) 2>/dev/null; then \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check $(PACKAGES); \
+	fi
 	@touch $@

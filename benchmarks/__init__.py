@@ -21,19 +21,19 @@ from workbook.files import atomic_write
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `python -m benchmarks`; each benchmark reads some of them."""
+    """The options of `python -m benchmarks`; each benchmark reads some of them, and None is its default."""
 
     peer: Path | None = None  # a checkout of the original code
     device: str = "cpu"  # cpu | cuda
     data_root: Path | None = None  # a folder with mp4 files: preprocess, phone, explore
     rounds: int = 5  # how often each side is measured
-    batch: int = 8
+    batch: int | None = None  # clips
     frames: int = 15
-    image_size: int | None = None  # pixels; None here and below = the benchmark's default
+    image_size: int | None = None  # pixels
     clips: int | None = None
     workers: int = os.cpu_count() or 1  # preprocess
     runs: int | None = None  # sweep, runs; studies: conditions at most
-    jobs: int = 2  # sweep; viewers
+    jobs: int | None = None  # sweep, viewers, demo
     steps: int = 400  # explore
     engine: str = "local"  # sweep: local | ray
     run: str = ""  # viewers: the folder of a trained run

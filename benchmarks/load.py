@@ -9,7 +9,7 @@ import torch
 from benchmarks.synthetic import all_clips, synthetic_store
 from benchmarks.timing import memory
 
-GROWTH = (1, 2, 4)
+GROWTH, BATCH = (1, 2, 4), 8
 
 
 def measure(options) -> dict:
@@ -19,12 +19,12 @@ def measure(options) -> dict:
     that the system keeps while it has room.
     """
     size, least = options.image_size or 224, options.clips or 64
-    rows = {}
+    batch, rows = options.batch or BATCH, {}
     for growth in GROWTH:
         with tempfile.TemporaryDirectory() as folder:
             clips = all_clips(synthetic_store(growth * least, options.frames, size, Path(folder)), options.device)
-            rows[growth * least] = one_pass(clips, options.batch)
-    return {"settings": {"batch": options.batch, "frames": options.frames, "image_size": size}, "stores": rows}
+            rows[growth * least] = one_pass(clips, batch)
+    return {"settings": {"batch": batch, "frames": options.frames, "image_size": size}, "stores": rows}
 
 
 def one_pass(clips, batch: int) -> dict[str, float]:

@@ -7,12 +7,14 @@ import sys
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from benchmarks.timing import aim
 from workbook import InputError
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import LIBRARIES
 from workbook.sweep.grid import expand
 
 RUNS = 10_000
+AIM = 5  # seconds
 GRID = {
     "seed": list(range(RUNS // 250 + 1)),
     "fusion": ["lt", "it", "ia", "tav", "tva"],
@@ -36,7 +38,8 @@ def measure(options) -> dict:
     if ended.returncode or listed != count:
         raise InputError(f"`avlib runs` has listed {listed} of {count} runs: {ended.stderr.strip()}")
     computing = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"runs in the list": count, "seconds": round(seconds, 1), "of the processor": round(computing, 1)}
+    aims = {"aims": {"the list": aim(seconds, AIM, "s", at_most=True)}}
+    return {"runs in the list": count, "seconds": round(seconds, 1), "of the processor": round(computing, 1)} | aims
 
 
 def _write(config: Parameters) -> None:

@@ -12,33 +12,38 @@ from time import perf_counter
 
 import numpy as np
 
+from benchmarks.timing import aim
 from workbook import InputError
 from workbook.sweep.grid import plan
 from workbook.sweep.sweep import Sweep, engine_of
 
 RUNS = 200
+AIM = 2  # seconds of overhead
 CLIPS, PEOPLE, CLASSES = 60, 12, 3
 
 
 def measure(options) -> dict:
     """Seconds of a sweep over seeds, those of its computing, and the second as a share of the first."""
+    jobs = options.jobs or 2
     with TemporaryDirectory() as folder, engine_of(options.engine) as engine:
         runs = plan(_grid(Path(folder), options.runs or RUNS))
         start = perf_counter()
-        outcomes = Sweep(runs, jobs=options.jobs, engine=engine).run()
+        outcomes = Sweep(runs, jobs=jobs, engine=engine).run()
         seconds = perf_counter() - start
         failed = [outcome.reason for outcome in outcomes if outcome.state != "done"]
         if failed:
             raise InputError(f"{len(failed)} of the runs failed: {failed[0]}")
         computing = [_computing(outcome.folder) for outcome in outcomes]
+    overhead = (jobs * seconds - sum(computing)) / len(runs)
     return {
         "runs of the sweep": len(runs),
         "engine": options.engine,
-        "jobs": options.jobs,
+        "jobs": jobs,
         "seconds": round(seconds, 1),
         "computing, seconds of a run": round(float(np.mean(computing)), 2),
-        "overhead, seconds of a run": round((options.jobs * seconds - sum(computing)) / len(runs), 2),
-        "efficiency": round(sum(computing) / (options.jobs * seconds), 3),
+        "overhead, seconds of a run": round(overhead, 2),
+        "aims": {"overhead of a run": aim(overhead, AIM, "s", at_most=True)},
+        "efficiency": round(sum(computing) / (jobs * seconds), 3),
     }
 
 

@@ -54,6 +54,19 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
+def aim(value: float, limit: float, unit: str, at_most: bool = False) -> str:
+    """Whether a measurement reaches its aim, with both numbers; at_most : True = less is better"""
+    reached = value <= limit if at_most else value >= limit
+    return (
+        f"{value:.3g} {unit}, aim {'at most' if at_most else 'at least'} {limit:g}: {'' if reached else 'not '}reached"
+    )
+
+
+def ratio_aims(result: dict, limit: float) -> dict[str, dict[str, str]]:
+    """The aims of a result of `in_turn`: so many times the first one's time, for each of the others."""
+    return {"aims": {name: aim(ratio["median"], limit, "times") for name, ratio in result["ratio"].items()}}
+
+
 def _summary(rows: list[tuple[float, float]], count: int) -> dict:
     seconds = spread(second for second, _ in rows)
     return {"seconds": seconds, "per_second": count / seconds["median"], "peak_mb": max(memory for _, memory in rows)}

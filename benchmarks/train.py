@@ -14,32 +14,35 @@ from avlib import build_model
 from benchmarks import ceilings
 from benchmarks.peer import Peer, theirs
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
-from benchmarks.timing import in_turn, once
+from benchmarks.timing import in_turn, once, ratio_aims
 from workbook.train.batches import Clips
 from workbook.train.training import optimizer_and_schedule, train_epoch, validate
 
 FUSION, DROPOUT, LEARNING_RATE = "ia", "softhard", 0.04
 STEPS = 4  # in an epoch
+BATCH = 8  # clips
+AIM, AIM_CUDA = 7, 8  # times the original
 SETTINGS = {"fusion": FUSION, "heads": 1, "dropout": DROPOUT}
 
 
 def measure(options) -> dict:
     """Seconds of a step on both sides; on a GPU also the share of its ceilings and the hours of Table II."""
-    size = options.image_size or 224
-    trainer = Trainer(options.frames, size, options.batch, options.device)
+    size, clips = options.image_size or 224, options.batch or BATCH
+    trainer = Trainer(options.frames, size, clips, options.device)
     runs = {"avlib": trainer.step}
     if options.peer:
         peer = Peer(options.peer)
         net = peer.network(FUSION, CLASSES, options.frames, size, options.device)
         step = peer.trainer(net, DROPOUT, LEARNING_RATE, options.device)
-        batch = tuple(part.cpu() for part in theirs(*trainer.clips[torch.arange(options.batch)]))
+        batch = tuple(part.cpu() for part in theirs(*trainer.clips[torch.arange(clips)]))
         runs["original"] = lambda: step(batch)
-    result = in_turn(runs, options.rounds, options.batch)
-    result |= {"settings": SETTINGS | {"batch": options.batch, "frames": options.frames, "image_size": size}}
+    result = in_turn(runs, options.rounds, clips)
+    result |= ratio_aims(result, AIM_CUDA if options.device == "cuda" else AIM)
+    result |= {"settings": SETTINGS | {"batch": clips, "frames": options.frames, "image_size": size}}
     if options.device == "cuda":
-        one = Trainer(options.frames, size, options.batch, options.device, options.batch)  # an epoch of one step
+        one = Trainer(options.frames, size, clips, options.device, clips)  # an epoch of one step
         result |= {"ceilings": ceilings.share(one.step, result["runs"]["avlib"]["seconds"]["median"])}
-        result |= {"table II": table_two(options.frames, size, options.batch)}
+        result |= {"table II": table_two(options.frames, size, clips)}
     return result
 
 

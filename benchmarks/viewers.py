@@ -28,6 +28,7 @@ def measure(options) -> dict:
 
     if not options.run or not shutil.which("chromium"):
         raise InputError("this needs chromium and --run, the folder of a trained run")
+    jobs = options.jobs or 2
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,7 +42,7 @@ def measure(options) -> dict:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS])
             first = _come(browser, f"http://127.0.0.1:{port}?token=viewers", 1)
-            seconds = _come(browser, f"http://127.0.0.1:{port}?token=viewers", options.jobs - 1)
+            seconds = _come(browser, f"http://127.0.0.1:{port}?token=viewers", jobs - 1)
             kernels = [child for child in psutil.Process(server.pid).children(recursive=True) if is_kernel(child)]
             memory = [kernel.memory_full_info().pss / 2**20 for kernel in kernels]
             browser.close()
@@ -51,7 +52,7 @@ def measure(options) -> dict:
     return {
         "seconds of the viewer whose kernel was ready": round(first[0], 2),
         "seconds of the others": {name: round(value, 1) for name, value in spread(seconds).items()},
-        "viewers": options.jobs,
+        "viewers": jobs,
         "kernels": len(kernels),
         "MB of a kernel": round(statistics.median(memory)),
         "MB of all kernels": round(sum(memory)),

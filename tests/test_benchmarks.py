@@ -11,10 +11,23 @@ from click.testing import CliRunner
 
 import benchmarks
 import workbook
-from benchmarks import Options, as_text, attribution, ceilings, evaluate, explore, load, scale, studies, sweep, train
+from benchmarks import (
+    Options,
+    as_text,
+    attribution,
+    ceilings,
+    describe,
+    evaluate,
+    explore,
+    load,
+    scale,
+    studies,
+    sweep,
+    train,
+)
 from benchmarks.__main__ import NAMES, main
 from benchmarks.peer import Peer
-from benchmarks.timing import in_turn
+from benchmarks.timing import aim, in_turn
 
 SMALL = {"image_size": 64, "frames": 2, "batch": 3, "rounds": 2}
 
@@ -55,13 +68,23 @@ def test_a_step_is_a_step_and_its_sides_are_named():
     assert "avlib" in as_text({"benchmark": "train"} | result)
 
 
+def test_a_benchmark_says_whether_it_reaches_its_aim():
+    assert aim(6.04, 6, "times") == "6.04 times, aim at least 6: reached"
+    assert aim(5.96, 6, "times") == "5.96 times, aim at least 6: not reached"
+    assert aim(119, 120, "s", at_most=True) == "119 s, aim at most 120: reached"
+    result = describe.measure(Options(**SMALL | {"clips": 3, "rounds": 1}))
+    assert "aim at least 2.2:" in as_text({"benchmark": "describe"} | result)
+    assert result["largest relative difference"] < 1e-5
+
+
 def test_a_study_is_timed_for_ever_more_conditions():
     result = studies.measure(Options(**SMALL | {"clips": 5, "runs": 50, "rounds": 1}))
     assert list(result["runs"]) == ["25 conditions", "50 conditions"]
 
 
-def test_evaluation_reports_the_three_conditions():
-    result = evaluate.measure(Options(**SMALL | {"clips": 5}))
+def test_evaluation_reports_the_three_conditions_for_each_batch_size():
+    result = evaluate.measure(Options(**SMALL | {"clips": 5, "rounds": 1, "batch": None}))
+    assert list(result["runs"]) == ["avlib 8", "avlib 16", "avlib 32"]
     assert set(result["accuracy"]) == {"AV", "A", "V"}
     assert all(0 <= row["avlib"] <= 100 for row in result["accuracy"].values())
 
@@ -155,7 +178,7 @@ def test_a_gpu_that_is_not_there_is_said():
 
 def test_both_sides_of_the_evaluation_find_the_same(peer):
     result = evaluate.measure(Options(peer=peer, frames=2, batch=3, clips=5, rounds=1))
-    assert set(result["ratio"]) == {"original"}
+    assert set(result["ratio"]) == set(result["aims"]) == {"original 3"}
     for row in result["accuracy"].values():
         assert row["avlib"] == pytest.approx(row["original"], abs=1e-4)
 

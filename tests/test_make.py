@@ -79,6 +79,27 @@ def address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
 
 
+@pytest.mark.parametrize(("uv", "installers"), [(None, ["pip"]), (0, ["uv"]), (2, ["uv", "pip"])])
+def test_setting_up_takes_uv_where_it_works_and_pip_otherwise(uv, installers, tmp_path):
+    """uv : its exit code; None = there is no uv."""
+    environment, log = tmp_path / "environment", tmp_path / "log"
+    (environment / "bin").mkdir(parents=True)
+    (tmp_path / "tools").mkdir()
+    for tool in ("make", "bash", "sh", "id", "touch", "python3", "sleep"):
+        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool))
+    scripts = {environment / "bin/python": ("pip", 0)} | ({} if uv is None else {tmp_path / "tools/uv": ("uv", uv)})
+    for path, (name, code) in scripts.items():
+        path.write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\nexit {code}\n')
+        path.chmod(0o755)
+    own = {"VIRTUAL_ENV": str(environment), "PATH": str(tmp_path / "tools")}
+    command = ["make", f"{environment}/.avlib-set-up"]
+    subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    lines = log.read_text().splitlines()
+    assert [line.split()[0] for line in lines] == installers
+    assert all(line.endswith("--constraint constraints.txt --editable .[test]") for line in lines)
+    assert (environment / ".avlib-set-up").exists()
+
+
 def test_papermill_starts_without_a_warning_about_encryption(tmp_path):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     (source,) = [key for key, place in settings["shared-data"].items() if place.endswith("ipython_kernel_config.py")]
