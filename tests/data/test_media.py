@@ -259,6 +259,22 @@ def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name,
             read(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ffconcat", "ffconcat version 1.0\nfile other.ts\n"),
+        ("a.mp4", "ffconcat version 1.0\nfile other.ts\n"),
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.ts\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_a_list_of_other_files_is_no_film_and_no_sound(tmp_path, name, content):
+    write_video(tmp_path / "other.ts", grey_levels(30))
+    (tmp_path / name).write_text(content)
+    for read in (read_audio, open_video):
+        with pytest.raises(InputError, match=f"{name} is a list of other files, where a film or a sound is expected"):
+            read(tmp_path / name)
+
+
 def test_sound_that_is_not_numbers_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.1]), SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(InputError, match="not numbers"):

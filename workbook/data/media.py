@@ -23,6 +23,15 @@ SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by li
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 DEFAULT = av.stream.Disposition.default  # of the track that players choose
 STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails  # covers and previews
+LISTS = {
+    "concat",
+    "dash",
+    "hls",
+    "imf",
+    "sdp",
+    "vobsub",
+    "webm_dash_manifest",
+}  # formats of FFmpeg that name other files
 TOLERANCE = 0.02  # seconds by which the sound may leave its clock, less than a step of the MFCCs: recorders jitter
 LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
@@ -405,16 +414,18 @@ def _ebml_length(content: bytes, at: int) -> tuple[int, int]:
 
 
 def _open(path: Path):
-    """The opened container of a film or a sound. Raises InputError instead of FFmpeg's errors, and for text and stills.
+    """The opened container of a film or a sound.
 
-    FFmpeg shows a text as a film of its letters, and a photograph as one of a single frame.
+    Raises InputError instead of FFmpeg's errors, and for what FFmpeg shows, too: a text as a film of its letters, a
+    photograph as one of a single frame, a list as the files that it names.
     """
     with _reading(f"{path.name} cannot be opened as video, it may be cut short"):
         container = av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
     kind = container.format.name
-    if kind in ("tty", "image2") or kind.endswith("_pipe"):
+    is_list = not LISTS.isdisjoint(kind.split(","))
+    if is_list or kind in ("tty", "image2") or kind.endswith("_pipe"):
         container.close()
-        content = "text" if kind == "tty" else "a still picture"
+        content = "a list of other files" if is_list else "text" if kind == "tty" else "a still picture"
         raise InputError(f"{path.name} is {content}, where a film or a sound is expected")
     return container
 

@@ -125,7 +125,7 @@ def read_windows(
         raise InputError("; ".join(notes))
     silence = np.zeros((channels(audio_features), MFCC_STEPS), np.float32)
     return Windows(
-        name=path.name,
+        name=path_text(path.name),
         seconds=seconds,
         starts=np.array([window.audio_start for window in windows]),
         frame_times=np.stack([window.frame_times for window in windows]),
