@@ -15,6 +15,7 @@ from workbook import InputError
 from workbook.data import workers
 from workbook.data.build import build_store
 from workbook.data.datasets import Corpus
+from workbook.data.prepare import Report
 from workbook.data.ravdess import find_trials
 from workbook.data.window import SAMPLE_RATE
 from workbook.files import free_bytes, path_of
@@ -71,6 +72,14 @@ def test_a_clip_that_ends_its_process_costs_no_neighbour_and_one_whose_process_w
 def test_a_clip_that_ends_its_process_even_when_it_is_alone_is_a_problem(mishaps, actor, says):
     problems = mishaps[1].problems.set_index("clip")["reason"]
     assert problems[f"01-01-01-01-01-{actor:02d}"] == f"the clip {says}: it is left out"
+
+
+def test_a_home_that_cannot_be_written_is_no_problem_of_a_clip(voices):
+    def import_librosa(path):
+        raise RuntimeError("cannot cache function '__o_fold': no locator available for file 'notation.py'")
+
+    with pytest.raises(InputError, match="set the environment variable NUMBA_CACHE_DIR"):
+        Report("a clip").attempt("audio", str(next(voices.rglob("*.wav"))), import_librosa)
 
 
 def test_a_drive_that_goes_away_costs_no_clip(voices, tmp_path, monkeypatch):

@@ -17,6 +17,11 @@ from workbook.files import checksum, path_of, path_text
 
 PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
+NO_CACHE = (
+    "librosa finds no folder for its compiled code, neither beside its own nor in your home: set the environment "
+    "variable NUMBA_CACHE_DIR to one that can be written"
+)
+
 
 @dataclass
 class Prepared:
@@ -100,6 +105,8 @@ class Report:
             raise
         except Exception as error:  # a decoder's surprise must not cost the other modality, nor the clips after this
             _refuse_vanished(path)
+            if "cannot cache function" in str(error):  # numba's
+                raise InputError(NO_CACHE) from None
             surprise = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
             reason = path_text(str(error) if isinstance(error, InputError) else surprise)
         self.modalities.setdefault((path, reason), []).append(modality)
