@@ -145,7 +145,7 @@ def checksum(path: Path | str) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file; {} where it is missing or torn, or holds something else than names and values."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from drawn_predictions import predictions
 from sweeps import finished_run
 
 from workbook import InputError
 from workbook.cli import main
 from workbook.run.parameters import Parameters
-from workbook.run.record import read_record
+from workbook.run.record import read_predictions, read_record
 from workbook.run.reopen import find_run, open_trained, trained_runs
 from workbook.run.report import sections
 from workbook.run.results import all_runs, comparison, result_table
@@ -125,7 +126,7 @@ def test_all_commands_go_on_beside_a_damaged_value(good, damaged, tmp_path, form
     change(damaged, form, VALUES[form][0])
     all_readers_go_on(good, damaged, tmp_path)
     (damaged / "predictions.parquet").touch()
-    pd.DataFrame({"clip": [], "actor": []}).to_parquet(good / "predictions.parquet")
+    predictions((1, 0.5, 0.5)).to_parquet(good / "predictions.parquet")
     assert [section.runs["folder"].tolist() for section in sections(tmp_path)] == [[str(good)]]
 
 
@@ -181,3 +182,18 @@ def test_a_switch_that_is_newer_than_a_record_has_its_default(good):
     del record["parameters"]["dense_head"]
     (good / "run.json").write_text(json.dumps(record))
     assert read_record(good).parameters["dense_head"] is False
+
+
+@pytest.mark.parametrize("form", ["nothing", "text", "folder", "pipe", "another table"])
+def test_damaged_predictions_are_one_line(good, form):
+    path = good / "predictions.parquet"
+    if form == "text":
+        path.write_text("PAR1 or not")
+    elif form == "folder":
+        path.mkdir()
+    elif form == "pipe":
+        getattr(os, "mkfifo", pytest.skip)(path)
+    elif form == "another table":
+        pd.DataFrame({"clip": ["a"], "p0": [1.0]}).to_parquet(path)
+    with pytest.raises(InputError, match=r"predictions.parquet is missing or damaged: train and evaluate the run$"):
+        read_predictions(good)

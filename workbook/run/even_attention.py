@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbook.evaluate.statistics import differences, intervals
+from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun
 
 
@@ -25,7 +26,7 @@ def trained_both_ways(run: TrainedRun) -> dict[str, pd.DataFrame]:
 
 
 def _predictions(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path).assign(seed=int(path.parent.name.rpartition("-seed")[2]))
+    return read_predictions(path.parent).assign(seed=int(path.parent.name.rpartition("-seed")[2]))
 
 
 def even_sentence(run: TrainedRun) -> str:

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -141,10 +142,11 @@ def read_predictions(folder: Path) -> "pd.DataFrame":
     import pandas as pd
 
     path = folder / "predictions.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        raise InputError(f"{path} is missing or damaged: train and evaluate the run") from None
+    with suppress(OSError, ValueError):
+        table = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        if {"clip", "actor", "fold", "condition", "label"} <= {*table}:
+            return table
+    raise InputError(f"{path} is missing or damaged: train and evaluate the run")
 
 
 def read_last_line(folder: Path) -> str:

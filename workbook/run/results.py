@@ -14,7 +14,7 @@ from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.condition import read_condition
 from workbook.run.parameters import CHOICES, NAMES, usual_values
-from workbook.run.record import Record, read_last_line, read_metrics, read_record
+from workbook.run.record import Record, read_last_line, read_metrics, read_predictions, read_record
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 from workbook.text import in_figure, in_markdown, printable
@@ -203,7 +203,7 @@ def dropout_sentence(pair: pd.DataFrame) -> str:
 
     if pair.empty:
         return "No two runs differ in modality dropout alone: `avlib run params/demo.yaml` trains such a pair."
-    tables = {row.dropout: pd.read_parquet(Path(row.folder) / "predictions.parquet") for row in pair[::-1].itertuples()}
+    tables = {row.dropout: read_predictions(Path(row.folder)) for row in pair[::-1].itertuples()}
     return gains(differences(tables))
 
 

@@ -121,6 +121,7 @@ class Kernel:
                 self.client.start_new_kernel(cwd=str(ROOT), env=os.environ | self.variables)
                 self.client.start_new_kernel_client()
                 self._run("import workbook.sweep.reset; del workbook")
+                manager.cleanup_connection_file()  # both sides know it, and a killed process could not remove it
                 return
             except RuntimeError:
                 self.close()
