@@ -176,6 +176,13 @@ def test_several_trainings_of_one_fold_widen_its_interval(rng):
     assert (found.high - found.value).to_numpy() == pytest.approx(reach) and set(found.seeds) == {3}
 
 
+def test_an_interval_does_not_leave_the_range_of_its_metric(rng):
+    right = np.ones((4, 20), bool)
+    right[0, :3] = False
+    row = intervals({"ours": answers(right)}, conditions=AV).iloc[0]
+    assert 80 < row["low"] < row["value"] < row["high"] == 100
+
+
 def test_identical_actors_have_an_interval_of_no_width_and_one_actor_has_none(rng):
     right = np.tile([True, True, False, True], (5, 1))
     same, alone = (intervals({"ours": answers(right[:A])}, conditions=AV).iloc[0] for A in (5, 1))

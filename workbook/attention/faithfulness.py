@@ -331,7 +331,8 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
     for change, clips in table.groupby("change", sort=False):
         changed = interval(clips["changed"], clips["actor"])
         means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("right_before", "right")}
-        rows.append({"change": change, "changed": changed.pop("mean"), **changed, **means})
+        low, high = np.clip([changed["low"], changed["high"]], 0, 1)
+        rows.append({"change": change, "changed": changed["mean"], "low": low, "high": high, **means})
     return pd.DataFrame(rows)
 
 

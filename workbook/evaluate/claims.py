@@ -18,12 +18,12 @@ from workbook.evaluate.paper_tables import SYSTEMS, Systems, paper_tables
 from workbook.evaluate.statistics import (
     ALPHA,
     CONDITIONS,
+    actors_needed,
     basis,
     common_clips,
     differences,
     holm_corrected,
-    smallest_of,
-    units_needed,
+    smallest_difference,
 )
 
 MOST = 1000  # folds or actors; above it a sentence says only "more"
@@ -154,10 +154,12 @@ def _as_family(table: pd.DataFrame) -> pd.DataFrame:
 
 def _power(row: pd.Series) -> tuple[float, float, float]:
     """Columns smallest, needed and needed_paper of a row."""
-    if not row["deviation"] > 0:
+    deviation, settings = row["deviation"], {name: row[name] for name in ("pairs", "test")}
+    if not deviation > 0:
         return math.nan, math.nan, math.nan
     points = row["difference"], row["paper"]
-    return smallest_of(row), *(units_needed(row, size) if abs(size) >= 0.1 else math.nan for size in points)
+    needed = [actors_needed(size, deviation, **settings) if abs(size) >= 0.1 else math.nan for size in points]
+    return smallest_difference(row["units"], deviation, **settings), *needed
 
 
 def _printed_name(name: str) -> str:

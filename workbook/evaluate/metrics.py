@@ -22,6 +22,7 @@ class Metric(NamedTuple):
 
     columns: Callable[[pd.DataFrame], np.ndarray]  # predictions of N clips -> (N, S), which are summed
     score: Callable[[np.ndarray], np.ndarray]  # (..., S) sums -> (...) the metric; NaN where no clip counts
+    limits: tuple[float, float] = (0, 100)  # the lowest and the highest value there is
 
 
 def labels_and_answers(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -123,8 +124,8 @@ SENTIMENT = {
     "f1_neutral": Metric(_negative_or_not(_hits_by_class), _weighted_f1),
     "accuracy7": Metric(_sentiment_hits(3), _percent),  # of scores clipped to ±3 and rounded
     "accuracy5": Metric(_sentiment_hits(2), _percent),
-    "mae": Metric(_errors, _mean),  # mean absolute error, in points of sentiment
-    "correlation": Metric(_products, _correlation),  # Pearson's; 0 where all scores are equal
+    "mae": Metric(_errors, _mean, (0, np.inf)),  # mean absolute error, in points of sentiment
+    "correlation": Metric(_products, _correlation, (-1, 1)),  # Pearson's; 0 where all scores are equal
 }
 
 
@@ -136,7 +137,7 @@ def metrics_of(table: pd.DataFrame) -> dict[str, Metric]:
 def scores(rows: pd.DataFrame) -> dict[str, float]:
     """All metrics of rows of one condition, by name; in percent except mae and correlation."""
     with np.errstate(invalid="ignore"):
-        return {name: float(score(columns(rows).sum(axis=0))) for name, (columns, score) in metrics_of(rows).items()}
+        return {name: float(own.score(own.columns(rows).sum(axis=0))) for name, own in metrics_of(rows).items()}
 
 
 def metrics(predictions: pd.DataFrame) -> dict:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations, count
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -48,8 +49,9 @@ def intervals(
     rows = []
     for name, table in systems.items():
         for condition in _tested(table, conditions):
-            row = estimate(_parts(table, condition), metrics_of(table)[metric], level)
-            rows.append({"system": name, "condition": condition} | row | sizes(_rows(table, condition)))
+            parts = _parts(table, condition)
+            row = estimate(parts, metrics_of(table)[metric], level)
+            rows.append({"system": name, "condition": condition} | row | sizes(pd.concat(parts)))
     return pd.DataFrame(rows)
 
 
@@ -67,6 +69,7 @@ def estimate(parts: Sequence[pd.DataFrame], metric: Metric, level: float = LEVEL
     units = ["fold"] if "fold" in rows and rows["fold"].nunique() > 1 else ["actor"]
     units += ["seed"] if units == ["actor"] and with_seeds(rows)["seed"].nunique() > 1 else []
     low, high, _ = student(value, [_error(_without_each(parts, metric, unit)) for unit in units], level)
+    low, high = np.clip([low, high], *metric.limits).tolist()
     return {"value": value, "low": low, "high": high}
 
 
@@ -161,7 +164,7 @@ def differences(
     p_holm : p after Holm's correction over all `pairs` of the condition
     p_mcnemar : McNemar's exact test of clips; NaN except for the accuracy of one condition and one seed
     only_first, only_second : clips that only one of the two has right; NaN where p_mcnemar is
-    unit, units : what the test counts, fold | actor, and how many
+    test, unit, units : swaps | t; what it counts, fold | actor, and how many
     effect : the difference in units of `deviation`, the standard deviation of the units' differences (d_z)
     actors, clips, folds, seeds : as in `sizes`; of seeds, the smaller number
 
@@ -175,7 +178,7 @@ def differences(
     for first, second in combinations(systems, 2):
         pair = systems[first], systems[second]
         for condition in _tested(pair[0], _tested(pair[1], conditions)):
-            _check_same_clips(first, second, *(_rows(table, condition) for table in pair))
+            _check_same_clips(first, second, *(pd.concat(_parts(table, condition)) for table in pair))
             difference = _difference(pair, condition, metric, level, resamples, seed)
             rows.append({"first": first, "second": second, "condition": condition, **difference})
     if not rows:
@@ -197,19 +200,20 @@ def _difference(pair: tuple, condition: str, metric: str, level: float, resample
     counts = [sizes(pd.concat(parts)) for parts in sides]
     size = counts[0] | {"seeds": min(counts[0]["seeds"], counts[1]["seeds"])}
     unit = "fold" if size["folds"] > 1 else "actor"
+    test = "swaps" if unit == "actor" and size["seeds"] == 1 else "t"
     difference = round(float(np.subtract(*(_value(parts, own) for parts in sides))), 9)  # equal sums stay equal
     errors = [_error(np.subtract(*(_without_each(parts, own, unit) for parts in sides)).round(9))]
-    if unit == "actor" and size["seeds"] > 1:  # the trainings of the two have nothing in common
+    if unit == "actor" and test == "t":  # the trainings of the two have nothing in common
         errors += [_error(_without_each(parts, own, "seed")) for parts in sides]
     low, high, p = student(difference, errors, level)
-    if unit == "actor" and size["seeds"] == 1:
+    if test == "swaps":
         p = _p_of_swaps(sides, own, resamples, seed)
     units = _freedom(errors) + 1
     deviation = math.sqrt(units * sum(variance for variance, _ in errors))
     row = {"difference": difference, "low": low, "high": high, "p": p}
     row |= _mcnemar(pair, condition) if metric == "accuracy" and condition != "M" else NO_MCNEMAR
     row |= {"effect": difference / deviation if deviation else math.nan, "deviation": deviation}
-    return row | {"unit": unit, "units": units} | size
+    return row | {"test": test, "unit": unit, "units": units} | size
 
 
 def _p_of_swaps(sides: list, metric: Metric, resamples: int, seed: int) -> float:
@@ -231,7 +235,7 @@ def _p_of_swaps(sides: list, metric: Metric, resamples: int, seed: int) -> float
 
 def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[str, float]:
     """McNemar's test of one condition; NaN where clips have several predictions, as from several seeds."""
-    rows = [_rows(table, condition).sort_values("clip") for table in pair]
+    rows = [table[table["condition"] == condition].sort_values("clip") for table in pair]
     if any(own["clip"].duplicated().any() for own in rows):
         return NO_MCNEMAR
     first, second = (metrics_of(own)["accuracy"].columns(own)[:, 0] for own in rows)
@@ -244,14 +248,15 @@ def in_words(row: pd.Series, alpha: float = ALPHA) -> str:
     """A row of `differences` as a sentence: which system has more, or what these folds or actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
     size, condition = f"{abs(row['difference']):.1f} points", row["condition"]
-    warning = " One training of each: others may differ." if row["unit"] == "actor" and row["seeds"] == 1 else ""
+    warning = " One training of each: others may differ." if row["test"] == "swaps" else ""
     if row["p_holm"] < alpha:
         low, high = sorted((row["low"], row["high"]), key=abs)
         p = f"p {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
         interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; {p} after Holm"
         return f"In {condition} {more} has {size} more than {less} ({interval}; {basis(row)}).{warning}"
     sentence = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
-    smallest = smallest_of(row) if row["deviation"] > 0 else 0.0
+    power = {name: row[name] for name in ("pairs", "test")}
+    smallest = smallest_difference(row["units"], row["deviation"], **power) if row["deviation"] > 0 else 0.0
     if not math.isfinite(smallest):
         return f"{sentence}, and {basis(row)} cannot show any difference."
     return f"{sentence}; {basis(row)} would show a true difference of {smallest:.1f} in four cases of five.{warning}"
@@ -278,50 +283,53 @@ def common_clips(systems: Systems) -> Systems:
 
 
 def actors_needed(
-    difference: float, deviation: float, *, power: float = POWER, alpha: float = ALPHA, pairs: int = 1
+    difference: float,
+    deviation: float,
+    *,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    pairs: int = 1,
+    test: Literal["swaps", "t"] = "swaps",
 ) -> int:
-    """The number of actors with which a swap of actors finds a true difference (p below alpha) as often as `power`.
+    """The number of actors with which a true difference is found (p below alpha) as often as `power`.
 
     difference : in points      deviation : of the actors' differences, in points; column `deviation` of `differences`
     pairs : number of pairs compared; the smallest p must then be below alpha / pairs (Holm's first step)
+    test : as in `differences`; t : the number of folds, with their deviation
 
     difference must not be 0, and deviation be above 0.
     """
     effect, alpha = abs(difference) / deviation, alpha / pairs
-    start = _units_of_t_test(effect, alpha, power, math.ceil(1 - math.log2(alpha)))  # 2 / 2^n is the smallest p
-    return next(n for n in count(start) if n > ENUMERATED or power_of_swaps(effect, n, alpha) >= power)
+    fewest = 2 if test == "t" else math.ceil(1 - math.log2(alpha))  # 2 / 2^n is the smallest p
+    if TTestPower().power(effect, fewest, alpha) < power:  # else it has more, or NaN, which is too near to 1
+        fewest = math.ceil(_solved(effect_size=effect, alpha=alpha, power=power))
+    if test == "t":
+        return fewest
+    return next(n for n in count(fewest) if n > ENUMERATED or power_of_swaps(effect, n, alpha) >= power)
 
 
 def smallest_difference(
-    actors: int, deviation: float, *, power: float = POWER, alpha: float = ALPHA, pairs: int = 1
+    actors: float,
+    deviation: float,
+    *,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    pairs: int = 1,
+    test: Literal["swaps", "t"] = "swaps",
 ) -> float:
-    """The smallest true difference in points that a swap of these actors shows as often as `power`; as `actors_needed`.
+    """The smallest true difference in points that these actors, or folds, show with `power`; as `actors_needed`.
 
     Infinite where they are too few for p to fall below alpha / pairs.
     """
-    if 2 / 2**actors > alpha / pairs:
+    if test == "swaps" and 2 / 2**actors > alpha / pairs:
         return math.inf
-    return deviation * _smallest_effect(actors, alpha / pairs, power)
-
-
-def units_needed(row: pd.Series, difference: float) -> int:
-    """How many folds, or actors of a single one, a true difference in points takes in a row of `differences`."""
-    if row["unit"] == "actor" and row["seeds"] == 1:
-        return actors_needed(difference, row["deviation"], pairs=row["pairs"])
-    return _units_of_t_test(abs(difference) / row["deviation"], ALPHA / row["pairs"], POWER, 2)
-
-
-def smallest_of(row: pd.Series) -> float:
-    """The smallest true difference in points that the test of a row of `differences` shows in four cases of five."""
-    if row["unit"] == "actor" and row["seeds"] == 1:
-        return smallest_difference(row["actors"], row["deviation"], pairs=row["pairs"])
-    return row["deviation"] * _solved(nobs=row["units"], alpha=ALPHA / row["pairs"], power=POWER)
+    return deviation * _smallest_effect(actors, alpha / pairs, power, test)
 
 
 @cache
-def _smallest_effect(actors: int, alpha: float, power: float) -> float:
+def _smallest_effect(actors: float, alpha: float, power: float, test: str) -> float:
     effect = _solved(nobs=actors, alpha=alpha, power=power)
-    if actors > ENUMERATED:
+    if test == "t" or actors > ENUMERATED:
         return effect
     return brentq(lambda tried: power_of_swaps(tried, actors, alpha) - power, effect / 2, 3 * effect, xtol=0.005)
 
@@ -337,20 +345,9 @@ def power_of_swaps(effect: float, actors: int, alpha: float, times: int = 2000) 
     return float(((sums >= sums[:, :1] - 1e-9).mean(axis=1) < alpha).mean())
 
 
-def _units_of_t_test(effect: float, alpha: float, power: float, fewest: int) -> int:
-    if not TTestPower().power(effect, fewest, alpha) < power:  # NaN where it is too near to 1
-        return fewest
-    return math.ceil(_solved(effect_size=effect, alpha=alpha, power=power))
-
-
 def _solved(**known: float) -> float:
     """Solves for the one of effect_size, nobs, alpha and power of the t-test that is missing."""
     return float(np.squeeze(TTestPower().solve_power(**known)))  # statsmodels returns a number or an array of one
-
-
-def _rows(table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """The predictions of a condition; of M, those of the three that it is the mean of."""
-    return table[table["condition"].isin(AVERAGED if condition == "M" else (condition,))]
 
 
 def _parts(table: pd.DataFrame, condition: str) -> list[pd.DataFrame]:

@@ -25,6 +25,7 @@ from workbook.studies.estimates import (
     probabilities,
     results,
     select,
+    share_of,
 )
 from workbook.train.batches import Clips
 
@@ -74,7 +75,7 @@ def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
 
 
 ECE = Metric(_binned, _ece)
-BRIER = Metric(_squared_errors, lambda sums: sums[..., 0] / sums[..., 1])
+BRIER = Metric(_squared_errors, lambda sums: sums[..., 0] / sums[..., 1], (0, 2))
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, Metric]:
@@ -117,7 +118,8 @@ def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> 
             rise = clips[other] - clips[intact]
             pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
             about = {"system": name, "condition": other}
-            rows += [about | {"measure": m} | estimate(pairs, mean_of(m, 100)) for m in ("rises", "by")]
+            measures = {"rises": share_of("rises"), "by": mean_of("by", 100)}
+            rows += [about | {"measure": m} | estimate(pairs, metric) for m, metric in measures.items()]
     return rows
 
 

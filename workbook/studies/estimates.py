@@ -66,7 +66,12 @@ def mean_of(column: str, scale: float = 1.0) -> Metric:
         values = rows[column].to_numpy(float)
         return np.column_stack([np.nan_to_num(values), np.isfinite(values)])
 
-    return Metric(columns, lambda sums: scale * sums[..., 0] / sums[..., 1])
+    return Metric(columns, lambda sums: scale * sums[..., 0] / sums[..., 1], (-np.inf, np.inf))
+
+
+def share_of(column: str) -> Metric:
+    """The mean over clips of a column from 0 to 1, in percent."""
+    return mean_of(column, 100)._replace(limits=(0, 100))
 
 
 def check_classes(clips: Clips) -> None:

@@ -13,11 +13,11 @@ from workbook.studies.estimates import (
     accuracy_and_confidence,
     estimate,
     joined,
-    mean_of,
     per_clip,
     results,
     right,
     select,
+    share_of,
 )
 from workbook.train.batches import Clips
 
@@ -60,7 +60,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
             if {*names, alone} <= set(clips):
                 clips["area"] = np.trapezoid(clips[names], shares, axis=1)
                 summary = {"system": name, "condition": "", **about, "share": np.nan}
-                metrics = {"area": mean_of("area", 100), "better alone": better_alone(names, shares, alone)}
+                metrics = {"area": share_of("area"), "better alone": better_alone(names, shares, alone)}
                 rows += [summary | {"measure": m} | estimate(clips, metric) for m, metric in metrics.items()]
     return pd.DataFrame(rows)
 
