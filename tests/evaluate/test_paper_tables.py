@@ -180,7 +180,7 @@ def test_a_cell_has_ours_with_its_interval_the_print_and_the_coverage():
     assert len(wide) == 27 and wide.loc[("none", "IA1"), ("AV", "ours")] == ""
     row = wide.loc[("softhard", "IA1")]
     assert row["AV", "ours"] == "100.0 (100.0 to 100.0)" and row["AV", "paper"] == "81.58"
-    assert (row["tested", "folds"], row["tested", "actors"]) == ("2 of 5", "8")
+    assert [row["tested", name] for name in ("folds", "actors", "seeds")] == ["2 of 5", "8", "1"]
     assert wide.loc[("none", "TAV"), ("V", "ours")] == "0.0 (0.0 to 0.0)"  # TAV1 is TAV in print
     found = cells.query("system == 'IA1' and dropout == 'softhard' and condition == 'A'").iloc[0]
     assert found["low"] < found["value"] < found["high"]

@@ -32,7 +32,7 @@ DROPOUT_ORDER = (
     "soft",
 )  # first those of the paper, in its order
 KEYS = ["metric", "dropout", "system", "condition"]
-OURS = ["value", "low", "high", "actors", "clips", "folds"]
+OURS = ["value", "low", "high", "actors", "clips", "folds", "seeds"]
 WHOSE = {"value": "ours", "paper": "the paper's"}  # columns of cells
 DECIMALS = {"accuracy": 1, "mae": 3}  # of ours
 PRINTED_DECIMALS = {"accuracy": 2, "mae": 3}
@@ -105,8 +105,8 @@ def table_cells(scores: pd.DataFrame, table: str = "II", dataset: str = "") -> p
 
     scores : as `score_systems` makes them      table : II | III
     dataset : whose numbers stand beside, ravdess | mosei; "" = none, and the cells are those of our systems
-    Columns: metric, dropout, system (as printed); value, low, high, actors, clips, folds of ours, NaN without a run;
-    paper, NaN where nothing is printed.
+    Columns: metric, dropout, system (as printed); value, low, high, actors, clips, folds, seeds of ours, NaN without a
+    run; paper, NaN where nothing is printed.
     """
     names = {ours: printed for printed, ours in SYSTEMS[table].items()}
     ours = scores.assign(system=scores["system"].map(lambda name: names.get(name, name)))
@@ -157,9 +157,10 @@ def as_wide(cells: pd.DataFrame, folds: int, metric: str = "accuracy") -> pd.Dat
     conditions = [name for name in CONDITIONS if name in set(cells["condition"])]
     wide = texts.pivot(index=["dropout", "system"], columns="condition", values=kinds).swaplevel(axis=1)
     wide = wide.reindex(index=rows, columns=[(name, kind) for name in conditions for kind in kinds]).fillna("")
-    tested = cells.groupby(["dropout", "system"])[["folds", "actors"]].max().reindex(rows)
+    tested = cells.groupby(["dropout", "system"])[["folds", "actors", "seeds"]].max().reindex(rows)
     wide[("tested", "folds")] = ["" if pd.isna(n) else f"{n:.0f} of {folds}" for n in tested["folds"]]
-    wide[("tested", "actors")] = ["" if pd.isna(n) else f"{n:.0f}" for n in tested["actors"]]
+    for name in ("actors", "seeds"):
+        wide[("tested", name)] = ["" if pd.isna(n) else f"{n:.0f}" for n in tested[name]]
     wide.columns = pd.MultiIndex.from_tuples(wide.columns)
     return wide
 
@@ -198,7 +199,8 @@ def as_markdown(wide: pd.DataFrame) -> str:
         papers = wide[name].get("paper", wide[name, "ours"].map(lambda _: ""))
         both = zip(wide[name, "ours"], papers, strict=True)
         columns[name] = [" ".join(filter(None, [ours, paper and f"*{paper}*"])) for ours, paper in both]
-    rows = pd.DataFrame(columns | {"folds": wide["tested", "folds"].to_numpy()}, index=wide.index)
+    tested = {name: wide["tested", name].to_numpy() for name in ("folds", "seeds")}
+    rows = pd.DataFrame(columns | tested, index=wide.index)
     sides = ["left", "left", *["right"] * rows.shape[1]]
     text = rows.rename_axis(["modality dropout", "system"]).reset_index()
     text["system"] = text["system"].map(in_markdown)
