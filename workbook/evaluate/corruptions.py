@@ -130,7 +130,8 @@ class Blurred(Picture):
 
     def changed(self, frames, generator):
         sigma = max(self.level / 100 * frames.shape[-1], 1e-3)
-        return F.gaussian_blur(frames, [2 * int(np.ceil(3 * sigma)) + 1] * 2, [sigma] * 2)
+        taps = 2 * int(np.ceil(3 * sigma)) + 1
+        return F.gaussian_blur(F.gaussian_blur(frames, [taps, 1], [sigma] * 2), [1, taps], [sigma] * 2)
 
 
 class Dark(Picture):

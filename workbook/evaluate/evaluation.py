@@ -36,13 +36,13 @@ def logits(
     logits: dict[str, list[torch.Tensor]] = {condition.name: [] for condition in conditions}
     for chosen in clips.chunks(batch_size):
         audio, video, _ = clips[chosen]
-        with precision(clips.device):
-            for condition, generator in zip(conditions, generators, strict=True):
-                changed_audio, changed_video = condition(audio, video, Context(clips, chosen, generator))
-                changed_audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
-                descriptors = describer(changed_video, video, chosen)
+        for condition, generator in zip(conditions, generators, strict=True):
+            changed_audio, changed_video = condition(audio, video, Context(clips, chosen, generator))
+            changed_audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
+            descriptors = describer(changed_video, video, chosen)
+            with precision(clips.device):
                 output = net.fuse(*net.encode(tiled(changed_audio), tiled(descriptors)))
-                logits[condition.name].append(output.logits[: len(chosen)].float().cpu())
+            logits[condition.name].append(output.logits[: len(chosen)].float().cpu())
     return {name: torch.cat(batches) for name, batches in logits.items()}
 
 
