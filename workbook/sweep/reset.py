@@ -19,13 +19,17 @@ MAIN = {name: value for name, value in vars(sys.modules["__main__"]).items() if 
 
 
 def reset() -> None:
-    """Forgets names, inputs, outputs, figures and widgets; torch, logging and environment are as at the start."""
+    """Forgets names, caches, outputs, figures and widgets; torch, logging and environment are as at the start."""
     if "ipywidgets" in sys.modules:
         sys.modules["ipywidgets"].Widget.close_all()
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
         sys.modules["matplotlib"].rc_file_defaults()
     get_ipython().reset(new_session=True)
+    for name in [name for name in sys.modules if name.startswith("workbook.")]:
+        for value in vars(sys.modules[name]).values():
+            if hasattr(value, "cache_clear"):  # its keys are the clips of this run
+                value.cache_clear()
     vars(sys.modules["__main__"]).update(MAIN)  # multiprocessing needs them
     logging.root.handlers[:], logging.root.level = LOGGING
     os.chdir(FOLDER)

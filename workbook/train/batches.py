@@ -1,9 +1,9 @@
 """Rows of a store as batches of tensors on a device."""
 
+import logging
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from warnings import catch_warnings
 
 import numpy as np
@@ -17,6 +17,7 @@ from workbook.data.store import Store
 from workbook.task import Classification, Sentiment, Task
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # audio, video, labels
+log = logging.getLogger(__name__)
 Scale = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of every channel, shaped to fit a batch
 
 
@@ -27,7 +28,7 @@ class Clips:
     rows : (N,) positions in the store      labels : (N,) labels of these rows for the task
     modalities : those to read; of the other one a batch has a single zero per clip
     scales : modality -> mean and deviation that its features are standardised with; others stay unchanged
-    The arrays are copied to a GPU once, frames as uint8 (RAVDESS takes 3.25 GB). On a CPU they are memory-mapped.
+    The arrays are memory-mapped, and read batch by batch.
     """
 
     store: Store
@@ -42,6 +43,21 @@ class Clips:
         self.rows, self.device = np.asarray(self.rows), torch.device(self.device)
         self.labels = torch.tensor(np.array(self.labels), dtype=self.task.dtype)
         self.table = self.store.clips.iloc[self.rows].reset_index(drop=True)
+        self._on_device: dict[str, torch.Tensor] = {}  # modality -> the stored values of all these clips
+
+    def keep_on_device(self) -> None:
+        """Copies the stored values to a GPU at once, if they fit into half of its free memory: for many epochs.
+
+        RAVDESS takes 3.25 GB, since frames stay uint8.
+        """
+        if self.device.type != "cuda" or self._on_device:
+            return
+        arrays = {name: getattr(self.store, name) for name in self.modalities}
+        needed = sum(array[:1].nbytes * len(self) for array in arrays.values())
+        if needed > torch.cuda.mem_get_info(self.device)[0] / 2:
+            log.info("the GPU has no room for %.1f GB of clips: each batch is copied when its turn comes", needed / 1e9)
+            return
+        self._on_device = {name: rows_of(array, self.rows).to(self.device) for name, array in arrays.items()}
 
     @property
     def has_frames(self) -> bool:
@@ -96,14 +112,9 @@ class Clips:
         if modality not in self.modalities:
             stored = getattr(self.store, modality)
             return torch.zeros((len(chosen), *[1] * (stored.ndim - 1)), device=self.device)
-        if self.device.type == "cuda":
+        if self._on_device:
             return self._on_device[modality][chosen.to(self.device)]
-        return rows_of(getattr(self.store, modality), self.rows[chosen.numpy()])
-
-    @cached_property
-    def _on_device(self) -> dict[str, torch.Tensor]:
-        """The rows of these clips in the GPU's memory, copied for the first batch."""
-        return {name: rows_of(getattr(self.store, name), self.rows).to(self.device) for name in self.modalities}
+        return rows_of(getattr(self.store, modality), self.rows[chosen.numpy()]).to(self.device)
 
     def _standardised(self, modality: str, values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """Features standardised with the moments of the training split; zeros, the mean, for all that is missing."""
