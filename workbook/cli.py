@@ -112,7 +112,7 @@ def run(
     from workbook.sweep.grid import plan, read_grids, read_values
     from workbook.sweep.sweep import Sweep, engine_of
 
-    runs = plan(read_grids(file), read_values(extra))
+    runs = plan(read_grids(file), read_values(extra), is_here=engine == "local")
     if dry_run:
         _echo(listing(runs, jobs or 1))
         return

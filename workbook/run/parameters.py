@@ -200,12 +200,13 @@ class Parameters(BaseModel):
             raise ValueError("frames is 1; it should be 2 or more")
         return self
 
-    def check_inputs(self) -> None:
-        """Raises InputError where the corpus, the weights, the device or the tracker is missing here."""
+    def check_inputs(self, *, is_here: bool = True) -> None:
+        """Raises InputError where the corpus, the weights or the tracker is missing, and the device if it `is_here`."""
         if not (self.pretrained in KEYWORDS or Path(self.pretrained).exists()):
             message = f"pretrained is {self.pretrained}, which is no file or folder"
             raise InputError(f"{message} (a relative path starts at {ROOT})")
-        self.check_device()
+        if is_here:
+            self.check_device()
         if self.tracker != "none" and not find_spec(self.tracker):
             install = f"pip install -e '.[{self.tracker}]'"
             raise InputError(f"tracker is '{self.tracker}', which is not installed: {install}")

@@ -51,12 +51,13 @@ def _as_list(value: Any) -> list:
 
 
 def plan(
-    parameters: dict[str, Any] | list[dict[str, Any]], values: dict[str, Any] | None = None
+    parameters: dict[str, Any] | list[dict[str, Any]], values: dict[str, Any] | None = None, *, is_here: bool = True
 ) -> list[dict[str, Any]]:
     """The runs of one or several grids; InputError where one of them cannot start. Writes nothing.
 
     A store may be missing if its corpus is there, or can be made.
     values : cut the grids, as in `cut`; runs that they make the same count once
+    is_here : False = other machines execute the runs, and have devices of their own
     """
     grids = cut(_as_list(parameters), values or {})
     sizes = [prod(len(_as_list(value)) for value in grid.values()) for grid in grids]
@@ -74,7 +75,7 @@ def plan(
         planned.setdefault(config.folder, (run, config))
     configs = [config for _, config in planned.values()]
     for config in configs:
-        config.check_inputs()
+        config.check_inputs(is_here=is_here)
         check_same_run(config, even_if_claimed=True)
     _check_corpora(configs)
     return [run for run, _ in planned.values()]

@@ -43,6 +43,8 @@ class Local:
         """`count` jobs, or objects with their methods."""
         if count == 1:
             return [Job(*share(0, 1), echo, sys.stderr if sys.stderr.isatty() else None)]
+        if 0 < (cards := len(gpus())) < count:
+            echo(f"{count} jobs share the memory of {cards} GPU{'s' * (cards > 1)}; if it is full, give fewer --jobs")
         return [Job(*share(job, count)) for job in range(count)]
 
 
@@ -242,7 +244,9 @@ def gpus() -> list[str]:
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible is not None else [str(number) for number in range(torch.cuda.device_count())]
+    if visible is None:
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return [name for name in visible.split(",") if name]
 
 
 def _busy(folder: Path) -> bool:
