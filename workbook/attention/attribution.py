@@ -18,6 +18,7 @@ with it. Here captum begins at the inputs, after the frame network or after stag
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,22 @@ class Attribution:
         return float(np.abs(self.total - self.change).sum() / np.abs(self.change).sum())
 
 
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """A block in which a GPU multiplies in float32; TF32, torch's choice for convolutions, rounds inputs to 10 bits."""
+    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+
+
 @memory_kept()
+@without_tf32()
 def integrated_gradients(
     net: AudiovisualNet,
     audio: torch.Tensor,
@@ -103,6 +119,7 @@ def integrated_gradients(
     return result
 
 
+@without_tf32()
 def branches(
     net: AudiovisualNet,
     audio: torch.Tensor,
