@@ -69,7 +69,7 @@ class Sentiment:
     def right(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The number of clips with the right sign, and of clips that count: all that are not neutral."""
         counted = labels != 0
-        return ((logits[:, 0] > 0) == (labels > 0))[counted].sum(), counted.sum()
+        return (((logits[:, 0] > 0) == (labels > 0)) & counted).sum(), counted.sum()
 
     def merit(self, epoch: dict[str, float]) -> float:
         """The score of an epoch, highest for the best: minus the validation error."""

@@ -83,7 +83,7 @@ def test_clips_that_lack_a_modality_teach_the_same(kind):
     audio[0], video[1] = 0, 0
     pairs = pairs_of(kind, audio, video)
     kept = informative(pairs)
-    assert not kept.all() or kind in ("none", "soft", "noise", "sampled")
+    assert len(kept) < len(pairs) * B or kind in ("none", "soft", "noise", "sampled")
     check_the_same(build_model("ia", image_size=S).double(), pairs, 1e-9, kept)
 
 

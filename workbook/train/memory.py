@@ -1,4 +1,4 @@
-"""Memory for large maps: channels last, and kept by the process between steps.
+"""Memory for large maps: channels last, kept by the process between steps, and a sentence where a GPU has no more.
 
 Linux's allocator returns every freed large block to the system. A step then waits longer for new pages, which the
 system must clear, than for some of its layers.
@@ -10,8 +10,11 @@ from contextlib import contextmanager
 
 import torch
 
+from workbook import InputError
+
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of settings, from malloc.h
 USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 1024}  # most mapped blocks, free bytes at the end of the heap
+FULL = "the memory of the GPU is full: give a smaller batch_size, or fewer --jobs for each GPU"
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}  # map no block, return nothing
 
 
@@ -22,22 +25,23 @@ blocks = 0  # that are open
 def memory_kept() -> Iterator[None]:
     """A block in which the process keeps the memory that it frees; the outermost one returns it to the system.
 
-    Does nothing with another C library than GNU's.
+    Keeps nothing with another C library than GNU's. Raises InputError where the memory of a GPU does not suffice.
     """
     global blocks
     try:
         library = ctypes.CDLL("libc.so.6")
     except OSError:  # macOS, Windows
-        yield
-        return
-    for setting, value in KEEPING.items():
+        library = None
+    for setting, value in KEEPING.items() if library else ():
         library.mallopt(setting, value)
     blocks += 1
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"{FULL} ({str(error).partition('. ')[0]})") from None
     finally:
         blocks -= 1
-        if not blocks:
+        if library and not blocks:
             for setting, value in USUAL.items():
                 library.mallopt(setting, value)
             library.malloc_trim(0)

@@ -5,6 +5,7 @@ is taught on the frames of a corpus, or on a folder of face images: a linear lay
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +29,7 @@ from workbook.data.folds import split_rows
 from workbook.data.store import Store, stamp
 from workbook.files import checksum
 from workbook.task import Classification, count_answers
-from workbook.train.batches import Clips
+from workbook.train.batches import Batch, Clips
 from workbook.train.memory import channels_last
 from workbook.train.training import fit
 
@@ -91,6 +92,19 @@ def frame_clips(
 
 class ImageClips(Clips):
     """Image files as clips of one frame; they are read, and made squares, batch by batch."""
+
+    def keep_on_device(self) -> None:
+        """Does nothing: the images are not in the store."""
+
+    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Batch]:
+        """All clips in batches; while one is in use, the next one is read."""
+        with ThreadPoolExecutor(1) as reader:
+            batches = deque()
+            for chosen in self.chunks(size, order):
+                batches.append(reader.submit(self.__getitem__, chosen))
+                if len(batches) > 1:
+                    yield batches.popleft().result()
+            yield batches.pop().result()
 
     def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
         if modality == "audio":

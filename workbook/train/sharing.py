@@ -3,11 +3,13 @@
 A variant without sound has the clip's own pictures, and all variants without picture have the same black one. Of
 softhard's four variants only half of the frames and half of the sounds are distinct. Computing these once is exact if
 batch norm, the only layer that looks across a batch, weighs its statistics by how often each of them counts. `counted`
-does this for any network, timm's included: it replaces `F.batch_norm`. `can_share` tests a network.
+does this for any network, timm's included: it replaces `F.batch_norm`. `can_share` tests a network, and `is_faster`
+whether it pays, which a GPU leaves open: it may wait for the small operations of the counted norms.
 """
 
 import copy
 import logging
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,8 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from avlib.attention import Output
 from avlib.dropout import Modalities, side_by_side
-from avlib.model import AudiovisualNet
+from avlib.model import AudiovisualNet, precision
 
+TRIALS = 4  # of which the first one finds out which kernels are fast
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +43,7 @@ def weights_of(counts: Counts, dtype: torch.dtype, device: torch.device) -> tupl
     """Each run's share of the plain batch, (runs, 1), and the count of every row, (D,)."""
     shares = [size * times / counts.total for size, times in zip(*counts, strict=True)]
     rows = [times for size, times in zip(*counts, strict=True) for _ in range(size)]
-    shares, rows = (torch.tensor(values, dtype=dtype, device=device) for values in (shares, rows))
+    shares, rows = (torch.tensor(values, dtype=dtype).to(device) for values in (shares, rows))
     return shares[:, None], rows
 
 
@@ -61,8 +64,8 @@ def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = No
     """One modality of V variants of B clips, each distinct clip once.
 
     tensors : (B, …) of each variant, or None where it is missing; variants with the same tensor share its clips
-    kept : (V B,) True = keep this row of the plain batch; None keeps all. If given, clips of zeros are shared too:
-           datasets whose clips lack a modality have many.
+    kept : (N,) the rows to keep of the plain batch; None keeps all. If given, clips of zeros are shared too: datasets
+           whose clips lack a modality have many.
     """
     B, distinct = len(tensors[0]), {id(tensor): tensor for tensor in tensors if tensor is not None}
     place = {key: number * B for number, key in enumerate(distinct)} | {id(None): len(distinct) * B}
@@ -83,7 +86,8 @@ def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = No
 def _compact(values: torch.Tensor, index: torch.Tensor) -> Shared:
     """The clips in `index` in runs of equal counts, all clips of zeros as one; the last of `values` must be zeros."""
     zeros = ~values.flatten(1).any(dim=1)
-    index = torch.where(zeros[index], len(values) - 1, index)
+    zeros, index = torch.cat([zeros, index]).cpu().split([len(zeros), len(index)])  # one wait for a GPU, not one a line
+    index = torch.where(zeros.bool()[index], len(values) - 1, index)
     times = torch.bincount(index, minlength=len(values))
     blank = bool(times[-1])
     order = times[:-1].argsort(stable=True)[(times[:-1] == 0).sum() :]
@@ -91,7 +95,8 @@ def _compact(values: torch.Tensor, index: torch.Tensor) -> Shared:
         order = torch.cat([order, order.new_tensor([len(values) - 1])])
     rank = torch.empty_like(times).scatter_(0, order, torch.arange(len(order), device=order.device))
     runs, sizes = times[order].unique_consecutive(return_counts=True)
-    return Shared(values[order], rank[index], Counts(tuple(sizes.tolist()), tuple(runs.tolist())), blank)
+    order, index = order.to(values.device), rank[index].to(values.device)
+    return Shared(values[order], index, Counts(tuple(sizes.tolist()), tuple(runs.tolist())), blank)
 
 
 def forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
@@ -102,7 +107,7 @@ def forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor 
 def plain_forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> Output:
     """The output of the net for all variants as one batch, each computed in full.
 
-    variants : as `avlib.dropout.variants` returns them      kept : (V B,) True = kept; None keeps all
+    variants : as `avlib.dropout.variants` returns them      kept : (N,) the rows to keep; None keeps all
     """
     return net(*_side_by_side(variants, kept))
 
@@ -274,3 +279,29 @@ def _shares_exactly(net: AudiovisualNet, clips: list[Modalities], device: torch.
 
 def _random_states(device: torch.device) -> list[torch.Tensor]:
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def is_faster(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> bool:
+    """Whether passes forward and back are faster with `forward` than with `plain_forward`, tried on a copy of the net.
+
+    For a GPU. True where its memory holds only the shared batch. Logs the times. Arguments as in `plain_forward`
+    """
+    device, seconds = variants[0][0].device, {forward: [], plain_forward: []}
+    trial, wait = copy.deepcopy(net).train(), torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            for way in [*seconds] * TRIALS:
+                wait()
+                start = time.perf_counter()
+                with precision(device):
+                    logits = way(trial, variants, kept).logits
+                logits.float().sum().backward()
+                wait()
+                seconds[way].append(time.perf_counter() - start)
+        except torch.OutOfMemoryError:
+            return True
+    shared, plain = (1000 * min(each) for each in seconds.values())
+    log.info(
+        "a pass forward and back takes %.0f ms with shared frames, %.0f ms with each variant in full", shared, plain
+    )
+    return shared < plain

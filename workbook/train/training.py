@@ -81,12 +81,12 @@ def optimizer_and_schedule(net: nn.Module, learning_rate: float, protocol: str, 
 
 
 def informative(variants: list[Modalities]) -> torch.Tensor:
-    """Which rows of the batch of all variants (V B,) to train on: True = a modality is present.
+    """The rows of the batch of all variants (V B,) to train on, (N,): those in which a modality is present.
 
     Dropout may remove the only modality that a clip has.
     """
     present = [[tensor.flatten(1).any(dim=1) for tensor in pair if tensor is not None] for pair in variants]
-    return torch.cat([torch.stack(modalities).any(dim=0) for modalities in present])
+    return torch.cat([torch.stack(modalities).any(dim=0) for modalities in present]).nonzero()[:, 0]
 
 
 class EpochMetrics:
@@ -169,23 +169,26 @@ def train_epoch(
     settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
     settings |= {"complete": clips.complete, "generator": generators["device"], "balanced": balanced}
     metrics, reported = EpochMetrics(clips.task), time.monotonic()
-    chunks = clips.chunks(batch_size, torch.randperm(len(clips), generator=generators["order"]))
-    for number, chosen in enumerate(chunks, 1):
-        audio, video, labels = clips[chosen]
+    clips.keep_on_device()
+    order = torch.randperm(len(clips), generator=generators["order"])
+    count = len(clips.chunks(batch_size))
+    for number, (audio, video, labels) in enumerate(clips.batches(batch_size, order), 1):
         if clips.has_frames:
             video = channels_last(augment(video, generators["device"]))
         metrics.add(*train_step(net, (audio, video, labels), optimizer, **settings))
-        if progress and (time.monotonic() - reported > PROGRESS_EVERY or number == len(chunks)):
+        if progress and (time.monotonic() - reported > PROGRESS_EVERY or number == count):
             reported = time.monotonic()
-            progress(number, len(chunks), metrics.mean_loss)  # waits for the device
+            progress(number, count, metrics.mean_loss)  # waits for the device
     return metrics.row("train")
 
 
+@memory_kept()
 @torch.inference_mode()
 def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy in percent, without dropout and augmentation."""
     net.eval()
     metrics = EpochMetrics(clips.task)
+    clips.keep_on_device()
     for audio, video, labels in clips.batches(batch_size):
         with precision(clips.device):
             logits = net(audio, channels_last(video) if clips.has_frames else video).logits.float()
@@ -200,6 +203,7 @@ class Checkpoint:
         self.folder, self.net, self.generators = folder, net, generators
         self.parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
         self.history: list[dict[str, float]] = []
+        self.shared: bool | None = None  # whether variants share frames; None = not yet tried
 
     def load(self) -> None:
         """Restores the state of the last finished epoch, if any.
@@ -217,7 +221,7 @@ class Checkpoint:
             history, generators = state["history"], state["generators"]
         except Exception as error:  # of many kinds
             raise InputError(f"{path} is damaged or of another network: resume = False starts over") from error
-        self.history = history
+        self.history, self.shared = history, state.get("shared")
         for name, generator in self.generators.items():
             if name in generators and generators[name].numel() == generator.get_state().numel():
                 generator.set_state(generators[name])
@@ -228,7 +232,7 @@ class Checkpoint:
         """Adds an epoch. The checkpoint is written last: a run killed before it repeats the epoch."""
         if row["best"]:
             with atomic_write(self.folder / "model.safetensors") as path:
-                save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
+                save_file({name: value.contiguous().cpu() for name, value in self.net.state_dict().items()}, path)
         self.history.append(row)
         with atomic_write(self.folder / "history.csv") as path:
             pd.DataFrame(self.history).to_csv(path, index=False)
@@ -237,7 +241,7 @@ class Checkpoint:
     def _write(self) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
-        state["history"] = self.history
+        state |= {"history": self.history, "shared": self.shared}
         with atomic_write(self.folder / "checkpoint.pt") as path:
             torch.save(state, path)
 
@@ -265,7 +269,7 @@ def fit(
     protocol : paper | authors | mult | falling, as in `optimizer_and_schedule`
     train_vision : False freezes the frame network; epochs take seconds, see `workbook.train.descriptors`
     balanced : True weakens the gradients of the stronger modality, see `workbook.train.balance`
-    share : False computes every variant in full, see `workbook.train.sharing`
+    share : False computes every variant in full, see `workbook.train.sharing`; a GPU does so where that is faster
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
     Writes checkpoint.pt and history.csv, and model.safetensors after every best epoch. Raises InputError where the loss
     is not finite, and where sentiment is to be `balanced`.
@@ -290,7 +294,9 @@ def fit(
         trained, (train, validation) = freeze(net, train, validation)
     settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
     settings["balanced"] = balanced
-    settings["shared"] = share and sharing.can_share(trained, *train[torch.tensor([0])][:2])
+    if checkpoint.shared is None:
+        checkpoint.shared = share and _shares(trained, train, dropout, batch_size)
+    settings["shared"] = checkpoint.shared
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
         row |= train_epoch(trained, train, optimizer, generators=generators, progress=progress, **settings)
@@ -303,6 +309,18 @@ def fit(
         checkpoint.save(row)
         log.info(LINE, row | {"epochs": epochs})
         yield row
+
+
+@memory_kept()
+def _shares(net: AudiovisualNet, clips: Clips, dropout: str, batch_size: int) -> bool:
+    """Whether to compute once what variants have in common: where that is exact and, on a GPU, faster."""
+    audio, video, _ = clips[torch.arange(min(batch_size, len(clips)))]
+    if not sharing.can_share(net, audio, video):
+        return False
+    if clips.device.type != "cuda":
+        return True
+    pairs = variants(dropout, audio, video, torch.Generator(clips.device).manual_seed(0))
+    return sharing.is_faster(net, pairs, None if clips.complete and dropout not in IN_PLACE else informative(pairs))
 
 
 def describe_history(history: pd.DataFrame, clips: str = "clips") -> str:
