@@ -33,7 +33,7 @@ def measure(options) -> dict:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from workbook.cli import main; main()", "app", "--run", options.run]
-    command += ["--port", str(port), "--no-browser", "--ready", "1", "--viewers", str(options.jobs + 1)]
+    command += ["--port", str(port), "--no-browser", "--ready", "1", "--viewers", str(jobs + 1)]
     environment = os.environ | {"JUPYTER_TOKEN": "viewers"}
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     try:

@@ -1,12 +1,16 @@
+import io
+
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from avlib import build_model
 from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.store import Store
 from workbook.task import Classification
+from workbook.train import descriptors
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, describe_once, descriptor_file, freeze
 from workbook.train.training import fit
@@ -106,6 +110,19 @@ def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
     net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
     run(tmp_path / "run", clips, net, epochs=2)
     assert looked_at == [TILE]  # the black one, in the time of these
+
+
+def test_a_bar_counts_the_clips_of_the_store_as_they_are_described(clips, monkeypatch):
+    bars = []
+
+    def bar(total, label, **_):
+        bars.append(tqdm(total=total, desc=label, file=io.StringIO()))
+        return bars[-1]
+
+    monkeypatch.setattr(descriptors, "progress_bar", bar)
+    freeze(network(), *clips)
+    freeze(network(), *clips)
+    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [("frames described", 48, 48)], "the second has a file"
 
 
 @pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
