@@ -36,7 +36,8 @@ def fitted(monkeypatch):
     return folds
 
 
-def test_each_fold_of_a_section_is_fitted_once_and_kept(corpora, fitted, tmp_path):  # noqa: F811
+def test_each_fold_of_a_section_is_fitted_once_and_kept(corpora, fitted, tmp_path, caplog):  # noqa: F811
+    caplog.set_level("INFO")
     for fold in (0, 1, 2):
         for fusion in ("ia", "lt"):
             table = predictions((1, 0.5, 0.5), folds=(fold,))
@@ -45,6 +46,7 @@ def test_each_fold_of_a_section_is_fitted_once_and_kept(corpora, fitted, tmp_pat
     found = section_baselines(part, file)
     assert set(found) == {(name, "none") for name in NAMES} and fitted == [0, 1]
     assert all(set(table["fold"]) == {0, 1} for table in found.values())
+    assert f"fold 2 of {part.name} has no rows without a network: its data are gone" in caplog.messages
     again = section_baselines(part, file)
     assert fitted == [0, 1]
     for name, table in found.items():
