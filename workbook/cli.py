@@ -195,7 +195,10 @@ def report(outputs_root: Path) -> None:
 @click.option("--hop", type=float, default=1.8, show_default=True, help="Seconds between two windows, at most.")
 @click.option("--html", type=PATH, metavar="OUT", help="Write a page to keep.")
 @click.option("--json", type=PATH, metavar="OUT", help="Write all probabilities.")
-def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None) -> None:
+@click.option("--anyway", is_flag=True, help="Show what a network of drawn faces says of a real one.")
+def predict(
+    clip: Path, folder: Path, sound: Path | None, hop: float, html: Path | None, json: Path | None, anyway: bool
+) -> None:
     """Name the emotions in CLIP, a film or a sound of any length, by a trained network.
 
     The network gets windows of 3.6 s that slide over the clip; of a film, the largest face. It answers from sound and
@@ -207,7 +210,7 @@ def predict(clip: Path, folder: Path, sound: Path | None, hop: float, html: Path
 
     check_outputs([html, json], [clip, sound, folder])
     predictor = predictor_of(open_trained(folder.absolute() if folder.exists() else folder))
-    prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty())
+    prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty(), anyway=anyway)
     _echo("\n".join(predictor.card.sentences()) + "\n")
     _echo(write_prediction(prediction, html, json))
 

@@ -22,13 +22,14 @@ from test_media import write_video
 from avlib import build_model
 from workbook import ROOT, InputError, plots
 from workbook.cli import main
-from workbook.data.faces import follow, overlaps
+from workbook.data.faces import FaceDetector, crop_face, follow, overlaps
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW
+from workbook.predict.doubts import doubts
 from workbook.predict.page import page
 from workbook.predict.prediction import ModelCard, Prediction, predict_windows
 from workbook.predict.windows import MOST, one_thread, read_windows
-from workbook.run.own_clip import choose_clip, evaluation_sentence, predictor_of, upload_button
+from workbook.run.own_clip import choose_clip, evaluation_sentence, predictor_of, upload_button, write_prediction
 from workbook.run.parameters import Parameters
 from workbook.run.reopen import open_trained
 from workbook.toy import corpus as toy
@@ -272,7 +273,7 @@ def test_with_as_many_threads_a_test_clip_gets_them_to_the_last_digit(run, predi
 def test_the_command_answers_and_writes_a_page_and_all_probabilities(smoke, film, tmp_path):
     html, data = tmp_path / "page.html", tmp_path / "all.json"
     done = CliRunner().invoke(
-        main, ["predict", str(film), "--run", str(smoke), "--html", str(html), "--json", str(data)]
+        main, ["predict", str(film), "--run", str(smoke), "--html", str(html), "--json", str(data), "--anyway"]
     )
     assert done.exit_code == 0, done.output
     record = json.loads(data.read_text())
@@ -280,6 +281,35 @@ def test_the_command_answers_and_writes_a_page_and_all_probabilities(smoke, film
     assert next(iter(record)) == "know_first" and record["learnt_from"]["toy"] is True and record["clip"] == "own.mp4"
     assert len(record["windows"]) == 3 and set(record["mean"]) == {"AV", "A", "V"}
     assert str(html) in done.output and "<figure>" in html.read_text()
+
+
+def test_a_network_of_drawn_faces_shows_no_answer_to_a_clip_of_ones_own_unless_asked(run, film, tmp_path):
+    page, data, predictor = tmp_path / "page.html", tmp_path / "all.json", predictor_of(run)
+    prediction = predictor(film, anyway=False)
+    words = write_prediction(prediction, page, data)
+    assert "No answer is shown" in words and "%" not in words and prediction.change_sentence() == "No answer is shown."
+    record = json.loads(data.read_text())
+    assert record["withheld"] and not any(window["AV"] for window in record["windows"])
+    assert "No answer is shown" in page.read_text() and "Window by window" not in page.read_text()
+    assert not predictor(choose_clip(run).film, choose_clip(run).sound, anyway=False).is_withheld, "of its corpus"
+    assert not predictor(film).is_withheld, "who asks in Python has asked"
+
+
+def test_faces_that_lie_or_change_are_doubted(person):
+    boxes, _ = FaceDetector().detect(person)
+    faces = np.stack([crop_face(frame, box, 64) for frame, box in zip(person, boxes, strict=True)])
+    times = np.arange(len(faces)) / FPS
+    assert doubts(faces, times) == []
+    assert "do not look upright" in doubts(np.rot90(faces, 1, (1, 2)), times)[0]
+    other = np.concatenate([faces[:10], faces[10:, :, :, ::-1] // 2])  # another skin and hair
+    assert doubts(other, times) == ["At 2.0 s the face changes all at once: perhaps a cut, or another person."]
+
+
+def test_a_recording_of_the_webcam_is_answered_as_a_film(film, predictor):
+    upload = upload_button(predictor)
+    upload.anyway.value = True
+    upload.webcam._handle_custom_msg({"film": "video/webm;codecs=vp9,opus"}, [memoryview(film.read_bytes())])
+    assert "from sound and picture" in upload.message.value
 
 
 def test_the_command_says_in_one_sentence_what_it_cannot_use(smoke, film, tmp_path):
@@ -341,6 +371,9 @@ def test_the_button_shows_the_answer_to_a_file_or_why_there_is_none(film, predic
     spy = Mock(wraps=predictor, card=predictor.card)
     upload = upload_button(spy)
     given = {"name": "<me>.mp4", "type": "video/mp4", "size": 1, "last_modified": 0}
+    upload._on_file({"new": ({**given, "content": memoryview(film.read_bytes())},)})
+    assert "No answer is shown" in upload.message.value and not upload.anyway.value
+    upload.anyway.value = True
     upload._on_file({"new": ({**given, "content": memoryview(film.read_bytes())},)})
     assert "from sound and picture" in upload.message.value and bytes(upload.picture.value).startswith(b"\x89PNG")
     assert not spy.call_args.args[0].exists(), "nothing is left of the file"

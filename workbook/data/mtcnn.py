@@ -80,6 +80,12 @@ class Cascade:
             faces.append((boxes[kept].numpy(), scores[kept].numpy()))
         return faces
 
+    @torch.inference_mode()
+    def confidence(self, faces: Sequence[np.ndarray]) -> np.ndarray:
+        """How sure the last network is, (n,) in [0, 1], that each of these pictures (S, S, 3) uint8 is a face."""
+        parts = [Sums(face).part(0, 0, face.shape[1], face.shape[0], 48, 48) for face in faces]
+        return self._apply(self.decide, np.stack(parts))[-1][:, 1].numpy()
+
     def _proposals(self, frames: Sequence[Sums], smallest: float) -> list[torch.Tensor]:
         """The boxes (n, 4) in each frame where the first network sees a face of any size."""
         height, width, scale = frames[0].height, frames[0].width, CELL / smallest

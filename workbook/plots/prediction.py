@@ -30,13 +30,13 @@ def probabilities(table: pd.DataFrame, windows: "Windows", labels: Sequence[str]
     table : as `workbook.predict.prediction.Prediction.table`
     """
     conditions = list(dict.fromkeys(table["condition"]))
-    heights = [FACE] * bool(windows.has_video.any()) + [0.19 * len(labels)] * len(conditions)
+    heights = [FACE] * bool(windows.has_video.any()) + [0.19 * len(labels)] * len(conditions) or [FACE]
     height = sum(heights) + 0.3 * len(conditions) + 0.5
     figure, panels = grid(len(heights), 1, height, sharex=True, height_ratios=heights)
     axes = list(panels[:, 0])
-    if len(axes) > len(conditions):
+    if windows.has_video.any():
         _strip(windows, axes[0])
-    for condition, ax in zip(conditions, axes[-len(conditions) :], strict=True):
+    for condition, ax in zip(conditions, axes[len(axes) - len(conditions) :], strict=True):
         _panel(table[table["condition"] == condition], condition, windows, labels, ax)
         ax.tick_params(labelbottom=ax is axes[-1])
     axes[-1].set(xlim=(0, windows.seconds), xlabel="time in the clip (s)")

@@ -1,6 +1,6 @@
 """A network's answer to a clip of your own: its probabilities in each window, and how far it can be trusted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workbook.task import Classification
 from workbook.train.batches import Clips
 
 NEEDED = {"AV": ("audio", "video"), "A": ("audio",), "V": ("video",)}  # condition -> what it answers from
+ASK = "Ask for it with `anyway`, to see how sure a network can be of what it has never seen."
 MEANING = {"AV": "sound and picture", "A": "sound alone", "V": "picture alone"}
 
 
@@ -65,6 +66,7 @@ class Prediction:
     windows: Windows
     table: pd.DataFrame  # columns window, start and end in seconds, condition, and a probability for each label
     card: ModelCard
+    is_withheld: bool = False  # True = the answer would mean nothing, and nobody asked for it; the table is empty
 
     @property
     def labels(self) -> list[str]:
@@ -80,6 +82,8 @@ class Prediction:
 
     def likeliest(self) -> pd.DataFrame:
         """The likeliest label of each window with its probability, a column per condition; "" = no answer."""
+        if self.is_withheld:
+            return pd.DataFrame()
         values = self.table[self.labels]
         best = zip(values.idxmax(axis=1), values.max(axis=1), strict=True)
         table = self.table.assign(answer=[f"{label} {100 * value:.0f} %" for label, value in best])
@@ -90,6 +94,8 @@ class Prediction:
 
     def sentences(self) -> list[str]:
         """One sentence per condition with the answer: of one window, or the mean of several."""
+        if self.is_withheld:
+            return [f"No answer is shown: it would mean nothing. {ASK}"]
         sentences, mean = [], "on the mean of all windows, " if self.table["window"].nunique() > 1 else ""
         for condition, row in self.mean().iterrows():
             first, second = (f"{label} ({100 * value:.0f} %)" for label, value in row.nlargest(2).items())
@@ -98,6 +104,8 @@ class Prediction:
 
     def change_sentence(self) -> str:
         """How often the answer changes from one window to the next, in Markdown."""
+        if self.is_withheld:
+            return "No answer is shown."
         best = self.table.assign(label=self.table[self.labels].idxmax(axis=1)).groupby("condition", sort=False)["label"]
         counts = best.agg(lambda labels: (labels != labels.shift()).sum() - 1)
         parts = ", ".join(f"**{count}** times from {MEANING[name]}" for name, count in counts.items())
@@ -125,6 +133,7 @@ class Prediction:
             "learnt_from": {"corpus": card.corpus, "toy": card.is_toy, "accuracy": card.accuracy},
             "clip": windows.name,
             "seconds": windows.seconds,
+            "withheld": self.is_withheld,
             "remarks": windows.remarks(),
             "faces": windows.faces,
             "labels": self.labels,
@@ -146,16 +155,27 @@ class Predictor:
     card: ModelCard
     settings: dict[str, Any]  # of `read_windows`: frames, image_size, protocol, audio_features, as in the corpus
     device: str = "cpu"
+    corpus: Path | None = None  # the folder of its corpus
 
     def __call__(
-        self, clip: Path | str, sound: Path | str = "", hop: float = WINDOW / 2, progress: bool = False
+        self,
+        clip: Path | str,
+        sound: Path | str = "",
+        hop: float = WINDOW / 2,
+        progress: bool = False,
+        anyway: bool = True,
     ) -> Prediction:
         """The answer to a film or a sound; sound, hop, progress : as in `read_windows`.
 
+        anyway : False withholds the answer of a network of drawn faces to a clip that is not of its corpus
         Raises InputError where nothing of the clip can be used.
         """
         windows = read_windows(clip, sound=sound, hop=hop, progress=progress, **self.settings)
-        return predict_windows(self.network, windows, self.card, self.device)
+        prediction = predict_windows(self.network, windows, self.card, self.device)
+        is_own = self.corpus is None or not Path(clip).resolve().is_relative_to(self.corpus)
+        if anyway or not self.card.is_toy or not is_own:
+            return prediction
+        return replace(prediction, table=prediction.table[:0], is_withheld=True)
 
 
 def predict_windows(net: AudiovisualNet, windows: Windows, card: ModelCard, device: str = "cpu") -> Prediction:

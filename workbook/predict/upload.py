@@ -1,4 +1,4 @@
-"""A button that takes a film or a sound from the reader's own computer and shows the network's answer."""
+"""A button that takes a film or a sound from the reader's own computer or webcam, and shows the network's answer."""
 
 from collections.abc import Callable
 from html import escape
@@ -10,46 +10,59 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 
 from workbook import InputError
+from workbook.predict.webcam import Webcam
 
 HINT = (
     "Nothing leaves this computer but to the kernel of this notebook. Jupyter and Voila carry 10 MB and drop the "
     "connection at more, without a word: <code>make lab</code> takes 200 MB. For a larger file, give its path as "
     "<code>clip</code>."
 )
+Answer = Callable[[Path, bool], tuple[list[str], Figure]]
 
 
 class Upload(widgets.VBox):
-    """A button, and below it the answer to the last file, or why there is none.
+    """Buttons for a file and the webcam, and below them the answer to the last clip, or why there is none.
 
-    Attributes: button (FileUpload), message (HTML) and picture (Image), which stays until a new one is ready.
+    Attributes: button (FileUpload), webcam (Webcam), anyway (Checkbox: answer although it means nothing; hidden where
+    that is no question), message (HTML) and picture (Image), which stays until a new one is ready.
     """
 
-    def __init__(self, answer: Callable[[Path], tuple[list[str], Figure]]):
-        """answer : from a file to sentences and a figure; the file is deleted after the call"""
+    def __init__(self, answer: Answer, asks: bool = False):
+        """answer : from a file, and whether to answer anyway, to sentences and a figure; the file is deleted then
+        asks : whether the reader has to ask for an answer
+        """
         self._answer = answer
         self.button = widgets.FileUpload(accept="video/*,audio/*", multiple=False, description="Film or sound")
+        self.webcam = Webcam(self._on_clip)
+        self.anyway = widgets.Checkbox(description="answer all the same", indent=False, value=not asks)
+        self.anyway.layout.display = None if asks else "none"
         self.message = widgets.HTML(HINT)
         self.picture = widgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
         self.button.observe(self._on_file, names="value")
-        super().__init__([self.button, self.message, self.picture])
+        row = widgets.HBox([self.button, self.webcam, self.anyway], layout={"flex_flow": "row wrap"})
+        super().__init__([row, self.message, self.picture])
 
     def _on_file(self, change: dict) -> None:
         """Answers the uploaded file."""
-        if not change["new"]:
-            return
-        file = change["new"][0]
-        self.message.value = f"Looking at {escape(file['name'])} …"
+        if change["new"]:
+            file = change["new"][0]
+            try:
+                self._on_clip(file["name"], file["content"])
+            finally:
+                self.button.value = ()  # so that the same file can be uploaded again
+
+    def _on_clip(self, name: str, content: bytes) -> None:
+        self.message.value = f"Looking at {escape(name)} …"
         try:
             with TemporaryDirectory() as folder:
-                path = Path(folder) / Path(file["name"]).name
-                path.write_bytes(file["content"])
-                sentences, figure = self._answer(path)
+                path = Path(folder) / Path(name).name
+                path.write_bytes(content)
+                sentences, figure = self._answer(path, self.anyway.value)
         except InputError as error:
             self.message.value, self.picture.layout.display = escape(str(error)), "none"
             return
-        finally:
-            self.button.value = ()  # so that the same file can be uploaded again
+        self.message.value = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         image = BytesIO()
         figure.savefig(image, format="png", dpi=110, bbox_inches="tight", facecolor="white")
-        self.message.value = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-        self.picture.value, self.picture.layout.display = image.getvalue(), ""
+        self.picture.value = image.getvalue()
+        self.picture.layout.display = ""

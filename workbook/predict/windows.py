@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from workbook.data.media import CroppedFaces, Video, check_file
 from workbook.data.prepare import Report, detector, groups, open_clip, window_features
 from workbook.data.window import MFCC_STEPS, WINDOW, Window
 from workbook.files import path_text
+from workbook.predict.doubts import doubts
 from workbook.progress import progress_bar
 
 MOST = 1000  # windows; at 15 frames of 224 x 224 they take 2.3 GB
@@ -59,11 +61,20 @@ class Windows:
             remarks.append(
                 f"At {times} s the followed face was out of sight, and the largest one there was followed instead."
             )
+        remarks += self._doubts
         gaps = int((~self.has_video).sum())
         if gaps:
             windows = f"{gaps} of {len(self.starts)} windows have no answer from the picture"
             remarks.append(f"{windows}: too few of their frames show a face.")
         return remarks
+
+    @cached_property
+    def _doubts(self) -> list[str]:
+        """On the followed faces in the order of time, those of overlapping windows once."""
+        places = np.argwhere(self.has_face & self.has_video[:, None])
+        times = self.frame_times[tuple(places.T)].round(2)
+        times, first = np.unique(times, return_index=True)
+        return doubts(self.video[tuple(places[first].T)], times)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def predictor_of(run: "TrainedRun") -> "Predictor":
     )
     settings = {name: getattr(config, name) for name in ("frames", "image_size", "audio_features")}
     settings["protocol"] = "authors" if config.protocol == "authors" else "paper"
-    return Predictor(run.network, card, settings, config.device)
+    return Predictor(run.network, card, settings, config.device, config.corpus.root)
 
 
 class Clip(NamedTuple):
@@ -72,12 +72,12 @@ def upload_button(predictor: "Predictor", hop: float = WINDOW / 2) -> "Upload":
     from workbook.plots import probabilities
     from workbook.predict.upload import Upload
 
-    def answer(path: Path):
-        prediction = predictor(path, hop=hop)
+    def answer(path: Path, anyway: bool):
+        prediction = predictor(path, hop=hop, anyway=anyway)
         sentences = [*predictor.card.sentences(), *prediction.windows.remarks(), *prediction.sentences()]
         return sentences, probabilities(prediction.table, prediction.windows, prediction.labels)
 
-    return Upload(answer)
+    return Upload(answer, asks=predictor.card.is_toy)
 
 
 def evaluation_sentence(run: "TrainedRun", prediction: "Prediction", clip: Clip) -> str:
@@ -106,5 +106,6 @@ def write_prediction(
     if json:
         write_json(json, prediction.as_record())
     lines = [*prediction.windows.remarks(), *prediction.sentences()]
-    lines += [prediction.likeliest().to_string()] if len(prediction.windows.starts) > 1 else []
+    several = len(prediction.windows.starts) > 1 and not prediction.is_withheld
+    lines += [prediction.likeliest().to_string()] if several else []
     return "\n".join([*lines, *(f"written: {path}" for path in (html, json) if path)])

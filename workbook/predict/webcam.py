@@ -1,0 +1,62 @@
+"""A button that records the webcam in the browser, where the browser allows it: on this machine, or over https."""
+
+from collections.abc import Callable
+
+import anywidget
+import traitlets
+
+SECONDS = 5.0  # of a recording: a window of 3.6 s and its edges
+SCRIPT = """
+export default { render({ model, el }) {
+  el.innerHTML = `<button type="button" class="jupyter-button" style="width: auto; padding: 0 12px"></button>
+    <span role="status"></span> <video muted playsinline hidden style="max-width: 100%; height: 120px"></video>`;
+  const [button, words, video] = ["button", "span", "video"].map((name) => el.querySelector(name));
+  button.textContent = `Record ${model.get("seconds")} s by webcam`;
+  if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) {
+    button.disabled = true;
+    words.textContent = "This browser records no webcam here: the page must come from this machine or over https.";
+    return;
+  }
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: true });
+    } catch (error) {
+      words.textContent = `No recording: ${error.message}.`;
+      button.disabled = false;
+      return;
+    }
+    const recorder = new MediaRecorder(stream), pieces = [];
+    Object.assign(video, { srcObject: stream, hidden: false });
+    video.play();
+    words.textContent = "Recording: look into the camera and speak.";
+    recorder.ondataavailable = (event) => pieces.push(event.data);
+    recorder.onstop = async () => {
+      stream.getTracks().forEach((track) => track.stop());
+      video.hidden = true;
+      words.textContent = "";
+      button.disabled = false;
+      const film = new Blob(pieces, { type: recorder.mimeType });
+      model.send({ film: film.type }, undefined, [await film.arrayBuffer()]);
+    };
+    recorder.start();
+    setTimeout(() => recorder.stop(), 1000 * model.get("seconds"));
+  });
+} };
+"""
+
+
+class Webcam(anywidget.AnyWidget):
+    """The button; a recording goes to `take` as the name of a file and its bytes."""
+
+    _esm = SCRIPT
+    seconds = traitlets.Float(SECONDS).tag(sync=True)
+
+    def __init__(self, take: Callable[[str, bytes], None]):
+        super().__init__()
+        self.on_msg(lambda _, message, buffers: take(_name(message.get("film", "")), bytes(buffers[0])))
+
+
+def _name(kind: str) -> str:
+    return "webcam.mp4" if "mp4" in kind else "webcam.webm"
