@@ -13,9 +13,14 @@ import pytest
 import torch
 
 import workbook
+from avlib.fusion import FUSIONS
 from workbook import InputError, open_trained
+from workbook.evaluate.conditions import paper_conditions
+from workbook.evaluate.evaluation import predict
+from workbook.explore.explorer import Explorer
+from workbook.plots import network_diagram
 from workbook.run import open_run
-from workbook.run.parameters import Parameters
+from workbook.run.parameters import Parameters, read_own_fusions
 from workbook.run.record import read_record
 from workbook.run.reopen import build_network, clips_of, subjects
 from workbook.run.run_folder import check_same_run, start_run
@@ -174,7 +179,7 @@ def test_a_checkpoint_without_its_weights_is_ignored_and_said(config, caplog):
 
 TRAIN = """
 import sys, time
-from workbook.run.parameters import Parameters
+from workbook.run.parameters import Parameters, read_own_fusions
 from workbook.run.run_folder import start_run
 config = Parameters(dataset="features", data_root=sys.argv[1], epochs=2, device="cpu", outputs_root=sys.argv[2])
 with start_run(config, config.corpus.open_store()):
@@ -220,3 +225,41 @@ def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(sm
     assert first.net is run.network and set(first.predictions.condition) >= {"AV", "A", "V"}
     assert second.net is not run.network and second.predictions is None
     assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]
+
+
+OWN_FUSION = """
+import torch
+from torch import nn
+from avlib.fusion import FUSIONS, STAGE2, Fusion
+
+
+class GatedMeans(Fusion):
+    def __init__(self, heads=1):
+        super().__init__()
+        self.gate = nn.Linear(sum(STAGE2), sum(STAGE2))
+
+    def pool(self, audio, video):
+        means = super().pool(audio, video)
+        return means * torch.sigmoid(self.gate(means))
+
+
+FUSIONS["gate"] = GatedMeans
+"""
+
+
+def test_a_run_of_ones_own_fusion_is_opened_evaluated_and_explored_once_its_file_is_read(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(FUSIONS, "gate", None)  # so that it is taken out again
+    file = tmp_path / "my_fusions.py"
+    file.write_text(OWN_FUSION)
+    read_own_fusions(file)
+    folder = train(config(fusion="gate")).folder
+    del FUSIONS["gate"]  # another kernel
+    with pytest.raises(InputError, match=r"has fusion 'gate', which nobody has .* define it in .*my_fusions.py$"):
+        open_trained(folder)
+    read_own_fusions(file)
+    run = open_trained(folder)
+    assert type(run.network.fusion).__name__ == "GatedMeans"
+    table = predict(run.network, run.test, paper_conditions("none")[:3], fold=0, seed=1)
+    assert set(table["condition"]) == {"AV", "A", "V"}
+    assert network_diagram(run.network, *run.test[torch.arange(1)][:2]).words.endswith("clip: 256; classifier: 2")
+    assert Explorer(subjects(run), run.test).names == ["no", "yes"]

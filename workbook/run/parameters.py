@@ -13,6 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from reprlib import Repr
+from runpy import run_path
 from shlex import quote
 from typing import Annotated, Any
 
@@ -27,6 +28,17 @@ from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import RunName, frame_network_path
 from workbook.text import in_markdown
+
+OWN_FUSIONS = ROOT / "notebooks" / "my_fusions.py"
+
+
+def read_own_fusions(path: Path = OWN_FUSIONS) -> None:
+    """Executes the reader's own file of fusions, where there is one: it adds entries to `FUSIONS`."""
+    if path.exists():
+        run_path(str(path))
+
+
+read_own_fusions()  # so that every notebook and command can open what another one has trained
 
 CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook runs, so no Literals
     "dataset": DATASETS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import workbook
 from workbook import ROOT, InputError
-from workbook.run.parameters import NAMES, Parameters, absolute_path, refuse_empty
+from workbook.run.parameters import CHOICES, NAMES, OWN_FUSIONS, Parameters, absolute_path, refuse_empty
 from workbook.run.record import Record, epochs_done, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
@@ -147,6 +147,8 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     record = read_record(folder)
     if data_root == "" and os.path.exists(record.parameters["data_root"]):
         data_root = record.parameters["data_root"]  # else it was trained elsewhere; the fingerprint shows other data
+    if (fusion := record.parameters["fusion"]) not in CHOICES["fusion"]:
+        raise InputError(f"{folder} has fusion '{fusion}', which nobody has defined here: define it in {OWN_FUSIONS}")
     parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
     copy = copy_in(parameters.tracker, folder)
