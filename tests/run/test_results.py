@@ -23,6 +23,7 @@ from workbook.run.results import (
     comparison,
     dropout_pair,
     dropout_sentence,
+    lifts_of_runs,
     result_table,
     runs_in,
     where,
@@ -146,6 +147,17 @@ def test_a_run_is_compared_with_the_one_that_differs_in_dropout_alone(seed, part
     pair = dropout_pair(Parameters(dropout="none", seed=seed, fusion=fusion, outputs_root=str(tmp_path)).folder)
     assert pair["dropout"].tolist() == ["none", partner] and pair["fusion"].tolist() == ["ia", "ia"]
     assert dropout_sentence(pair).startswith(f"**-100.0** in AV: points gained with {partner} over none. **0.125** is")
+
+
+def test_the_lifts_of_all_runs_stand_in_one_table_the_highest_first(tmp_path):
+    for name, lifts in {"toy/ia1-none": (0.5, 0.7), "toy_speaker/ia1-none": (2.0, 4.0)}.items():
+        folder = tmp_path / name / "fold0-seed1"
+        folder.mkdir(parents=True)
+        table = pd.DataFrame({"clip": ["a", "b"], "modality": "video", "lift": lifts, "lift_elsewhere": 1.0})
+        table.to_csv(folder / "attention_shares.csv", index=False)
+    table = lifts_of_runs(tmp_path)
+    assert table["run"].tolist() == ["toy_speaker/ia1-none/fold0-seed1", "toy/ia1-none/fold0-seed1"]
+    assert table["lift"].tolist() == pytest.approx([3.0, 0.6])
 
 
 def test_runs_without_a_pair_are_no_error(tmp_path):

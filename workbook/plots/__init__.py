@@ -19,9 +19,11 @@ from workbook.plots.inputs import (
     frame,
     mfcc,
     named_frames,
+    sound,
     spectrogram,
     spectrogram_and_mfcc,
 )
+from workbook.plots.network import network_diagram
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
 from workbook.plots.results import conditions, confusions, per_emotion, score_table, sentiment

@@ -1,6 +1,9 @@
 """The inputs of the network: faces, features, sound, and the variants of modality dropout."""
 
+from html import escape
+
 import numpy as np
+from IPython.display import HTML, Audio
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
@@ -238,3 +241,9 @@ def _share_time(axes: np.ndarray) -> None:
         ax.spines[:].set(visible=True, color=SHADE)
         ax.tick_params(labelbottom=last, bottom=last)
         ax.set(yticks=[], ylabel="", xlabel=ax.get_xlabel() if last else "")
+
+
+def sound(samples: np.ndarray, words: str) -> HTML:
+    """A player of a mono sound at SAMPLE_RATE, which a screen reader announces by these words."""
+    player = Audio(samples, rate=SAMPLE_RATE)._repr_html_()
+    return HTML(player.replace("<audio", f'<audio aria-label="{escape(words)}"', 1) + f"<div>{escape(words)}</div>")

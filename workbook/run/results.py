@@ -207,6 +207,19 @@ def dropout_sentence(pair: pd.DataFrame) -> str:
     return gains(differences(tables))
 
 
+def lifts_of_runs(outputs_root: Path) -> pd.DataFrame:
+    """How much attention lies inside the cues: a row per run below a folder and modality, the highest lift first.
+
+    Columns: run, modality, and the means over its clips of lift and lift_elsewhere, as in `attention.truth.shares`.
+    """
+    tables = []
+    for path in sorted(outputs_root.glob("*/*/*/attention_shares.csv")):
+        means = pd.read_csv(path).groupby("modality", as_index=False)[["lift", "lift_elsewhere"]].mean()
+        means.insert(0, "run", path.parent.relative_to(outputs_root).as_posix())
+        tables.append(means)
+    return pd.concat(tables).sort_values("lift", ascending=False, ignore_index=True)
+
+
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     """Columns dropout, condition, accuracy; of several systems or settings, `dropout` names all that differs."""
     names = [name for name in ("data", "system", "settings", "dropout") if name in table and table[name].nunique() > 1]

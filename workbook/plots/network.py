@@ -1,0 +1,91 @@
+"""A network as a diagram: its parts in order, and the shape of what each passes on."""
+
+from itertools import starmap
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avlib.fusion import Fusion
+from avlib.model import AudiovisualNet
+from workbook.plots.style import BOTH, COLOUR, INK, WIDTH, new_figure, text_colour
+
+ROWS = {"audio": 1.0, "video": 0.0}
+Parts = list[tuple[str, dict[str, str]]]  # name of a part -> row (audio, video or both) -> the shape that it passes on
+
+
+def network_diagram(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Figure:
+    """The parts of a network from left to right, each with the shape of its output for one clip.
+
+    audio, video : a batch of inputs, of which the first clip goes through the network
+    """
+    was_training, device = net.training, next(net.parameters()).device
+    with torch.inference_mode():
+        parts = _parts(net.eval(), audio[:1].to(device), video[:1].to(device))
+    net.train(was_training)
+    figure = new_figure(2.0, 1.25 * WIDTH)
+    ax = figure.subplots()
+    ax.set_axis_off()
+    ends, x = {}, 0.0
+    for name, shapes in parts:
+        half = 0.85 if name.startswith("fusion") else 0.5
+        x += half
+        for row, shape in shapes.items():
+            _arrows(ax, ends, row, x)
+            _box(ax, x, row, f"{name}\n{shape}".strip())
+        x += half
+    ax.set(xlim=(0, x), ylim=(-0.4, 1.4))
+    figure.words = "The network: " + "; ".join(f"{name}: {', '.join(shapes.values())}" for name, shapes in parts)
+    figure.words = " ".join(figure.words.split())
+    return figure
+
+
+def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Parts:
+    """The network's own steps, as its `fuse` takes them."""
+    kind, present = type(net.fusion), [name for name in ROWS if name in net.fusion.modalities]
+    inputs = {"audio": audio, "video": video}
+    parts: Parts = [("input", {name: _shape(inputs[name]) for name in present})]
+    descriptors = net.describe(video)
+    if video.ndim == 5 and "video" in present:
+        parts.append(("frame network", {"video": _shape(descriptors)}))
+    steps = net.encode(audio, descriptors)
+    for number in (1, 2):
+        if number == 2:
+            steps = net.audio.stage2(steps[0]), net.video.stage2(steps[1])
+        both = dict(zip(ROWS, steps, strict=True))
+        parts.append((f"stage {number}", {name: _shape(both[name]) for name in present}))
+        fuse = f"after_stage{number}"
+        *steps, attention = getattr(net.fusion, fuse)(*steps)
+        if getattr(kind, fuse) is not getattr(Fusion, fuse):
+            parts.append((f"fusion\n{kind.__name__}", {"both": "\n".join(starmap(_attention, attention.items()))}))
+    pooled = net.dense(net.fusion.pool(*steps))
+    parts.append(("clip", {"both": _shape(pooled)}))
+    parts.append(("classifier", {"both": _shape(net.classifier(pooled))}))
+    return parts
+
+
+def _attention(name: str, weights: torch.Tensor) -> str:
+    """A map or a vector of attention and its shape."""
+    key, _, query = name.partition("_to_")
+    return f"{query} looks at {key}: {_shape(weights)}" if query else f"attention on {key}: {_shape(weights)}"
+
+
+def _shape(values: torch.Tensor) -> str:
+    return " × ".join(map(str, values.shape[1:]))
+
+
+def _box(ax: Axes, x: float, row: str, text: str) -> None:
+    colour, y = COLOUR.get(row, BOTH), ROWS.get(row, 0.5)
+    edge = {"boxstyle": "round,pad=0.35", "edgecolor": colour, "facecolor": "white", "linewidth": 1.6}
+    ax.text(x, y, text, ha="center", va="center", fontsize=8, color=text_colour(colour), bbox=edge, zorder=2)
+
+
+def _arrows(ax: Axes, ends: dict[str, float], row: str, x: float) -> None:
+    """Lines from the parts before to this one, behind the boxes; `ends` has the last place of each row."""
+    branches = [name for name in (ROWS if row == "both" else [row]) if name in ends]
+    for source in branches or [name for name in ends if name == "both"]:
+        end, start = (x, ROWS.get(row, 0.5)), (ends[source], ROWS.get(source, 0.5))
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-", "color": INK}, zorder=1)
+    if row == "both":
+        ends.clear()
+    ends[row] = x
