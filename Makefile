@@ -24,10 +24,12 @@ test: $(STAMP)
 fuzz: $(STAMP)  ## 3000 damaged files, ten minutes: each has to be read or to end as a sentence
 	OMP_NUM_THREADS=1 $(PYTHON) tests/fuzz.py --seed 0 --count 250
 
-lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/
+LAB = --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \
+  --LabApp.app_settings_dir="$(CURDIR)/notebooks/.lab" \
+  --ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}'
+lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/ and shows texts rendered
 	$(if $(ROOT_USER),@echo "You are root: JupyterLab starts with --allow-root")
-	jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \
-		--ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}' $(if $(ROOT_USER),--allow-root)
+	jupyter lab $(LAB) $(if $(ROOT_USER),--allow-root)
 
 RUN ?= outputs/toy_speaker/ia1-frozen-none/fold0-seed1
 app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,16 +69,26 @@ def notebook(smoke, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(notebook, tmp_path_factory):
-    """The address of a JupyterLab on the notebook's folder, with settings of its own."""
-    home = tmp_path_factory.mktemp("jupyter")
+    with lab(notebook.parent, tmp_path_factory.mktemp("jupyter"), AVLIB_DATA=str(DATA)) as address:
+        yield address
+
+
+@contextmanager
+def lab(folder: Path, home: Path, **environment: str) -> Iterator[str]:
+    """The address of a JupyterLab on a folder, with settings of its own in `home`."""
     settings = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight are in the page, too
     own = {name: str(home / folder) for name, folder in JUPYTER_FOLDERS.items()}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
-    command += [f"--ServerApp.root_dir={notebook.parent}", "--IdentityProvider.token=toy", "--expose-app-in-browser"]
-    log = notebook.parent / "server.log"
-    process = subprocess.Popen(command, stderr=log.open("w"), env=os.environ | own | {"AVLIB_DATA": str(DATA)})
+    command += [
+        f"--LabApp.app_settings_dir={ROOT}/notebooks/.lab",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=toy",
+        "--expose-app-in-browser",
+    ]
+    log = folder / "server.log"
+    process = subprocess.Popen(command, stderr=log.open("w"), env=os.environ | own | environment)
     try:
         yield _address(log, process)
     finally:
@@ -103,7 +115,7 @@ def wait(page, seconds: int, event: str, done) -> dict:
     return state
 
 
-def run_all(page) -> None:
+def run_all(page, seconds: int = 300) -> None:
     """Run All Cells, from the menu, until the last cell is done.
 
     Asked for any sooner than the kernel is connected, JupyterLab starts a kernel for every cell, asks which one to
@@ -114,7 +126,7 @@ def run_all(page) -> None:
     page.get_by_text("Run All Cells", exact=True).click()
     ended = wait(
         page,
-        300,
+        seconds,
         "every cell has run, or one failed",
         lambda state: state["kernel"] == "idle" and (state["errors"] or None not in state["prompts"]),
     )

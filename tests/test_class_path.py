@@ -1,0 +1,115 @@
+"""What a class does after `make demo`, in Chromium: notebooks opened from the index in order, Run All, a figure soon.
+
+It takes minutes, and train.ipynb writes a run into outputs/, as in class: `pytest -m slow tests/test_class_path.py`.
+Screenshots of each notebook are kept in $AVLIB_SCREENSHOTS, or beside pytest's other files.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import nbconvert
+import nbformat
+import pytest
+from test_browser import CHROMIUM, lab, page, run_all, wait  # noqa: F401
+
+from workbook import ROOT
+
+DEMO = ROOT / "outputs" / "toy_speaker" / "ia1-frozen-none" / "fold0-seed1"
+INDEX = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+PATH = list(dict.fromkeys(re.findall(r"\((\w+)\.ipynb\)", INDEX)))  # in the order of the index
+SCREENS = 2  # before the first figure
+SCREEN = 720  # pixels
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine"),
+    pytest.mark.skipif(not (DEMO / "model.safetensors").exists(), reason="`make demo` has not been run here"),
+]
+
+RULES = {"runOnly": ["color-contrast", "image-alt", "label", "select-name", "button-name", "aria-input-field-name"]}
+LOOK = """() => {
+    const seen = selector => [...document.querySelectorAll(selector)].filter(node => node.offsetParent);
+    const [first] = seen('.jp-OutputArea-output img, .avlib-figure');
+    const place = node => node.getBoundingClientRect().top;
+    return {
+        first: first ? place(first) - place(document.querySelector('.jp-Cell')) : null,
+        unnamed: seen('.jp-OutputArea-output img').filter(node => !node.alt).length,
+        stderr: seen('[data-mime-type="application/vnd.jupyter.stderr"]').map(node => node.innerText),
+    };
+}"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A copy of the notebooks, so that those of the repository keep no outputs."""
+    return Path(shutil.copytree(ROOT / "notebooks", tmp_path_factory.mktemp("class") / "notebooks"))
+
+
+@pytest.fixture(scope="module")
+def address(folder, tmp_path_factory):
+    with lab(folder, tmp_path_factory.mktemp("jupyter"), AVLIB_DATA=str(ROOT / "data")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory) -> Path:
+    path = Path(os.environ.get("AVLIB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    """The script of axe-core, through npm; "" where there is none."""
+    place = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "pack", "axe-core@4"], cwd=place, check=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    with tarfile.open(next(place.glob("*.tgz"))) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("name", PATH)
+def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(name, address, page, shots, axe, folder):  # noqa: F811
+    page.goto(f"{address}/lab/tree/README.md?token=toy")
+    page.locator(f"a[href*='{name}.ipynb']").first.click()
+    wait(page, 60, "the notebook is open", lambda state: state["prompts"])
+    run_all(page, seconds=1500)
+    page.wait_for_timeout(2000)
+    look = page.evaluate(LOOK)
+    page.screenshot(path=shots / f"{name}.png")
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    assert not [text for text in look["stderr"] if not re.search(r"\d+%\|", text)], "a warning"
+    assert look["unnamed"] == 0, "pictures without an alternative text"
+    if name not in ("report", "protocol"):
+        assert look["first"] is not None and look["first"] < SCREENS * SCREEN, look["first"] / SCREEN
+    if axe:
+        page.evaluate(axe)
+        found = page.evaluate(
+            "([where, rules]) => axe.run(where, rules)", [{"include": [[".jp-OutputArea-output"]]}, RULES]
+        )
+        grave = [violation for violation in found["violations"] if violation["impact"] in ("serious", "critical")]
+        (shots / f"{name}-axe.json").write_text(json.dumps(grave, indent=1))
+        ours = [(violation["id"], node["html"][:200]) for violation in grave for node in violation["nodes"]]
+        assert not ours
+
+
+@pytest.mark.parametrize("name", ["preprocess", "pretrain", "train", "evaluate", "attention"])
+def test_an_executed_notebook_is_whole_without_a_network_and_names_its_pictures(name, page, tmp_path):  # noqa: F811
+    book = nbformat.read(DEMO / f"{name}.ipynb", as_version=4)
+    (tmp_path / "page.html").write_text(nbconvert.HTMLExporter(template_name="lab").from_notebook_node(book)[0])
+    page.context.set_offline(True)
+    page.goto((tmp_path / "page.html").as_uri(), wait_until="domcontentloaded")
+    pictures = page.evaluate(
+        "() => [...document.querySelectorAll('.jp-OutputArea-output img')].map(node => [node.naturalWidth, node.alt])"
+    )
+    assert pictures and all(width > 0 and alt for width, alt in pictures)
