@@ -246,6 +246,13 @@ def test_a_condition_has_the_operators_of_python(three_runs, condition, seeds):
     assert where(three_runs, condition)["seed"].tolist() == seeds
 
 
+def test_a_missing_value_is_in_nothing_and_neither_more_nor_less(three_runs):
+    runs = three_runs.assign(device=None)
+    for condition in ("'cuda' in device", "device > 'a'", "device == 'cuda'", "A < 0", "not ('cuda' not in device)"):
+        assert where(runs, condition).empty
+    assert len(where(runs, "'cuda' not in device and device != 'cuda'")) == 3
+
+
 def test_what_others_wrote_into_a_run_is_text_in_the_terminal_and_in_markdown(tmp_path):
     attack = "\x1b]0;owned\x07\x1b[2J\r| <img src=x> a_b _c_\u202e"
     for seed in (1, 2):

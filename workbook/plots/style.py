@@ -58,7 +58,10 @@ def description(figure: Figure) -> str:
         "upwards": [ax.get_ylabel() for ax in figure.axes],
         "legend": [text.get_text() for legend in legends for text in legend.get_texts()],
     }
-    words = {name: dict.fromkeys(" ".join(text.split()) for text in texts if text) for name, texts in parts.items()}
+    words = {
+        name: dict.fromkeys(" ".join(text.replace(r"\$", "$").split()) for text in texts if text)
+        for name, texts in parts.items()
+    }
     return ". ".join(f"{name}: {'; '.join(texts)}" for name, texts in words.items() if texts or name == "Figure")
 
 

@@ -9,14 +9,14 @@ COMPARISONS = {
     **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
     **{ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
 }
-ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)  # false where a value is missing
 
 
 def read_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     """A function that says of a row, values by name, whether it fulfils the condition.
 
     A condition has names, numbers, texts, lists of these, comparisons (also `in`), `and`, `or`, `not` and parentheses.
-    None is a missing value. Raises ValueError, also from the function, with what else the condition has.
+    None is a missing value: it equals no other, is in no other, and is neither more nor less.
+    Raises ValueError, also from the function, with what else the condition has.
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -58,8 +58,8 @@ def _value(node: ast.expr, row: Mapping[str, Any]) -> Any:
 def _compare(comparison: ast.cmpop, left: Any, right: Any) -> bool:
     if type(comparison) not in COMPARISONS:
         raise ValueError("it can compare by ==, !=, <, <=, >, >=, in and not in")
-    if isinstance(comparison, ORDERS) and (left is None or right is None):
-        return False
+    if (left is None or right is None) and not isinstance(comparison, ast.Eq | ast.NotEq):
+        return isinstance(comparison, ast.NotIn)
     try:
         return COMPARISONS[type(comparison)](left, right)
     except TypeError:

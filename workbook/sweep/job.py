@@ -17,6 +17,7 @@ from workbook.run.record import LOG, note, now, read_record
 from workbook.sweep.estimates import as_time
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
+from workbook.text import printable
 
 MEMORY_LEAST = 3e9  # bytes: a kernel that holds more may be replaced
 
@@ -122,7 +123,7 @@ class Job:
 
 def _log(folder: Path, line: str) -> None:
     with suppress(OSError), open(folder / LOG, "a", encoding="utf-8", opener=without_links) as file:
-        file.write(f"{line}\n")  # a full disk hides no other error
+        file.write(f"{printable(line)}\n")  # a full disk hides no other error
 
 
 def as_sentence(error: Exception) -> str:

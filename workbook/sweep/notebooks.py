@@ -21,6 +21,7 @@ from workbook.run.record import note, read_record
 from workbook.run.report import sections
 from workbook.run.run_folder import check_same_run, difference
 from workbook.sweep.kernels import Kernel, escape_braces
+from workbook.text import printable
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
 
@@ -49,7 +50,7 @@ class Lines:
         self.rest = rest[max(0, rest.rstrip("\r").rfind("\r")) :]
         if self.terminal and "\r" in self.rest:
             with suppress(OSError):  # it may be closed
-                self.terminal.write(f"\r  {self.rest.strip(chr(13))}\r")
+                self.terminal.write(f"\r  {printable(self.rest.strip(chr(13)))}\r")
                 self.terminal.flush()
 
     def flush(self) -> None:
