@@ -80,7 +80,8 @@ def start(tmp_path, grid, network, silent_server, monkeypatch):
         if name.split()[0] == "run":
             return bool(kernel_at_work(tmp_path / "runs" / "features"))
         if name == "report":
-            return bool(psutil.Process(process.pid).children(recursive=True))
+            has_kernel = psutil.Process(process.pid).children(recursive=True)
+            return bool(has_kernel) and not [*(tmp_path / "tmp").glob("*.json")]  # it has started
         return "http://" in output() if name == "app" else True
 
     def begin(name: str, terminal: int | None = None) -> tuple:
