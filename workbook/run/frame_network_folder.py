@@ -10,21 +10,22 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from workbook import InputError
-from workbook.files import checksum, folder_lock, write_json
+from workbook.files import checksum, folder_lock
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
-from workbook.run.record import Provenance, epochs_done, read_model
+from workbook.run.record import Made, epochs_done
 from workbook.run.run_folder import clear, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
 if TYPE_CHECKING:
     from workbook.train.batches import Clips
 
-FILES = ("pretrained.json", "history.csv", "model.safetensors", "checkpoint.pt")  # removed in this order
 
-
-class Pretraining(Provenance):
+class Pretraining(Made):
     """The content of pretrained.json."""
+
+    FILE = "pretrained.json"
+    REPAIR = "delete the folder, or set resume = False"
 
     parameters: dict[str, str | int | float | bool]
     labels: list[str]  # what the frames show
@@ -60,9 +61,9 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
     folder, start = config.frame_network_folder, monotonic()
     with folder_lock(folder):
         clips, names = frames["train"], OF_IMAGES if config.images else OF_FRAMES
-        record = _read(folder) if config.resume else None
+        record = Pretraining.read(folder) if config.resume else None
         if record is None:
-            clear(folder, FILES)
+            clear(folder, (Pretraining.FILE, "history.csv", "model.safetensors", "checkpoint.pt"))
             record = Pretraining(
                 parameters=config.model_dump(mode="json", include=set(names)),
                 labels=list(clips.task.names),
@@ -74,13 +75,13 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
             message = f"{folder} holds a frame network taught with other data (fingerprint {record.fingerprint})"
             raise InputError(f"{message}: give another outputs_root to keep it, or set resume = False to start over")
         try:
-            _write(folder, record)
+            record.write(folder)
             with interruptible(folder, config.frame_epochs):
                 yield folder
             record.sha256 = checksum(folder / "model.safetensors")
         finally:
             record.seconds = round(record.seconds + monotonic() - start, 1)
-            _write(folder, record)
+            record.write(folder)
 
 
 def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
@@ -101,7 +102,7 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     fingerprint : of the data; None = do not compare the data
     """
     folder = config.frame_network_folder
-    record, weights = _read(folder), folder / "model.safetensors"
+    record, weights = Pretraining.read(folder), folder / "model.safetensors"
     if not record or not weights.exists():
         return "is missing"
     if not record.sha256:
@@ -115,11 +116,3 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     if fingerprint and record.fingerprint != fingerprint:
         return f"was taught on other data (fingerprint {record.fingerprint}, not {fingerprint}; add -p resume False)"
     return ""
-
-
-def _read(folder: Path) -> Pretraining | None:
-    return read_model(folder / FILES[0], Pretraining, "delete the folder, or set resume = False")
-
-
-def _write(folder: Path, record: Pretraining) -> None:
-    write_json(folder / FILES[0], record.model_dump())

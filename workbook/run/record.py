@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import BaseMetadata
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, with_config
@@ -26,7 +26,6 @@ LARGEST = 2**22  # bytes of a record; one has a few thousand
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=0, le=2**20)]
 Seconds = dict[str, Annotated[float, Field(ge=0, le=1e9)]]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def _check_choices(values: dict[str, Any]) -> dict[str, Any]:
@@ -56,18 +55,51 @@ class Commit(BaseModel):
     dirty: bool
 
 
-class Provenance(BaseModel):
-    """Where numbers come from; see `workbook.run.provenance`."""
+class Saved(BaseModel):
+    """A JSON file in a folder, which is checked when it is read."""
 
     model_config = ConfigDict(**STRICT)
+
+    FILE: ClassVar[str]
+    REPAIR: ClassVar[str]  # what to do about a damaged file, the end of a sentence
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """The content of the file; None where there is none. Raises InputError where it is damaged."""
+        path = folder / cls.FILE
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:  # a pipe would wait for ever
+                raise InputError(f"{path} is no file of a run: {cls.REPAIR}")
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            reason = error.strerror
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            reason = f"{place}: {message}" if place else message
+        raise InputError(f"{path} is damaged ({reason}): {cls.REPAIR}") from None
+
+    def write(self, folder: Path) -> None:
+        """Writes the file."""
+        write_json(folder / self.FILE, self.model_dump(mode="json"))
+
+
+class Made(Saved):
+    """What was made, and where its numbers come from; see `workbook.run.provenance`."""
 
     versions: dict[str, str | None] = {}
     git: Commit | None = None
     device: str | None = None
 
 
-class Record(Provenance):
+class Record(Made):
     """The content of run.json. Times are UTC, in ISO 8601."""
+
+    FILE = "run.json"
+    REPAIR = "move it away or give another outputs_root"
 
     parameters: Annotated[_Parameters, BeforeValidator(_add_switches), AfterValidator(_check_choices)]
     network: dict[str, bool | Size | str]  # arguments of `build_model`
@@ -84,10 +116,6 @@ class Record(Provenance):
     seconds: Seconds = {}  # by stage
     notebooks: Seconds = {}  # by notebook that `avlib run` has executed
 
-    def write(self, folder: Path) -> None:
-        """Writes run.json into a folder."""
-        write_json(folder / "run.json", self.model_dump(mode="json"))
-
     def describe_state(self, folder: Path) -> str:
         """done, running, interrupted, or failed with the reason; folder : of the run"""
         if self.state == "running":
@@ -95,44 +123,26 @@ class Record(Provenance):
         return f"failed: {self.error}" if self.state == "failed" else self.state
 
 
-class Metrics(BaseModel):
+class Metrics(Saved):
     """The content of metrics.json: metrics by name, of each condition and of M, the mean over AV, A and V."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    FILE = "metrics.json"
+    REPAIR = "evaluate the run again"
 
     conditions: dict[str, dict[str, float | None]]
     M: dict[str, float | None]
 
 
-def read_model(path: Path, model: type[Model], otherwise: str) -> Model | None:
-    """The content of a JSON file; None where there is none.
-
-    otherwise : what to do about a damaged file, the end of InputError's sentence
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:  # a pipe would wait for ever
-            raise InputError(f"{path} is no file of a run: {otherwise}")
-        return model.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        reason = error.strerror
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        reason = f"{place}: {message}" if place else message
-    raise InputError(f"{path} is damaged ({reason}): {otherwise}") from None
-
-
 def read_record(folder: Path) -> Record | None:
     """The record of the run in a folder, None where there is none. Raises InputError where it is damaged."""
-    return read_model(folder / "run.json", Record, "move it away or give another outputs_root")
+    return Record.read(folder)
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
     """The metrics of a run by condition (M, too) and name; {} before evaluation. InputError where they are damaged."""
-    metrics = read_model(folder / "metrics.json", Metrics, "evaluate the run again")
+    metrics = Metrics.read(folder)
     scores = metrics.conditions | {"M": metrics.M} if metrics else {}
     return {name: {key: value for key, value in row.items() if value is not None} for name, row in scores.items()}
 
