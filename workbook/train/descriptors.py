@@ -53,7 +53,8 @@ def folded(network: nn.Module) -> nn.Module:
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return network
-    weights = torch.cat([value.flatten() for value in network.state_dict().values()])
+    values = network.state_dict().values()
+    weights = torch.cat([value.flatten() for value in values if value.is_floating_point()])
     known, result = _folded.get(network, (None, network))
     if known is None or known.type() != weights.type() or not torch.equal(known, weights):
         result = _fold(network)
