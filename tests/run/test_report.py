@@ -195,6 +195,8 @@ def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path
     units = corpora["units"] | {"data_root": str(tmp_path / f"{HOSTILE}.npz")}
     for dropout, rights in (("none", (0.8, 0.2, 0.2)), ("softhard", (0.8, 0.6, 0.6))):
         evaluated(tmp_path / "outputs", predictions(rights), dropout=dropout, **units)
+    log = tmp_path / "outputs" / "toy" / "lt1" / "fold0-seed1" / "run.log"
+    log.parent.mkdir(parents=True), log.write_text(HOSTILE)
     report = Report(tmp_path / "outputs", resamples=50)
     cells = [report.overview, report.tables, report.heatmaps, report.slopes, report.claims, report.sampled]
     shown = [display for cell in cells for display in cell()] + [*report.differences("AV")]

@@ -27,9 +27,9 @@ def gains(table: pd.DataFrame) -> str:
     table : the rows of one pair, as `statistics.differences` makes them
     """
     points = ", ".join(f"**{row.difference:+.1f}** in {row.condition}" for row in table.itertuples())
-    actors, first = table["actors"].min(), table.iloc[0]
+    actors, (better, other) = table["actors"].min(), map(in_markdown, table.iloc[0][["first", "second"]])
     return (
-        f"{points}: points gained with {first['first']} over {first['second']}. **{2 / 2**actors:.3g}** is the "
+        f"{points}: points gained with {better} over {other}. **{2 / 2**actors:.3g}** is the "
         f"smallest p that a test of people can give with {actors} actors, however large the gain."
     )
 

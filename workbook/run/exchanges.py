@@ -8,6 +8,7 @@ from avlib import FUSIONS, build_model
 from workbook.data.datasets import DATASETS
 from workbook.files import read_json
 from workbook.run.results import evaluated
+from workbook.text import in_markdown
 
 KINDS = ("no exchange", "exchange without attention", "attention")  # of exchanges, in the order of the figure
 
@@ -48,9 +49,8 @@ def exchange_sentence(table: pd.DataFrame) -> str:
         parts = []
         for kind, own in rows.groupby("kind", sort=False):
             best = own.loc[own["value"].idxmax()]
-            parts.append(
-                f"**{best['value']:.1f} %** with {kind} ({best['fusion']}, {best['low']:.1f} to {best['high']:.1f})"
-            )
+            interval = f"{best['low']:.1f} to {best['high']:.1f}"
+            parts.append(f"**{best['value']:.1f} %** with {kind} ({in_markdown(best['fusion'])}, {interval})")
         lines.append(f"{corpus}: at best {', '.join(parts)}.")
     return "\n\n".join(lines)
 

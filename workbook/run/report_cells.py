@@ -73,7 +73,7 @@ class Report:
     def overview(self) -> Displays:
         yield styled(overview(self.sections)).hide().set_table_styles([LEFT])
         states = all_runs(self.outputs_root)["state"].str.partition(":")[0].value_counts()
-        yield Markdown(f"Runs: {', '.join(f'**{count}** {state}' for state, count in states.items())}.")
+        yield Markdown(f"Runs: {', '.join(f'**{count}** {in_markdown(state)}' for state, count in states.items())}.")
 
     def tables(self) -> Displays:
         for part, number, rows in self._numbered():
