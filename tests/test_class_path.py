@@ -34,8 +34,9 @@ pytestmark = [
 ]
 
 RULES = {"runOnly": ["color-contrast", "image-alt", "label", "select-name", "button-name", "aria-input-field-name"]}
+SEEN = "selector => [...document.querySelectorAll(selector)].filter(node => node.offsetParent)"
 LOOK = """() => {
-    const seen = selector => [...document.querySelectorAll(selector)].filter(node => node.offsetParent);
+    const seen = SEEN;
     const [first] = seen('.jp-OutputArea-output img, .avlib-figure');
     const place = node => node.getBoundingClientRect().top;
     return {
@@ -43,7 +44,7 @@ LOOK = """() => {
         unnamed: seen('.jp-OutputArea-output img').filter(node => !node.alt).length,
         stderr: seen('[data-mime-type="application/vnd.jupyter.stderr"]').map(node => node.innerText),
     };
-}"""
+}""".replace("SEEN", SEEN)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,8 @@ def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(n
     run_all(page, seconds=1500)
     page.wait_for_timeout(2000)
     look = page.evaluate(LOOK)
+    page.evaluate(f"({SEEN})('.jp-OutputArea-output img, .avlib-figure')[0]?.scrollIntoView({{block: 'center'}})")
+    page.wait_for_timeout(500)
     page.screenshot(path=shots / f"{name}.png")
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1000)
