@@ -1,6 +1,7 @@
 """The protocol ladder of a run, on data whose leak is known: the labels follow the people, not the emotions."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,14 @@ def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, 
     words = in_words(found)
     assert words.startswith(f"random split of clips: {found.value[0]:.1f} %; all folds: {found.value[3]:.1f} %. ")
     assert f"{found.value[0] - found.value[3]:.1f} points of the first number come from the protocol" in words
+
+
+def test_a_run_whose_other_folds_were_never_trained_has_the_first_three_rungs(run, tmp_path):
+    alone = open_trained(shutil.copytree(run, tmp_path / "alone" / run.name))
+    every, three = rung_predictions(open_trained(run)), rung_predictions(alone)
+    assert tuple(three) == RUNGS[:3]
+    for rung in three:
+        pd.testing.assert_frame_equal(three[rung], every[rung])
 
 
 def test_a_training_on_test_goes_on_where_it_was_stopped(run):

@@ -1,6 +1,7 @@
 """The rungs of the protocol ladder for one system; the first two are deliberately selected on the test set."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -49,14 +50,16 @@ def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float
 def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
     """The predictions of a system on each rung, by the names in `workbook.evaluate.protocol.RUNGS`.
 
-    run : one fold; the others lie beside it, all evaluated
+    run : one fold; the others lie beside it, all evaluated. Without any other one, the last rung is left out.
     Raises InputError where one of them, or a training by `train_on_test`, is missing.
     """
     config = run.parameters
     selected_on_test = [_predict(run, fold_scheme) for fold_scheme in schemes(run).values()]
-    folds = [_predictions_of_fold(run, fold) for fold in range(FOLDS[config.fold_scheme])]
-    tables = [*selected_on_test, folds[config.fold], pd.concat(folds, ignore_index=True)]
-    return dict(zip(RUNGS, tables, strict=True))
+    tables = [*selected_on_test, read_predictions(run.folder)]
+    folders = [_fold(run, fold) for fold in range(FOLDS[config.fold_scheme])]
+    if any(folder.exists() for folder in folders if folder != run.folder):
+        tables.append(pd.concat(map(read_predictions, folders), ignore_index=True))
+    return dict(zip(RUNGS, tables, strict=False))
 
 
 def _with_scheme(run: TrainedRun, fold_scheme: str) -> tuple[Parameters, dict[str, Clips]]:
@@ -77,6 +80,6 @@ def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
     return predict(network, clips["test"], conditions, fold=config.fold, seed=config.seed)
 
 
-def _predictions_of_fold(run: TrainedRun, fold: int) -> pd.DataFrame:
-    """The predictions of the same system on a fold."""
-    return read_predictions(run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split)
+def _fold(run: TrainedRun, fold: int) -> Path:
+    """The folder of the same system on a fold."""
+    return run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split
