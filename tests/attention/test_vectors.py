@@ -76,7 +76,9 @@ def test_concentration_goes_from_even_to_one_key_for_each_head():
     maps = np.stack([even, sharp, hidden])[None]  # (1, 3 heads, 2 queries, 4 keys)
     assert concentration(maps) == pytest.approx([0, 1, 0], abs=1e-6)
     assert concentration(np.ones((3, 2, 5, 1))).tolist() == [0, 0]
-    assert concentration_sentence({"video_to_audio": maps}).startswith("**0.0, 100.0, 0.0 %** in video to audio: from")
+    assert concentration_sentence({"video_to_audio": maps}).startswith(
+        "**0.0, 100.0, 0.0 %** as audio looks at video: from"
+    )
     assert concentration_sentence({}) == "This fusion returns no maps."
 
 

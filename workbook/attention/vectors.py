@@ -196,12 +196,18 @@ def clip_sentence(clip: ClipAttention, at: Callable[[float], str]) -> str:
     return f"In this clip {'; '.join(parts)}."
 
 
+def map_name(direction: str) -> str:
+    """A map in words, such as `audio looks at video` for video_to_audio, where audio is the query."""
+    key, query = direction.split("_to_")
+    return f"{query} looks at {key}"
+
+
 def concentration_sentence(maps: dict[str, np.ndarray]) -> str:
     """How far from even each head attends over all clips, in Markdown; maps : by direction, as in `concentration`."""
     if not maps:
         return "This fusion returns no maps."
-    heads = {name.replace("_", " "): concentration(weights) for name, weights in maps.items()}
-    parts = [f"**{', '.join(f'{100 * head:.1f}' for head in values)} %** in {name}" for name, values in heads.items()]
+    heads = {map_name(name): concentration(weights) for name, weights in maps.items()}
+    parts = [f"**{', '.join(f'{100 * head:.1f}' for head in values)} %** as {name}" for name, values in heads.items()]
     return f"{'; '.join(parts)}: from even (0 %) to one step alone (100 %), each head over all test clips."
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from workbook.attention import vectors
 from workbook.explore.probe import Answer, Span
 from workbook.plots.clock import Clock
 
@@ -40,5 +41,4 @@ class View:
 
 def map_name(direction: str, head: int, heads: int) -> str:
     """A map in words, such as `audio looks at video, head 1`; head counts from 0. The only head is not named."""
-    key, query = direction.split("_to_")
-    return f"{query} looks at {key}" + (f", head {head + 1}" if heads > 1 else "")
+    return vectors.map_name(direction) + (f", head {head + 1}" if heads > 1 else "")

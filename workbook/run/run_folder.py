@@ -83,8 +83,9 @@ class Run:
         return content
 
     def files(self, pattern: str = "*.*") -> list[str]:
-        """The files in the run folder that fit a pattern, relative to it."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob(pattern))
+        """The files in the run folder that fit a pattern, relative to it, but for hidden ones such as locks."""
+        files = (path.relative_to(self.folder) for path in self.folder.rglob(pattern) if path.name[0] != ".")
+        return sorted(map(str, files))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
