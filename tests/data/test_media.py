@@ -184,8 +184,7 @@ def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
     from workbook.data.prepare import groups
 
     path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
-    with open_video(path) as video:
-        groups = list(groups(video.frames(np.arange(10) / FPS + 0.01)))
+    groups = list(groups(open_video(path).frames(np.arange(10) / FPS + 0.01)))
     assert [(len(group), group[0].shape) for group in groups] == [
         *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
     ]

@@ -88,10 +88,11 @@ def _read_track(path: Path) -> tuple[np.ndarray, int]:
             count = max(count, round(((frame.time or 0) - zero) * rate)) + frame.samples
             _check_sound(path, frame.sample_rate, count, channels=1)
             graph.push(frame)
-            blocks += _pull(graph)
         if graph:
             graph.push(None)
-            blocks += _pull(graph)
+            with suppress(av.EOFError):
+                while True:
+                    blocks.append(graph.pull().to_ndarray().mean(axis=0, keepdims=True))
     return np.concatenate(blocks, axis=1), rate
 
 
@@ -107,13 +108,6 @@ def _clock_filters(frame: av.AudioFrame, zero: float) -> av.filter.Graph:
         graph.add("abuffersink"),
     ).configure()
     return graph
-
-
-def _pull(graph: av.filter.Graph) -> Iterator[np.ndarray]:
-    """The blocks of samples (1, n) that are ready, the mean of all channels."""
-    with suppress(av.BlockingIOError, av.EOFError):
-        while True:
-            yield graph.pull().to_ndarray().mean(axis=0, keepdims=True)
 
 
 def probe(path: Path | str) -> Picture:

@@ -50,10 +50,11 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     """
     report = Report(trial["clip"])
     audio_path, video_path = trial["audio_path"], trial["video_path"]
-    try:
-        samples, video, window, seconds = open_clip(report, audio_path, video_path, protocol, frames, span_of(trial))
-    except InputError as error:
-        return Prepared.failed(trial, str(error))
+    span = span_of(trial)
+    samples, video, window, seconds = open_clip(report, audio_path, video_path, protocol, frames, span)
+    if not seconds and (video or samples is not None):
+        end = duration(0 if samples is None else len(samples), video.picture if video else None)
+        return Prepared.failed(trial, f"the clip begins at {span[0]:g} s, but its files end at {end:.2f} s")
     features, faces, confidence = None, None, float("nan")
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)

@@ -5,8 +5,6 @@ from math import inf
 
 import numpy as np
 
-from workbook import InputError
-
 WINDOW = 3.6  # seconds (paper, section IV)
 SAMPLE_RATE = 22050  # hertz
 WINDOW_SAMPLES = round(WINDOW * SAMPLE_RATE)  # 79380
@@ -53,7 +51,6 @@ def place_window(
 
     audio_samples : at 22.05 kHz; 0 where there is no sound. picture : None where there is none.
     span : start and end of the clip in seconds of its file; protocol authors takes the whole file
-    Raises InputError where the span lies beyond the file.
     """
     if protocol == "authors":
         count = round(WINDOW * AUTHORS_FPS)
@@ -61,9 +58,6 @@ def place_window(
         start = max(0, audio_samples - WINDOW_SAMPLES) // 2 / SAMPLE_RATE
         picture = picture or Picture(WINDOW, AUTHORS_FPS)
         return Window(start, picture.start + indices / picture.frame_rate)
-    longer = duration(audio_samples, picture)
-    if 0 < longer <= span[0]:
-        raise InputError(f"the clip begins at {span[0]:g} s, but its files end at {longer:.2f} s")
     start = span[0] + max(0.0, (duration(audio_samples, picture, span) - WINDOW) / 2)
     return Window(start, frame_times(start, frames), span)
 
