@@ -71,6 +71,7 @@ class ClipPicker(widgets.HBox):
         self.clip = dropdown("clip", [(self.labels[name], name) for name in clips["clip"]], share=2)
         self.clip.value = first or clips["clip"].iloc[0]
         self.earlier, self.later = button("◀", "clip before", "34px"), button("▶", "next clip", "34px")
+        arrows = widgets.HBox([self.earlier, self.later], layout={"flex": "none"})
         self.actor.layout.display = None if len(actors) <= MOST_ACTORS else "none"
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
@@ -80,7 +81,7 @@ class ClipPicker(widgets.HBox):
         for control in (self.emotion, self.actor, self.answer):
             control.observe(lambda _: self._refill(), names="value")
         self.order.observe(lambda _: self._refill(to_first=True), names="value")
-        self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, self.earlier, self.later]
+        self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, arrows]
 
     def take(self, clips: pd.DataFrame) -> None:
         """Offers the clips of another table, such as that of another network; the chosen one stays where it passes."""

@@ -15,7 +15,7 @@ SLIDER = {
 
 def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:
     """A dropdown that takes `share` parts of the width of its row, or one of the next row where that is too narrow."""
-    layout = {"width": "auto", "min_width": f"{70 + 60 * share}px", "flex": f"{share} 1 0"}
+    layout = {"width": "auto", "min_width": f"{40 + 40 * share}px", "flex": f"{share} 1 0"}
     return widgets.Dropdown(description=name, options=options, style={"description_width": "initial"}, layout=layout)
 
 

@@ -330,6 +330,7 @@ class Explorer(widgets.VBox):
         places = [(direction, head) for direction, heads in maps.items() for head in range(len(heads))]
         self._maps = {map_name(*place, len(maps[place[0]])): place for place in places}
         set_options(self.map, list(self._maps))
+        self.map.layout.min_width = f"{60 + 7 * max(map(len, self._maps), default=0)}px"
         self.map.layout.display = None if places else "none"
 
 

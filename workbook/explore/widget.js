@@ -118,7 +118,7 @@ function bars(view, width) {
     });
   conditions.forEach(([condition, [colour, meaning]], place) => {
     const from = left + place * column;
-    const title = 7 * meaning.length + 30 < column ? `${condition} ${meaning}` : condition;
+    const title = `${condition} ${7 * meaning.length + 30 < column ? meaning : meaning.split(" ")[0]}`;
     marks.push(text(from, 12, title, { fill: view.text[colour], class: "title" }));
     networks.forEach(({ outputs, before }, order) => {
       const values = outputs[condition];
