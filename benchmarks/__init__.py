@@ -37,6 +37,7 @@ class Options:
     steps: int = 400  # explore
     engine: str = "local"  # sweep: local | ray
     run: str = ""  # viewers: the folder of a trained run
+    out: Path | None = None  # gpu: the file that has the results of the steps until now
 
 
 def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:

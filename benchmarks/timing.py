@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -108,5 +108,13 @@ def machine(device: str) -> dict:
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "versions": {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
+        "versions": {"python": platform.python_version()} | {library: _version(library) for library in LIBRARIES},
     }
+
+
+def _version(library: str) -> str | None:
+    """The installed version; None where the library is missing."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

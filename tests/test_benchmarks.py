@@ -2,12 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 import benchmarks
 import workbook
@@ -19,6 +20,7 @@ from benchmarks import (
     describe,
     evaluate,
     explore,
+    gpu,
     load,
     scale,
     studies,
@@ -28,6 +30,7 @@ from benchmarks import (
 from benchmarks.__main__ import NAMES, main
 from benchmarks.peer import Peer
 from benchmarks.timing import aim, in_turn
+from workbook import ROOT
 
 SMALL = {"image_size": 64, "frames": 2, "batch": 3, "rounds": 2}
 
@@ -146,11 +149,11 @@ def test_the_share_of_the_floor_is_what_a_step_could_take_of_what_it_takes():
 # the command
 
 
-def test_the_command_prints_what_it_writes(tmp_path):
+def test_the_command_prints_what_it_writes(tmp_path, capsys):
     out = tmp_path / "load.json"
     given = ["--clips", "3", "--image-size", "64", "--frames", "2", "--out", str(out)]
-    result = CliRunner().invoke(main, ["load", *given])
-    assert result.exit_code == 0 and "batches per second" in result.output
+    main(["load", *given])
+    assert "batches per second" in capsys.readouterr().out
     found = json.loads(out.read_text())
     assert found["benchmark"] == "load" and found["machine"]["versions"]["torch"] == torch.__version__.split("+")[0]
 
@@ -160,17 +163,43 @@ def test_the_command_prints_what_it_writes(tmp_path):
     [
         (["preprocess", "--data-root", "{}"], "no mp4 file below"),
         (["train", "--peer", "{}"], "names a checkout of katerynaCh"),
+        (["load", "--image-size", "63"], "argument --image-size: 63 is below 64"),
     ],
 )
-def test_what_is_missing_is_said(tmp_path, given, says):
-    result = CliRunner().invoke(main, [*(part.format(tmp_path) for part in given)])
-    assert result.exit_code == 2 and says in result.output
+def test_what_is_missing_is_said(tmp_path, given, says, capsys):
+    with pytest.raises(SystemExit):
+        main([part.format(tmp_path) for part in given])
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said():
-    result = CliRunner().invoke(main, ["train", "--device", "cuda"])
-    assert result.exit_code == 2 and "sees no GPU" in result.output
+def test_a_gpu_that_is_not_there_is_said(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--device", "cuda"])
+    assert "sees no GPU" in capsys.readouterr().err
+
+
+def test_the_script_for_a_gpu_tries_every_step_on_its_own_and_keeps_what_it_has(tmp_path, monkeypatch):
+    def unlucky():
+        raise RuntimeError("no kernel image")
+
+    out = tmp_path / "gpu.json"
+    options = Options(**SMALL | {"batch": 2, "clips": 4}, out=out)
+    every = gpu.steps(gpu.Card(options), options)
+    chosen = {"one": unlucky, "two": lambda: (json.loads(out.read_text()), import_module("no_such_library"))}
+    chosen |= {name: every[name] for name in ("card", "train with hard", "shared against plain", "waits of a step")}
+    monkeypatch.setattr(gpu, "steps", lambda *_: chosen)
+    result = gpu.measure(options)
+    assert result["failed"] == ["one"] and result["steps"] == json.loads(out.read_text())
+    assert result["steps"]["one"] == "failed: RuntimeError: no kernel image"
+    assert result["steps"]["two"] == "left out: No module named 'no_such_library'"
+    assert result["steps"]["train with hard"]["finite"]
+    assert max(result["steps"]["shared against plain"]["float64"].values()) < 1e-9
+
+
+def test_the_benchmarks_need_no_library_of_the_shell_command():
+    code = "import sys; sys.modules.update(dict.fromkeys(['click', 'psutil', 'captum', 'scipy', 'av', 'librosa']))\n"
+    subprocess.run([sys.executable, "-c", code + "import benchmarks.__main__, benchmarks.gpu"], check=True, cwd=ROOT)
 
 
 # beside the original code
@@ -184,8 +213,6 @@ def test_both_sides_of_the_evaluation_find_the_same(peer):
 
 
 def test_the_original_step_trains_and_leaves_no_module_behind(peer):
-    import sys
-
     before = set(sys.modules)
     original = Peer(peer)
     net = original.network("ia", 8, 2, 224, "cpu")

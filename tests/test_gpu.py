@@ -18,9 +18,11 @@ from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.conditions import FILLS, Context, Gone, Intact, Nothing, Shift, Voice, paper_conditions
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark
 from workbook.evaluate.evaluation import attention, predict
+from workbook.explore.probe import Change, Inputs, Probe
 from workbook.task import Classification, Sentiment
 from workbook.train import sharing
 from workbook.train.batches import Clips
+from workbook.train.pretraining import FrameClassifier, recognise, teach
 from workbook.train.training import fit, optimizer_and_schedule, train_epoch
 
 FEATURES, ACTORS = 11, 3
@@ -259,3 +261,76 @@ def test_a_gpu_shares_frames_where_that_is_faster(shared, plain, chosen, feature
     calls.clear()
     history(features("cpu"), tmp_path / "cpu")
     assert calls == ["forward"] * 2, "a CPU always shares"
+
+
+# ---------------------------------------------------------------------------------- attribution, pretraining, explorer
+
+
+def test_every_method_of_attribution_is_that_of_the_cpu(frames):
+    pytest.importorskip("captum")
+    from workbook.attention.attribution import answer_branches, answer_gradients, integrated_gradients
+    from workbook.attention.grad_cam import grad_cam
+    from workbook.evaluate.baselines import baselines
+
+    net, results = network(frames("cpu")), []
+
+    def attribute(clips):
+        nothing, (audio, video, labels) = baselines(clips, "mean"), clips[torch.arange(2)]
+        pair = clips.where(np.arange(len(clips)) < 2)
+        pair.table = pair.table.assign(emotion="calm")
+        pixels = integrated_gradients(net, audio, video, labels, nothing, steps=2, pixels=True)
+        parts = [pixels.audio, pixels.video, answer_gradients(net, pair, nothing, steps=4)["video"]]
+        results.append([*parts, answer_branches(net, pair, nothing, steps=4)[["audio", "video"]].to_numpy(float)])
+        return grad_cam(net, audio, video, labels)
+
+    attribute(frames("cpu"))
+    with pretend_gpu(has_bfloat16=False):
+        net.to("cuda")
+        assert attribute(frames("cuda")).max() <= 1
+    for cpu, card in zip(*results, strict=True):
+        np.testing.assert_allclose(card, cpu, atol=1e-3 * np.abs(cpu).max())
+
+
+def test_deletion_and_shuffled_weights_run_on_the_gpu(features):
+    pytest.importorskip("captum")
+    from workbook.attention.faithfulness import cascade, curves, orders
+    from workbook.attention.perturbation import attention_changed, segment_clips
+
+    with pretend_gpu():
+        clips = features("cuda", 4)
+        segmented = segment_clips(network(clips).to("cuda"), clips, "mean", most=3)
+        assert len(curves(segmented, orders(segmented), draws=1)) and len(attention_changed(segmented, draws=1))
+        assert len(cascade(segmented, draws=1, steps=2))
+
+
+def test_tf32_is_off_in_attribution_alone():
+    pytest.importorskip("captum")
+    from workbook.attention.attribution import without_tf32
+
+    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [setting.fp32_precision for setting in settings]
+    with without_tf32():
+        assert [setting.fp32_precision for setting in settings] == ["ieee", "ieee"]
+    assert [setting.fp32_precision for setting in settings] == before
+
+
+def test_frames_teach_and_are_recognised_on_the_gpu(frames, tmp_path):
+    clips = frames("cpu")
+    video = clips.store.video[:, :1]
+    with pretend_gpu():
+        single = replace(clips, store=replace(clips.store, video=video), device="cuda", modalities=("video",))
+        net = FrameClassifier("efficientface", 64, 8)
+        (row,) = teach(net, {"train": single, "validation": single}, tmp_path, epochs=1, seed=1)
+        assert np.isfinite(row["train_loss"]) and len(recognise(net, single)) == len(single)
+
+
+def test_the_explorer_answers_on_the_gpu_as_on_the_cpu(frames):
+    def answer(device):
+        probe = Probe(net.to(device), Inputs(frames(device)))
+        change = Change(video_gain=0.5, video_masked=((0.0, 1.0),), audio_masked=((0.0, 1.0),))
+        return [probe.answer("clip01", each).outputs["AV"] for each in (Change(), change)]
+
+    net = network(frames("cpu"))
+    expected = answer("cpu")
+    with pretend_gpu(has_bfloat16=False):
+        np.testing.assert_allclose(answer("cuda"), expected, atol=1e-4)

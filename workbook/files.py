@@ -17,7 +17,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from workbook import InputError
@@ -70,6 +69,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def _remove_leftovers(folder: Path, start: str) -> None:
     """Removes the temporary files of a folder whose process on this machine is gone."""
+    import psutil  # training on a machine with few libraries needs it for nothing else
+
     for file in folder.glob(f"{glob.escape(start)}*"):
         process = file.name.removeprefix(start).partition("-")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):

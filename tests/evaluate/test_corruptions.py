@@ -1,5 +1,6 @@
 """Noise has the level that is asked for; pictures lose what they should lose."""
 
+import math
 import re
 
 import numpy as np
@@ -115,3 +116,13 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     whole = predictions(net, heard, [Intact()], fold=0, seed=1)
     np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
     assert "mine falls from" in STUDIES["surface"].sentence(table)
+
+
+def test_a_blur_in_two_passes_is_the_gaussian_of_two_dimensions():
+    frames, sigma = torch.rand(2, 3, 37, 41), 0.1 * 41
+    reach = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1)
+    line = (-(reach**2) / (2 * sigma**2)).exp()
+    kernel = (line[:, None] * line / line.sum() ** 2).expand(3, 1, -1, -1)
+    padded = torch.nn.functional.pad(frames, [len(reach) // 2] * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel, groups=3)
+    torch.testing.assert_close(Blurred(10).changed(frames, None), expected, rtol=0, atol=1e-5)

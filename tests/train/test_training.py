@@ -289,7 +289,7 @@ def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
 
 def test_training_and_evaluation_need_no_library_of_media_notebooks_or_figures():
     libraries = ["librosa", "facenet_pytorch", "captum", "jupyterlab", "papermill", "av", "matplotlib"]
-    libraries += ["pydantic", "click", "pebble", "pooch", "tabulate"]
+    libraries += ["pydantic", "click", "psutil", "pebble", "pooch", "tabulate"]
     code = f"import sys; sys.modules.update(dict.fromkeys({libraries}))\n"
     code += "import workbook.train.training, workbook.train.pretraining, workbook.evaluate.evaluation"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
