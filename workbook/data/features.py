@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
@@ -70,6 +69,8 @@ def read_npz(path: Path | str) -> Features:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz, each with a row for every clip. Raises InputError for another file."""
+    import psutil  # a machine that only trains may lack it
+
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
