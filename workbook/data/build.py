@@ -31,7 +31,7 @@ from workbook.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # a change makes stores again
+FORMAT = 2  # a change makes stores again
 CLIP_COLUMNS = [
     *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition"),
     *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
