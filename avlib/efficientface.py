@@ -22,8 +22,10 @@ def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
 
 
 def interleave(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Two stacks of maps (N, C, H, W) as one (N, 2 C, H, W), channels in turn: a1 b1 a2 b2 …; last in memory."""
-    pairs = torch.stack([maps.movedim(1, -1) for maps in (first, second)], dim=-1)  # (N, H, W, C, 2)
+    """Two stacks of maps (N, C, H, W) as one (N, 2 C, H, W), channels in turn: a1 b1 a2 b2 …; as `second` in memory."""
+    if second.is_contiguous():
+        return torch.stack([first, second], dim=2).flatten(1, 2)
+    pairs = torch.stack([maps.movedim(1, -1) for maps in (first, second)], dim=-1)  # (N, H, W, C, 2): channels last
     return pairs.flatten(-2).movedim(-1, 1)
 
 
