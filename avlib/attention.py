@@ -44,8 +44,8 @@ class Similarity(nn.Module):
     """Attention weights (B, H, Tq, Tk) between learnt projections of two sequences.
 
     query : (B, Tq, query_width)      key : (B, Tk, key_width)
-    There are no biases, as in the paper: keys or queries of zeros have even weights. Behind
-    stage 1, which has biases, norms and padding, a zeroed modality is not zeros.
+    There are no biases, as in the paper: keys or queries of zeros have even weights.
+    Behind stage 1, with its biases, norms and padding, a zeroed modality is not zeros.
     """
 
     def __init__(self, query_width: int, key_width: int, heads: int):
