@@ -24,8 +24,8 @@ def test_the_page_shows_the_explorer_alone_and_opens_the_run_it_is_told(smoke, t
     assert title.source.splitlines()[0] == "### The explorer: change it and see"
     assert title.source.endswith("</details>") and "mask" in title.source, "a legend to unfold"
     assert not before.outputs
-    ((shown,),) = [[output.data for output in page.outputs]]
-    assert "application/vnd.jupyter.widget-view+json" in shown
+    widget, picture = [output.data for output in page.outputs]
+    assert "application/vnd.jupyter.widget-view+json" in widget and "<img" in picture["text/html"], picture.keys()
 
 
 def test_a_run_that_cannot_be_opened_is_one_sentence_before_anything_is_served(tmp_path):
