@@ -21,7 +21,8 @@ from workbook import ROOT
 
 DEMO = ROOT / "outputs" / "toy_speaker" / "ia1-frozen-none" / "fold0-seed1"
 INDEX = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-PATH = list(dict.fromkeys(re.findall(r"\((\w+)\.ipynb\)", INDEX)))  # in the order of the index
+PATH = [name for name in dict.fromkeys(re.findall(r"\((\w+)\.ipynb\)", INDEX)) if name != "protocol"]  # in its order
+# protocol.ipynb first needs a frame network of another fold scheme, which the demo does not teach: its message says so.
 SCREENS = 2  # before the first figure
 SCREEN = 720  # pixels
 
@@ -106,7 +107,7 @@ def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(n
         assert not ours
 
 
-@pytest.mark.parametrize("name", ["preprocess", "pretrain", "train", "evaluate", "attention"])
+@pytest.mark.parametrize("name", ["preprocess", "train", "evaluate", "attention"])
 def test_an_executed_notebook_is_whole_without_a_network_and_names_its_pictures(name, page, tmp_path):  # noqa: F811
     book = nbformat.read(DEMO / f"{name}.ipynb", as_version=4)
     (tmp_path / "page.html").write_text(nbconvert.HTMLExporter(template_name="lab").from_notebook_node(book)[0])
