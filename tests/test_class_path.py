@@ -82,7 +82,7 @@ def axe(tmp_path_factory) -> str:
 @pytest.mark.parametrize("name", PATH)
 def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(name, address, page, shots, axe, folder):  # noqa: F811
     page.goto(f"{address}/lab/tree/README.md?token=toy")
-    page.locator(f"a[href*='{name}.ipynb']").first.click()
+    page.get_by_role("link", name=name, exact=True).first.click()
     wait(page, 60, "the notebook is open", lambda state: state["prompts"])
     run_all(page, seconds=1500)
     page.wait_for_timeout(2000)
