@@ -11,10 +11,10 @@ from workbook.train.descriptors import TILE, describe, folded
 FRAMES, S = 37, 64
 
 
-def network(vision="efficientface"):
+def network(vision="efficientface", **settings):
     """A network in eval mode whose batch norms change what they get."""
     torch.manual_seed(5)
-    net = build_model("ia", image_size=S, vision=vision).eval()
+    net = build_model("ia", image_size=S, vision=vision, **settings).eval()
     for norm in net.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
@@ -73,3 +73,10 @@ def test_changed_weights_describe_otherwise(frames):
     assert (first != second).any(dim=(0, 1)).nonzero().flatten().tolist() == [0]
     net.frame_network.last[1].running_mean[5] -= 1
     assert (second != describe(net, frames)).any(dim=(0, 1)).nonzero().flatten().tolist() == [5]
+
+
+def test_black_frames_are_described_as_missing_where_a_vector_is_learned_for_them(frames):
+    net, video = network(learned_stand_ins=True), frames[:, :5].clone()
+    video[:, 2] = 0
+    assert not describe(net, video)[:, 2].any()
+    assert describe(net, video)[:, :2].any()

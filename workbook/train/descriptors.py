@@ -22,6 +22,7 @@ from workbook import InputError
 from workbook.files import atomic_write
 from workbook.progress import progress_bar
 from workbook.train.batches import Clips, as_input, rows_of
+from workbook.train.memory import channels_last
 
 TILE = 16  # rows: a product of matrices rounds groups of this many alike, and a smaller rest differently
 PIECE = TILE * 224 * 224  # pixels of the frames described at a time: the maps of more do not fit a processor's caches
@@ -37,11 +38,11 @@ def describe(net: AudiovisualNet, video: torch.Tensor) -> torch.Tensor:
     """
     if video.ndim != 5 or isinstance(net.frame_network, nn.Identity):
         return video.float()
-    frames, network = video.flatten(0, 1), folded(net.frame_network)
+    frames, net = video.flatten(0, 1), with_frame_network(net, folded(net.frame_network))
     pixels = PIECE if video.device.type == "cpu" else ON_GPU * PIECE
     size = TILE * max(1, pixels // (TILE * frames.shape[-2:].numel()))
     with precision(video.device):
-        pieces = [network(tiled(piece).contiguous(memory_format=torch.channels_last)) for piece in frames.split(size)]
+        pieces = [net.describe(channels_last(tiled(piece)[:, None]))[:, 0] for piece in frames.split(size)]
     return torch.cat(pieces)[: len(frames)].float().unflatten(0, video.shape[:2])
 
 
