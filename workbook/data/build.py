@@ -187,9 +187,11 @@ class _Draft:
         records = store.clips[["has_audio", "has_video", "duration", "window_start", "face_confidence", *sums]]
         records, count = records.to_dict("records"), len(self.entries)
         for row, trial in enumerate(trials.to_dict("records")):
+            if row in self.entries:
+                continue
             files = [sha256_of(trial[name]) for name in ("video_path", "audio_path")]
             place = known.get((*files, *(trial[name] for name in span)))
-            if row not in self.entries and place is not None:
+            if place is not None:
                 record = records[place]
                 arrays = (getattr(store, name)[place] if record[f"has_{name}"] else None for name in self.names)
                 self.add(row, record, [], dict(zip(self.names, arrays, strict=True)))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -29,10 +29,9 @@ def class_names(path: Path, labels: Iterable[str]) -> list[str]:
     """
     names = sorted({*labels})
     is_number = all(map(NUMBER.fullmatch, names))
-    keys = {name: float(name) if is_number else " ".join(name.casefold().split()) for name in names}
-    if twins := _twins(keys):
+    if twins := _twins(names, float if is_number else _spelling):
         raise InputError(f"{path} has the labels {twins}: write a class in one way")
-    return sorted(names, key=keys.get) if is_number else names
+    return sorted(names, key=float) if is_number else names
 
 
 def people(path: Path, names: Iterable[str]) -> list[str] | list[int]:
@@ -40,15 +39,20 @@ def people(path: Path, names: Iterable[str]) -> list[str] | list[int]:
     names = [*names]
     if all(NUMBER.fullmatch(name) and float(name).is_integer() for name in names):
         return [int(float(name)) for name in names]
-    if twins := _twins({name: " ".join(name.casefold().split()) for name in names}):
+    if twins := _twins(names, _spelling):
         log.warning("%s has the people %s: they count as two, and may be in two splits", path, twins)
     return names
 
 
-def _twins(keys: dict[str, str | float]) -> str:
-    """Two names with the same key, as `'a' and 'b'`; "" where all keys are different."""
+def _spelling(name: str) -> str:
+    """A name without what differs between two spellings of it: capitals, and spaces around its words."""
+    return " ".join(name.casefold().split())
+
+
+def _twins(names: Iterable[str], key: Callable[[str], str | float]) -> str:
+    """Two different names with the same key, as `'a' and 'b'`; "" where there are none."""
     first = {}
-    for name, key in keys.items():
-        if first.setdefault(key, name) != name:
-            return f"'{first[key]}' and '{name}'"
+    for name in names:
+        if first.setdefault(key(name), name) != name:
+            return f"'{first[key(name)]}' and '{name}'"
     return ""
