@@ -28,6 +28,7 @@ class _Path(click.Path):
 
 
 PATH = _Path()
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Ended(click.ClickException):
@@ -51,8 +52,7 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         handlers = {}
-        for name in sorted({"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}):
-            number = getattr(signal, name)
+        for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                 handlers[number] = signal.signal(number, self._interrupt)
         try:
@@ -62,8 +62,8 @@ class Commands(click.Group):
                 signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        for name in {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}:
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     def invoke(self, context: click.Context) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from avlib import FUSIONS, build_model
+from avlib.model import count_parameters
 from workbook.data.datasets import DATASETS
 from workbook.files import read_json
 from workbook.run.results import evaluated
@@ -39,7 +40,7 @@ def exchange_table(runs: pd.DataFrame, benchmark: Path | str) -> pd.DataFrame:
 
 
 def _weights(fusion: str) -> int:
-    return sum(weight.numel() for weight in build_model(fusion, video_channels=1).parameters())
+    return sum(count_parameters(build_model(fusion, video_channels=1)).values())
 
 
 def exchange_sentence(table: pd.DataFrame) -> str:
