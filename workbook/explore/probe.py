@@ -24,13 +24,13 @@ from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
 from workbook.evaluate.baselines import TIME, Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
 from workbook.train.batches import Clips
-from workbook.train.descriptors import behind_frames, describe, describe_black
+from workbook.train.descriptors import TILE, behind_frames, describe, describe_black
 
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
 CACHED = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
-PIECE = 16  # frames described at a time, the longest wait for a step of the explorer: fewer take as long
+PIECE = TILE  # frames described at a time, the longest wait for a step of the explorer: fewer take as long
 Span = tuple[float, float]
 
 
