@@ -64,9 +64,9 @@ def test_a_film_that_lies_on_its_side_is_turned_as_its_header_says(tmp_path, cli
     lying = np.ascontiguousarray(np.rot90(frames, -turned // 90, axes=(1, 2)))
     windows = read_windows(write(tmp_path / "phone.mp4", lying, turned=turned), **SIZES)
     assert windows.has_face.all()
-    for own, other in zip(windows.video[0], upright.video[0], strict=True):  # boxes differ by a pixel or two
-        assert np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.9
-        assert np.corrcoef(np.rot90(own).ravel(), other.ravel())[0, 1] < 0.8
+    for own, other in zip(windows.video[0], upright.video[0], strict=True):  # a processor's rounding moves the boxes
+        alike = [np.corrcoef(np.rot90(own, quarter).ravel(), other.ravel())[0, 1] for quarter in range(4)]
+        assert alike[0] > 2 * max(alike[1:])
 
 
 def test_a_portrait_film_shows_its_face(tmp_path, clip):
