@@ -84,6 +84,23 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
             record.write(folder)
 
 
+def teach_missing(config: Parameters) -> None:
+    """Teaches the frame network of a run where it is missing or unfinished, with the steps of pretrain.ipynb."""
+    import torch
+
+    from workbook.progress import TrainingBar
+    from workbook.train.pretraining import FrameClassifier, teach
+
+    if not config.teaches_frames or not unfinished(config):
+        return
+    frames, bar = frames_to_teach(config), TrainingBar(config.frame_epochs)
+    torch.manual_seed(config.seed)
+    net = FrameClassifier(config.vision, config.image_size, frames["train"].task.outputs)
+    with start_pretraining(config, frames) as folder:
+        for row in teach(net, frames, folder, epochs=config.frame_epochs, seed=config.seed, progress=bar.batch):
+            bar.epoch(row)
+
+
 def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
     """The file whose weights training starts from, "" for fresh weights.
 

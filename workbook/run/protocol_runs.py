@@ -12,13 +12,13 @@ from workbook.data.folds import FOLDS
 from workbook.evaluate.conditions import paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
-from workbook.run.frame_network_folder import checkpoint
+from workbook.run.frame_network_folder import checkpoint, teach_missing
 from workbook.run.parameters import Parameters, run_name
 from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun, build_network, clips_of
 from workbook.train.batches import Clips
 from workbook.train.pretraining import load_pretrained
-from workbook.train.training import fit
+from workbook.train.training import Progress, fit
 
 FOLDER = "protocol"  # of a run: the trainings of the first two rungs, each in a folder named after its fold scheme
 
@@ -28,23 +28,24 @@ def schemes(run: TrainedRun) -> dict[str, str]:
     return dict(zip(RUNGS, ("clips", run.parameters.fold_scheme), strict=False))
 
 
-def train_on_test(run: TrainedRun, fold_scheme: str) -> Iterator[dict[str, float]]:
+def train_on_test(run: TrainedRun, fold_scheme: str, progress: Progress | None = None) -> Iterator[dict[str, float]]:
     """Trains the system of a run with its test clips as validation; yields a row of the history after each epoch.
 
     So the epoch is chosen by the accuracy on the test clips. That is wrong, and done to measure how much it adds.
 
-    fold_scheme : one of `schemes(run)`
-    Writes into the run's folder; a training that was stopped goes on. Raises InputError where another process works on
-    the run, and where a pretrained frame network must be made first.
+    fold_scheme : one of `schemes(run)`      progress : as in `fit`
+    Writes into the run's folder; a training that was stopped goes on. A frame network that the scheme needs is taught
+    first. Raises InputError where another process works on the run.
     """
     config, clips = _with_scheme(run, fold_scheme)
     folder = run.folder / FOLDER / fold_scheme
     folder.mkdir(parents=True, exist_ok=True)
+    teach_missing(config)
     torch.manual_seed(config.seed)
     network = build_network(config, run.store)
     load_pretrained(network, checkpoint(config, run.store.fingerprint))
     with run.stage(FOLDER):
-        yield from fit(network, clips["train"], clips["test"], folder, **config.of_training)
+        yield from fit(network, clips["train"], clips["test"], folder, progress=progress, **config.of_training)
 
 
 def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
