@@ -223,21 +223,22 @@ def test_sentences_have_their_numbers_in_bold():
     alike = pd.DataFrame([("audio", "a", "b", 0.9), ("video", "a", "c", -0.25)])
     alike.columns = ["modality", "first", "second", "mean"]
     assert faithfulness.agreement_sentence(alike) == (
-        "ρ **0.90**, most alike: a and b on audio; ρ **-0.25**, least alike: a and c on video."
+        "**0.90** for a and b on audio, the most alike; **-0.25** for a and c on video, the least alike: mean ρ of two "
+        "orders."
     )
     shuffled = pd.DataFrame([("none", 1.0), ("classifier", 0.6), ("fusion", 0.2)], columns=["layer", "mean"])
     shuffled = pd.concat([shuffled.assign(modality="video"), shuffled[:2].assign(modality="audio")])
     assert faithfulness.cascade_sentence(shuffled.assign(method="attention")) == (
-        "From the classifier down, ρ first falls below 0.5 **at fusion** for attention on video, **nowhere** for "
-        "attention on audio."
+        "**at fusion** for attention on video, **nowhere** for attention on audio: where ρ first falls below 0.5, "
+        "from the classifier down."
     )
     changed = pd.DataFrame([("attention even", 0.02, 0.98, 0.97)])
     changed.columns = ["change", "changed", "right_before", "right"]
     assert faithfulness.change_sentence(changed) == (
-        "Answers that change: **2 %** with attention even (right 97 %); right before: 98 %."
+        "**2 %** with attention even (97 % right): answers that change; 98 % were right before."
     )
     cues = pd.DataFrame({"order": ["attention"], "modality": ["video"], "lift": [2.791]})
-    assert faithfulness.cue_sentence(cues) == "Lift inside the cue: **2.79** by attention on video."
+    assert faithfulness.cue_sentence(cues) == "**2.79** by attention on video: the lift inside the cue."
     assert faithfulness.cue_sentence(cues[:0]) == "Nobody knows the cues of these clips."
 
 
@@ -303,7 +304,7 @@ def test_the_sentence_says_on_which_side_of_chance_attention_is(low, high, words
     area = f"**{(low + high) / 2:+.2f}** ({low:+.2f} to {high:+.2f})"
     sentence = faithfulness.order_sentence(areas)
     assert f"{area} on video, {words} a random order, where leave one out reaches +0.50" in sentence
-    assert "nothing attends to video" in faithfulness.order_sentence(areas[areas.order != "attention"])
+    assert "Nothing attends to video." in faithfulness.order_sentence(areas[areas.order != "attention"])
 
 
 def test_the_true_segment_lies_in_the_cue(material):

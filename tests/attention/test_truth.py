@@ -174,7 +174,7 @@ def test_the_sentence_has_the_lift_of_each_modality_or_says_that_no_cue_is_known
     clips, truth = pd.DataFrame({"clip": ["a", "b"], "window_start": 0.0}), truth_of([(0, 1.2), (2.4, 3.6)])
     table = summary(video(clips, [[3, 3, 1, 1, 1, 1.0], [1, 1, 1, 1, 3, 3]], truth))
     sentence = summary_sentence(table)
-    assert sentence.endswith("in multiples of chance: **1.80** on video (on other clips' cues 0.60).")
+    assert sentence.startswith("**1.80** on video (0.60 on other clips' cues): ")
     for unknown in (None, truth.assign(face_shows=False)):
         table = summary(video(clips, np.ones((2, 6)), unknown))
         assert table.empty and {"share", "chance", "lift", "lift_elsewhere", "p_elsewhere"} <= set(table.columns)

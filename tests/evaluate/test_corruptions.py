@@ -115,7 +115,7 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
     whole = predictions(net, heard, [Intact()], fold=0, seed=1)
     np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
-    assert "mine falls from" in STUDIES["surface"].sentence(table)
+    assert "the accuracy of mine" in STUDIES["surface"].sentence(table)
 
 
 def test_a_blur_in_two_passes_is_the_gaussian_of_two_dimensions():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import wave
 from threading import current_thread, main_thread
 
@@ -320,7 +321,7 @@ def test_a_picture_with_the_answer_in_words_stands_beside_the_widget(explorer, m
     explorer._ipython_display_()
     widget, figure = shown
     assert "application/vnd.jupyter.widget-view+json" in widget
-    assert figure.words.startswith("The explorer. The network says with both modalities ")
+    assert re.match(r"The explorer\. \d+% \w+ with both modalities, ", figure.words)
     assert f'alt="{figure.words}"' in figure._repr_html_()
 
 

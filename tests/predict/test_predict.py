@@ -226,8 +226,8 @@ def test_a_sentence_counts_how_often_the_answer_changes(drawn):
     windows = SimpleNamespace(starts=np.arange(3.0), middle=1)
     prediction = Prediction(windows, table, drawn)
     assert prediction.change_sentence() == (
-        "The answer changes **1** times from sound alone, **0** times from picture alone, in 2 steps from one window "
-        "to the next."
+        "**1** times from sound alone, **0** times from picture alone: how often the answer changes, in 2 steps from "
+        "window to window."
     )
     own = prediction.middle()
     assert own.index.tolist() == ["A"] and own.loc["A"].tolist() == pytest.approx([0.2, 0.8, 0, 0])

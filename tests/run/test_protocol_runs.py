@@ -51,8 +51,8 @@ def test_the_notebook_shows_how_much_of_the_number_is_people_that_were_met(run, 
     assert (run / "figures" / "protocol.png").stat().st_size
     found = ladder(rung_predictions(open_trained(run)))
     words = in_words(found)
-    assert words.startswith(f"random split of clips: {found.value[0]:.1f} %; all folds: {found.value[3]:.1f} %. ")
-    assert f"{found.value[0] - found.value[3]:.1f} points of the first number come from the protocol" in words
+    assert words.startswith(f"**{found.value[0] - found.value[3]:.1f} points** come from the protocol: ")
+    assert f"{found.value[0]:.1f} % with random split of clips, {found.value[3]:.1f} % with all folds" in words
 
 
 def test_a_run_whose_other_folds_were_never_trained_has_the_first_three_rungs(run, tmp_path):

@@ -413,14 +413,16 @@ def test_a_study_has_one_shape_of_table_and_tells_of_every_system(name, clips):
     table = asked(STUDIES[name], clips, few, listener=listens(), averager=averages())
     assert {"system", "condition", "measure", "value", "low", "high", "actors", "clips"} <= set(table)
     told = STUDIES[name].sentence(table)
-    first, second = told.splitlines()
+    first, second = told.split("\n\n")
     assert "listener" in first and "averager" in second and first.endswith(".") and "nan" not in told
 
 
 def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
     rows = [{"by": by, "value": value, "unit": "s"} for by, value in ((0.0, 90.0), (-1.0, 70.0))]
     table = pd.DataFrame(rows).assign(system="mine", measure="accuracy")
-    assert STUDIES["offset"].sentence(table) == "mine has 90 % in step, and at worst 70 % with the sound 1 s late."
+    assert STUDIES["offset"].sentence(table) == (
+        "**90 %** in step, at worst **70 %** with the sound 1 s late: the accuracy of mine."
+    )
 
 
 def test_features_have_no_surface(clips):

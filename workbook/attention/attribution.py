@@ -177,7 +177,7 @@ def branches_sentence(table: pd.DataFrame) -> str:
     """The mean change of the answer by each modality, in Markdown; table : as `answer_branches`."""
     parts = [f"**{table[name].mean():+.2f}** by {name}" for name in ("audio", "video")]
     together = f"{table['together'].mean():+.2f} only by both together"
-    return f"Mean change of the answer's output over {len(table)} clips: {', '.join(parts)}; {together}."
+    return f"{', '.join(parts)}; {together}: the mean change of the answer's output over {len(table)} clips."
 
 
 def _with_answers(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Iterator[tuple[tuple, np.ndarray]]:

@@ -196,10 +196,10 @@ def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFram
 
 def order_sentence(areas: pd.DataFrame) -> str:
     """The order of attention against a random one, in Markdown; areas : as `area_summary`."""
-    parts = []
+    parts, unattended = [], []
     for modality, rows in areas.set_index("order").groupby("modality", sort=False):
         if "attention" not in rows.index:
-            parts.append(f"nothing attends to {modality}")
+            unattended.append(f" Nothing attends to {modality}.")
             continue
         own, others = rows.loc["attention"], rows["between"].drop(["attention", RANDOM])
         reach = (
@@ -208,7 +208,8 @@ def order_sentence(areas: pd.DataFrame) -> str:
         than = "better than" if own["low"] > 0 else "worse than" if own["high"] < 0 else "not surely other than"
         best = f"{others.idxmax()} reaches {others.max():+.2f}"
         parts.append(f"**{own['between']:+.2f}**{reach} on {modality}, {than} a random order, where {best}")
-    return f"Area between the curves in the order of attention: {'; '.join(parts)}. Another training may differ."
+    area = "the area between the curves in the order of attention"
+    return f"{'; '.join(parts)}: {area}. Another training may differ.{''.join(unattended)}"
 
 
 # ---------------------------------------------------------------------------------------------- orders and the truth
@@ -241,10 +242,10 @@ def agreement_sentence(table: pd.DataFrame) -> str:
     """Which two orders are most and least alike, in Markdown; table : as `agreement`."""
     rows = {"most": table.loc[table["mean"].idxmax()], "least": table.loc[table["mean"].idxmin()]}
     parts = [
-        f"ρ **{row['mean']:.2f}**, {name} alike: {row['first']} and {row['second']} on {row['modality']}"
+        f"**{row['mean']:.2f}** for {row['first']} and {row['second']} on {row['modality']}, the {name} alike"
         for name, row in rows.items()
     ]
-    return f"{'; '.join(parts)}."
+    return f"{'; '.join(parts)}: mean ρ of two orders."
 
 
 def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: pd.DataFrame | None) -> pd.DataFrame:
@@ -272,7 +273,7 @@ def cue_sentence(table: pd.DataFrame) -> str:
     if table.empty:
         return "Nobody knows the cues of these clips."
     parts = [f"**{row.lift:.2f}** by {row.order} on {row.modality}" for row in table.itertuples()]
-    return f"Lift inside the cue: {', '.join(parts)}."
+    return f"{', '.join(parts)}: the lift inside the cue."
 
 
 # --------------------------------------------------------------------------------- shuffled weights, other attention
@@ -319,7 +320,7 @@ def cascade_sentence(table: pd.DataFrame, below: float = 0.5) -> str:
     for (method, modality), rows in table.groupby(["method", "modality"], sort=False):
         low = rows["layer"][rows["mean"] < below]
         parts.append(f"**{f'at {low.iloc[0]}' if len(low) else 'nowhere'}** for {method} on {modality}")
-    return f"From the classifier down, ρ first falls below {below:g} {', '.join(parts)}."
+    return f"{', '.join(parts)}: where ρ first falls below {below:g}, from the classifier down."
 
 
 def change_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -339,8 +340,8 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
 def change_sentence(table: pd.DataFrame) -> str:
     """How many answers each change changes, and how many are right, in Markdown; table : as `change_summary`."""
     rows = table.itertuples()
-    parts = [f"**{100 * row.changed:.0f} %** with {row.change} (right {100 * row.right:.0f} %)" for row in rows]
-    return f"Answers that change: {', '.join(parts)}; right before: {100 * table['right_before'].iloc[0]:.0f} %."
+    parts = [f"**{100 * row.changed:.0f} %** with {row.change} ({100 * row.right:.0f} % right)" for row in rows]
+    return f"{', '.join(parts)}: answers that change; {100 * table['right_before'].iloc[0]:.0f} % were right before."
 
 
 # ------------------------------------------------------------------------------------------------------- several runs

@@ -136,8 +136,8 @@ def summary_sentence(table: pd.DataFrame) -> str:
     if table.empty:
         return "Nothing to find: no cue is known in a modality that receives attention."
     rows = table.itertuples()
-    parts = [f"**{row.lift:.2f}** on {row.modality} (on other clips' cues {row.lift_elsewhere:.2f})" for row in rows]
-    return f"Attention inside the cues, in multiples of chance: {', '.join(parts)}."
+    parts = [f"**{row.lift:.2f}** on {row.modality} ({row.lift_elsewhere:.2f} on other clips' cues)" for row in rows]
+    return f"{', '.join(parts)}: the attention inside the cues, in multiples of chance."
 
 
 def _p_above_zero(differences: pd.Series, actors: pd.Series) -> float:

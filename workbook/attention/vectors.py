@@ -186,14 +186,15 @@ def clip_sentence(clip: ClipAttention, at: Callable[[float], str]) -> str:
     parts = []
     for name, vector in clip.vectors.items():
         times, cue = clip.times[name], clip.cues.get(CUE[name])
-        even = int((np.abs(vector - 1) <= EVEN).sum())
-        text = f"**{even} of {len(vector)}** {name} steps get an even share within {100 * EVEN:.0f} %"
-        if len(vector) > 1:
-            text += f", the one at {at(times[vector.argmax()])} gets most ({vector.max():.2f} times even)"
+        if len(vector) == 1:
+            parts.append(f"The only {name} step gets all attention.")
+            continue
+        text = f"**{vector.max():.2f} times even** attention goes to the {name} step at {at(times[vector.argmax()])}"
         within = inside(times, cue or (1, 0))
-        text += f", those inside the cue get {vector[within].mean():.2f} times even" if within.any() else ""
-        parts.append(text)
-    return f"In this clip {'; '.join(parts)}."
+        text += f", {vector[within].mean():.2f} times even to the steps inside the cue" if within.any() else ""
+        even = int((np.abs(vector - 1) <= EVEN).sum())
+        parts.append(f"{text}; {even} of {len(vector)} steps are even within {100 * EVEN:.0f} %.")
+    return " ".join(parts)
 
 
 def map_name(direction: str) -> str:
@@ -208,11 +209,11 @@ def concentration_sentence(maps: dict[str, np.ndarray]) -> str:
         return "This fusion returns no maps."
     heads = {map_name(name): concentration(weights) for name, weights in maps.items()}
     parts = [f"**{', '.join(f'{100 * head:.1f}' for head in values)} %** as {name}" for name, values in heads.items()]
-    return f"{'; '.join(parts)}: from even (0 %) to one step alone (100 %), each head over all test clips."
+    return f"{'; '.join(parts)}: how far each head is from even (0 %) to one step alone (100 %), over all test clips."
 
 
 def emotion_sentence(means: dict[str, pd.DataFrame]) -> str:
     """Which emotion's mean vector goes farthest from even, in Markdown; means : as `Attention.by_emotion`."""
     distances = {name: (table - 1).abs().max(axis=1) for name, table in means.items()}
     parts = [f"**{100 * far.max():.0f} %** for {name} ({in_markdown(far.idxmax())})" for name, far in distances.items()]
-    return f"Farthest from even, the mean vector of one emotion goes {' and '.join(parts)}."
+    return f"{' and '.join(parts)}: how far the mean vector of an emotion goes from even, at most."

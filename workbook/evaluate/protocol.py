@@ -31,11 +31,11 @@ def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy") -> p
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """A ladder in one or two sentences."""
+    """What a ladder shows, in Markdown."""
     first, last = table.iloc[0], table.iloc[-1]
     steps = [f"{row.rung} {row.step:+.1f}" for row in table.iloc[1:].itertuples()]
-    ends = f"{first['rung']}: {first['value']:.1f} %; {last['rung']}: {last['value']:.1f} %"
+    ends = f"{first['value']:.1f} % with {first['rung']}, {last['value']:.1f} % with {last['rung']}"
     lost = first["value"] - last["value"]
-    share = f"{lost:.1f} points of the first number come from the protocol" if lost > 0 else "The number does not fall"
+    share = f"**{max(lost, 0):.1f} points** come from the protocol"
     times = "once" if table["seeds"].max() == 1 else f"{table['seeds'].max()} times"
-    return f"{ends}. {share} ({', '.join(steps)}). It is one system, trained {times}: others may differ."
+    return f"{share}: {ends} ({', '.join(steps)}). It is one system, trained {times}: others may differ."

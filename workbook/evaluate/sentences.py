@@ -16,9 +16,9 @@ def accuracy_lost(scores: pd.DataFrame) -> str:
     accuracy = scores["accuracy"]
     if "AV" not in accuracy:
         return "No clip has both modalities, so there is nothing to compare with."
-    lost = (accuracy["AV"] - accuracy.drop(["AV", "M"], errors="ignore")).sort_values()
+    lost = (accuracy["AV"] - accuracy.drop(["AV", "M"], errors="ignore")).sort_values(ascending=False)
     losses = ", ".join(f"**{points:.1f}** in {name}" for name, points in lost.items())
-    return f"Points of accuracy lost against AV: {losses}."
+    return f"{losses}: points of accuracy lost against AV."
 
 
 def gains(table: pd.DataFrame) -> str:
@@ -40,7 +40,7 @@ def right_answers(table: np.ndarray, clips: str = "clips") -> str:
 
 
 def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> str:
-    """The most frequent mistake of each condition.
+    """The most frequent mistake of each condition, the largest number first.
 
     counts : (classes, classes) clips by true and predicted class, by condition      names : of the classes
     """
@@ -49,10 +49,11 @@ def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> st
         wrong = table - np.diag(table.diagonal())
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
         if wrong.any():
-            times = "once" if wrong.max() == 1 else f"{wrong.max()} times"
             answer, truth = (in_markdown(names[place]) for place in (predicted, true))
-            mistakes.append(f"**{times}** {answer} for {truth} in {condition}")
-    return f"Most frequent mistakes: {', '.join(mistakes)}." if mistakes else "There is no mistake."
+            mistakes.append((wrong.max(), f"{truth} is taken for {answer} in {condition}"))
+    mistakes.sort(key=lambda mistake: -mistake[0])
+    parts = ", ".join(f"**{times} {'time' if times == 1 else 'times'}** {words}" for times, words in mistakes)
+    return f"{parts}: the most frequent mistakes." if mistakes else "There is no mistake."
 
 
 def widest_difference(recalls: pd.DataFrame) -> str:

@@ -120,7 +120,8 @@ class Explorer(widgets.VBox):
         display(self._repr_mimebundle_(), raw=True)
         if self.clips.chosen is not None:
             figure = self.figure()
-            figure.words = f"The explorer. {in_words(self.probe.answer(self.clips.chosen, self.change), self.names)}"
+            words = in_words(self.probe.answer(self.clips.chosen, self.change), self.names)
+            figure.words = f"The explorer. {words}".replace("**", "")
             display(figure)
 
     @contextmanager

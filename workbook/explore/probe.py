@@ -278,13 +278,13 @@ def changes_in_words(change: Change, unit: str, voice: str = "") -> list[str]:
 
 
 def in_words(answer: Answer, names: Sequence[str]) -> str:
-    """A network's answer about a clip under each condition, in one sentence; names : of the outputs."""
+    """A network's answer about a clip under each condition, in Markdown; names : of the outputs."""
     inputs = {"AV": "with both modalities", "A": "with the sound alone", "V": "with the picture alone"}
     parts = []
     for condition, output in answer.outputs.items():
-        best = f"{output[0]:+.2f}" if len(names) == 1 else f"{names[output.argmax()]} ({output.max():.0%})"
-        parts.append(f"{inputs[condition]} {best}")
-    return f"The network says {', '.join(parts)}."
+        best = f"{output[0]:+.2f}" if len(names) == 1 else f"{output.max():.0%} {names[output.argmax()]}"
+        parts.append(f"**{best}** {inputs[condition]}")
+    return f"{', '.join(parts)}: the answer of the network."
 
 
 def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame:

@@ -42,11 +42,12 @@ def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
     frames : in the row of faces, 0 = features      has_hops : audio step k is at k hops, not a share of the clip
     """
     networks = [_network(view, name) for name in view.answers]
+    answers = [f"{name}: {in_words(answer, view.names)}" for name, answer in view.answers.items()]
     if view.scores:
         networks[0]["scores"] = {modality: values.tolist() for modality, values in view.scores.items()}
     return {
         "title": view.title,
-        "words": " ".join(f"{name}: {in_words(answer, view.names)}" for name, answer in view.answers.items()),
+        "words": " ".join(answers).replace("**", ""),
         "clock": asdict(view.clock),
         "frames": frames,
         "hop": HOP / SAMPLE_RATE if has_hops else 0,

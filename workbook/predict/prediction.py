@@ -15,6 +15,7 @@ from workbook.evaluate.conditions import paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.predict.windows import Windows, read_windows
 from workbook.task import Classification
+from workbook.text import in_markdown
 from workbook.train.batches import Clips
 
 NEEDED = {"AV": ("audio", "video"), "A": ("audio",), "V": ("video",)}  # condition -> what it answers from
@@ -102,6 +103,17 @@ class Prediction:
             sentences.append(f"{condition}, from {MEANING[condition]}: {mean}{first}, then {second}.")
         return sentences
 
+    def answer_sentence(self) -> str:
+        """The likeliest label of each condition, in Markdown: of one window, or by the mean of several."""
+        if self.is_withheld:
+            return f"No answer is shown: it would mean nothing. {ASK}"
+        parts = [
+            f"**{100 * row.max():.0f} %** {in_markdown(row.idxmax())} from {MEANING[name]}"
+            for name, row in self.mean().iterrows()
+        ]
+        several = ", by the mean of all windows" if self.table["window"].nunique() > 1 else ""
+        return f"{', '.join(parts)}: the likeliest label{several}."
+
     def change_sentence(self) -> str:
         """How often the answer changes from one window to the next, in Markdown."""
         if self.is_withheld:
@@ -109,7 +121,7 @@ class Prediction:
         best = self.table.assign(label=self.table[self.labels].idxmax(axis=1)).groupby("condition", sort=False)["label"]
         counts = best.agg(lambda labels: (labels != labels.shift()).sum() - 1)
         parts = ", ".join(f"**{count}** times from {MEANING[name]}" for name, count in counts.items())
-        return f"The answer changes {parts}, in {len(self.windows.starts) - 1} steps from one window to the next."
+        return f"{parts}: how often the answer changes, in {len(self.windows.starts) - 1} steps from window to window."
 
     def difference(self, predictions: pd.DataFrame) -> float:
         """The largest difference to evaluation; predictions : the rows of this clip in predictions.parquet"""

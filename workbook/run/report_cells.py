@@ -98,17 +98,17 @@ class Report:
     def heatmaps(self) -> Displays:
         for part, number, rows in self._numbered():
             yield self._save(part, f"heatmap-{number}.png", plots.system_heatmap(rows, part.origin, _title(part)))
-            yield _sentence(part, f"Highest mean M: **{in_markdown(', '.join(highest(rows)) or 'none')}**.")
+            yield Markdown(f"**{in_markdown(', '.join(highest(rows)) or 'none')}** has the highest mean M.")
 
     def slopes(self) -> Displays:
         for part, number, rows in self._numbered():
             try:
                 yield self._save(part, f"slopes-{number}.png", plots.slopes(rows, part.origin, _title(part)))
             except InputError as reason:
-                yield _sentence(part, f"{in_markdown(reason)}.")
+                yield Markdown(f"{in_markdown(part.heading)}: {in_markdown(reason)}.")
             for whose, points in gains(rows).items():
-                changes = ", ".join(f"{name} **{change:+.1f}**" for name, change in points.items())
-                yield _sentence(part, f"softhard changes {whose} by {changes} points, mean over these systems.")
+                changes = ", ".join(f"**{change:+.1f}** in {name}" for name, change in points.items())
+                yield Markdown(f"{changes}: points by which softhard changes {whose}, mean over these systems.")
 
     def contradictions(self) -> Displays:
         odd = contradictions()
@@ -127,7 +127,7 @@ class Report:
             figure = plots.difference_matrices(panels, _title(part), plots.ORIGIN_COLOUR[part.origin])
             yield self._save(part, "pairs.png", figure)
             differ = (rows["p_holm"] < 0.05).sum()
-            yield _sentence(part, f"**{differ} of {len(rows)}** pairs differ in {condition}.")
+            yield Markdown(f"**{differ} of {len(rows)}** pairs differ in {condition}.")
             first = rows.sort_values("p").head(PAIRS)[[*COLUMNS, *POWER]].replace(float("inf"), None)
             decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | dict.fromkeys(["units", "needed"], "{:.0f}")
             yield styled(first, decimals, precision=1, na_rep="").hide().set_table_styles([LEFT])
@@ -145,8 +145,11 @@ class Report:
             rows = check_claims(part.fused, (SAMPLED,), part.paper, **self.settings)
             if len(rows):
                 share = sampled_share(part.runs)
-                cost = f"A training took **{share:.2f}** of the time of the same system, fold and seed."
-                yield _sentence(part, f"{cost}\n\n{in_words(rows, SAMPLED)}")
+                yield _heading(part)
+                yield Markdown(
+                    f"**{share:.2f}** of the time of the same system, fold and seed is what a training took."
+                )
+                yield Markdown(in_words(rows, SAMPLED))
         if not any(dropout == "sampled" for part in self.sections for _, dropout in part.fused):
             yield Markdown("No run of dropout=sampled is there.")
 
@@ -161,7 +164,7 @@ class Report:
             axes.set_title(_title(part), fontsize=10, color=plots.ORIGIN_COLOUR[part.origin], weight="bold", pad=22)
             yield self._save(part, "audio.png", axes)
             yield styled(rows.rename(columns={"system": "features (dropout)"}), precision=1).hide()
-            yield _sentence(part, self._audio_claim(part))
+            yield Markdown(self._audio_claim(part))
         if not any(part.audio for part in self.sections):
             yield Markdown("No run of fusion=audio is there.")
 
@@ -211,8 +214,3 @@ def _title(part: Section) -> str:
 def _heading(part: Section) -> HTML:
     colour = plots.ORIGIN_COLOUR[part.origin]
     return HTML(f"<h3 style='color: {colour}'>{escape(part.heading)}</h3><p>{escape(part.details)}</p>")
-
-
-def _sentence(part: Section, text: str) -> Markdown:
-    """A sentence of Markdown about a section."""
-    return Markdown(f"{in_markdown(part.heading)}. {text}")

@@ -30,8 +30,8 @@ class Study(NamedTuple):
     line: Callable[[str, pd.DataFrame], str]  # a system's name and its results -> what they show, in words
 
     def sentence(self, table: pd.DataFrame) -> str:
-        """What the results show: a line for each system."""
-        return "\n".join(self.line(system, rows) for system, rows in table.groupby("system", sort=False))
+        """What the results show, in Markdown: a paragraph for each system."""
+        return "\n\n".join(self.line(system, rows) for system, rows in table.groupby("system", sort=False))
 
 
 def _study(title: str, module: ModuleType) -> Study:

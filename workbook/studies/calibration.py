@@ -193,10 +193,10 @@ def line(system: str, rows: pd.DataFrame) -> str:
     errors, chance, rises, by = (select(rows, measure=name).set_index("condition")["value"] for name in names)
     worst, most = errors.iloc[1:].idxmax(), rises.idxmax()
     rise = f"most for {rises[most]:.0f} % of the clips, by {by[most]:.0f} points, with {most}"
-    off = f"{errors.iloc[0]:.0f} points with both modalities ({chance.iloc[0]:.0f} by chance alone)"
+    off = f"**{errors.iloc[0]:.0f} points** with both modalities ({chance.iloc[0]:.0f} by chance alone)"
     return (
-        f"{system} is off by {off}, and by {errors[worst]:.0f} with {worst} ({chance[worst]:.0f}). "
-        f"Confidence rises {rise if rises[most] else 'nowhere'}."
+        f"{off}, **{errors[worst]:.0f}** with {worst} ({chance[worst]:.0f}): how far confidence is from accuracy in "
+        f"{system}. Confidence rises {rise if rises[most] else 'nowhere'}."
     )
 
 

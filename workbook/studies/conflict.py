@@ -71,6 +71,6 @@ def line(system: str, rows: pd.DataFrame) -> str:
     """Who wins."""
     shares = select(rows, face="", voice="").set_index("measure")["value"]
     return (
-        f"{system} follows the face in {shares['face']:.0f} %, the voice in {shares['voice']:.0f} % and neither in "
-        f"{shares['neither']:.0f} % of the conflicts."
+        f"**{shares['face']:.0f} %** for the face, **{shares['voice']:.0f} %** for the voice, "
+        f"**{shares['neither']:.0f} %** for neither: the answers of {system} in conflicts."
     )

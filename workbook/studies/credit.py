@@ -76,8 +76,8 @@ def line(system: str, rows: pd.DataFrame) -> str:
     """Whose credit the accuracy is, and whether both are needed."""
     points = select(rows, by="all").set_index("measure")["value"]
     return (
-        f"In {system} sound earns {points['sound']:.0f} points and picture {points['picture']:.0f}; "
-        f"their interaction is {points['together']:+.0f}. "
+        f"**{points['sound']:.0f} points** by sound, **{points['picture']:.0f}** by picture, with an interaction of "
+        f"**{points['together']:+.0f}**: the credit in {system}. "
         f"{points['only both']:.0f} % of the clips need both, for {points['either']:.0f} % either is enough, "
         f"{points['spoiled']:.0f} % are spoiled."
     )

@@ -103,11 +103,11 @@ def line(system: str, rows: pd.DataFrame) -> str:
     """How much of the accuracy survives on the way, and where a broken modality is worse than none."""
     means, harm = [], []
     for modality, summary in rows.groupby("modality", sort=False):
-        means.append(f"{select(summary, measure='area')['value'].mean():.0f} % while {modality} goes")
+        means.append(f"**{select(summary, measure='area')['value'].mean():.0f} %** while {modality} goes")
         broken = select(summary, measure="better alone")
         if len(broken) and broken["value"].min() < 100:
             first = broken.loc[broken["value"].idxmin()]
             other = "Video" if modality == "audio" else "Audio"
             place = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
             harm.append(f" {other} alone is better once {first['value']:.0f} % of {modality} is gone{place}.")
-    return f"{system} keeps on average {joined(means)}.{''.join(harm)}"
+    return f"{joined(means)}: the mean accuracy of {system}.{''.join(harm)}"

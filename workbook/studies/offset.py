@@ -44,4 +44,5 @@ def line(system: str, rows: pd.DataFrame) -> str:
     curve = rows.set_index("by")["value"]
     worst = curve.idxmin()
     how = f"{abs(worst):g} {rows['unit'].iloc[0]} {'early' if worst > 0 else 'late'}" if worst else "in step"
-    return f"{system} has {curve[0.0]:.0f} % in step, and at worst {curve.min():.0f} % with the sound {how}."
+    ends = f"**{curve[0.0]:.0f} %** in step, at worst **{curve.min():.0f} %** with the sound {how}"
+    return f"{ends}: the accuracy of {system}."

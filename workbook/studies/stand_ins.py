@@ -41,6 +41,6 @@ def line(system: str, rows: pd.DataFrame) -> str:
     for modality, scores in select(rows, measure="accuracy", share=100.0).groupby("modality", sort=False):
         fills = scores.set_index("fill")["value"]
         best, worst = fills.idxmax(), fills.idxmin()
-        ends = f"{best} is best ({fills[best]:.0f} %), {worst} worst ({fills[worst]:.0f} %)"
-        parts.append(f"in place of {modality}, {ends}")
-    return f"{system}: {joined(parts)}."
+        ends = f"**{fills[best]:.0f} %** with {best}, {fills[worst]:.0f} % with {worst}"
+        parts.append(f"{ends} in place of {modality}")
+    return f"{joined(parts)}: the best and the worst stand-ins for {system}."

@@ -68,7 +68,7 @@ def line(system: str, rows: pd.DataFrame) -> str:
     sounds = select(scores, picture=INTACT.name).set_index("sound")["value"]
     pictures = select(scores, sound=INTACT.name).set_index("picture")["value"]
     return (
-        f"{system} falls from {sounds[INTACT.name]:.0f} % to {sounds.min():.0f} % with {sounds.idxmin()}, and to "
-        f"{pictures.min():.0f} % with the picture {pictures.idxmin()}. Sound alone is ahead of picture alone in "
-        f"{100 * (cells['value'] > 0).mean():.0f} % of the cells."
+        f"**{sounds[INTACT.name]:.0f} %** with nothing changed, **{sounds.min():.0f} %** with {sounds.idxmin()}, "
+        f"**{pictures.min():.0f} %** with the picture {pictures.idxmin()}: the accuracy of {system}. Sound alone is "
+        f"ahead of picture alone in {100 * (cells['value'] > 0).mean():.0f} % of the cells."
     )
