@@ -15,7 +15,7 @@ from scipy.signal import correlate
 
 from workbook import InputError
 from workbook.data.faces import FaceDetector, crop_face, fill_boxes
-from workbook.data.media import is_silent, open_video, probe, read_audio, read_frames
+from workbook.data.media import open_video, probe, read_audio, read_frames
 from workbook.data.mtcnn import Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
 from workbook.toy import corpus as toy
@@ -322,11 +322,6 @@ def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_pa
         )
     with pytest.raises(InputError, match="cannot be read as an array of faces"):
         open_video(tmp_path / "a_facecroppad.npy")
-
-
-@pytest.mark.parametrize("peak, silent", [(0.0, True), (0.9e-4, True), (1.1e-4, False), (0.007, False)])
-def test_silence_is_below_80_decibels(peak, silent):
-    assert is_silent(np.array([0.0, -peak, 0.0], np.float32)) == silent
 
 
 # the faces

@@ -20,18 +20,9 @@ from workbook.data.window import AUTHORS_FPS, SAMPLE_RATE, WINDOW, Picture
 from workbook.files import path_of
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
-SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 DEFAULT = av.stream.Disposition.default  # of the track that players choose
 STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails  # covers and previews
-LISTS = {
-    "concat",
-    "dash",
-    "hls",
-    "imf",
-    "sdp",
-    "vobsub",
-    "webm_dash_manifest",
-}  # formats of FFmpeg that name other files
+LISTS = {"concat", "dash", "hls", "imf", "sdp", "vobsub", "webm_dash_manifest"}  # formats that name other files
 TOLERANCE = 0.02  # seconds by which the sound may leave its clock, less than a step of the MFCCs: recorders jitter
 LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes
     "sample rate": (1e3, 1e6),  # hertz
@@ -58,11 +49,6 @@ def read_audio(path: Path | str) -> np.ndarray:
     import librosa  # heavy: a second, and only needed here
 
     return librosa.resample(samples.mean(axis=0), orig_sr=rate, target_sr=SAMPLE_RATE)
-
-
-def is_silent(samples: np.ndarray) -> bool:
-    """Whether a sound never rises above -80 dBFS."""
-    return not samples.size or float(np.abs(samples).max()) < SILENCE
 
 
 def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
@@ -112,17 +98,15 @@ def _clock_filters(frame: av.AudioFrame, zero: float) -> av.filter.Graph:
 
 def probe(path: Path | str) -> Picture:
     """When a film's picture begins and ends, and its frame rate. Raises InputError as `open_video` does."""
-    with open_video(path) as video:
-        return video.picture
+    return open_video(path).picture
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB, as `Video.frames` gives them one by one.
+    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none.
 
-    (0, 0, 0, 3) where there is none. Raises InputError as `open_video` and `Video.frames` do.
+    Raises InputError as `open_video` and `Video.frames` do.
     """
-    with open_video(path) as video:
-        frames = list(video.frames(times, bt601))
+    frames = list(open_video(path).frames(times, bt601))
     return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
 
 
@@ -135,7 +119,7 @@ def open_video(path: Path | str) -> "Video | CroppedFaces":
 
 
 class Video:
-    """The picture of a film, which stays open until the end of a `with`.
+    """The picture of a film.
 
     picture : when it begins and ends, and its frame rate
     cropped : False; the frames show more than a face
@@ -145,25 +129,18 @@ class Video:
 
     def __init__(self, path: Path | str):
         self.path = check_file(path)
-        self._open()
-        try:
+        with self._open() as (container, stream):
             self._packets = [
-                (packet.pts, packet.is_keyframe, packet.is_discard, packet.duration or 0) for packet in self._demux()
+                (packet.pts, packet.is_keyframe, packet.is_discard, packet.duration or 0)
+                for packet in self._demux(container, stream)
             ]
+            self._zero = _zero(container)
             self._stamps = self._visible_stamps()
-            self.picture = self._measure()
-            self._check_end()
-        except InputError:
-            self._container.close()
-            raise
-        # A frame that no other is made from: only H.264 says so in a way that every encoder agrees on.
-        self._needless = "NONREF" if self._stream.codec_context.name == "h264" else "DEFAULT"
-
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._container.close()
+            self._step = round(np.median(np.diff(self._stamps))) if len(self._stamps) > 1 else 0  # in time stamps
+            self._seconds = self._stamps * float(stream.time_base) - self._zero
+            self._wait = 0.6 * self._step * float(stream.time_base)  # longest time by which a frame may come too early
+            self.picture = self._measure(stream)
+            self._check_end(container, stream)
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB.
@@ -179,24 +156,23 @@ class Video:
         """
         times = np.asarray(times, float)
         stamps = self._nearest(times[self.picture.shows(times)])
-        for frame in self._decode(set(stamps)):
-            for _ in range(stamps.count(frame.pts)):
-                yield _to_rgb(frame, bt601)
+        with self._open() as (container, stream):
+            for frame in self._decode(container, stream, set(stamps)):
+                for _ in range(stamps.count(frame.pts)):
+                    yield _to_rgb(frame, bt601)
 
-    def _open(self) -> None:
-        self._container = _open(self.path)
-        try:
-            self._stream = _main_track(self.path, self._container.streams.video, "picture")
-            _check(self.path, {"number of pixels": self._stream.width * self._stream.height})
-        except InputError:
-            self._container.close()
-            raise
-        self._zero = _zero(self._container)
+    @contextmanager
+    def _open(self) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+        """The film and its picture track in a `with` block."""
+        with _open(self.path) as container:
+            stream = _main_track(self.path, container.streams.video, "picture")
+            _check(self.path, {"number of pixels": stream.width * stream.height})
+            yield container, stream
 
-    def _demux(self) -> Iterator[av.Packet]:
+    def _demux(self, container, stream) -> Iterator[av.Packet]:
         """The compressed frames in the order of the file; the last packet is empty and ends the decoding."""
         with _reading(f"the picture of {self.path.name} cannot be read"):
-            yield from self._container.demux(self._stream)
+            yield from container.demux(stream)
 
     def _visible_stamps(self) -> np.ndarray:
         """The time stamps of the frames that can be decoded and are shown, sorted."""
@@ -206,10 +182,9 @@ class Video:
             raise InputError(f"the picture of {self.path.name} has no frame that can be decoded")
         return np.unique([stamp for stamp in stamps if stamp >= stamps[0]])  # others are made from frames before these
 
-    def _measure(self) -> Picture:
+    def _measure(self, stream) -> Picture:
         """The picture by its packets; its end by the header, too: a last frame may be held."""
-        stream, base = self._stream, self._stream.time_base
-        self._step = round(np.median(np.diff(self._stamps))) if len(self._stamps) > 1 else 0  # in time stamps
+        base = stream.time_base
         rate = stream.average_rate or stream.guessed_rate or 0
         if self._step and not 0.5 <= rate * self._step * base <= 2:  # such as a clock's ticks for frames
             rate = 1 / (self._step * base)
@@ -222,12 +197,12 @@ class Video:
             end = max(end, *(pts + length for pts, _, is_hidden, length in self._packets if pts and not is_hidden), 0)
         seconds = float(end * base) - self._zero
         _check(self.path, {"length in seconds": seconds, "frame rate": float(rate)})
-        return Picture(seconds, float(rate), float(self._seconds(self._stamps[0])))
+        return Picture(seconds, float(rate), float(self._seconds[0]))
 
-    def _check_end(self) -> None:
+    def _check_end(self, container, stream) -> None:
         """Raises InputError where the file is torn and lacks frames that its header promises."""
-        stream, base, frame = self._stream, self._stream.time_base, 1 / self.picture.frame_rate
-        promised = (self._container.duration or 0) / av.time_base
+        base, frame = stream.time_base, 1 / self.picture.frame_rate
+        promised = (container.duration or 0) / av.time_base
         if stream.duration is not None:
             promised = max((stream.start_time or 0) + stream.duration, 0) * base
         promised = max(float(promised), stream.frames * frame)  # of a torn avi, the length is estimated
@@ -236,30 +211,27 @@ class Video:
             end, promised = end - self._zero, promised - self._zero
             raise InputError(f"{self.path.name} is cut short: its picture ends at {end:.2f} s of {promised:.2f} s")
 
-    def _seconds(self, stamps: np.ndarray) -> np.ndarray:
-        """The times of the frames with these time stamps."""
-        return stamps * float(self._stream.time_base) - self._zero
-
     def _nearest(self, times: np.ndarray) -> list[int]:
         """The time stamps of the frames nearest to `times`, one for each; a frame never comes a whole one too early."""
-        stamps, seconds = self._stamps, self._seconds(self._stamps)
-        later = np.minimum(np.searchsorted(seconds, times), len(stamps) - 1)
+        later = np.minimum(np.searchsorted(self._seconds, times), len(self._stamps) - 1)
         earlier = np.maximum(later - 1, 0)
-        wait = seconds[later] - times
-        is_later = (wait <= times - seconds[earlier]) & (wait <= 0.6 * self._step * float(self._stream.time_base))
-        return stamps[np.where(is_later, later, earlier)].tolist()
+        wait = self._seconds[later] - times
+        is_later = (wait <= times - self._seconds[earlier]) & (wait <= self._wait)
+        return self._stamps[np.where(is_later, later, earlier)].tolist()
 
-    def _decode(self, stamps: set[int]) -> Iterator[av.VideoFrame]:
+    def _decode(self, container, stream, stamps: set[int]) -> Iterator[av.VideoFrame]:
         """The frames with these time stamps, in order; other frames are decoded only where these are made from them."""
+        failure = f"the picture of {self.path.name} cannot be decoded"
         needed = _packets_to_decode(self._packets, stamps)
-        self._rewind()
-        for packet, is_needed in zip(self._demux(), needed, strict=True):
+        # A frame that no other is made from: only H.264 says so in a way that every encoder agrees on.
+        needless = "NONREF" if stream.codec_context.name == "h264" else "DEFAULT"
+        for packet, is_needed in zip(self._demux(container, stream), needed, strict=True):
             if not stamps:
                 return
             if not is_needed:
                 continue
-            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in stamps else self._needless
-            with _reading(f"the picture of {self.path.name} cannot be decoded"):
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in stamps else needless
+            with _reading(failure):
                 frames = packet.decode()
             for frame in frames:
                 if frame.pts in stamps:
@@ -267,15 +239,7 @@ class Video:
                     _check(self.path, {"number of pixels": frame.width * frame.height})
                     yield frame
         if stamps:
-            failure = f"the picture of {self.path.name} cannot be decoded"
             raise InputError(f"{failure}: {len(stamps)} of its frames are damaged")
-
-    def _rewind(self) -> None:
-        try:
-            self._container.seek(0)
-        except av.FFmpegError:  # such as flv, where the picture begins later
-            self._container.close()
-            self._open()
 
 
 class CroppedFaces:
@@ -291,16 +255,9 @@ class CroppedFaces:
     cropped = True
 
     def __init__(self, path: Path | str):
-        self.path = check_file(path)
-        self._faces = _read_cropped(self.path)
+        self._faces = _read_cropped(check_file(path))
         self._count = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1  # without the padding
         self.picture = Picture(WINDOW * self._count / len(self._faces), AUTHORS_FPS)
-
-    def __enter__(self) -> "CroppedFaces":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The faces at some seconds, one after the other, each (224, 224, 3) uint8 RGB; `bt601` changes nothing."""

@@ -11,10 +11,11 @@ import numpy as np
 
 from workbook import InputError
 from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
-from workbook.data.media import CroppedFaces, Video, check_file, is_silent, open_video, read_audio
+from workbook.data.media import CroppedFaces, Video, check_file, open_video, read_audio
 from workbook.data.window import FULL_SPAN, WINDOW, Window, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
 
+SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
 NO_CACHE = (
@@ -59,8 +60,7 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
     if video:
-        with video:
-            result = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
+        result = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
         faces, confidence = result or (None, confidence)
     record = {
         "has_audio": features is not None,
@@ -82,7 +82,7 @@ def open_clip(
     frames: int,
     span: tuple[float, float] = FULL_SPAN,
 ) -> tuple[np.ndarray | None, Video | CroppedFaces | None, Window, float]:
-    """The samples of a clip and its picture, still open (None for what it lacks), its window, its length in seconds."""
+    """The samples of a clip and its picture (None for what it lacks), its window, its length in seconds."""
     samples = report.attempt("audio", audio_path, read_audio)
     video = report.attempt("video", video_path, open_video)
     picture, count = video.picture if video else None, 0 if samples is None else len(samples)
@@ -131,7 +131,7 @@ def window_features(path: str, samples: np.ndarray, window: Window, name: str) -
     from workbook.data.audio import extractor  # librosa takes a second, and a clip may have no sound
 
     part = cut_window(samples, window.audio_start, window.span)
-    if is_silent(part):
+    if np.abs(part).max() < SILENCE:
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
     with np.errstate(all="ignore"):
         features = extractor(name)(part)

@@ -1,7 +1,7 @@
 """A clip of any length as windows of 3.6 s that slide over it: the arrays of each, and where its face was."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -118,16 +118,13 @@ def read_windows(
         check_file(file)
     report, picture = Report(path.name), None
     samples, video, window, seconds = open_clip(report, path_text(sound), path_text(path), protocol, frames)
-    with video or nullcontext():
-        windows = _spread(window, hop if protocol == "paper" else np.inf)
-        audio: list[np.ndarray | None] = [None] * len(windows)
-        if samples is not None:
-            features = "audio", path_text(sound), window_features, samples
-            audio = [report.attempt(*features, window, audio_features) for window in windows]
-        if video:
-            picture = report.attempt(
-                "video", path_text(path), _follow_face, video, windows, image_size, protocol, progress
-            )
+    windows = _spread(window, hop if protocol == "paper" else np.inf)
+    audio: list[np.ndarray | None] = [None] * len(windows)
+    if samples is not None:
+        features = "audio", path_text(sound), window_features, samples
+        audio = [report.attempt(*features, window, audio_features) for window in windows]
+    if video:
+        picture = report.attempt("video", path_text(path), _follow_face, video, windows, image_size, protocol, progress)
     has_audio = np.array([part is not None for part in audio])
     missing = {name for name, is_there in (("audio", has_audio.any()), ("video", picture)) if not is_there}
     reasons = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]
