@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from threading import Thread
 from time import time
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,6 @@ STORE = "mlflow.db"  # below outputs_root, unless MLFLOW_TRACKING_URI names anot
 STATUS = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}  # state of a run -> MLflow's word
 BATCH = 1000  # metrics that MLflow takes at once
 IDENTITY = "avlib.run"  # the tag that names a run folder and the start of its training
-LIMIT = 60  # seconds for an update, of which the first makes a store
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # seconds; MLflow's own
 # values hold up training for minutes where a server is away
 
@@ -50,24 +48,14 @@ class MlflowCopy:
         """Copies what is new in the run folder. A failure is a warning, and no later update tries again."""
         if self.failed:
             return
-        thread = Thread(target=self._try, args=[record.model_copy(deep=True)], daemon=True)
-        thread.start()
-        thread.join(LIMIT)
-        if thread.is_alive():
-            self._warn(f"no answer within {LIMIT} s")
-
-    def _try(self, record: Record) -> None:
         try:
             if self.client is None:
                 self._connect(record)
             self._send(record)
         except Exception as error:  # of many kinds: no server, a full disk, a store of another version
-            self._warn(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-
-    def _warn(self, reason: str) -> None:
-        if not self.failed:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             log.warning("MLflow gets no copy of %s (%s)", self.folder, reason)
-        self.failed = True
+            self.failed = True
 
     def _connect(self, record: Record) -> None:
         """Opens the store and the run in it, and makes both where they are missing."""
@@ -75,28 +63,33 @@ class MlflowCopy:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
+        from mlflow.entities import Param
         from mlflow.store.db import utils
 
         utils.MAX_RETRY_COUNT = 1  # else a database that is away takes 100 s
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # else a new store lists its tables
+        dataset, system, split = self.folder.parts[-3:]
         store = self.folder.parents[2] / STORE
         identity = hashlib.sha256(f"{self.folder} {record.started}".encode()).hexdigest()[:16]
         with folder_lock(store):  # several jobs would make its tables, and the experiment
             client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store}")
-            experiment = _experiment(client, self.folder.parts[-3])
+            experiment = os.environ.get("MLFLOW_EXPERIMENT_ID")
+            if not experiment:
+                name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or dataset
+                known = client.get_experiment_by_name(name)
+                experiment = known.experiment_id if known else client.create_experiment(name)
             runs = client.search_runs([experiment], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
-            self.run_id = runs[0].info.run_id if runs else self._create(client, experiment, identity, record)
+            if runs:
+                self.run_id = runs[0].info.run_id
+            else:
+                tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.device or ""}
+                tags["mlflow.source.git.commit"] = record.git.commit if record.git else ""
+                run = client.create_run(experiment, tags=tags, run_name=f"{system}/{split}")
+                self.run_id = run.info.run_id
+                parameters = [Param(name, str(value)) for name, value in record.parameters.items()]
+                client.log_batch(self.run_id, params=parameters)
         self.client = client
-
-    def _create(self, client: "MlflowClient", experiment: str, identity: str, record: Record) -> str:
-        from mlflow.entities import Param
-
-        tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.device or ""}
-        tags["mlflow.source.git.commit"] = record.git.commit if record.git else ""
-        run_id = client.create_run(experiment, tags=tags, run_name="/".join(self.folder.parts[-2:])).info.run_id
-        client.log_batch(run_id, params=[Param(name, str(value)) for name, value in record.parameters.items()])
-        return run_id
 
     def _send(self, record: Record) -> None:
         """Sends the epochs, the results and the state that MLflow does not have."""
@@ -106,8 +99,9 @@ class MlflowCopy:
         sent = run.data.metrics
         epochs = [row for row in history if row["epoch"] > sent.get("epoch", 0)]
         new = [Metric(name, value, moment, int(row["epoch"])) for row in epochs for name, value in row.items()]
-        results = {name: value for name, value in _results(self.folder).items() if value != sent.get(name)}
-        new += [Metric(name, value, moment, len(history)) for name, value in results.items()]
+        for condition, values in read_metrics(self.folder).items():
+            results = {f"{name} {condition}": value for name, value in values.items()}
+            new += [Metric(k, v, moment, len(history)) for k, v in results.items() if v != sent.get(k)]
         for start in range(0, len(new), BATCH):
             self.client.log_batch(self.run_id, metrics=new[start : start + BATCH])
         status = STATUS[record.state]
@@ -122,27 +116,9 @@ def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
     return MlflowCopy(folder) if tracker == "mlflow" else None
 
 
-def _experiment(client: "MlflowClient", dataset: str) -> str:
-    """The id of the experiment, which is made where it is missing."""
-    if identity := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return identity
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or dataset
-    experiment = client.get_experiment_by_name(name)
-    return experiment.experiment_id if experiment else client.create_experiment(name)
-
-
 def _history(folder: Path) -> list[dict[str, float]]:
     """The rows of history.csv; none before the first epoch."""
     import pandas as pd
 
     path = folder / "history.csv"
     return pd.read_csv(path).astype(float).to_dict("records") if path.exists() else []
-
-
-def _results(folder: Path) -> dict[str, float]:
-    """The numbers of metrics.json by names such as `accuracy AV`; none before evaluation."""
-    return {
-        f"{name} {condition}": value
-        for condition, values in read_metrics(folder).items()
-        for name, value in values.items()
-    }
