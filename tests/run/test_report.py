@@ -1,6 +1,7 @@
 """The report: sections that never mix, and the notebook."""
 
 import re
+from types import SimpleNamespace
 
 import mistune
 import numpy as np
@@ -20,11 +21,13 @@ from workbook import ROOT, InputError, plots
 from workbook.cli import main
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
+from workbook.evaluate.classifiers import NAMES
 from workbook.evaluate.paper_tables import as_wide, score_systems, table_cells
 from workbook.files import write_json
+from workbook.run import report as report_module
 from workbook.run.parameters import Parameters
 from workbook.run.record import note
-from workbook.run.report import overview, sampled_share, sections
+from workbook.run.report import overview, section_baselines, sections
 from workbook.run.report_cells import Report
 from workbook.run.run_folder import start_run
 
@@ -99,14 +102,6 @@ def test_no_run_and_a_lost_file_are_one_sentence_each(corpora, tmp_path):
         sections(tmp_path)
     ended = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
     assert ended.exit_code == 2 and "no evaluated run" in ended.output and not (tmp_path / "nothing").exists()
-
-
-def test_the_cost_of_a_dropout_is_that_of_the_same_system_fold_and_seed():
-    times = [("IA1", "sampled", 0, 3), ("IA1", "softhard", 0, 10), ("IA1", "sampled", 1, 2), ("IA1", "softhard", 1, 4)]
-    times += [("TAV1", "softhard", fold, 100) for fold in range(5)]  # was trained with one of the two alone
-    runs = pd.DataFrame(times, columns=["system", "dropout", "fold", "train_seconds"]).assign(seed=1)
-    assert sampled_share(runs) == pytest.approx(0.4)
-    assert np.isnan(sampled_share(runs[runs["dropout"] == "sampled"]))
 
 
 def test_ours_and_the_papers_have_colours_of_their_own_in_the_notebook():
@@ -216,12 +211,54 @@ def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path
         assert r"\$\textbackslash{}frac\$ \& \#1\_\% [a](javascript:b) *c* \{d\}" in caption
 
 
-def test_the_notebook_is_content_with_one_toy_run(corpora, tmp_path):
-    evaluated(tmp_path, predictions((1, 0.5, 0.5)), dropout="none", **corpora["toy"])
-    report(tmp_path, tmp_path / "out.ipynb")
-    assert {path.name for path in tmp_path.glob("report/toy-*/*")} >= {"table-II.csv", "heatmap-II.png", "claims.md"}
-
-
 def test_the_notebook_without_a_run_ends_in_one_sentence(tmp_path):
     with pytest.raises(InputError, match="no evaluated run under"):
         report(tmp_path, None)
+
+
+ACCURACIES = {"AV": 1.0, "A": 0.5, "V": 0.25}
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The folds that were fitted, each once; predictions of right answers in the shares of ACCURACIES."""
+    folds = []
+
+    def fit(*splits, fold):
+        folds.append(fold)
+        return {name: predictions(ACCURACIES.values(), folds=(fold,)) for name in NAMES}
+
+    def reopen(folder):
+        if "fold2" in str(folder):
+            raise InputError("its data are gone")
+        fold = int(str(folder).rpartition("fold")[2][0])
+        return SimpleNamespace(train=0, validation=0, test=0, parameters=SimpleNamespace(fold=fold))
+
+    monkeypatch.setattr(report_module, "predict_without_network", fit)
+    monkeypatch.setattr(report_module, "open_trained", reopen)
+    return folds
+
+
+def test_each_fold_of_a_section_is_fitted_once_and_kept(corpora, fitted, tmp_path, caplog):
+    caplog.set_level("INFO")
+    for fold in (0, 1, 2):
+        for fusion in ("ia", "lt"):
+            table = predictions((1, 0.5, 0.5), folds=(fold,))
+            evaluated(tmp_path / "runs", table, fusion=fusion, dropout="none", fold=fold, **corpora["units"])
+    (part,), file = sections(tmp_path / "runs"), tmp_path / "baselines.parquet"
+    found = section_baselines(part, file)
+    assert set(found) == {(name, "none") for name in NAMES} and fitted == [0, 1]
+    assert all(set(table["fold"]) == {0, 1} for table in found.values())
+    assert f"fold 2 of {part.name} has no rows without a network: its data are gone" in caplog.messages
+    again = section_baselines(part, file)
+    assert fitted == [0, 1]
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in (table, again[name])), check_dtype=False)
+    cells = part.tables(found)["II"].query("system == 'SVM' and condition == 'AV'")
+    assert cells["value"].tolist() == [100.0] and cells["folds"].tolist() == [2]
+
+
+def test_films_have_no_baseline(corpora, fitted, tmp_path):
+    evaluated(tmp_path / "runs", predictions((1, 0.5, 0.5)), dropout="none", **corpora["toy"])
+    (part,) = sections(tmp_path / "runs")
+    assert section_baselines(part, tmp_path / "none.parquet") == {} and not fitted

@@ -7,7 +7,18 @@ from typing import Any
 
 from workbook import ROOT
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av", "facenet-pytorch", "papermill")
+LIBRARIES = (
+    "avlib",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pandas",
+    "librosa",
+    "av",
+    "facenet-pytorch",
+    "papermill",
+)
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -18,7 +29,7 @@ def provenance(device: str) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """The versions of Python and of libraries; None for one that is not installed."""
     numbers: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("avlib", *LIBRARIES):
+    for name in LIBRARIES:
         try:
             numbers[name] = version(name)
         except PackageNotFoundError:
@@ -27,22 +38,16 @@ def versions() -> dict[str, str | None]:
 
 
 def git_commit() -> dict[str, Any] | None:
-    """The commit of the workbook, and whether its code has changes; None where it is no git checkout.
-
-    Notebooks do not count: their parameters and outputs change in use, and `avlib run` keeps them in the run folder.
-    """
+    """The commit of the workbook, and whether its code, notebooks aside, has changes; None outside a git checkout."""
     if not (ROOT / ".git").exists():  # git would also find a checkout around the workbook
         return None
+    commands = ["rev-parse", "HEAD"], ["diff", "--name-only", "HEAD", "--", ".", ":!*.ipynb"]
     try:
-        commit = _git("rev-parse", "HEAD").strip()
-        return {"commit": commit, "dirty": bool(_git("diff", "--name-only", "HEAD", "--", ".", ":!*.ipynb"))}
+        git = {"text": True, "stderr": subprocess.DEVNULL}
+        commit, changes = (subprocess.check_output(["git", "-C", ROOT, *command], **git) for command in commands)
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    return {"commit": commit.strip(), "dirty": bool(changes)}
 
 
 def device_name(device: str) -> str:

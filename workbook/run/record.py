@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import BaseMetadata
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from workbook import InputError
@@ -36,15 +36,14 @@ def _check_choices(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _add_switches(values: Any) -> Any:
-    """The parameters with all that are true or false: one that a record lacks is newer, and has its default."""
-    return _SWITCHES | values if isinstance(values, dict) else values
+def _kind(name: str) -> type:
+    """The type of a parameter in a record, with its limits."""
+    kind = Count if type(DEFAULTS[name]) is int else type(DEFAULTS[name])
+    limits = [rule for rule in FIELDS[name].metadata if isinstance(rule, BaseMetadata)]
+    return Annotated[kind, *limits] if limits else kind
 
 
-_SWITCHES = {name: value for name, value in DEFAULTS.items() if isinstance(value, bool)}
-_LIMITS = {name: [rule for rule in field.metadata if isinstance(rule, BaseMetadata)] for name, field in FIELDS.items()}
-_KINDS = {name: Count if type(value) is int else type(value) for name, value in DEFAULTS.items()}
-_KINDS = {name: Annotated[kind, *_LIMITS[name]] if _LIMITS[name] else kind for name, kind in _KINDS.items()}
+_KINDS = {name: _kind(name) for name in DEFAULTS}
 _Parameters = with_config(ConfigDict(**STRICT, extra="forbid"))(TypedDict("_Parameters", _KINDS))
 
 
@@ -101,7 +100,7 @@ class Record(Made):
     FILE = "run.json"
     REPAIR = "move it away or give another outputs_root"
 
-    parameters: Annotated[_Parameters, BeforeValidator(_add_switches), AfterValidator(_check_choices)]
+    parameters: Annotated[_Parameters, AfterValidator(_check_choices)]
     network: dict[str, bool | Size | str]  # arguments of `build_model`
     labels: Annotated[list[str], Field(min_length=1)]
     fingerprint: str  # of the data
@@ -135,9 +134,7 @@ class Metrics(Saved):
     M: dict[str, float | None]
 
 
-def read_record(folder: Path) -> Record | None:
-    """The record of the run in a folder, None where there is none. Raises InputError where it is damaged."""
-    return Record.read(folder)
+read_record = Record.read
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, float]]:

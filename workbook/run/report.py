@@ -1,6 +1,7 @@
-"""The sections of a report: evaluated runs that may stand in one table, their tables, and the files of each section."""
+"""The sections of a report: evaluated runs that may stand in one table, and the baselines beside them."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,10 +14,14 @@ from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import FOLDS
 from workbook.data.ravdess import EMOTIONS
+from workbook.evaluate.classifiers import predict_without_network
 from workbook.evaluate.paper_tables import Systems, in_order, score_systems, table_cells
+from workbook.files import write_table
 from workbook.run.record import read_predictions
+from workbook.run.reopen import open_trained
 from workbook.run.results import all_runs, evaluated
 
+log = logging.getLogger(__name__)
 KEY = ["dataset", "title", "settings", "fold_scheme", "fingerprint", "paper"]  # shared by the runs of a section
 
 
@@ -126,26 +131,33 @@ def overview(parts: Iterable[Section]) -> pd.DataFrame:
     """A row per section: what it is, its systems, runs and actors, and how many of their folds are done."""
     rows = []
     for part in parts:
-        done = part.runs[["system", "dropout", "fold"]].drop_duplicates()
-        rows.append(
-            {
-                "data": part.heading,
-                "settings": part.details,
-                "systems and dropouts": len(part.systems),
-                "folds of these": f"{len(done)} of {len(part.systems) * part.folds}",
-                "runs": len(part.runs),
-                "actors": pd.concat(part.systems.values())["actor"].nunique(),
-                "fingerprint": part.fingerprint[:4],
-            }
-        )
+        done = part.runs.groupby(["system", "dropout", "fold"]).ngroups
+        row = {"data": part.heading, "settings": part.details, "systems and dropouts": len(part.systems)}
+        row |= {"folds of these": f"{done} of {len(part.systems) * part.folds}", "runs": len(part.runs)}
+        actors = pd.concat(part.systems.values())["actor"].nunique()
+        rows.append(row | {"actors": actors, "fingerprint": part.fingerprint[:4]})
     return pd.DataFrame(rows)
 
 
-def sampled_share(runs: pd.DataFrame) -> float:
-    """The time of a training with dropout sampled as a share of that with softhard: the median over pairs of runs.
+def section_baselines(part: Section, file: Path) -> Systems:
+    """Predictions without a network on the folds of a section's runs, as systems without modality dropout.
 
-    runs : of a section. A pair has the same system, fold and seed; where there is none, the share is NaN.
+    file : where they are kept; a later call computes only the folds that it lacks
+    Empty for films. Logs which folds are left out: their data are gone or changed.
     """
-    seconds = runs.pivot_table("train_seconds", ["system", "fold", "seed"], "dropout")
-    pairs = seconds.reindex(columns=["sampled", "softhard"]).dropna()
-    return (pairs["sampled"] / pairs["softhard"]).median()
+    runs = part.runs[part.runs["fusion"] != "audio"].drop_duplicates("fold")
+    if DATASETS[part.dataset].kind != "features" or runs.empty:
+        return {}
+    table = pd.read_parquet(file) if file.exists() else pd.DataFrame({"system": [], "fold": []})
+    for row in runs[~runs["fold"].isin(table["fold"])].itertuples():
+        try:
+            run = open_trained(row.folder)
+            own = predict_without_network(run.train, run.validation, run.test, fold=run.parameters.fold)
+        except InputError as error:
+            log.info("fold %d of %s has no rows without a network: %s", row.fold, part.name, error)
+        else:
+            new = [each.assign(system=name) for name, each in own.items()]
+            table = pd.concat([table, *new] if len(table) else new)
+            write_table(file, table)
+    table = table[table["fold"].isin(runs["fold"])]
+    return {(name, "none"): rows.drop(columns="system") for name, rows in table.groupby("system")}

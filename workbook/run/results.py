@@ -1,5 +1,6 @@
 """The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
 
+import ast
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
 from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
-from workbook.run.condition import read_condition
 from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.record import Record, read_last_line, read_metrics, read_predictions, read_record
 from workbook.run.run_name import UNNAMED, RunName
@@ -29,6 +29,23 @@ TABLE = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")  # 
 LISTED = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")  # by `avlib runs`
 PARAMETERS = tuple(name for name in NAMES if name not in UNNAMED)
 RESULTS = ("seconds", "train_seconds", "minutes", "labels", "fingerprint", "device", "commit", "started", "folder")
+PARTS = (  # of a condition on runs
+    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Load),
+    *(
+        ast.Eq,
+        ast.NotEq,
+        ast.Lt,
+        ast.LtE,
+        ast.Gt,
+        ast.GtE,
+        ast.In,
+        ast.NotIn,
+        ast.Name,
+        ast.Constant,
+        ast.List,
+        ast.Tuple,
+    ),
+)
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
@@ -57,21 +74,37 @@ def evaluated(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["labels"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
 
 
+class Missing:
+    """A missing value: it equals no other, holds no other, and is neither more nor less."""
+
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = lambda self, other: False
+
+
 def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
     """The rows of `all_runs` that fulfil a condition, such as `fusion == 'ia' and AV > 80`.
 
-    A column's name has `_` in place of its spaces. Raises InputError where it is none.
+    A condition has names of columns (with `_` in place of spaces), numbers, texts, lists of these, comparisons, `in`,
+    `and`, `or` and `not`; nothing else in it is executed. Raises InputError with what else it has.
     """
     names = [name.replace(" ", "_") for name in runs]
-    rows = runs.astype(object).where(runs.notna(), None).set_axis(names, axis="columns").to_dict("records")
+    rows = runs.astype(object).where(runs.notna(), Missing()).set_axis(names, axis="columns").to_dict("records")
     try:
-        fulfils = read_condition(condition)
-        return runs[[fulfils(row) for row in rows]]
-    except ValueError as error:
+        tree = ast.parse(condition.strip(), mode="eval")
+        for node in ast.walk(tree):
+            if not isinstance(node, PARTS) or isinstance(getattr(node, "value", ""), bytes | complex | None):
+                raise ValueError("it can have names, numbers, texts, comparisons, in, and, or, not")
+            if isinstance(node, ast.Name) and node.id not in names:
+                raise ValueError(f"there is no {node.id}")
+        code = compile(tree, "condition", "eval")
+        fulfilled = [eval(code, {"__builtins__": {}}, row) for row in rows]
+        if not all(isinstance(value, bool) for value in fulfilled):
+            raise ValueError("it is neither true nor false")
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(
             f"{condition!r} is no condition on runs ({error}): give one such as \"fusion == 'ia' and AV > 80\", "
             f"with the columns {', '.join(names)}"
         ) from None
+    return runs[fulfilled]
 
 
 def result_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -176,24 +209,20 @@ def draw_comparison(runs: pd.DataFrame) -> "Axes":
 
 
 def dropout_pair(folder: Path) -> pd.DataFrame:
-    """Two rows of `runs_in` that differ in modality dropout alone, without it first; no row where there are none.
+    """Two rows of `runs_in`: the run in a folder and one that differs in modality dropout alone; without it first.
 
-    The pair of the run in `folder`; else one of its dataset; else any beside it in the folder of all runs.
+    No row where there is no such pair. Beside a run without dropout stands the one with softhard, else any other.
     """
     runs = evaluated(all_runs(folder.parents[2]))
-    runs = runs.assign(own=runs["folder"] != str(folder), other=runs["dataset"] != folder.parents[1].name)
+    own = runs[runs["folder"] == str(folder)]
     same = [name for name in (*PARAMETERS, "fingerprint") if name != "dropout"]
-    pairs = []
-    for _, rows in runs.sort_values(["own", "other"], kind="stable").groupby(same, dropna=False, sort=False):
-        without, trained = rows[rows["dropout"] == "none"], rows[rows["dropout"] != "none"]
-        if len(without) and len(trained):
-            best = trained.sort_values(["own", "dropout"], ascending=[True, False])
-            pairs.append(pd.concat([without[:1], best[:1]]))
-
-    def distance(pair: pd.DataFrame) -> tuple:
-        return pair["own"].min(), pair["other"].min(), pair["dropout"].iloc[1] != "softhard"
-
-    return min(pairs, key=distance, default=runs[:0])
+    runs = own[same].merge(runs, on=same)
+    without, trained = runs[runs["dropout"] == "none"], runs[runs["dropout"] != "none"]
+    if without.empty or trained.empty:
+        return runs[:0]
+    of_run = trained["folder"] == str(folder)
+    best = trained.assign(own=of_run).sort_values(["own", "dropout"], ascending=False)
+    return pd.concat([without[:1], best[:1]])
 
 
 def dropout_sentence(pair: pd.DataFrame) -> str:
@@ -202,7 +231,9 @@ def dropout_sentence(pair: pd.DataFrame) -> str:
     from workbook.evaluate.statistics import differences
 
     if pair.empty:
-        return "No two runs differ in modality dropout alone: `avlib run params/demo.yaml` trains such a pair."
+        return (
+            "No run differs from this one in modality dropout alone: `avlib run params/demo.yaml` trains such a pair."
+        )
     tables = {row.dropout: read_predictions(Path(row.folder)) for row in pair[::-1].itertuples()}
     return gains(differences(tables))
 
