@@ -22,34 +22,25 @@ from workbook.sweep.estimates import Estimates, listing
 
 DEEP = "[" * 100_000
 VALUES = {  # in place of the value with this name; dots lead into it
-    "parameters": [None, [], "text", 3, {}, {"dataset": "toy"}],
-    "parameters.dataset": ["elsewhere", None, ["toy"], 3, "\x1b[31m", {}],
-    "parameters.fold_scheme": ["lunar", None],
-    "parameters.epochs": [0, None, "3", [3], 10**30, -1, 2.5, True, float("nan")],
-    "parameters.learning_rate": [0, "fast", float("inf"), float("nan"), [0.1], 10**400],
-    "parameters.data_root": [None, 3, ["a"]],
+    "parameters": [None, [], {"dataset": "toy"}],
+    "parameters.dataset": ["elsewhere", ["toy"], "\x1b[31m"],
+    "parameters.epochs": [0, "3", 10**30, 2.5, True],
+    "parameters.learning_rate": ["fast", float("nan"), 10**400],
+    "parameters.data_root": [3],
     "parameters.unknown": [1],
-    "network": [None, [], {"fusion": None}, {"classes": [8]}, {"classes": 10**12}],
-    "labels": [None, [], "happy", [None], [["happy"]], {}],
-    "fingerprint": [None, 3, ["abc"]],
-    "started": [None, 2026],
-    "state": [None, "asleep", ["done"]],
-    "seconds": [None, [], 3, {"train": None}, {"train": "long"}, {"train": -1}, {"train": float("nan")}],
-    "notebooks": [None, ["train"], {"train": [1]}],
-    "git": ["abc", {"commit": None}, {"commit": 7, "dirty": True}],
-    "trained": [3, ["now"]],
-    "error": [3, ["no"]],
-    "device": [3, {}],
+    "network": [[], {"classes": [8]}, {"classes": 10**12}],
+    "labels": [[], "happy", [["happy"]]],
+    "fingerprint": [None],
+    "state": ["asleep", ["done"]],
+    "seconds": [3, {"train": "long"}, {"train": -1}, {"train": float("nan")}],
+    "git": [{"commit": 7, "dirty": True}],
+    "error": [["no"]],
 }
 FORMS = [(name, value) for name, values in VALUES.items() for value in values]
 FILES = {
     "nothing": b"",
-    "zeros": bytes(999),
     "latin": '{"parameters": "é"}'.encode("latin-1"),
-    "utf-16": '{"parameters": {}}'.encode("utf-16"),
     "deep": DEEP.encode(),
-    "deeper": b'{"parameters": ' * 50_000,
-    "a list": b"[]",
     "a number": b"1" * 100_000,
     "half": b'{"parameters": {"dataset": "to',
     "surrogate": b'{"parameters": {"dataset": "\\ud800"}}',
@@ -121,9 +112,8 @@ def test_a_damaged_value_is_one_line_and_hides_no_other_run(good, damaged, tmp_p
         assert states[str(good)] == "done" and states[str(damaged)] == f"damaged: {sentence}", (name, value)
 
 
-@pytest.mark.parametrize("form", ["parameters", "parameters.dataset", "seconds"])
-def test_all_commands_go_on_beside_a_damaged_value(good, damaged, tmp_path, form):
-    change(damaged, form, VALUES[form][0])
+def test_all_commands_go_on_beside_a_damaged_value(good, damaged, tmp_path):
+    change(damaged, "parameters.dataset", ["toy"])
     all_readers_go_on(good, damaged, tmp_path)
     (damaged / "predictions.parquet").touch()
     predictions((1, 0.5, 0.5)).to_parquet(good / "predictions.parquet")
@@ -136,7 +126,7 @@ def test_another_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, 
     all_readers_go_on(good, damaged, tmp_path)
 
 
-@pytest.mark.parametrize("form", ["folder", "pipe", "device", "circle"])
+@pytest.mark.parametrize("form", ["folder", "pipe", "circle"])
 def test_what_is_no_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, form):
     path = damaged / "run.json"
     path.unlink()
@@ -144,18 +134,12 @@ def test_what_is_no_file_in_place_of_a_record_is_one_line(good, damaged, tmp_pat
         path.mkdir()
     elif form == "circle":
         path.symlink_to(path)
-    elif not hasattr(os, "mkfifo"):
-        pytest.skip("this system has neither pipes nor devices among its files")
-    elif form == "pipe":
-        os.mkfifo(path)
     else:
-        path.symlink_to("/dev/zero")
+        getattr(os, "mkfifo", pytest.skip)(path)
     all_readers_go_on(good, damaged, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"conditions": []}', '{"conditions": {"AV": {"accuracy": "1"}}, "M": {}}']
-)
+@pytest.mark.parametrize("content", ["", '{"conditions": []}', '{"conditions": {"AV": {"accuracy": "x"}}, "M": {}}'])
 def test_damaged_metrics_are_one_line(good, damaged, tmp_path, content):
     (damaged / "metrics.json").write_text(content)
     states = all_runs(tmp_path).set_index("folder")["state"]
@@ -163,7 +147,7 @@ def test_damaged_metrics_are_one_line(good, damaged, tmp_path, content):
     assert result_table(all_runs(tmp_path))["AV"].tolist() == [90, 100]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"epoch\n\xff\n"])
+@pytest.mark.parametrize("content", [b"", b"epoch\n\xff\n"])
 def test_a_damaged_log_or_history_stops_nobody(good, damaged, tmp_path, content):
     for name in ("run.log", "history.csv"):
         (damaged / name).write_bytes(content)
@@ -177,20 +161,11 @@ def test_a_run_of_a_fusion_that_a_notebook_defines_is_listed_elsewhere(good, tmp
     assert all_runs(tmp_path)["state"].tolist() == ["done"]
 
 
-def test_a_switch_that_is_newer_than_a_record_has_its_default(good):
-    record = json.loads((good / "run.json").read_text())
-    del record["parameters"]["dense_head"]
-    (good / "run.json").write_text(json.dumps(record))
-    assert read_record(good).parameters["dense_head"] is False
-
-
-@pytest.mark.parametrize("form", ["nothing", "text", "folder", "pipe", "another table"])
+@pytest.mark.parametrize("form", ["nothing", "text", "pipe", "another table"])
 def test_damaged_predictions_are_one_line(good, form):
     path = good / "predictions.parquet"
     if form == "text":
         path.write_text("PAR1 or not")
-    elif form == "folder":
-        path.mkdir()
     elif form == "pipe":
         getattr(os, "mkfifo", pytest.skip)(path)
     elif form == "another table":

@@ -97,24 +97,24 @@ def find_run(run: str | Path = "") -> Path:
     Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
     """
     refuse_empty("run", run, ("",))
-    if not run:
-        folders = trained_runs()
-        if not folders:
-            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
-            raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
-        return folders[0]
-    folder = absolute_path("run", run)
-    record = _record_with_weights(folder)
-    if record is None:
-        runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in trained_runs()]
-        more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-        choices = f"choose one of {', '.join(runs[:LISTED])}{more}" if runs else "train one with train.ipynb"
-        raise InputError(f"run is {run}, which holds no trained run; {choices}")
-    if not record.trained:  # the weights exist from the first epoch on
+    folder = absolute_path("run", run) if run else None
+    record = _record_with_weights(folder) if run else None
+    if record and not record.trained:  # the weights exist from the first epoch on
         config = Parameters(**record.parameters)
         done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
         raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
-    return folder
+    if record:
+        return folder
+    folders = trained_runs()
+    if run:
+        runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in folders[:LISTED]]
+        more = f" and {len(folders) - LISTED} more" if len(folders) > LISTED else ""
+        choices = f"choose one of {', '.join(runs)}{more}" if runs else "train one with train.ipynb"
+        raise InputError(f"run is {run}, which holds no trained run; {choices}")
+    if not folders:
+        train = "papermill notebooks/train.ipynb outputs/train.ipynb"
+        raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
+    return folders[0]
 
 
 def trained_runs(outputs_root: Path | None = None) -> list[Path]:
@@ -187,11 +187,8 @@ def load_run(folder: str | Path) -> "nn.Module":
         network = build_model(**record.network)
         network.load_state_dict(read_weights(folder / "model.safetensors")[1])
     except Exception as error:  # of many kinds: a damaged file, or weights of another network
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{folder / 'model.safetensors'} does not hold the model of run.json ({reason}): "
-            "train it again, or open it with the version of avlib that trained it"
-        ) from None
+        reason = f"does not hold the model of run.json ({str(error).splitlines()[0]}): train it again"
+        raise InputError(f"{folder / 'model.safetensors'} {reason}") from None
     return network.eval()
 
 
@@ -209,17 +206,16 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
         return Subject(network, predictions, paper_conditions(dropout)[:3])
 
     own = run.folder
-    openers = {own: partial(open_subject, own, run.parameters.dropout)}
+    dropouts = {own: run.parameters.dropout}
     common = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
     for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
-            if folder == own or not record or record.fingerprint != run.record.fingerprint:
-                continue
-            if all(record.parameters[name] == run.record.parameters[name] for name in common):
-                openers[folder] = partial(open_subject, folder, record.parameters["dropout"])
-    has_one_split = all(folder.name == own.name for folder in openers)
+            is_alike = record and record.fingerprint == run.record.fingerprint
+            if is_alike and all(record.parameters[name] == run.record.parameters[name] for name in common):
+                dropouts[folder] = record.parameters["dropout"]
+    has_one_split = len({folder.name for folder in dropouts}) == 1
     return {
-        folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}": opener
-        for folder, opener in openers.items()
+        folder.parent.name if has_one_split else "/".join(folder.parts[-2:]): partial(open_subject, folder, dropout)
+        for folder, dropout in dropouts.items()
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avlib.dropout import LEARNED
 from workbook import InputError
-from workbook.files import atomic_write, checksum, write_json, write_table
+from workbook.files import checksum, write_json, write_table, writing
 from workbook.run.claim import claim, refuse_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
@@ -59,12 +59,6 @@ class Run:
     record: Record = field(repr=False)
     copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # of the run, in a tracker
 
-    def figure(self, name: str) -> Path:
-        """The path of a figure of this run; makes its folder."""
-        path = self.folder / "figures" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
     def save(self, name: str, content: Any) -> Any:
         """Writes a figure (.png), a table (.parquet or .csv) or data (.json) into the run folder, whole or not at all.
 
@@ -75,7 +69,7 @@ class Run:
 
             from workbook.plots import save
 
-            save(content, self.figure(name))
+            save(content, self.folder / "figures" / name)
             pyplot.close(content.figure)
             return content.figure
         write = write_json if name.endswith(".json") else write_table
@@ -141,7 +135,7 @@ def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
 
 @contextmanager
 def interruptible(folder: Path, epochs: int) -> Iterator[None]:
-    """A block that trains; where it is interrupted, InputError says how many epochs are done."""
+    """A block that trains. Raises InputError where it is interrupted, with the epochs that are done."""
     try:
         yield
     except KeyboardInterrupt:
@@ -149,22 +143,21 @@ def interruptible(folder: Path, epochs: int) -> Iterator[None]:
 
 
 def _prepare(config: Parameters, store: "Store") -> Run:
-    """The run, with its folder prepared for training. The folder must be claimed."""
+    """The run, with its folder, which must be claimed, prepared for training."""
     from workbook.train.batches import task_and_labels
 
     folder = config.folder
     check_same_run(config, store.fingerprint, even_if_claimed=True)
     old = read_record(folder) if config.resume else None
     shorter = _shorter_run(config, store.fingerprint) if config.resume and not old else None
-    if old and epochs_done(folder) and not (folder / "model.safetensors").exists():
-        log.info("%s holds a checkpoint without model.safetensors: training starts over", folder)
-        old = None
     if old is None:
         clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
     seconds = old.seconds if old else {}
     if shorter:
         log.info("training continues after the %d epochs of %s", epochs_done(shorter), shorter)
-        _copy_training(shorter, folder)
+        with writing(folder):
+            for name in TRAINING:
+                shutil.copyfile(shorter / name, folder / name)
         seconds = {"train": read_record(shorter).seconds.get("train", 0)}
     record = Record(
         parameters=config.model_dump(mode="json"),
@@ -226,24 +219,15 @@ def _checksum_of_start(config: Parameters) -> str | None:
 
 
 def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
-    """The folder of the same run with fewer epochs, the one with most of them; None where there is none."""
+    """The folder of the same run with fewer epochs, all of them done: with most of them; None where there is none."""
     folders = []
     for folder in config.name.siblings(config.outputs_root):
         with suppress(InputError):  # damaged
             record = read_record(folder)
-            is_complete = record is not None and all((folder / name).exists() for name in TRAINING)
-            if is_complete and record.parameters["epochs"] < config.epochs:
-                folders += [] if difference(record, config, fingerprint, ignored=("epochs",)) else [folder]
+            if record and record.trained and all((folder / name).exists() for name in TRAINING):
+                is_same = not difference(record, config, fingerprint, ignored=("epochs",))
+                folders += [folder] if is_same and record.parameters["epochs"] < config.epochs else []
     return max(folders, key=epochs_done, default=None)
-
-
-def _copy_training(source: Path, folder: Path) -> None:
-    """Copies the files that training goes on from. The checkpoint appears last: without it the others are ignored."""
-    with atomic_write(folder / "checkpoint.pt") as checkpoint:
-        shutil.copyfile(source / "checkpoint.pt", checkpoint)  # read first: the weights may be newer, not older
-        for name in ("model.safetensors", "history.csv"):
-            with atomic_write(folder / name) as copy:
-                shutil.copyfile(source / name, copy)
 
 
 def clear(folder: Path, names: tuple[str, ...]) -> None:
