@@ -1,6 +1,5 @@
 """The command `avlib`: run a grid, list and compare runs, apply one to a clip, show the page, download RAVDESS."""
 
-import os
 import signal
 import sys
 from contextlib import suppress
@@ -13,21 +12,7 @@ from avlib import __version__
 from workbook import DATA, OUTPUTS, InputError
 from workbook.text import printable
 
-
-class _Path(click.Path):
-    """A path; one that no file can have, as it is too long, is one line."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
-        try:
-            os.stat(value)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            pass
-        except (OSError, ValueError) as error:
-            raise InputError(f"{value} is no path: {getattr(error, 'strerror', error)}") from None
-        return Path(value)
-
-
-PATH = _Path()
+PATH = click.Path(path_type=Path)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -44,7 +29,7 @@ class Ended(click.ClickException):
 
 
 class Commands(click.Group):
-    """The commands; an InputError, and a signal, are one line instead of a traceback.
+    """The commands; an InputError, what the system refuses, and a signal are one line instead of a traceback.
 
     A cluster's scheduler (SIGTERM) and a closed terminal (SIGHUP) end a command as Ctrl-C does. More signals do not
     disturb the end of what it has started.
@@ -71,6 +56,10 @@ class Commands(click.Group):
             return super().invoke(context)
         except InputError as error:
             raise Ended(str(error), 2) from None  # as click itself ends for wrong options
+        except OSError as error:
+            if error.filename is None:  # such as a pipe that nobody reads
+                raise
+            raise Ended(f"{error.filename}: {error.strerror}", 2) from error
         except KeyboardInterrupt:
             raise Ended("interrupted; the same command goes on where it stopped", 130) from None
 

@@ -134,14 +134,13 @@ def test_the_command_starts_without_importing_torch_or_papermill():
 
 
 WITH_PATHS = [
-    *("table {}", "runs {}", "report {}", "run {}", "run params/smoke.yaml --dry-run -p outputs_root {}"),
-    *("predict {} --run x", "predict x.wav --run {}", "predict x.wav --run x --html {}"),
-    *("app --run {} --no-browser", "download ravdess --to {}"),
+    *("table {}", "report {}", "run {}", "run params/smoke.yaml --dry-run -p outputs_root {}"),
+    *("predict {} --run x", "predict x.wav --run {}", "app --run {} --no-browser", "download ravdess --to {}"),
 ]
 
 
 @pytest.mark.parametrize("command", WITH_PATHS)
-@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "a\0b"], ids=["name", "path", "zero"])
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000], ids=["name", "path"])
 def test_a_path_that_no_file_can_have_is_one_line_in_every_command(command, path):
     ended = CliRunner().invoke(main, [path if word == "{}" else word for word in command.split()])
     assert ended.exit_code == 2 and ended.output.startswith("Error: ") and ended.output.count("\n") == 1, ended.output

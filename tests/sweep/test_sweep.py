@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 
@@ -218,7 +219,7 @@ def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):
 def test_a_kernel_that_stays_computes_and_shows_what_a_new_one_does(grid, features, tmp_path):
     Corpus("features", features).open_store()
     runs = plan(read_grids(grid(fusion=["audio", "ia"], seed=1)))
-    with Kernel() as kernel:
+    with closing(Kernel()) as kernel:
         for values in runs:
             run_pipeline(values, kernel=kernel)
         process = kernel.client.km.provisioner.pid
@@ -251,7 +252,7 @@ def test_a_kernel_that_stays_starts_processes_in_its_second_notebook_too(tmp_pat
     source += "with ProcessPoolExecutor(1, get_context('spawn')) as pool:\n    print(*pool.map(abs, [-3]))"
     notebook = tmp_path / "pool.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(source)]), notebook)
-    with Kernel() as kernel:
+    with closing(Kernel()) as kernel:
         for name in ("first", "second"):
             kernel.execute(notebook, tmp_path / f"{name}.ipynb", {}, stdout_file=None, stderr_file=None)
             assert nbformat.read(tmp_path / f"{name}.ipynb", 4).cells[-1].outputs[0].text == "3\n"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from itertools import product
-from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +11,6 @@ import yaml
 from workbook import InputError
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
-
-MOST_RUNS = 100_000  # of a grid
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -59,34 +56,22 @@ def plan(
     values : cut the grids, as in `cut`; runs that they make the same count once
     is_here : False = other machines execute the runs, and have devices of their own
     """
-    grids = cut(_as_list(parameters), values or {})
-    sizes = [prod(len(_as_list(value)) for value in grid.values()) for grid in grids]
-    if not all(sizes):
-        raise InputError("the grid holds no run: one of its lists is empty")
-    if sum(sizes) > MOST_RUNS:
-        raise InputError(
-            f"the grid holds {sum(sizes)} runs, more than {MOST_RUNS}: cut it with -p, or give fewer values"
-        )
     planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
-    for run in expand(grids):
+    for run in expand(cut(_as_list(parameters), values or {})):
         config = Parameters(**run)
         if config.folder in planned and not values:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
         planned.setdefault(config.folder, (run, config))
-    configs = [config for _, config in planned.values()]
-    for config in configs:
+    if not planned:
+        raise InputError("the grid holds no run: one of its lists is empty")
+    for _, config in planned.values():
         config.check_inputs(is_here=is_here)
         check_same_run(config, even_if_claimed=True)
-    _check_corpora(configs)
-    return [run for run, _ in planned.values()]
-
-
-def _check_corpora(configs: list[Parameters]) -> None:
-    """InputError where a store is missing, and the clips that it would be made of are, too."""
-    for corpus in dict.fromkeys(config.corpus for config in configs):
+    for corpus in dict.fromkeys(config.corpus for _, config in planned.values()):
         is_missing = not corpus.store_path.exists()  # InputError where no file of features fits
         if is_missing and corpus.record.kind == "clips" and not corpus.record.make:
-            corpus.find_clips()
+            corpus.find_clips()  # InputError where there are none to make it of
+    return [run for run, _ in planned.values()]
 
 
 class _Loader(yaml.SafeLoader):
@@ -120,11 +105,7 @@ def read_grids(file: Path) -> list[dict[str, Any]]:
         raise
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise InputError(
-            f"{file} holds lists in lists: each line should be `name: value` or `name: [value, value]`"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")

@@ -43,7 +43,7 @@ class NativeKernelManager(AsyncKernelManager):
 
 
 class Kernel:
-    """Executes notebooks in a process that starts with the first one and ends with the block.
+    """Executes notebooks in a process that starts with the first one and ends with `close`.
 
     variables : added to this process's environment
     memory : bytes; a kernel that holds more is replaced before the next notebook; 0 = no limit
@@ -52,12 +52,6 @@ class Kernel:
     def __init__(self, variables: dict[str, str] | None = None, memory: float = 0):
         self.variables, self.memory = variables or {}, memory
         self.client: NotebookClient | None = None
-
-    def __enter__(self) -> "Kernel":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
 
     def execute(self, source: Path, output: Path, parameters: dict[str, Any], deadline: float = 0, **streams) -> None:
         """Executes a notebook into `output`, which is written every few seconds and at the end.

@@ -91,7 +91,7 @@ def run_pipeline(
     def indent(line: str) -> None:
         echo(f"  {line}")
 
-    with nullcontext(kernel) if kernel else Kernel() as kernel:
+    with nullcontext(kernel) if kernel else closing(Kernel()) as kernel:
         for name in notebooks:
             if reason := _reason_to_skip(name, config):
                 echo(f"{name}: left out, since {reason}")
@@ -146,7 +146,7 @@ def execute_report(outputs_root: Path) -> Path:
         output.parent.mkdir(exist_ok=True)
     check_outputs([output], [source])
     streams = dict.fromkeys(("stdout_file", "stderr_file"))
-    with Kernel() as kernel, ThreadPoolExecutor(1) as thread, _errors_as_sentences(output):
+    with closing(Kernel()) as kernel, ThreadPoolExecutor(1) as thread, _errors_as_sentences(output):
         work = thread.submit(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
         try:
             while wait([work], timeout=0.2).not_done:  # a signal interrupts this thread alone
