@@ -1,11 +1,11 @@
-"""What an exchange buys: the table of runs, its sentences, and its figure."""
+"""What an exchange buys: the table of runs and its figure."""
 
 import pytest
 from sweeps import finished_run
 
 from workbook import plots
 from workbook.files import write_json
-from workbook.run.exchanges import KINDS, exchange_markdown, exchange_sentence, exchange_table
+from workbook.run.exchanges import KINDS, exchange_table
 from workbook.run.results import all_runs
 
 
@@ -34,19 +34,6 @@ def test_each_fusion_has_a_row_per_corpus_with_what_it_buys_and_costs(table):
     exchange = {"film": 128 * 128 + 128 + 64 * 256 + 256, "ia": 128 * 128 + 64 * 128 + 64 * 64 + 128 * 64, "concat": 0}
     assert all(row.weights == exchange[row.fusion] for row in table.itertuples())
     assert rows["time"].tolist() == [1.0, 1.25, 1.5, 1.0]
-
-
-def test_the_sentence_has_the_best_of_each_kind(table):
-    first, second = exchange_sentence(table).split("\n\n")
-    assert "**32.0 %** with no exchange (concat, 30.0 to 34.0)" in first
-    assert "**99.0 %** with exchange without attention (film, 98.0 to 100.0)" in first
-    assert second == "toy MOSEI: at best **100.0 %** with no exchange (concat, 100.0 to 100.0)."
-
-
-def test_the_markdown_has_a_row_per_fusion_and_a_column_per_corpus(table):
-    lines = exchange_markdown(table).splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["concat", "film", "ia"]
-    assert "98.0 (97.0 to 99.0)" in lines[4] and "100.0 (one run)" in lines[2] and "+36 864" in lines[4]
 
 
 def test_the_figure_has_a_panel_per_corpus_and_two_of_costs(table):
