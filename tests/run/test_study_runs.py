@@ -16,7 +16,7 @@ from smoke_runs import run_smoke
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Gone, Shift
 from workbook.run import study_runs
-from workbook.run.study_runs import draw_study, open_systems, run_study, system_names, with_temperatures
+from workbook.run.study_runs import draw_study, open_systems, run_study, with_temperatures
 from workbook.studies import STUDIES, loss, surface
 
 
@@ -48,7 +48,6 @@ def test_runs_in_one_folder_are_folds_of_one_system_named_by_what_differs(folder
     assert [run.folder for run in open_systems([pattern], device="cpu")[folders[0].parent.name.replace("-", " ")]] == [
         *folders[:2]
     ]
-    assert system_names(["ia1-frozen-none", "lt1-frozen-none"]) == {"ia1-frozen-none": "ia1", "lt1-frozen-none": "lt1"}
     with pytest.raises(InputError, match="is no run: give the folder of a trained run, or a pattern"):
         open_systems([folders[0].parent / "fold7*"])
 

@@ -1,7 +1,5 @@
 """Is attention needed, or merely used? A system beside the same one trained with even attention."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from workbook.evaluate.statistics import differences, intervals
@@ -18,15 +16,13 @@ def trained_both_ways(run: TrainedRun) -> dict[str, pd.DataFrame]:
     for name, even in {"learnt": False, "even": True}.items():
         config = run.parameters.model_copy(update={"even_attention": even})
         system = run.folder.parents[1] / config.folder.parent.name
-        folders[name] = {path.parent.name: path for path in sorted(system.glob("*/predictions.parquet"))}
-    shared = [name for name in folders["learnt"] if name in folders["even"]]
-    if not shared:
-        return {}
-    return {side: pd.concat([_predictions(paths[name]) for name in shared]) for side, paths in folders.items()}
-
-
-def _predictions(path: Path) -> pd.DataFrame:
-    return read_predictions(path.parent).assign(seed=int(path.parent.name.rpartition("-seed")[2]))
+        folders[name] = {path.parent.name: path.parent for path in sorted(system.glob("*/predictions.parquet"))}
+    shared = {name: int(name.rpartition("-seed")[2]) for name in folders["learnt"] if name in folders["even"]}
+    return {
+        side: pd.concat([read_predictions(own[name]).assign(seed=seed) for name, seed in shared.items()])
+        for side, own in folders.items()
+        if shared
+    }
 
 
 def even_sentence(run: TrainedRun) -> str:

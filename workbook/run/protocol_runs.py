@@ -1,7 +1,6 @@
 """The rungs of the protocol ladder for one system; the first two are deliberately selected on the test set."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -13,10 +12,9 @@ from workbook.evaluate.conditions import paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
 from workbook.run.frame_network_folder import checkpoint, teach_missing
-from workbook.run.parameters import Parameters, run_name
+from workbook.run.parameters import run_name
 from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun, build_network, clips_of
-from workbook.train.batches import Clips
 from workbook.train.pretraining import load_pretrained
 from workbook.train.training import Progress, fit
 
@@ -37,7 +35,8 @@ def train_on_test(run: TrainedRun, fold_scheme: str, progress: Progress | None =
     Writes into the run's folder; a training that was stopped goes on. A frame network that the scheme needs is taught
     first. Raises InputError where another process works on the run.
     """
-    config, clips = _with_scheme(run, fold_scheme)
+    config = run.parameters.model_copy(update={"fold_scheme": fold_scheme})
+    clips = clips_of(config, run.store)
     folder = run.folder / FOLDER / fold_scheme
     folder.mkdir(parents=True, exist_ok=True)
     teach_missing(config)
@@ -57,16 +56,11 @@ def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
     config = run.parameters
     selected_on_test = [_predict(run, fold_scheme) for fold_scheme in schemes(run).values()]
     tables = [*selected_on_test, read_predictions(run.folder)]
-    folders = [_fold(run, fold) for fold in range(FOLDS[config.fold_scheme])]
+    names = [run_name(config.model_dump() | {"fold": fold}).split for fold in range(FOLDS[config.fold_scheme])]
+    folders = [run.folder.parent / name for name in names]
     if any(folder.exists() for folder in folders if folder != run.folder):
         tables.append(pd.concat(map(read_predictions, folders), ignore_index=True))
     return dict(zip(RUNGS, tables, strict=False))
-
-
-def _with_scheme(run: TrainedRun, fold_scheme: str) -> tuple[Parameters, dict[str, Clips]]:
-    """The parameters of a run with another fold scheme, and the clips of their splits."""
-    config = run.parameters.model_copy(update={"fold_scheme": fold_scheme})
-    return config, clips_of(config, run.store)
 
 
 def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
@@ -74,13 +68,9 @@ def _predict(run: TrainedRun, fold_scheme: str) -> pd.DataFrame:
     path = run.folder / FOLDER / fold_scheme / "model.safetensors"
     if not path.exists():
         raise InputError(f"{path} is missing: workbook.run.protocol_runs.train_on_test makes it")
-    config, clips = _with_scheme(run, fold_scheme)
+    config = run.parameters.model_copy(update={"fold_scheme": fold_scheme})
+    clips = clips_of(config, run.store)
     network = build_network(config, run.store).to(config.device)
     network.load_state_dict(load_file(path))
     conditions = paper_conditions(config.dropout)[:3]
     return predict(network, clips["test"], conditions, fold=config.fold, seed=config.seed)
-
-
-def _fold(run: TrainedRun, fold: int) -> Path:
-    """The folder of the same system on a fold."""
-    return run.folder.parent / run_name(run.parameters.model_dump() | {"fold": fold}).split

@@ -1,6 +1,7 @@
 """Studies of trained runs: all folds of a system stand in one table; each run's folder keeps its predictions."""
 
 from collections.abc import Callable, Iterable
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,17 +37,22 @@ def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
 
     patterns : folders, or patterns such as `outputs/toy/lt1-*/fold*-seed1`; relative ones start at the workbook
     options : device and data_root, as in `open_trained`
+    Names are short, such as `ia1 softhard`, without what all systems share.
     Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
     """
     runs = [open_trained(folder, **options) for folder in matching_runs(patterns)]
-    kinds = {(run.parameters.dataset, run.task.names) for run in runs}
-    if len(kinds) > 1:
-        datasets = " and ".join(sorted(dataset for dataset, _ in kinds))
-        raise InputError(f"only runs of one dataset are compared, not {datasets}")
+    datasets = {(run.parameters.dataset, run.task.names): run.parameters.dataset for run in runs}
+    if len(datasets) > 1:
+        raise InputError(f"only runs of one dataset are compared, not {' and '.join(sorted(datasets.values()))}")
     systems: Runs = {}
     for run in runs:
         systems.setdefault(run.folder.parent.name, []).append(run)
-    names = system_names(list(systems))
+    tags = {folder: folder.split("-") for folder in systems}  # such as ia1, frozen, softhard
+    shared = set.intersection(*map(set, tags.values())) if len(tags) > 1 else set()
+    names = {
+        folder: " ".join([system, *(tag for tag in rest if tag not in shared)])
+        for folder, (system, *rest) in tags.items()
+    }
     return {names[folder]: folds for folder, folds in systems.items()}
 
 
@@ -55,27 +61,11 @@ def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
     folders: dict[Path, None] = {}
     for pattern in patterns:
         path = absolute_path("run", pattern)
-        try:
-            records = sorted(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/run.json"))
-        except ValueError:  # such as a**
-            records = []
+        records = sorted(glob(f"{path}/run.json"))
         if not records:
             raise InputError(f"{path} is no run: give the folder of a trained run, or a pattern that fits some")
-        folders |= dict.fromkeys(record.parent for record in records)
+        folders |= dict.fromkeys(Path(record).parent for record in records)
     return list(folders)
-
-
-def system_names(folders: list[str]) -> dict[str, str]:
-    """A short name for each folder of a system, such as `ia1 softhard`, without what all of them share.
-
-    A folder is named such as `ia1-frozen-softhard-pretrained`. A single one keeps its name.
-    """
-    parts = {folder: folder.split("-") for folder in folders}
-    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
-    return {
-        folder: " ".join([system, *(tag for tag in tags if tag not in shared)])
-        for folder, (system, *tags) in parts.items()
-    }
 
 
 def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: int = 0) -> StudyResult:
