@@ -1,4 +1,4 @@
-# `make demo`, `make test` and `make lab` set up what they need: the active virtual or conda environment, else .venv,
+# All but `make lock` set up what they need: the active virtual or conda environment, else .venv,
 # and again only when pyproject.toml or constraints.txt has changed.
 
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ STAMP := $(ENVIRONMENT)/.avlib-set-up
 PACKAGES := --constraint constraints.txt --editable '.[test]'
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: demo test fuzz lab app lock
+.PHONY: demo test fuzz lab app pages lock
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)  ## two toy corpora: with and without attention, without and with modality dropout
@@ -34,6 +34,11 @@ lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/ and show
 RUN ?= outputs/toy_speaker/ia1-frozen-none/fold0-seed1
 app: $(STAMP)  ## the explorer as a page, on this machine alone: make app RUN=outputs/...
 	avlib app --run "$(RUN)"
+
+pages: $(STAMP)  ## the site to read without installing, in build/site
+	$(PYTHON) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir site --doctree-dir build/doctrees . build/site
+	@! grep --recursive --files-with-matches --fixed-strings "$(CURDIR)/" build/site || { echo "show paths of this machine"; exit 1; }
+	@echo "The site is in build/site: open its index.html, or serve the folder"
 
 lock:  ## resolve pyproject.toml again for Python 3.11 to 3.13 (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-annotate --no-header \
