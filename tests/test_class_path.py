@@ -43,6 +43,8 @@ LOOK = """() => {
     const place = node => node.getBoundingClientRect().top;
     return {
         first: first ? place(first) - place(document.querySelector('.jp-Cell')) : null,
+        cut: seen('.jp-OutputArea-output table').filter(
+            node => node.scrollWidth > node.closest('.jp-OutputArea-output').clientWidth + 1).length,
         unnamed: seen('.jp-OutputArea-output img').filter(node => !node.alt).length,
         stderr: seen('[data-mime-type="application/vnd.jupyter.stderr"]').map(node => node.innerText),
     };
@@ -98,6 +100,7 @@ def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(n
     about = {"seconds": round(seconds), "screens before a figure": round((look["first"] or 0) / SCREEN, 2)}
     (shots / f"{name}.json").write_text(json.dumps(about | {"load": os.getloadavg()[0]}))
     assert not [text for text in look["stderr"] if not re.search(r"\d+%\|", text)], "a warning"
+    assert look["cut"] == 0, "tables cut at the right"
     assert look["unnamed"] == 0, "pictures without an alternative text"
     assert look["first"] is not None and look["first"] < SCREENS * SCREEN, look["first"] / SCREEN
     if axe:
