@@ -76,9 +76,8 @@ def server(monkeypatch):
     server = Server()
     monkeypatch.setattr(download, "RETRIES", 0)
     monkeypatch.setattr(download, "CLIPS", 2)
-    monkeypatch.setattr(
-        pooch.downloaders, "doi_to_url", lambda doi, **options: f"https://zenodo.org/records/{doi[-7:]}"
-    )
+    url = "https://zenodo.org/records/1188976"
+    monkeypatch.setattr(pooch.downloaders, "doi_to_url", lambda doi, **options: url)
     monkeypatch.setattr(pooch.downloaders.ZenodoRepository, "base_api_url", server.address)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
@@ -119,22 +118,6 @@ def test_a_second_call_downloads_nothing_even_without_the_archives(server, tmp_p
     assert not server.asked and content(tmp_path) == before
 
 
-def test_a_lost_clip_is_unpacked_again_from_the_archive_on_disk(server, tmp_path):
-    download_ravdess(tmp_path, [2])
-    complete = content(tmp_path)
-    (tmp_path / clips("01", 2, "mp4")[0]).unlink()
-    server.asked.clear()
-    download_ravdess(tmp_path, [2])
-    assert content(tmp_path) == complete and not fetched(server)
-
-
-def test_only_the_clips_of_the_chosen_actors_are_unpacked_and_others_may_follow(server, tmp_path):
-    download_ravdess(tmp_path, [2])
-    assert set(find_trials(tmp_path)[0]["actor"]) == {2} and fetched(server) == [SOUND, PICTURES.format(2)]
-    download_ravdess(tmp_path, [2, 3])
-    assert set(find_trials(tmp_path)[0]["actor"]) == {2, 3} and fetched(server) == [PICTURES.format(3)]
-
-
 def test_an_archive_with_another_checksum_is_refused_and_deleted(server, tmp_path):
     server.false = {PICTURES.format(1)}
     with pytest.raises(InputError, match=r"Actor_01.zip\) does not match the known hash.*Deleted") as refused:
@@ -156,14 +139,6 @@ def test_a_connection_that_breaks_is_one_sentence_and_the_next_call_continues(se
     assert fetched(server) == [PICTURES.format(1)] and (find_trials(tmp_path)[0]["video_path"] != "").all()
 
 
-def test_a_broken_connection_is_tried_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "RETRIES", 1)
-    monkeypatch.setattr("time.sleep", lambda seconds: server.broken.clear())
-    server.broken = {SOUND}
-    download_ravdess(tmp_path, [1])
-    assert server.asked.count(SOUND) == 2
-
-
 def test_no_member_of_an_archive_leaves_the_folder(server, tmp_path):
     name = "03-01-05-01-01-01-01.wav"
     outside = [f"../{name}", f"Actor_01/../../{name}", f"/tmp/{name}", f"..\\{name}", f"C:/{name}", "../evil.mp4"]
@@ -180,12 +155,6 @@ def test_a_record_that_is_not_there_is_one_sentence(server, tmp_path, monkeypatc
     monkeypatch.setattr(pooch.downloaders.ZenodoRepository, "base_api_url", "http://127.0.0.1:1")
     with pytest.raises(InputError, match=r"cannot be downloaded from .*: no connection"):
         download_ravdess(tmp_path, [1])
-
-
-def test_a_folder_that_cannot_be_written_is_one_sentence(server, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file.* cannot be written: "):
-        download_ravdess(tmp_path / "file", [1])
 
 
 @pytest.mark.parametrize(
@@ -206,12 +175,6 @@ def test_the_command_downloads_and_names_the_next_one(server, tmp_path):
     assert ended.exit_code == 0, ended.output
     assert ended.stdout.splitlines()[-1].endswith(f"-p dataset ravdess -p data_root {tmp_path / 'r'}")
     assert set(find_trials(tmp_path / "r")[0]["actor"]) == {1, 3}
-
-
-@pytest.mark.parametrize("arguments", [["mosei"], ["ravdess", "--actors", "0"]])
-def test_the_command_refuses_unknown_datasets_and_actors(arguments, tmp_path):
-    ended = CliRunner().invoke(main, ["download", *arguments, "--to", str(tmp_path / "r")])
-    assert ended.exit_code == 2 and "Error: " in ended.output and not (tmp_path / "r").exists()
 
 
 def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):

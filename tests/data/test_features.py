@@ -20,7 +20,6 @@ from workbook import InputError
 from workbook.data.datasets import Corpus
 from workbook.data.features import read_npz, write_features
 from workbook.data.folds import split_rows
-from workbook.data.store import Store
 from workbook.toy import corpus as toy
 
 N, CA, TA, CV, TV = 7, 3, 5, 2, 11
@@ -59,13 +58,6 @@ def test_audio_keeps_its_axes_and_video_has_its_steps_first(saved):
     assert features.standardise and features.problems.empty
 
 
-def test_two_axes_are_one_step(saved):
-    given = arrays()
-    features = read_npz(saved(audio=given["audio"][:, :, 0], video=given["video"][:, :, 0]))
-    assert features.audio.shape == (N, CA, 1) and features.video.shape == (N, 1, CV)
-    np.testing.assert_array_equal(features.video[:, 0], given["video"][:, :, 0].astype(np.float32))
-
-
 @pytest.mark.parametrize(
     "label, names, codes",
     [
@@ -85,16 +77,6 @@ def test_integers_text_and_whole_floats_are_classes_in_order(saved, label, names
     assert list(features.clips["emotion"]) == [names[code] for code in codes]
 
 
-def test_floats_within_three_are_sentiment(saved):
-    label = np.array([-3, -0.5, 0, 0.25, 3, 1, -1])
-    features = read_npz(saved(label=label))
-    assert features.task == "sentiment" and features.names == []
-    np.testing.assert_array_equal(features.clips["label"], label)
-    assert list(features.clips["emotion"]) == [
-        *("negative", "negative", "neutral", "positive", "positive", "positive", "negative")
-    ]
-
-
 def test_groups_are_whole_numbers_or_text_and_clips_get_names(saved):
     assert list(read_npz(saved(group=np.arange(N) * 2.0)).clips["actor"]) == [0, 2, 4, 6, 8, 10, 12]
     features = read_npz(saved(group=np.array(list("abcabca")), clip=np.array([f"film {k}" for k in range(N)])))
@@ -102,41 +84,11 @@ def test_groups_are_whole_numbers_or_text_and_clips_get_names(saved):
     assert read_npz(saved()).clips["clip"].nunique() == N
 
 
-def forge(path, name, header=None, flags=0):
-    """Puts a header in the place of an array's, or marks the array as encrypted."""
-    with zipfile.ZipFile(path) as archive:
-        members = {member: archive.read(member) for member in archive.namelist()}
-    if header:
-        content = io.BytesIO()
-        np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False} | header)
-        members[f"{name}.npy"] = content.getvalue()
+def test_a_header_that_promises_terabytes_is_a_sentence(saved):
+    path, header = saved(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**6)})
     with zipfile.ZipFile(path, "w") as archive:
-        for member, content in members.items():
-            archive.writestr(member, content)
-    if flags:
-        content = bytearray(path.read_bytes())
-        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            start = content.find(signature)
-            while start >= 0:
-                content[start + offset] |= flags
-                start = content.find(signature, start + 1)
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "forged",
-    [
-        {"header": {"shape": (10**9, 10**6)}},
-        {"header": {"shape": (7, 3, 5)}},
-        {"header": {"shape": (-7, -3)}},
-        {"header": {"shape": (7, 3), "descr": [("a", "<f8")]}},
-        {"header": {"shape": (7,), "descr": "<U1"}},
-        {"flags": 1},
-    ],
-)
-def test_an_archive_with_a_forged_header_or_encryption_is_a_sentence(saved, forged):
-    path = saved()
-    forge(path, "audio", **forged)
+        archive.writestr("audio.npy", header.getvalue())
     with pytest.raises(InputError, match=r"cannot be read as an \.npz of numbers and text"):
         read_npz(path)
 
@@ -239,29 +191,20 @@ def test_a_clip_with_neither_modality_is_a_problem_and_costs_no_neighbour(saved)
         ({"audio": None, "group": None}, "lacks audio, group: it has video, label"),
         ({"audio": np.ones((N + 1, CA, TA))}, "different lengths.*audio 8, video 7"),
         ({"audio": np.ones(N)}, r"audio in .* has shape \(7,\)"),
-        ({"video": np.ones((N, 0, 3))}, r"video in .* has shape \(7, 0, 3\)"),
         ({"video": np.full((N, 2, 3), "x")}, "type <U1; it must hold numbers, "),
-        ({"label": np.ones((N, 1))}, r"label in .* has shape \(7, 1\)"),
         ({"label": np.linspace(0, 3.5, N)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
         ({"label": np.full(N, np.nan)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
-        ({"label": np.full(N, np.inf)}, "label in .* must hold classes, integers or text, or sentiment, floats"),
         ({"label": np.array(list("Happpph"))}, "has the labels 'H' and 'h': write a class in one way"),
-        ({"label": np.array(["1", "1.0", *"23232"])}, "has the labels '1' and '1.0'"),
         ({"label": np.full(N, 5)}, "all clips in .* have the label 5: at least two"),
         ({"clip": np.array(list("abcdefa"))}, "has the name 'a' more than once"),
         ({"has_audio": np.zeros(N), "has_video": np.zeros(N)}, "no clip in .* has audio or video"),
         ({"has_vidoe": np.ones(N)}, "has 'has_vidoe', which is not read: did you mean 'has_video'"),
-        ({name: values[:0] for name, values in arrays().items()}, r"has shape \(0, 3, 5\)"),
     ],
 )
 def test_every_mistake_in_a_file_is_one_sentence(saved, changed, says):
     with pytest.raises(InputError, match=says) as refused:
         read_npz(saved(**changed))
     assert "\n" not in str(refused.value)
-
-
-def test_arrays_of_other_names_are_passed_over(saved):
-    assert len(read_npz(saved(text=np.zeros(3), notes=np.array("mine"))).clips) == N
 
 
 def test_a_file_of_another_format_is_one_sentence(saved, tmp_path):
@@ -313,44 +256,9 @@ def test_a_store_holds_the_arrays_the_clips_and_the_facts(saved, tmp_path):
         "arrays": {"video": "video", "audio": "audio"},
     }
     assert expected.items() <= store.manifest.items()
-    assert len(store.manifest["source"]["sha256"]) == 64
     assert [path.name for path in (tmp_path / "stores").iterdir()] == ["mine"]
-
-
-def fingerprint(path, folder):
-    return write_features(folder / path.stem, read_npz(path), path).fingerprint
-
-
-def test_the_fingerprint_is_of_the_content_and_not_of_its_place(saved, tmp_path):
-    given = arrays()
-    first = fingerprint(saved("first.npz"), tmp_path)
-    assert len(first) == 12 and int(first, 16) >= 0
-    assert fingerprint(saved("second.npz"), tmp_path) == first
-    changed = given["video"].copy()
-    changed[6, 1, 10] += 1e-3
-    others = [
-        saved("a.npz", video=changed),
-        saved("b.npz", label=given["label"][::-1]),
-        saved("c.npz", group=given["group"] + 1),
-        saved("d.npz", audio=given["audio"].reshape(N, TA, CA)),
-        saved("e.npz", label=given["label"].astype(str) + np.array("x")),
-    ]
-    found = {fingerprint(path, tmp_path) for path in others}
-    assert len(found | {first}) == 6
-
-
-def test_a_store_is_complete_or_missing(saved, tmp_path, monkeypatch):
-    path, place = saved(), tmp_path / "store"
-    features = read_npz(path)
-    with monkeypatch.context() as broken, pytest.raises(OSError):
-        broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
-        write_features(place, features, path)
-    assert not place.exists()
-    first = write_features(place, features, path)
-    with monkeypatch.context() as broken, pytest.raises(OSError):
-        broken.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: os.stat(tmp_path / "disk full"))
-        write_features(place, features, path)
-    assert Store.open(place).fingerprint == first.fingerprint
+    changed = read_npz(saved(audio=audio + 1, has_video=np.arange(N) > 1))
+    assert write_features(tmp_path / "stores" / "mine", changed, saved()).fingerprint != store.fingerprint
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ from workbook import InputError
 from workbook.data.audio import audio_later, mfcc
 from workbook.data.columns import class_names, people
 from workbook.data.films import read_films
-from workbook.data.folds import split_rows
 from workbook.data.media import read_audio
 from workbook.data.prepare import prepare_clip
-from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES, cut_window
+from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import network_settings
 from workbook.toy import corpus as toy
@@ -98,36 +97,6 @@ def test_the_window_lies_inside_the_span_of_a_clip_and_nothing_of_its_neighbours
         np.testing.assert_allclose(prepared.audio, mfcc(part), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("start", [-5.0, 0.0, 1.0, 2.0, 4.5, 7.0])
-def test_a_window_has_zeros_wherever_it_leaves_the_span(start):
-    samples = np.arange(1, 6 * SAMPLE_RATE + 1, dtype=np.float32)
-    outside = np.concatenate([np.zeros(5 * SAMPLE_RATE), samples, np.zeros(6 * SAMPLE_RATE)])  # from second -5 on
-    outside[: 7 * SAMPLE_RATE] = outside[10 * SAMPLE_RATE :] = 0
-    first = round((start + 5) * SAMPLE_RATE)
-    np.testing.assert_array_equal(cut_window(samples, start, (2, 5)), outside[first : first + WINDOW_SAMPLES])
-
-
-def test_frames_after_the_end_of_a_span_are_empty(folder):
-    trial = {"clip": "c", "audio_path": "", "video_path": str(folder / "ada.mp4"), "start": 0.5, "end": 2.0}
-    faces = prepare_clip(trial, 6, 64, "paper").video  # a frame each 0.6 s: at 0.8, 1.4, 2.0, ...
-    assert [bool(face.any()) for face in faces] == [True, True, False, False, False, False]
-
-
-def test_any_number_of_people_is_dealt_out_to_five_folds(tmp_path):
-    (tmp_path / "a.wav").touch()
-    rows = [f"a.wav,person {k % 7},{k % 3},{k},clip {k}\n" for k in range(35)]
-    (tmp_path / "clips.csv").write_text("file,person,label,start,clip\n" + "".join(rows))
-    trials, _ = read_films(tmp_path)
-    tested = np.concatenate([split_rows(trials, fold, "groups")["test"] for fold in range(5)])
-    assert sorted(tested) == list(range(35)) and trials["emotion"].tolist() == [str(k % 3) for k in range(35)]
-
-
-def test_labels_that_are_numbers_are_in_the_order_of_their_values(tmp_path):
-    (tmp_path / "a.wav").touch()
-    (tmp_path / "clips.csv").write_text("file,person,label,clip\na.wav,1,10,x\na.wav,2,9,y\n")
-    assert read_films(tmp_path)[0].set_index("emotion")["label"].to_dict() == {"9": 0, "10": 1}
-
-
 @pytest.mark.parametrize(
     ("labels", "order"),
     [
@@ -190,32 +159,21 @@ ROW = "a.wav,,1,x,,,train\n"
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, r"clips\.csv cannot be read as a table with columns file, person, label: .*No such file"),
+        (None, r"clips\.csv cannot be read as a table: .*No such file"),
         ("", r"lacks file, person, label: it has nothing"),
-        ('file,person,label\n"a,b\n', r"cannot be read as a table with columns"),
-        (b"file,person,label\n\xff\xfe,1,x\n", r"cannot be read as a table with columns"),
+        ('file,person,label\n"a,b\n', r"cannot be read as a table"),
         (b"file,person,label\na.wav,Jos\xe9,x\n", r"save it as CSV in UTF-8"),
         ("file,person,label\na.wav,1,x,a note\n", r"line 2 of .* has more cells than the first: quote a cell that"),
         ("file,person,label\n\na.wav,1,x\n,,\nb.wav,,y\n", r"line 5 of .*clips\.csv has no person"),
         ("file,person,label\na.wav,1,Happy\nb.wav,2,happy\n", r"has the labels 'Happy' and 'happy': write a class in"),
-        ("file,person\na.wav,1\n", r"lacks label: it has file, person"),
         ("file,person,label,ends\na.wav,1,x,2\n", r"has 'ends', which is not read: did you mean 'end'"),
         ("file,person,label,label\na.wav,1,x,y\n", r"has two columns 'label'"),
-        ("file,person,label\n", r"lists 0 clips whose files exist"),
-        ("file,person,label\na.wav,1,x\nb.wav,1,\n", r"line 3 of .*clips\.csv has no label"),
-        ("file,person,label\na.wav,,x\n", r"line 2 of .*clips\.csv has no person"),
         ("file,person,label\na.wav,1,x\na.wav,2,y\n", r"line 3 of .* has the name of an earlier clip"),
-        ("file,person,label,clip\na.wav,1,x,c\nb.wav,2,y,c\n", r"line 3 of .* has the name of an earlier clip"),
         (HEADER + ROW + "a.wav,,1,y,3,2,test\n", r"line 3 of .* ends before it starts"),
         (HEADER + ROW + "a.wav,,1,y,one,2,test\n", r"line 3 of .* has no number of seconds as its start"),
-        (HEADER + ROW + "a.wav,,1,y,-1,2,test\n", r"line 3 of .* has no number of seconds as its start"),
         (HEADER + ROW + "a.wav,,1,y,1,inf,test\n", r"line 3 of .* has no number of seconds as its end"),
         (HEADER + ROW + "a.wav,,1,y,1,2,dev\n", r"line 3 of .* has another split than train, validation, test"),
-        ("file,person,label\nz.wav,1,x\n", r"lists 0 clips whose files exist \(their paths start at "),
-        (
-            "file,person,label\na.wav,1,x\nz.wav,1,y\n",
-            r"lists 1 clips .* with labels \['x'\]: at least two labels are expected",
-        ),
+        ("file,person,label\na.wav,1,x\nz.wav,1,y\n", r"lists 1 clips .* with labels \['x'\]: at least two labels"),
     ],
 )
 def test_every_mistake_in_a_table_is_one_sentence(tmp_path, text, sentence):

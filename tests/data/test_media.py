@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.signal import correlate
 
 from workbook import InputError
-from workbook.data.faces import FaceDetector, crop_face, fill_boxes
+from workbook.data.faces import FaceDetector, crop_face
 from workbook.data.media import open_video, probe, read_audio, read_frames
 from workbook.data.mtcnn import Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
@@ -57,18 +57,6 @@ def tone(hertz, seconds, rate=SAMPLE_RATE):
 # the window
 
 
-def test_the_window_is_the_middle_of_the_longer_of_sound_and_picture():
-    window = place_window("paper", 5 * SAMPLE_RATE, Picture(4.0, 25.0), frames=3)
-    assert window.audio_start == pytest.approx(0.7)
-    np.testing.assert_allclose(window.frame_times, [0.7 + 0.6, 0.7 + 1.8, 0.7 + 3.0])
-
-
-@pytest.mark.parametrize("protocol", ["paper", "authors"])
-def test_the_window_of_a_short_clip_starts_with_it(protocol):
-    window = place_window(protocol, SAMPLE_RATE, Picture(0.3, 25.0), frames=15)
-    assert window.audio_start == 0 and 0 < window.frame_times[0] < 0.24
-
-
 def test_the_authors_frames_are_those_that_their_formula_selects():
     select_distributed = lambda m, n: [i * n // m + n // (2 * m) for i in range(m)]  # noqa: E731
     window = place_window("authors", 7 * SAMPLE_RATE, Picture(7.0, 30000 / 1001), frames=15)
@@ -81,13 +69,6 @@ def test_the_authors_crop_of_a_long_sound_is_theirs(length):
     remain = length - WINDOW_SAMPLES
     theirs = samples[remain // 2 : -(remain - remain // 2)]
     np.testing.assert_array_equal(cut_window(samples, place_window("authors", length, None, 15).audio_start), theirs)
-
-
-@pytest.mark.parametrize("length", [0, 7, WINDOW_SAMPLES - 1, WINDOW_SAMPLES])
-def test_a_short_sound_is_padded_at_its_end(length):
-    part = cut_window(np.ones(length, np.float32), 0.0)
-    assert part.shape == (WINDOW_SAMPLES,) and part.dtype == np.float32
-    assert part[:length].all() and not part[length:].any()
 
 
 # the picture
@@ -103,8 +84,7 @@ def test_the_frames_read_are_the_nearest_in_time(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
 
 
-@pytest.mark.parametrize("step", [1, 4, 14])
-@pytest.mark.parametrize("first", [0.0, 2.51])
+@pytest.mark.parametrize(("step", "first"), [(1, 0.0), (4, 2.51), (14, 0.0)])
 @pytest.mark.parametrize("more", ["open-gop=0", "open-gop=1"])
 def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, more, first, step):
     rng = np.random.default_rng(0)
@@ -120,12 +100,6 @@ def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, 
     )
 
 
-def test_times_past_the_end_have_no_frame(tmp_path):
-    path = write_video(tmp_path / "a.mp4", grey_levels(11))
-    assert len(read_frames(path, np.array([0.5, 1.05, 1.15, 3.0]))) == 2
-    assert len(read_frames(path, np.array([1.15, 3.0]))) == 0
-
-
 def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
     path = write_video(tmp_path / "a.mp4", np.zeros((307, 120, 160, 3), np.uint8))
     tracemalloc.start()
@@ -135,31 +109,6 @@ def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
     assert peak < 20 * 120 * 160 * 3
 
 
-@pytest.fixture(scope="module")
-def four_corners():
-    """Frames of 32 x 48 pixels with another grey in each corner, so that every turn is seen."""
-    frames = np.zeros((3, 32, 48, 3), np.uint8)
-    frames[:, :16, :24], frames[:, :16, 24:], frames[:, 16:, :24], frames[:, 16:, 24:] = 30, 90, 150, 210
-    return frames
-
-
-@pytest.mark.parametrize("turned", [90, -90, 180])
-def test_a_film_of_a_phone_is_upright(tmp_path, four_corners, turned):
-    path = write_video(tmp_path / "a.mp4", np.rot90(four_corners, -turned // 90, axes=(1, 2)), turned=turned)
-    seen = read_frames(path, np.array([0.1]))[0]
-    assert seen.shape == (32, 48, 3)
-    np.testing.assert_allclose(seen.astype(int), four_corners[1].astype(int), atol=12)
-
-
-def test_the_matrix_of_a_phone_held_upright_turns_clockwise(tmp_path, four_corners):
-    """QuickTime File Format, movie matrix: x' = -y, y' = x, the right side of the sensor goes to the bottom."""
-    path = write_video(tmp_path / "a.mp4", four_corners, turned=-90)
-    matrix = np.array([0, 1 << 16, 0, -1 << 16, 0, 0], ">i4").tobytes()
-    assert path.read_bytes().count(matrix) == 1
-    seen = read_frames(path, np.array([0.1]))[0]
-    np.testing.assert_allclose(seen[[8, 8, -8, -8], [8, -8, 8, -8], 0], [150, 30, 210, 90], atol=12)
-
-
 def write_changing(path, sizes):
     """A film of single pictures in which the size of a frame changes."""
     with av.open(str(path), "w") as container:
@@ -167,12 +116,8 @@ def write_changing(path, sizes):
         stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
         for number, (width, height) in enumerate(sizes):
             encoder = av.CodecContext.create("mjpeg", "w")
-            encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
-                width,
-                height,
-                "yuvj420p",
-                Fraction(1, FPS),
-            )
+            encoder.width, encoder.height = width, height
+            encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, FPS)
             grey = np.full((height, width, 3), 20 + 9 * number, np.uint8)
             for packet in encoder.encode(av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuvj420p")):
                 packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, encoder.time_base
@@ -192,25 +137,10 @@ def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
     np.testing.assert_allclose(seen, 20 + 9 * np.arange(10), atol=3)
 
 
-def test_a_title_in_another_encoding_costs_nothing(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "Jose gsmile"
-        video = container.add_stream("libx264", rate=FPS)
-        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
-        for frame in grey_levels(3):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(video.encode())
-    path.write_bytes(path.read_bytes().replace(b"Jose gsmile", b"Jos\xe9 gsm\xeel\xe9"))
-    assert b"Jos\xe9" in path.read_bytes() and len(read_frames(path, np.array([0.1]))) == 1
-
-
 # the sound
 
 
-@pytest.mark.parametrize(
-    "name, rate, channels", [("a.wav", 48_000, 1), ("a.wav", 96_000, 2), ("a.flac", 22_050, 1), ("a.flac", 16_000, 2)]
-)
+@pytest.mark.parametrize("name, rate, channels", [("a.wav", 96_000, 2), ("a.flac", 22_050, 1)])
 def test_sound_is_what_librosa_loads(tmp_path, name, rate, channels):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (rate, channels))
     soundfile.write(tmp_path / name, samples, rate)
@@ -258,26 +188,14 @@ def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name,
             read(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.ffconcat", "ffconcat version 1.0\nfile other.ts\n"),
-        ("a.mp4", "ffconcat version 1.0\nfile other.ts\n"),
-        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.ts\n#EXT-X-ENDLIST\n"),
-    ],
-)
-def test_a_list_of_other_files_is_no_film_and_no_sound(tmp_path, name, content):
+@pytest.mark.parametrize("name", ["a.ffconcat", "a.mp4"])
+def test_a_list_of_other_files_is_no_film_and_no_sound(tmp_path, name):
+    content = "ffconcat version 1.0\nfile other.ts\n"
     write_video(tmp_path / "other.ts", grey_levels(30))
     (tmp_path / name).write_text(content)
     for read in (read_audio, open_video):
         with pytest.raises(InputError, match=f"{name} is a list of other files, where a film or a sound is expected"):
             read(tmp_path / name)
-
-
-def test_sound_that_is_not_numbers_is_refused(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.1]), SAMPLE_RATE, subtype="FLOAT")
-    with pytest.raises(InputError, match="not numbers"):
-        read_audio(tmp_path / "a.wav")
 
 
 def wav_that_says(path, rate):
@@ -288,23 +206,12 @@ def wav_that_says(path, rate):
     return path
 
 
-@pytest.mark.parametrize("rate", [1, 999, 2_000_000, 2**31 - 1])
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
 def test_a_rate_that_no_sound_has_is_refused_before_it_takes_memory(tmp_path, rate):
     path = wav_that_says(tmp_path / "a.wav", rate)
     tracemalloc.start()
     with pytest.raises(InputError, match=r"a.wav says that its sample rate is .*: 1,000 to 1,000,000 can be read"):
         read_audio(path)
-    assert tracemalloc.get_traced_memory()[1] < 2**20
-    tracemalloc.stop()
-
-
-def test_a_sound_too_long_for_a_clip_is_refused_before_it_takes_memory(tmp_path):
-    with soundfile.SoundFile(tmp_path / "a.flac", "w", 1000, 1) as file:
-        for _ in range(12):
-            file.write(np.zeros(10**6, np.int16))
-    tracemalloc.start()
-    with pytest.raises(InputError, match=r"a.flac says that its length in seconds is 12,000: 0 to 10,800"):
-        read_audio(tmp_path / "a.flac")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -316,10 +223,9 @@ def test_a_frame_too_large_for_a_film_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_path):
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**8, 224, 224, 3)}
     with open(tmp_path / "a_facecroppad.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": (10**8, 224, 224, 3)}
-        )
+        np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(InputError, match="cannot be read as an array of faces"):
         open_video(tmp_path / "a_facecroppad.npy")
 
@@ -353,18 +259,6 @@ def test_looking_for_large_faces_only_leaves_the_boxes_of_the_whole_cascade(larg
         np.testing.assert_allclose(ours, theirs[0].astype(float), atol=0.5)
 
 
-def test_a_small_face_in_a_large_frame_has_the_box_of_the_whole_cascade(large_faces):
-    from facenet_pytorch import MTCNN
-
-    frame = np.full((720, 960, 3), 128, np.uint8)
-    small = large_faces[0, ::6, ::6]
-    frame[500 : 500 + len(small), 700 : 700 + small.shape[1]] = small
-    boxes, confidence = FaceDetector().detect(frame[None])
-    (whole,), _ = MTCNN().detect(frame)
-    assert confidence[0] > 0.7 and boxes[0, 3] - boxes[0, 1] < 120
-    np.testing.assert_allclose(boxes[0], whole.astype(float), atol=0.5)
-
-
 def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(large_faces):
     frames = large_faces[:3].copy()
     frames[1] = 128
@@ -373,25 +267,10 @@ def test_a_frame_without_a_face_has_no_box_and_takes_none_from_its_neighbours(la
     assert (confidence[[0, 2]] > 0.9).all()
 
 
-def test_frames_looked_at_together_have_the_boxes_of_each_alone(large_faces):
-    noise = np.random.default_rng(0).integers(0, 256, large_faces[0].shape, np.uint8)
-    frames = np.stack([large_faces[0], noise, large_faces[1][:, ::-1], large_faces[2]])
-    alone = [FaceDetector().detect(frame[None]) for frame in frames]
-    boxes, confidence = FaceDetector().detect(frames)
-    np.testing.assert_allclose(boxes, np.concatenate([box for box, _ in alone]), atol=1e-2)
-    np.testing.assert_allclose(confidence, np.concatenate([sure for _, sure in alone]), atol=1e-4)
-
-
 @pytest.mark.parametrize("shape", [(0, 96, 96, 3), (2, 16, 16, 3), (2, 21, 97, 3), (1, 240, 320, 3)])
 def test_frames_without_any_face_are_no_error(shape):
     boxes, confidence = FaceDetector().detect(np.zeros(shape, np.uint8))
     assert np.isnan(boxes).all() and not confidence.any()
-
-
-def test_a_missing_box_is_the_nearest_in_time():
-    boxes = np.full((7, 4), np.nan)
-    boxes[1], boxes[5] = 10, 50
-    assert list(fill_boxes(boxes)[:, 0]) == [10, 10, 10, 10, 50, 50, 50]
 
 
 def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():

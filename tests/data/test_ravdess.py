@@ -8,6 +8,7 @@ from workbook import InputError
 from workbook.data.folds import FOLDS, OF_CLIPS, folds, split_rows
 from workbook.data.ravdess import EMOTIONS, find_trials, parse_name
 
+CLIPS = pd.DataFrame({"actor": [1, 2, 3, 4]})
 WOMEN, MEN = set(range(2, 25, 2)), set(range(1, 25, 2))
 
 
@@ -25,22 +26,12 @@ def corpus(tmp_path):
     return plant
 
 
-def test_a_name_is_read_field_by_field():
-    fields = parse_name("01-02-03-02-01-02-17")
-    assert fields == dict(modality=1, channel=2, emotion=3, intensity=2, statement=1, repetition=2, actor=17)
-
-
 @pytest.mark.parametrize(
     "name, field",
     [
         ("04-01-03-02-01-02-17", "modality"),
-        ("01-03-03-02-01-02-17", "channel"),
-        ("01-01-09-02-01-02-17", "emotion"),
         ("01-01-0x-02-01-02-17", "emotion"),
-        ("01-01-03-00-01-02-17", "intensity"),
         ("01-01-03-02-3-02-17", "statement"),
-        ("01-01-03-02-01-99-17", "repetition"),
-        ("01-01-03-02-01-02-25", "actor"),
         ("01-01-03-02-01-02", "has seven"),
     ],
 )
@@ -79,22 +70,11 @@ def test_each_modality_comes_from_the_preferred_file(corpus, files, video, audio
         assert trials[column][0] == (str(root / (name % clip)) if name else "")
 
 
-def test_song_is_found_only_when_asked_for(corpus):
-    root = corpus("03-01-03-02-01-02-05.wav", "03-02-03-02-01-02-05.wav")
-    assert list(find_trials(root)[0]["clip"]) == ["01-03-02-01-02-05"]
-    assert list(find_trials(root, speech_only=False)[0]["clip"]) == ["01-03-02-01-02-05", "02-03-02-01-02-05"]
-
-
 def test_other_kinds_of_file_are_passed_over_in_silence_and_wrong_names_are_not(corpus):
     root = corpus("03-01-03-02-01-02-05.wav", "readme.txt", "x.npy", "._03-01-03-02-01-02-05.wav", "b.wav", "a.mp4")
     trials, problems = find_trials(root)
     assert len(trials) == 1
     assert list(problems["path"]) == [str(root / "a.mp4"), str(root / "b.wav")]
-
-
-def test_sound_that_is_named_as_picture_alone_is_a_problem(corpus):
-    _, problems = find_trials(corpus("02-01-03-02-01-02-05.wav", "03-01-03-02-01-02-06.wav"))
-    assert len(problems) == 1 and "picture alone" in problems["reason"][0]
 
 
 def test_linked_folders_are_entered_once_even_when_they_lead_back(corpus, tmp_path):
@@ -137,17 +117,11 @@ def test_a_split_gives_positions_whatever_the_index_of_the_table_is():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: split_rows(pd.DataFrame({"actor": [1]}), 9), "fold is 9; it must be a whole number from 0 to 4 in"),
-        (lambda: split_rows(pd.DataFrame({"actor": [1]}), 1, "authors"), "fold is 1; it must be 0, the only one in"),
-        (
-            lambda: folds("x"),
-            "there is no fold scheme 'x' of actors: choose one of paper, authors, luna, loso, groups$",
-        ),
-        (lambda: folds("own"), "there is no fold scheme 'own' of actors"),
-        (
-            lambda: split_rows(pd.DataFrame({"actor": [1, 2, 3, 4]}), 0, "groups"),
-            "at least 5 actors, this corpus has 4",
-        ),
+        (lambda: split_rows(CLIPS, 9), "fold is 9; it must be a whole number from 0 to 4 in"),
+        (lambda: split_rows(CLIPS, 1, "authors"), "fold is 1; it must be 0, the only one in"),
+        (lambda: split_rows(CLIPS, 0, "own"), "needs a dataset with its own split.*choose one of paper, "),
+        (lambda: split_rows(CLIPS, 0, "groups"), "at least 5 actors, this corpus has 4"),
+        (lambda: folds("own"), "there is no fold scheme 'own' of actors: choose one of paper, authors, luna, loso, g"),
     ],
 )
 def test_an_unknown_fold_or_scheme_is_an_input_error(wrong, says):
@@ -166,11 +140,6 @@ def test_every_scheme_has_its_folds_and_every_fold_each_actor_in_one_part(scheme
     assert sorted(set(table["fold"])) == list(range(FOLDS[scheme]))
     assert not table.duplicated(["fold", "actor"]).any() and len(table) == 24 * FOLDS[scheme]
     assert (table.groupby("fold")["split"].nunique() == 3).all()
-
-
-def test_the_authors_scheme_is_the_split_of_the_released_weights():
-    authors, paper = sets("authors"), sets("paper")
-    assert authors == {key: actors for key, actors in paper.items() if key[0] == 0}
 
 
 def test_the_luna_scheme_is_the_published_one_and_validates_on_the_next_fold():
@@ -200,11 +169,6 @@ def test_groups_of_any_name_and_size_are_each_tested_once_in_folds_of_about_equa
         )
         assert abs(len(part["test"]) - len(clips) / 5) < 40
         np.testing.assert_array_equal(part["validation"], parts[(fold + 1) % 5]["test"])
-
-
-def test_groups_do_not_depend_on_the_order_of_the_clips():
-    actors = list("cabbdaaeeefghhh")
-    pd.testing.assert_frame_equal(folds("groups", actors), folds("groups", reversed(actors)))
 
 
 def test_the_scheme_clips_tests_each_clip_once_whatever_their_order_and_warns_that_people_leak(caplog):

@@ -1,7 +1,7 @@
 """Audio features, for the network and for figures; and the sound of a stored clip, from its file.
 
-All features have a step every 23.2 ms, 156 in a window. They stay as librosa returns them, unscaled, like the authors'
-MFCCs. The paper found no gain from chroma or spectrograms; with these functions you can test that.
+All features are of a window's samples (79380,), mono at 22.05 kHz, and have a step every 23.2 ms, 156 in a window. They
+stay as librosa returns them, unscaled, like the authors' MFCCs.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,18 @@ N_FFT = HOP  # samples under one spectrum, 23.2 ms: shorter ones would skip soun
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
-    """The 10 mel-frequency cepstral coefficients of a window, (10, 156) float32.
+    """The 10 mel-frequency cepstral coefficients, (10, 156) float32.
 
-    samples : (79380,) mono at 22.05 kHz.
     The first is the log energy, down to -600; the others are between about -150 and 150.
     """
-    _check(samples)
     return librosa.feature.mfcc(y=samples, sr=SAMPLE_RATE, n_mfcc=N_MFCC, hop_length=HOP).astype(np.float32)
 
 
 def log_mel(samples: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
-    """The log-mel spectrogram of a window in decibels, (n_mels, 156) float32, cut 80 dB below its peak.
+    """The log-mel spectrogram in decibels, (n_mels, 156) float32, cut 80 dB below its peak.
 
-    samples : (79380,) mono at 22.05 kHz.
     It keeps the loudness, as MFCCs do: they are the cosine transform of such a spectrogram with 128 bands.
     """
-    _check(samples)
     power = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE, n_mels=n_mels, hop_length=HOP)
     return librosa.power_to_db(power).astype(np.float32)
 
@@ -42,18 +38,13 @@ def log_mel(samples: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
 def chroma(samples: np.ndarray) -> np.ndarray:
     """The strength of each of the 12 pitch classes, (12, 156) float32 in [0, 1]; the strongest of a step is 1.
 
-    samples : (79380,) mono at 22.05 kHz. Speech has no tuning, so A is 440 Hz in every clip.
+    Speech has no tuning, so A is 440 Hz in every clip.
     """
-    _check(samples)
     return librosa.feature.chroma_stft(y=samples, sr=SAMPLE_RATE, hop_length=HOP, tuning=0.0).astype(np.float32)
 
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """The power in each of 257 bins from 0 to 11 025 Hz in decibels, (257, 156) float32, cut 80 dB below its peak.
-
-    samples : (79380,) mono at 22.05 kHz.
-    """
-    _check(samples)
+    """The power in each of 257 bins from 0 to 11 025 Hz in decibels, (257, 156) float32, cut 80 dB below its peak."""
     amplitude = np.abs(librosa.stft(samples, n_fft=N_FFT, hop_length=HOP))
     return librosa.amplitude_to_db(amplitude).astype(np.float32)
 
@@ -100,7 +91,3 @@ def features_of(store: Store, samples: np.ndarray) -> np.ndarray:
 def audio_later(store: Store, row: int, by: float) -> np.ndarray:
     """The features (channels, 156) of a clip in a window that begins `by` seconds after the stored one."""
     return features_of(store, samples_of(store, row, by))
-
-
-def _check(samples: np.ndarray) -> None:
-    assert samples.shape == (WINDOW_SAMPLES,), f"a window has {WINDOW_SAMPLES} samples, this has shape {samples.shape}"

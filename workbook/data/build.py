@@ -18,30 +18,21 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.data.store import (
-    PROBLEM_COLUMNS,
-    Store,
-    partial_folder,
-    refuse_other_folder,
-    stamp,
-    write_store,
-)
-from workbook.files import read_json, refuse_unguarded, write_json, writing
+from workbook.data.store import PROBLEM_COLUMNS, Store, partial_folder, refuse_other_folder, stamp, write_store
+from workbook.files import read_json, write_json, writing
 from workbook.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # a change makes stores again
+RECORD = ["has_audio", "has_video", "duration", "window_start", "face_confidence", "video_sha256", "audio_sha256"]
 CLIP_COLUMNS = [
-    *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition"),
-    *("has_audio", "has_video", "duration", "window_start", "face_confidence"),
+    *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition", *RECORD[:5]),
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
 ]
-EXTRA_COLUMNS = [
-    "copies",  # in protocol authors, 1 or 2: as how many clips of the original code it counts
-    *("start", "end"),  # where clips are parts of files: the seconds of its file that a clip lies between
-    "split",  # where the corpus brings a split of its own: train, validation or test
-]
+# Of some corpora: in protocol authors, as how many clips of the original code it counts; the seconds of its file that a
+# clip lies between; a split of its own.
+EXTRA_COLUMNS = ["copies", "start", "end", "split"]
 
 
 def build_store(
@@ -60,19 +51,16 @@ def build_store(
 ) -> Store:
     """The store of a corpus at `path`: opened if it is there and unchanged, else made or completed.
 
-    Clips are taken over from an older store with the same settings where their files have the same bytes: a corrected
-    label costs seconds.
-
     Clips are prepared in `workers` processes (default: one per core); the result does not depend on their number. A
-    clip of which nothing can be used is only in `problems`. Raises InputError where no clip of the corpus can be used,
-    where the disk is full, and where files vanish meanwhile: the next call goes on with the clips that are left.
+    clip of which nothing can be used is only in `problems`. Clips with the same bytes and settings are copied from an
+    older store: a corrected label costs seconds. Raises InputError where no clip of the corpus can be used, where the
+    disk is full, and where files vanish meanwhile: the next call goes on with the clips that are left.
 
     trials, problems : as `workbook.data.ravdess.find_trials` returns them.
     frames : pictures per clip.        image_size : pixels, of the square crops.        protocol : paper | authors
     audio_features : mfcc | logmel | chroma | spectrogram        names : of the labels, for the manifest
     prepare : (trials by row, settings) -> rows and clips as `prepare_all` yields them; for clips prepared elsewhere
     """
-    refuse_unguarded()
     path, trials = Path(path), trials.sort_values("clip", ignore_index=True)
     settings = {"frames": frames, "image_size": image_size, "protocol": protocol, "audio_features": audio_features}
     plan = plan_of(trials, problems, settings)
@@ -83,7 +71,7 @@ def build_store(
         log.info("the store %s is up to date: nothing to do", path)
         return Store.open(path)
     if path.exists():
-        log.info("the corpus or the settings of the store %s have changed: it is made again", path)
+        log.info("the clips or the settings of the store %s have changed: it is made again", path)
     if prepare is None:
         from workbook.data import workers as pool  # imports libraries that a finished store does not need
 
@@ -108,22 +96,21 @@ def plan_of(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict[str, An
 def _fill(draft: "_Draft", trials: pd.DataFrame, prepare: Callable, progress: bool) -> None:
     """Prepares the clips that the draft lacks. Raises InputError where it is interrupted."""
     remaining = {row: trial for row, trial in enumerate(trials.to_dict("records")) if row not in draft.entries}
-    count, done = len(trials), len(draft.entries)
     try:
-        with progress_bar(count, "clips to arrays", initial=done, unit="clip", disable=not progress) as bar:
+        with progress_bar(
+            len(trials), "clips to arrays", initial=len(draft.entries), unit="clip", disable=not progress
+        ) as bar:
             for row, prepared in prepare(remaining, draft.plan["settings"]):
-                arrays = {"video": prepared.video, "audio": prepared.audio}
-                draft.add(row, prepared.record, prepared.problems, arrays)
+                draft.add(row, prepared.record, prepared.problems, prepared.video, prepared.audio)
                 bar.update()
     except KeyboardInterrupt:
-        raise InputError(f"stopped after {len(draft.entries)} of {count} clips: run it again to go on") from None
+        raise InputError(f"stopped after {len(draft.entries)} of {len(trials)} clips: run it again to go on") from None
 
 
 class _Draft:
     """A store in the making: arrays with a row for every trial, and a journal with a line for every finished one.
 
-    The plan is written last when the folder is made, and a journal line after its rows: so all that can be read here
-    is true.
+    The plan is written last when the folder is made, and a journal line after its rows.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], count: int):
@@ -136,8 +123,6 @@ class _Draft:
         if not folder.exists():
             self._create()
         self.entries = self._read_journal()
-        if self.entries:
-            log.info("going on with %s: %d of %d clips are done", folder, len(self.entries), count)
 
     def _create(self) -> None:
         from workbook.data.audio import channels
@@ -148,8 +133,8 @@ class _Draft:
         faces = (self.count, settings["frames"], size, size, 3)
         sound = (self.count, channels(settings["audio_features"]), MFCC_STEPS)
         (self.folder / "store").mkdir(parents=True)
-        for modality, shape, dtype in (("video", faces, np.uint8), ("audio", sound, np.float32)):
-            np.lib.format.open_memmap(self._file(modality), "w+", dtype, shape)
+        np.lib.format.open_memmap(self._file("video"), "w+", np.uint8, faces)
+        np.lib.format.open_memmap(self._file("audio"), "w+", np.float32, sound)
         (self.folder / "journal.jsonl").touch()
         write_json(self.folder / "plan.json", self.plan)
 
@@ -165,9 +150,11 @@ class _Draft:
             lines.pop()
         return {entry["row"]: entry for entry in map(json.loads, lines)}
 
-    def add(self, row: int, record: dict, problems: list[dict], arrays: dict[str, np.ndarray | None]) -> None:
+    def add(
+        self, row: int, record: dict, problems: list[dict], video: np.ndarray | None, audio: np.ndarray | None
+    ) -> None:
         """Keeps the record, the problems and the arrays of one clip; None = it has none of this modality."""
-        for modality, values in arrays.items():
+        for modality, values in (("video", video), ("audio", audio)):
             if values is not None:
                 _write_row(self._file(modality), row - self.count, values)
         entry = {"row": row, "record": record, "problems": problems}
@@ -180,22 +167,17 @@ class _Draft:
         from workbook.data.prepare import sha256_of
 
         sums, span = ["video_sha256", "audio_sha256"], [name for name in ("start", "end") if name in trials]
-        if not {*span} <= {*store.clips}:
-            return
-        usable = store.clips[~store.clips["clip"].isin(store.problems["clip"])]
-        known = {tuple(row): place for place, row in zip(usable.index, usable[sums + span].to_numpy(), strict=True)}
-        records = store.clips[["has_audio", "has_video", "duration", "window_start", "face_confidence", *sums]]
-        records, count = records.to_dict("records"), len(self.entries)
+        usable = store.clips[~store.clips["clip"].isin(store.problems["clip"])].reindex(columns=[*RECORD, *span])
+        known = {tuple(key): row for row, key in zip(usable.index, usable[sums + span].to_numpy(), strict=True)}
+        records = usable[RECORD].to_dict("index")
         for row, trial in enumerate(trials.to_dict("records")):
-            if row in self.entries:
-                continue
-            files = [sha256_of(trial[name]) for name in ("video_path", "audio_path")]
-            place = known.get((*files, *(trial[name] for name in span)))
-            if place is not None:
-                record = records[place]
-                arrays = (getattr(store, name)[place] if record[f"has_{name}"] else None for name in self.names)
-                self.add(row, record, [], dict(zip(self.names, arrays, strict=True)))
-        log.info("%d of %d clips are taken over from %s", len(self.entries) - count, len(trials), store.path)
+            if row not in self.entries:
+                files = [sha256_of(trial[name]) for name in ("video_path", "audio_path")]
+                old = known.get((*files, *(trial[name] for name in span)))
+                if old is not None:
+                    arrays = (getattr(store, name)[old] if records[old][f"has_{name}"] else None for name in self.names)
+                    self.add(row, records[old], [], *arrays)
+        log.info("%d of %d clips are ready already", len(self.entries), len(trials))
 
     def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None) -> Store:
         """The store at `path`, made of the complete draft; may be repeated after a kill."""
@@ -235,20 +217,13 @@ def _keep_rows(source: Path, target: Path, rows: list[int], count: int) -> None:
             stream.write(array[row])
 
 
-def _manifest(
-    plan: dict[str, Any], arrays: dict[str, str], clips: pd.DataFrame, names: list[str] | None
-) -> dict[str, Any]:
-    from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
-
+def _manifest(plan: dict[str, Any], arrays: dict[str, str], clips: pd.DataFrame, names: list[str] | None) -> dict:
     table = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
     content = json.dumps([FORMAT, plan["settings"]]) + table
     return {
         "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],
         "arrays": arrays,
         "plan": plan,
-        "window_seconds": WINDOW,
-        "sample_rate": SAMPLE_RATE,
-        "hop_samples": HOP,
         **({"names": names} if names else {}),
         "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},
     }

@@ -36,24 +36,10 @@ ROOTS = {"folder": Path.is_dir, "file": Path.is_file, "file or folder": Path.exi
 # Clips: section IV of the paper, and the batch size of the authors' opts.py. Features: MULT's code, which section IV.2
 # follows; they have no frames.
 USUAL = {
-    "clips": {
-        "epochs": 100,
-        "batch_size": 8,
-        "learning_rate": 0.04,
-        "image_size": 224,
-        "frames": 15,
-        "pretrained": "none",
-        "frame_epochs": 10,
-    },
-    "features": {
-        "epochs": 40,
-        "batch_size": 24,
-        "learning_rate": 0.001,
-        "image_size": 0,
-        "frames": 0,
-        "pretrained": "none",
-        "frame_epochs": 0,
-    },
+    "clips": {"epochs": 100, "batch_size": 8, "learning_rate": 0.04, "pretrained": "none"}
+    | {"image_size": 224, "frames": 15, "frame_epochs": 10},
+    "features": {"epochs": 40, "batch_size": 24, "learning_rate": 0.001, "pretrained": "none"}
+    | {"image_size": 0, "frames": 0, "frame_epochs": 0},
 }
 
 
@@ -87,7 +73,7 @@ class Dataset:
         if self.needs and not ROOTS[self.needs](path):
             raise InputError(
                 f"data_root is {path}, which is no {self.needs}; give the one that holds {self.title} "
-                f"(a relative path starts at {workbook.ROOT}){self.source and '; '}{self.source}"
+                f"(a relative path starts at {workbook.ROOT}); {self.source}"
             )
 
 
@@ -97,8 +83,9 @@ def _pickle(path: Path) -> Path:
         return path
     names = [name for name in PICKLES if (path / name).exists()]
     if len(names) != 1:
-        listed = f"{len(names)} of the pickles {', '.join(PICKLES)}"
-        raise InputError(f"{path} holds {listed}: give one of them as data_root (docs/features.md)")
+        raise InputError(
+            f"{path} holds {len(names)} of the pickles {', '.join(PICKLES)}: give one of them as data_root"
+        )
     return path / names[0]
 
 
@@ -180,13 +167,13 @@ class Corpus:
         return DATASETS[self.dataset]
 
     @property
+    def _place(self) -> Path:
+        return (Path(self.data_root).expanduser() if self.data_root else workbook.DATA / self.dataset).resolve()
+
+    @property
     def root(self) -> Path:
         """The folder of clips or the file of features. Raises InputError where not exactly one file fits."""
         return self.record.locate(self._place)
-
-    @property
-    def _place(self) -> Path:
-        return (Path(self.data_root).expanduser() if self.data_root else workbook.DATA / self.dataset).resolve()
 
     @property
     def store_path(self) -> Path:
@@ -232,9 +219,8 @@ class Corpus:
     def open_store(self) -> Store:
         """The store, ready to be read.
 
-        A missing store of clips is made for the toy corpora. For real clips, InputError gives the command that makes
-        it, also where their table or a file has changed since. A store of features is made where it is missing or its
-        file has changed.
+        Stores of features and of the toy corpora are made where they are missing or not current. For real clips,
+        InputError gives the command that does it.
         """
         is_made = self.store_path.exists()
         if self.record.kind == "clips" and is_made and self.is_current:
@@ -242,11 +228,12 @@ class Corpus:
         if self.record.kind == "features" or self.record.make:
             return self.preprocess()
         self.record.check_root(self._place)
+        reason = f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels"
+        if is_made:
+            reason = f"the clips in {self.root} have changed since their store was made"
         parameters = asdict(self) | {"data_root": self.root}
-        missing = f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels"
-        changed = f"the clips in {self.root} have changed since their store was made"
         raise InputError(
-            f"{changed if is_made else missing} at {self.store_path}; make it{' again' * is_made} with: "
+            f"{reason} at {self.store_path}; make it{' again' * is_made} with: "
             "papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
             + " ".join(f"-p {name} {quote(str(value))}" for name, value in parameters.items())
         )
@@ -261,16 +248,8 @@ class Corpus:
             if self.record.kind == "clips":
                 trials, problems = self.find_clips()
                 names = list(self.record.names or trials.sort_values("label")["emotion"].unique())
-                return build_store(
-                    self.store_path,
-                    trials,
-                    problems,
-                    **self._settings,
-                    names=names,
-                    workers=workers,
-                    prepare=prepare,
-                    progress=progress,
-                )
+                options = {"names": names, "workers": workers, "prepare": prepare, "progress": progress}
+                return build_store(self.store_path, trials, problems, **self._settings, **options)
             self._make()
             if is_current(self.store_path, self.root):
                 store = Store.open(self.store_path)

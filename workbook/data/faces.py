@@ -50,8 +50,6 @@ class FaceDetector:
 
         Beside a large face, the smallest others have BESIDE of the frame's shorter side.
         """
-        if not len(frames):
-            return []
         sums = [Sums(frame) for frame in frames]
         smaller = self.cascade.find(sums, large_face(min(sums[0].height, sums[0].width), BESIDE))
         faces = []
@@ -75,7 +73,7 @@ class FaceDetector:
 
 
 class EdgeToEdge:
-    """Stands in for a detector where every frame is a face from edge to edge; its confidence is not known."""
+    """Stands in for a detector where every frame is a face from edge to edge, with a confidence of NaN."""
 
     def detect(self, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return np.concatenate(self.detect_all(frames)), np.full(len(frames), np.nan, np.float32)

@@ -19,13 +19,12 @@ import pandas as pd
 from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
-from workbook.files import as_bytes, checksum, read_json
+from workbook.files import as_bytes, read_json
 
-VERSION = 2  # of the store; another number makes it again
+VERSION = 3  # of the store; another number makes it again
 MODALITIES = ("audio", "video")
 REQUIRED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
 OPTIONAL = ("clip", *MASKS)
-EMPTY = "both modalities are missing: the clip is left out"
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +85,17 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} cannot be read as an .npz of numbers and text, as np.savez makes: {reason}") from None
     check_names(path, names, REQUIRED, OPTIONAL)
     for name, values in arrays.items():
-        _check_array(f"{name} in {path}", name, values)
+        axes = "(N, channels, steps) or (N, channels)" if name in MODALITIES else "(N,)"
+        content, kinds = ("numbers", "biuf") if name in (*MODALITIES, *MASKS) else ("numbers or text", "biufUS")
+        is_shaped = values.ndim in ((2, 3) if name in MODALITIES else (1,)) and values.size
+        if not is_shaped or values.dtype.kind not in kinds:
+            where = f"{name} in {path} has shape {values.shape} and type {values.dtype}"
+            raise InputError(f"{where}; it must hold {content}, {axes}")
     lengths = {name: len(values) for name, values in arrays.items()}
     if len({*lengths.values()}) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise InputError(f"the arrays in {path} have different lengths, but each needs one row per clip: {listed}")
     return arrays
-
-
-def _check_array(where: str, name: str, values: np.ndarray) -> None:
-    """Raises InputError for an array of another shape or type than its name asks for."""
-    axes = "(N, channels, steps) or (N, channels)" if name in MODALITIES else "(N,)"
-    content, kinds = ("numbers", "biuf") if name in (*MODALITIES, *MASKS) else ("numbers or text", "biufUS")
-    if values.ndim not in ((2, 3) if name in MODALITIES else (1,)) or values.dtype.kind not in kinds or not values.size:
-        raise InputError(f"{where} has shape {values.shape} and type {values.dtype}; it must hold {content}, {axes}")
 
 
 def check_characters(values: np.ndarray) -> None:
@@ -122,8 +118,7 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]
     names = class_names(path, words)
     if len(names) < 2:
         raise InputError(f"all clips in {path} have the label {names[0]}: at least two classes are expected")
-    places = {name: place for place, name in enumerate(names)}
-    return "classes", names, np.array([places[word] for word in words])
+    return "classes", names, np.array(list(map(names.index, words)))
 
 
 def _as_integers(values: np.ndarray) -> np.ndarray:
@@ -136,11 +131,11 @@ def _clip_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
     """The names of the clips: those of the file, or numbers."""
     if "clip" not in arrays:
         return [f"clip{row:05d}" for row in range(len(arrays["label"]))]
-    names = texts(arrays["clip"])
-    if len(set(names)) < len(names):
-        name = next(name for name in names if names.count(name) > 1)
+    names = pd.Series(texts(arrays["clip"]))
+    if names.duplicated().any():
+        name = names[names.duplicated()].iloc[0]
         raise InputError(f"clip in {path} has the name '{name}' more than once: every clip needs its own")
-    return names
+    return names.tolist()
 
 
 def texts(values: np.ndarray | list) -> list[str]:
@@ -191,8 +186,9 @@ def assemble(
     has_any = clips["has_audio"] | clips["has_video"]
     if not has_any.any():
         raise InputError(f"no clip in {path} has audio or video: all values are 0 or marked as missing")
+    reason = "both modalities are missing: the clip is left out"
     problems = pd.DataFrame({"clip": clips["clip"][~has_any]}, columns=PROBLEM_COLUMNS)
-    problems = problems.assign(path=str(path), modality="audio and video", reason=EMPTY).reset_index(drop=True)
+    problems = problems.assign(path=str(path), modality="audio and video", reason=reason).reset_index(drop=True)
     if not has_any.all():  # else no copy: the arrays may have gigabytes
         clips = clips[has_any].reset_index(drop=True)
         series = {name: values[has_any] for name, values in series.items()}
@@ -231,7 +227,7 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
         "names": features.names,
         "standardise": features.standardise,
         **features.facts,
-        "source": {"stamp": stamp(origin), "sha256": checksum(origin)},
+        "stamp": stamp(origin),
         "versions": {"numpy": version("numpy")},
     }
     return write_store(path, features.clips, features.problems, manifest)
@@ -240,7 +236,7 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
 def is_current(path: Path, origin: Path) -> bool:
     """Whether the store at `path` was made of the file `origin`, unchanged since; also True without that file."""
     manifest = read_json(path / "manifest.json")
-    return manifest.get("version") == VERSION and (not origin.exists() or manifest["source"]["stamp"] == stamp(origin))
+    return manifest.get("version") == VERSION and (not origin.exists() or manifest["stamp"] == stamp(origin))
 
 
 def _fingerprint(features: Features) -> str:

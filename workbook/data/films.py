@@ -1,5 +1,6 @@
 """Films of your own: a folder with a table `clips.csv` of files, persons and labels (docs/data.md)."""
 
+import codecs
 import csv
 import io
 import os
@@ -18,6 +19,7 @@ from workbook.files import path_of, path_text
 TABLE = "clips.csv"
 REQUIRED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # a `file` with such a suffix has no picture
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the first bytes of such a file
 SPLITS = ("train", "validation", "test")
 
 
@@ -53,8 +55,8 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     trials, problems = _without_missing(trials)
     names = class_names(path, trials["emotion"])
     if len(names) < 2:
-        existing = f"{len(trials)} clips whose files exist (their paths start at {path.parent})"
-        raise InputError(f"{path} lists {existing}, with labels {names}: at least two labels are expected")
+        clips = f"{len(trials)} clips whose files exist (their paths start at {path.parent})"
+        raise InputError(f"{path} lists {clips}, with labels {names}: at least two labels are expected")
     return trials.assign(label=trials["emotion"].map(names.index)), problems
 
 
@@ -65,24 +67,21 @@ def _read(path: Path) -> pd.DataFrame:
     """
     try:
         content = path.read_bytes()
-        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        text = normalize("NFC", content.decode(encoding))
+        text = normalize("NFC", content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig"))
         divider = max(",;\t", key=text.strip().partition("\n")[0].count)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, skipinitialspace=True, strict=True)
-        cells = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
         hint = "; save it as CSV in UTF-8" if isinstance(error, UnicodeError) else ""
-        columns = ", ".join(REQUIRED)
-        raise InputError(f"{path} cannot be read as a table with columns {columns}: {reason}{hint}") from None
-    cells = {line: row for line, row in cells if any(row)}
+        raise InputError(f"{path} cannot be read as a table: {reason}{hint}") from None
+    cells = {line: row for line, row in lines if any(row)}
     header = [name.lower() for name in cells.pop(min(cells, default=0), [])]
     while header and not header[-1]:
         header.pop()
     check_names(path, header, REQUIRED, OPTIONAL)
-    for name in (*REQUIRED, *OPTIONAL):
-        if header.count(name) > 1:
-            raise InputError(f"{path} has two columns '{name}'")
+    for name in {name for name in (*REQUIRED, *OPTIONAL) if header.count(name) > 1}:
+        raise InputError(f"{path} has two columns '{name}'")
     table = pd.DataFrame.from_dict(cells, orient="index").fillna("").astype(str)
     is_longer = (table.iloc[:, len(header) :] != "").any(axis=1)
     _refuse(path, is_longer, f"has more cells than the first: quote a cell that holds '{divider}'")

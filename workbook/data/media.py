@@ -36,16 +36,13 @@ LIMITS = {  # least and most that a header may say: beyond, a few bytes would as
 def read_audio(path: Path | str) -> np.ndarray:
     """A file's sound as mono float32 in [-1, 1] at 22.05 kHz, (samples,): what `librosa.load(path, sr=22050)` gives.
 
-    Reads wav, flac and the like, and the sound track of any film or sound that FFmpeg knows, from second 0 of the
-    file's clock. Channels are averaged. A sound track keeps the delay of its encoder where the file does not declare
-    it: in RAVDESS it is 33 ms late. Raises InputError where there is no sound to read.
+    Channels are averaged; it begins at second 0. A sound track keeps the delay of its encoder where the file does not
+    declare it: in RAVDESS it is 33 ms late. Raises InputError where there is no sound to read.
     """
     path = check_file(path)
-    samples, rate = _read_soundfile(path) if path.suffix.lower() in SOUNDS else _read_track(path)
+    samples, rate = (_read_soundfile if path.suffix.lower() in SOUNDS else _read_track)(path)
     if not samples.size:
         raise InputError(f"{path.name} holds no sound: its sound track has no samples")
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path.name} holds samples that are not numbers")
     import librosa  # heavy: a second, and only needed here
 
     return librosa.resample(samples.mean(axis=0), orig_sr=rate, target_sr=SAMPLE_RATE)
@@ -60,10 +57,7 @@ def _read_soundfile(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _read_track(path: Path) -> tuple[np.ndarray, int]:
-    """The samples (1, n), the mean of all channels, and their rate of a film's sound track, from second 0 on.
-
-    Silence fills a late start and the gaps.
-    """
+    """The samples (1, n), the mean of all channels, and their rate of a film's sound track, from second 0 on."""
     blocks, count, graph, rate = [np.zeros((1, 0), np.float32)], 0, None, SAMPLE_RATE
     with _open(path) as container, _reading(f"the sound track of {path.name} cannot be decoded"):
         stream = _main_track(path, container.streams.audio, "sound")
@@ -102,19 +96,13 @@ def probe(path: Path | str) -> Picture:
 
 
 def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none.
-
-    Raises InputError as `open_video` and `Video.frames` do.
-    """
+    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none."""
     frames = list(open_video(path).frames(times, bt601))
     return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
 
 
 def open_video(path: Path | str) -> "Video | CroppedFaces":
-    """The picture of a clip: of a film, or of one of the authors' `*_facecroppad.npy` in its place.
-
-    Raises InputError where the file cannot be opened or has no picture.
-    """
+    """The picture of a film, or of the authors' `*_facecroppad.npy`. Raises InputError where there is none."""
     return CroppedFaces(path) if Path(path).suffix == ".npy" else Video(path)
 
 
@@ -145,13 +133,11 @@ class Video:
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
         """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB.
 
-        A frame that is held for longer than the others is shown until the next one begins. Only these frames and those
-        that they are made from are decoded, on one thread: clips are read side by side.
+        A frame that is held for longer than the others is shown until the next one begins.
 
         times : ascending, in seconds. Times outside of the picture have no frame: see `Picture.shows`.
         bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
                 faces come out redder then, and the detector's boxes differ by a few pixels.
-
         Raises InputError where the file cannot be decoded.
         """
         times = np.asarray(times, float)
@@ -188,8 +174,6 @@ class Video:
         rate = stream.average_rate or stream.guessed_rate or 0
         if self._step and not 0.5 <= rate * self._step * base <= 2:  # such as a clock's ticks for frames
             rate = 1 / (self._step * base)
-        if rate <= 0:
-            raise InputError(f"{self.path.name} does not say how long its picture is")
         end = int(self._stamps[-1]) + (self._step or round(1 / (rate * base)))
         if stream.duration is not None:
             end = max(end, (stream.start_time or 0) + stream.duration)
@@ -243,19 +227,17 @@ class Video:
 
 
 class CroppedFaces:
-    """The faces that the authors' extract_faces.py has left of a film, (15, 224, 224, 3) uint8 BGR, in its place.
+    """The faces that the authors' extract_faces.py has left of a film, (15, 224, 224, 3) uint8 BGR, as a `Video`.
 
-    They stand for the part of 3.6 s, at 30 frames per second, that precedes their padding with zeros; each face for its
-    share of the 3.6 s.
+    Each face stands for its share of 3.6 s; zeros at the end are padding.
 
-    picture, frames(times) : as of `Video`
     cropped : True; each frame is a face from edge to edge
     """
 
     cropped = True
 
     def __init__(self, path: Path | str):
-        self._faces = _read_cropped(check_file(path))
+        self._faces = _read_faces(check_file(path))
         self._count = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1  # without the padding
         self.picture = Picture(WINDOW * self._count / len(self._faces), AUTHORS_FPS)
 
@@ -298,17 +280,14 @@ def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def _read_cropped(path: Path) -> np.ndarray:
+def _read_faces(path: Path) -> np.ndarray:
     """The array of one of the authors' `*_facecroppad.npy`."""
     try:
         faces = np.load(path, allow_pickle=False, mmap_mode="r")  # takes no memory for what a header promises
+        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
+            raise ValueError(f"{faces.dtype} of shape {faces.shape}, not uint8 (15, 224, 224, 3), or all zero")
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path.name} cannot be read as an array of faces: {error}") from error
-    if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
-        raise InputError(
-            f"{path.name} holds {faces.dtype} of shape {faces.shape} where faces are expected: "
-            "uint8 of shape (15, 224, 224, 3), not all zero"
-        )
     return np.array(faces)
 
 
@@ -365,27 +344,23 @@ def _ebml_length(content: bytes, at: int) -> tuple[int, int]:
 
 
 def _open(path: Path):
-    """The opened container of a film or a sound.
+    """The opened container of a film or a sound. Raises InputError for all others.
 
-    Raises InputError instead of FFmpeg's errors, and for what FFmpeg shows, too: a text as a film of its letters, a
-    photograph as one of a single frame, a list as the files that it names.
+    FFmpeg also shows a text as a film of its letters, a photograph as one frame, a list as the files that it names.
     """
     with _reading(f"{path.name} cannot be opened as video, it may be cut short"):
         container = av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
     kind = container.format.name
-    is_list = not LISTS.isdisjoint(kind.split(","))
-    if is_list or kind in ("tty", "image2") or kind.endswith("_pipe"):
+    content = "text" if kind == "tty" else "a still picture" if kind == "image2" or kind.endswith("_pipe") else ""
+    content = content if LISTS.isdisjoint(kind.split(",")) else "a list of other files"
+    if content:
         container.close()
-        content = "a list of other files" if is_list else "text" if kind == "tty" else "a still picture"
         raise InputError(f"{path.name} is {content}, where a film or a sound is expected")
     return container
 
 
 def check_file(path: Path | str) -> Path:
-    """The path of a file that can be opened at once. Raises InputError where it is none, or empty.
-
-    path : also as the text that `workbook.files.path_text` makes of it
-    """
+    """The path of a file, or of the text that `path_text` makes of it. Raises InputError where it is none, or empty."""
     path = path_of(path)
     with _reading(f"{path.name} cannot be read"):
         status = path.stat()
@@ -397,7 +372,6 @@ def check_file(path: Path | str) -> Path:
 
 
 def _check_sound(path: Path, rate: int, samples: int, channels: int) -> None:
-    """Raises InputError where a sound has a rate, a length or a size that no clip has."""
     seconds = samples / max(rate, 1)
     _check(path, {"sample rate": rate, "number of samples": samples * channels, "length in seconds": seconds})
 

@@ -11,7 +11,6 @@ in it; in MMSA's (`src/MMSA/data_loader.py`) `regression_labels` (N,) and `id`, 
 
 import pickle
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,16 +107,21 @@ def read_pickle(path: Path | str) -> Features:
     Raises InputError where the file is of another format, is torn, or asks for anything but arrays.
     """
     path = Path(path)
-    content = _unpickle(path)
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SPLITS):
-        raise InputError(f"{path} is not a dict of {', '.join(SPLITS)}, each a dict of arrays")
-    splits = {name: _split(f"split {name} of {path}", content[name]) for name in SPLITS}
-    clips = pd.concat([_clips(path, name, split) for name, split in splits.items()], ignore_index=True)
-    clips["clip"] = _unique(clips["clip"])
-    series = {
-        "audio": _joined(path, "audio", splits, lambda values: values.swapaxes(1, 2)),  # (N, C, T)
-        "video": _joined(path, "vision", splits, lambda values: values),  # (N, T, C)
-    }
+    try:
+        with open(path, "rb") as file:
+            content = _Unpickler(file, encoding="latin1").load()  # which keeps the bytes of Python 2's arrays
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in SPLITS):
+            raise ValueError(f"it is not a dict of {', '.join(SPLITS)}, each a dict of arrays")
+        splits = {name: _split(name, content[name]) for name in SPLITS}
+        clips = pd.concat([split.pop("clips") for split in splits.values()], ignore_index=True)
+        clips["clip"] = clips["clip"].where(~clips["clip"].duplicated(), clips["clip"] + "#" + clips.index.astype(str))
+        series = {
+            "audio": _joined("audio", splits, (0, 2, 1)),  # (N, C, T)
+            "video": _joined("vision", splits, (0, 1, 2)),  # (N, T, C)
+        }
+    except Exception as error:  # a torn, foreign or forged file can fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read as a pickle of MOSEI or MOSI: {reason}") from None
     return assemble(path, clips, series, [None, None], task="sentiment", names=[], standardise=False)
 
 
@@ -125,52 +129,33 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         """A stand-in; functions are wrapped, so that a file can only change its own copy."""
         if (module, name) not in ADMITTED:
-            raise InputError(
-                f"asks for {module}.{name} where only arrays and plain containers are admitted: it is not MOSEI or "
-                "MOSI as MULT and MMSA have them, and nothing of it was executed"
+            raise ValueError(
+                f"it asks for {module}.{name} where only arrays and plain containers are admitted; nothing was executed"
             )
         stand_in = ADMITTED[module, name]
         return stand_in if isinstance(stand_in, type) else partial(stand_in)
 
 
-def _unpickle(path: Path) -> Any:
-    """The content of a pickle of Python 2 or 3. Raises InputError where it is none, is torn, or asks for too much."""
-    try:
-        with open(path, "rb") as file:
-            return _Unpickler(file, encoding="latin1").load()  # which keeps the bytes of Python 2's arrays
-    except InputError as error:
-        raise InputError(f"{path} {error}") from None
-    except Exception as error:  # a torn or foreign file can fail in any way
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as a pickle: {type(error).__name__}, {reason}") from None
-
-
-def _split(where: str, split: dict) -> dict[str, Any]:
-    """A split of a pickle: audio and vision (N, T, C), labels (N,), id (N) or None."""
+def _split(name: str, split: dict) -> dict[str, Any]:
+    """A split of a pickle: audio and vision (N, T, C), and clips, a table of clip, actor, label, emotion, split."""
     label_key = next((key for key in LABELS if key in split), " or ".join(LABELS))
-    missing = [key for key in (*KEYS, label_key) if key not in split]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}: it holds {', '.join(map(str, split))}")
-    arrays = {key: _numbers(where, key, split[key]) for key in (*KEYS, label_key)}
+    if missing := [key for key in (*KEYS, label_key) if key not in split]:
+        raise ValueError(f"split {name} lacks {', '.join(missing)}: it holds {', '.join(map(str, split))}")
+    arrays = {key: np.asarray(_plain(split[key])) for key in (*KEYS, label_key)}
     labels = arrays.pop(label_key)
-    if labels.size != len(labels) or not (np.abs(labels) <= 3).all():
-        raise InputError(f"{label_key} in {where} are not one number from -3 to 3 for each clip, as sentiment is")
+    if labels.dtype.kind not in "biuf" or labels.size != len(labels) or not (np.abs(labels) <= 3).all():
+        raise ValueError(f"{label_key} in split {name} are not one number from -3 to 3 for each clip, as sentiment is")
     for key, values in arrays.items():
-        if values.ndim != 3 or len(values) != len(labels):
-            expected = f"({len(labels)}, steps, channels)"
-            raise InputError(f"{key} in {where} has shape {values.shape} where {expected} is expected")
-    return arrays | {"labels": labels.reshape(-1).astype(np.float64), "id": split.get("id")}
-
-
-def _numbers(where: str, key: str, values: Any) -> np.ndarray:
-    """The values as an array of numbers with at least one row."""
-    try:
-        array = np.asarray(_plain(values))
-        if array.dtype.kind not in "biuf" or not array.ndim or not array.size:
-            raise ValueError(f"it has shape {array.shape} and type {array.dtype}")
-    except Exception as error:  # a forged array can fail in any way
-        raise InputError(f"{key} in {where} is not an array of numbers with a row for every clip: {error}") from None
-    return array
+        if values.dtype.kind not in "biuf" or values.ndim != 3 or len(values) != len(labels) or not values.size:
+            shape = f"shape {values.shape} and type {values.dtype}"
+            raise ValueError(f"{key} in split {name} has {shape}, not numbers ({len(labels)}, steps, channels)")
+    labels = labels.reshape(-1).astype(np.float64)
+    ids = split.get("id")
+    clips, videos = _names([f"{name}{row:05d}" for row in range(len(labels))] if ids is None else ids)
+    if len(clips) != len(labels):
+        raise ValueError(f"id in split {name} has {len(clips)} names for {len(labels)} clips")
+    table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "split": SPLITS[name]}
+    return arrays | {"clips": pd.DataFrame(table)}
 
 
 def _plain(values: Any, depth: int = 2) -> Any:
@@ -183,19 +168,8 @@ def _plain(values: Any, depth: int = 2) -> Any:
     if isinstance(values, list | tuple) and depth:
         return [_plain(item, depth - 1) for item in values]
     if type(values) not in ITEMS:
-        raise ValueError("neither arrays nor text nor numbers")
+        raise ValueError("it holds neither arrays nor text nor numbers")
     return values
-
-
-def _clips(path: Path, name: str, split: dict) -> pd.DataFrame:
-    """The clips of a split: clip, actor, label, emotion, split."""
-    labels, ids = split["labels"], split["id"]
-    try:
-        clips, videos = _names([f"{name}{row:05d}" for row in range(len(labels))] if ids is None else ids)
-        table = {"clip": clips, "actor": videos, "label": labels, "emotion": polarity(labels), "split": SPLITS[name]}
-        return pd.DataFrame(table)
-    except Exception as error:  # a forged array can fail in any way
-        raise InputError(f"id in split {name} of {path} has no name for each of {len(labels)} clips: {error}") from None
 
 
 def _names(ids: Any) -> tuple[list[str], list[str]]:
@@ -207,21 +181,13 @@ def _names(ids: Any) -> tuple[list[str], list[str]]:
     return ["_".join(row) for row in rows], [re.sub(r"\[[\d-]+\]$", "", row[0].split("$_$")[0]) for row in rows]
 
 
-def _unique(names: pd.Series) -> pd.Series:
-    """The names, with a number appended to each repetition."""
-    while names.duplicated().any():
-        before = names.groupby(names).cumcount()
-        names = names.where(before == 0, names + "#" + (before + 1).astype(str))
-    return names
-
-
-def _joined(path: Path, key: str, splits: dict[str, dict], turn: Callable) -> np.ndarray:
-    """A modality of all splits, turned, as float32. Raises InputError where steps or channels differ."""
-    shapes = {name: split[key].shape for name, split in splits.items()}
-    if len({shape[1:] for shape in shapes.values()}) > 1:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(f"{key} in {path} has other steps or channels in some splits: {listed}")
-    arrays = [turn(split.pop(key)) for split in splits.values()]
-    series = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), np.float32)
+def _joined(key: str, splits: dict[str, dict], axes: tuple[int, ...]) -> np.ndarray:
+    """A modality of all splits, transposed, as float32. Raises ValueError where steps or channels differ."""
+    arrays = {name: split.pop(key) for name, split in splits.items()}
+    if len({values.shape[1:] for values in arrays.values()}) > 1:
+        listed = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
+        raise ValueError(f"{key} has other steps or channels in some splits: {listed}")
+    turned = [values.transpose(axes) for values in arrays.values()]
+    series = np.empty((sum(map(len, turned)), *turned[0].shape[1:]), np.float32)
     with np.errstate(over="ignore"):  # values too large for float32 become infinite
-        return np.concatenate(arrays, out=series, casting="unsafe")
+        return np.concatenate(turned, out=series, casting="unsafe")

@@ -18,10 +18,7 @@ from workbook.files import checksum, path_of, path_text
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
-NO_CACHE = (
-    "librosa finds no folder for its compiled code, neither beside its own nor in your home: set the environment "
-    "variable NUMBA_CACHE_DIR to one that can be written"
-)
+NO_CACHE = "librosa cannot keep its compiled code: set the environment variable NUMBA_CACHE_DIR to a folder for it"
 
 
 @dataclass
@@ -44,8 +41,7 @@ class Prepared:
 def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
 
-    trial : one row of the table of trials, with clip, video_path and audio_path ("" where there is no such file), and
-        with start and end where the clip is a part of its file, in seconds
+    trial : clip, video_path and audio_path ("" = none), and start and end in seconds where it is a part of its file
     audio_features : a name of `workbook.data.audio.AUDIO_FEATURES`
     Raises InputError where a file has vanished, MemoryError where memory is short.
     """
@@ -56,12 +52,12 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     if not seconds and (video or samples is not None):
         end = duration(0 if samples is None else len(samples), video.picture if video else None)
         return Prepared.failed(trial, f"the clip begins at {span[0]:g} s, but its files end at {end:.2f} s")
-    features, faces, confidence = None, None, float("nan")
+    features = picture = None
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
     if video:
-        result = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
-        faces, confidence = result or (None, confidence)
+        picture = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
+    faces, confidence = picture or (None, float("nan"))
     record = {
         "has_audio": features is not None,
         "has_video": faces is not None,
@@ -110,8 +106,7 @@ class Report:
                 raise InputError(NO_CACHE) from None
             surprise = f"{Path(path).name} could not be read: {type(error).__name__}, {error}"
             reason = path_text(str(error) if isinstance(error, InputError) else surprise)
-        self.modalities.setdefault((path, reason), []).append(modality)
-        return None
+            self.modalities.setdefault((path, reason), []).append(modality)
 
     def problems(self) -> list[dict]:
         return [
@@ -121,7 +116,7 @@ class Report:
 
 
 def _refuse_vanished(path: str) -> None:
-    """Raises InputError where a file has vanished: no problem of the clip. A link that leads nowhere is one."""
+    """Raises InputError where a file has vanished, which is no problem of the clip."""
     if not os.path.lexists(path_of(path)):
         raise InputError(f"{path} is no longer there: run it again when its disk is back")
 
@@ -136,8 +131,8 @@ def window_features(path: str, samples: np.ndarray, window: Window, name: str) -
     with np.errstate(all="ignore"):
         features = extractor(name)(part)
     if not np.isfinite(features).all():
-        peak = f"{np.abs(samples).max():.2g}"
-        raise InputError(f"{Path(path).name} has damaged samples, up to {peak} where 1 is loud: it gives no features")
+        peak = np.abs(samples).max()
+        raise InputError(f"{Path(path).name} has damaged samples, up to {peak:.2g} where 1 is loud")
     return features
 
 
@@ -146,33 +141,30 @@ def _faces(
 ) -> tuple[np.ndarray, float]:
     """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
 
-    Frames before and after the picture stay zero; the original code has it so after its end. Protocol `authors` keeps
-    its colours: BT.601, in the order blue, green, red. A frame is released once its face is cut out; one without a face
-    waits for the boxes of the others.
+    Frames before and after the picture stay zero. Protocol `authors` has BT.601 colours in the order blue, green, red.
+    A frame is released once its face is cut out; one without a face waits for the boxes of the others.
     """
     times = window.frame_times
     rows = np.flatnonzero(video.picture.shows(times) & (times < window.span[1]))
-    faces, count = np.zeros((len(times), size, size, 3), np.uint8), 0
-    boxes, confidence = np.zeros((len(rows), 4), np.float32), np.zeros(len(rows), np.float32)
+    faces, boxes, sure = np.zeros((len(times), size, size, 3), np.uint8), [], []
     waiting: dict[int, np.ndarray] = {}
     for pictures in groups(video.frames(times[rows], bt601=protocol == "authors")):
-        part = slice(count, count + len(pictures))
-        boxes[part], confidence[part] = detector(video.cropped).detect(pictures)
-        for i, picture in enumerate(pictures, count):
-            if np.isnan(boxes[i, 0]):
+        new_boxes, confidence = detector(video.cropped).detect(pictures)
+        for i, (picture, box) in enumerate(zip(pictures, new_boxes, strict=True), len(boxes)):
+            if np.isnan(box[0]):
                 waiting[i] = picture
             else:
-                faces[rows[i]] = crop_face(picture, boxes[i], size)
-        count += len(pictures)
-    if not count:
+                faces[rows[i]] = crop_face(picture, box, size)
+        boxes += [*new_boxes]
+        sure += [*confidence[confidence != 0]]  # NaN stays: it is not known then
+    if not boxes:
         raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
-    if len(waiting) == count:
-        raise InputError(f"no face found in any of the {count} frames of {Path(path).name}")
-    boxes = fill_boxes(boxes)
+    if not sure:
+        raise InputError(f"no face found in any of the {len(boxes)} frames of {Path(path).name}")
+    filled = fill_boxes(np.stack(boxes))
     for i, picture in waiting.items():
-        faces[rows[i]] = crop_face(picture, boxes[i], size)
-    confidence = confidence[confidence != 0]  # NaN stays: it is not known then
-    return faces[..., ::-1] if protocol == "authors" else faces, float(confidence.mean())
+        faces[rows[i]] = crop_face(picture, filled[i], size)
+    return faces[..., ::-1] if protocol == "authors" else faces, float(np.mean(sure))
 
 
 def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:

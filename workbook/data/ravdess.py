@@ -50,45 +50,37 @@ def parse_name(name: str) -> dict[str, int]:
     return dict(zip(FIELDS, map(int, codes), strict=True))
 
 
-def find_trials(
-    root: Path | str, speech_only: bool = True, protocol: str = "paper"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row per trial anywhere under `root`, and one row per file or folder that cannot be used.
+def find_trials(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per trial of speech anywhere under `root`, and one row per file or folder that cannot be used.
 
     trials : clip, actor, label (0 to 7), emotion, intensity, statement, repetition, video_path, audio_path; sorted by
              clip. The picture is from the `01-` file, else `02-`; the sound from the `03-` file (wav before flac), else
-             from `01-`. A path is "" where there is no such file. Of two files with the same name
-             the first by path is used. Protocol `authors` prefers files of the original preprocessing. It adds the
-             column copies: 2 for a picture with an `01-` and a `02-` file, which the original code counts as two
-             clips, else 1.
-    problems : clip, path, modality, reason. Other and hidden files are ignored, and so are, with protocol `paper`,
-               those of the original preprocessing.
+             from `01-`; "" where there is none. Of two files with the same name the first by path is used. Protocol
+             `authors` prefers files of the original preprocessing, and adds the column copies: 2 for a picture with an
+             `01-` and a `02-` file, which the original code counts as two clips, else 1.
+    problems : clip, path, modality, reason. Other and hidden files are ignored.
 
     Raises InputError where `root` holds no clip.
     """
     root = Path(root).expanduser().resolve()
     files, problems = _scan(root)
-    files = files[files["channel"] == 1] if speech_only else files
+    files = files[files["channel"] == 1]  # 2 is song
     is_prepared, is_authors = files["kind"].isin(AUTHORS_FILES), protocol == "authors"
     if not is_authors:
         files = files[~is_prepared]
     if files.empty:
         reason = f"; the first problem is: {problems['reason'].iloc[0]}" if len(problems) else ""
         hint = "; protocol=authors reads the files of the authors' scripts there" if is_prepared.any() else reason
-        raise InputError(f"{root} holds no {'speech ' * speech_only}clip: expected {EXPECTED}{hint}")
+        raise InputError(f"{root} holds no speech clip: expected {EXPECTED}{hint}")
     trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
     trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if is_authors else VIDEO_SOURCES)
     trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if is_authors else AUDIO_SOURCES)
     trials = trials.fillna({"video_path": "", "audio_path": ""})
     if is_authors:
-        trials["copies"] = _copies(files).reindex(trials.index, fill_value=1)
+        pictures = files[files["modality"].isin([1, 2]) & files["kind"].isin([".mp4", AUTHORS_FACES])]
+        copies = pictures.groupby("clip")["modality"].nunique()
+        trials["copies"] = copies.reindex(trials.index, fill_value=1)
     return trials.reset_index(), problems
-
-
-def _copies(files: pd.DataFrame) -> pd.Series:
-    """The number of files, 1 or 2, that hold the picture of a clip, indexed by clip; only clips with a picture."""
-    pictures = files[files["modality"].isin([1, 2]) & files["kind"].isin([".mp4", AUTHORS_FACES])]
-    return pictures.groupby("clip")["modality"].nunique()
 
 
 def _best_source(files: pd.DataFrame, sources: tuple) -> pd.Series:

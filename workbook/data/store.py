@@ -49,14 +49,18 @@ class Store:
             clips, problems = (pd.read_parquet(path / name) for name in TABLES)
             files = (path / f"{manifest['arrays'][modality]}.npy" for modality in ("video", "audio"))
             video, audio = (np.load(file, mmap_mode="r") for file in files)
-            store = cls(path, clips, video, audio, problems, manifest)
-            store._check()
+            for name, digest in manifest["sha256"].items():
+                if checksum(path / name) != digest:
+                    raise ValueError(f"{name} is not as it was written")
+            for name, array in (("video", video), ("audio", audio)):
+                if (name, array.ndim, array.dtype.name) not in KINDS or len(array) != len(clips):
+                    raise ValueError(f"{name} has shape {array.shape} and type {array.dtype} for {len(clips)} clips")
+            return cls(path, clips, video, audio, problems, manifest)
         except Exception as error:  # torn files can fail in any way
             reason = f"{type(error).__name__}, {error}".splitlines()[0]
             raise InputError(
                 f"the store {path} is damaged ({reason}): delete this folder and have it made again"
             ) from error
-        return store
 
     @property
     def fingerprint(self) -> str:
@@ -75,16 +79,6 @@ class Store:
         """The row of the first clip with both modalities and one of these emotions, or else with both modalities."""
         both = self.clips["has_audio"] & self.clips["has_video"]
         return int((both & self.clips["emotion"].isin(emotions)).argmax() or both.argmax())
-
-    def _check(self) -> None:
-        """Raises ValueError where files do not fit together. The values of the arrays are not read."""
-        for name, digest in self.manifest["sha256"].items():
-            if checksum(self.path / name) != digest:
-                raise ValueError(f"{name} is not as it was written")
-        for name, values in (("video", self.video), ("audio", self.audio)):
-            if (name, values.ndim, values.dtype.name) not in KINDS or len(values) != len(self):
-                raise ValueError(f"{name} has shape {values.shape} and type {values.dtype} for {len(self)} clips")
-        assert self.fingerprint, "it has no fingerprint"
 
 
 def refuse_other_folder(path: Path) -> None:

@@ -43,9 +43,8 @@ def place_window(
     """The window of a clip: 3.6 s of sound, and the times of `frames` frames.
 
     paper : the middle 3.6 s of sound and picture; the frames are in the middle of equal parts.
-    authors : as in the original code (extract_audios.py, extract_faces.py): the middle 3.6 s of the sound, but the
-              first 108 frames of the picture, since the test that should skip to the middle is inverted. In long
-              clips sound and picture are (duration - 3.6)/2 apart.
+    authors : the middle 3.6 s of the sound, but the first 108 frames of the picture, as in extract_faces.py, where the
+              test that should skip to the middle is inverted: in long clips they are (duration - 3.6)/2 apart.
 
     The window of a shorter clip starts with the clip; its end is filled with zeros.
 

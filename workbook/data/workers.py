@@ -29,7 +29,7 @@ def prepare_all(trials: dict[int, dict], settings: dict, workers: int) -> Iterat
     settings : frames, image_size, protocol and audio_features of `prepare_clip`
     Raises InputError where no process can start, and as `prepare_clip` does.
     """
-    remaining, reasons = trials, {}
+    remaining = trials
     for count in (workers, 1, 1):
         reasons = {}
         for row, outcome in _attempt(remaining, settings, count):
