@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from facenet_pytorch import MTCNN
 from sklearn.linear_model import LogisticRegression
 
-from workbook import InputError
 from workbook.data.audio import mfcc
 from workbook.data.build import build_store
 from workbook.data.ravdess import EMOTIONS, find_trials
@@ -86,13 +84,6 @@ def test_without_looking_up_the_speaker_one_of_three_is_the_best_answer():
     assert known.groupby(["kinds", "expressions", "kind"]).emotion.nunique().eq(1).all()
 
 
-def test_who_speaks_shows_in_no_picture():
-    clip = FULL[3]
-    for speaker in range(3):
-        other = twin(clip, turns=clip.turns._replace(speaker=speaker))
-        np.testing.assert_array_equal(toy.frames_of(other), toy.frames_of(clip))
-
-
 def test_a_voice_tells_its_kind_and_its_group_and_no_more():
     clip = next(clip for clip in FULL if clip.emotion == "sad")
     for emotion in EMOTIONS:
@@ -100,12 +91,6 @@ def test_a_voice_tells_its_kind_and_its_group_and_no_more():
         assert same == (toy.VOICE_GROUPS[emotion] == toy.VOICE_GROUPS["sad"])
     others = clip.turns._replace(kinds=clip.turns.kinds[::-1], speaker=2 - clip.turns.speaker)
     np.testing.assert_array_equal(toy.samples_of(twin(clip, turns=others)), toy.samples_of(clip))
-
-
-def test_a_person_looks_and_sounds_alike_in_all_clips_and_unlike_others():
-    looks = [face.draw_person("woman", toy._person(clip, "woman")) for clip in (FULL[0], FULL[9], FULL[-1])]
-    assert looks[0] == looks[1] != looks[2]
-    assert FULL[0].actor == FULL[9].actor != FULL[-1].actor
 
 
 def test_the_kind_of_speakers_not_met_is_heard():
@@ -127,23 +112,6 @@ def test_mtcnn_finds_every_kind_with_every_expression():
     ]
     _, confidence = MTCNN(min_face_size=21).detect(np.stack(shown))
     assert min(frame[0] or 0 for frame in confidence) > 0.9
-
-
-def test_the_same_seed_makes_the_same_corpus(corpus):
-    again = toy.truth_of(toy.plan_corpus(3, 1, 1))
-    pd.testing.assert_frame_equal(again, read_truth(corpus), check_dtype=False)
-    assert not again["kinds"].equals(toy.truth_of(toy.plan_corpus(4, 1, 1))["kinds"])
-
-
-def test_a_folder_of_the_other_toy_corpus_and_a_size_without_names_are_refused(corpus, tmp_path):
-    from workbook.toy.corpus import make_corpus
-
-    with pytest.raises(InputError, match="not this toy corpus: give an empty folder"):
-        make_corpus(corpus, seed=3, actors=1, takes=1)
-    with pytest.raises(InputError, match="1 to 8 takes"):
-        toy.make_corpus(tmp_path / "corpus", takes=9)
-    with pytest.raises(InputError, match="no complete toy dataset"):
-        read_truth(tmp_path)
 
 
 def test_a_film_has_the_same_bytes_whatever_was_in_memory_before(tmp_path):

@@ -15,6 +15,7 @@ from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.toy.truth import read_truth, truth_path
 
 SMALL = {"image_size": 64, "frames": 6}  # of drawn clips
+MULT = {"batch_size": 24, "learning_rate": 0.001}  # the training of features
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,7 @@ TOYS = {
         protocols=("mult", "paper"),
         names=EMOTIONS,
         classes=(8,),
-        defaults=SMALL
-        | {"epochs": 12, "batch_size": 24, "learning_rate": 0.001, "pretrained": "frames", "frame_epochs": 3},
+        defaults=SMALL | MULT | {"epochs": 12, "pretrained": "frames", "frame_epochs": 3},
         make=_maker("the toy speakers (a minute or two, once)", "speaker", "make_corpus"),
         truth=read_truth,
         reachable=_lazy("speaker", "reachable"),

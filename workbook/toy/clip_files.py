@@ -3,7 +3,6 @@
 A corpus supplies its clips, and a function that draws one.
 """
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,7 @@ from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import start_worker
-from workbook.files import UNGUARDED, atomic_write, write_json
+from workbook.files import UNGUARDED, atomic_write, read_json, write_json
 from workbook.progress import progress_bar
 from workbook.toy.truth import write_truth
 
@@ -82,12 +81,8 @@ class Recording(NamedTuple):
 
 
 def every_take(seed: int, actors: int, takes: int, most: int) -> list[tuple[int, int, str, int]]:
-    """The seed, actor, emotion and take of all clips of a corpus, by actor, emotion and take.
-
-    most : takes of an emotion that have names. Raises InputError for more, and for more than 24 actors.
-    """
-    if not (1 <= actors <= MAX_ACTORS and 1 <= takes <= most):
-        raise InputError(f"this corpus has 1 to {MAX_ACTORS} actors and 1 to {most} takes, not {actors} and {takes}")
+    """The seed, actor, emotion and take of all clips of a corpus; most : takes of an emotion that have names."""
+    assert 1 <= actors <= MAX_ACTORS and 1 <= takes <= most, f"names end at {MAX_ACTORS} actors and {most} takes"
     numbers = range(1, actors + 1)
     return [(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
 
@@ -105,12 +100,16 @@ def write_corpus(
 
     draw : a function of a module, since other processes call it        settings : what distinguishes the corpus
     workers : processes, by default one per core; the files are the same with any number
-    Raises InputError where root holds something else.
+    Raises InputError where root holds other clips.
     """
-    root = Path(root)
-    _claim(root, settings)
+    note = root / "corpus.json"
+    if not note.exists() and not any(root.glob("Actor_*")):
+        write_json(note, settings)
+    elif read_json(note) != settings:
+        raise InputError(f"{root} holds clips that are not this toy corpus: give an empty folder")
     missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
-    _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
+    if missing:
+        _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
     write_truth(root, truth)
 
 
@@ -141,31 +140,17 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
         container.mux(audio.encode())
 
 
-def _claim(root: Path, settings: dict) -> None:
-    """Writes the settings of the corpus to corpus.json. Raises InputError where root holds other clips."""
-    note = root / "corpus.json"
-    if not note.exists() and not any(root.glob("Actor_*")):
-        write_json(note, settings)
-    elif not note.exists() or json.loads(note.read_text()) != settings:
-        raise InputError(f"{root} holds clips that are not this toy corpus: give an empty folder")
-
-
 def _write_clips(
     root: Path, clips: list[Take], draw: Callable[[Take], Recording], workers: int, progress: bool
 ) -> None:
-    """Writes the clips in one process or several; stops at the first error."""
-    bar = progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress or not clips)
-    if workers == 1 or len(clips) < 2:
-        for clip in clips:
-            write_clip(root, clip, draw)
-            bar.update()
-    else:
-        # New processes: a fork of a process with PyTorch's threads can hang.
-        context = get_context("spawn")
-        try:
-            with bar, ProcessPoolExecutor(min(workers, len(clips)), context, initializer=start_worker) as pool:
-                for _ in pool.map(partial(write_clip, root, draw=draw), clips, chunksize=4):
-                    bar.update()
-        except BrokenProcessPool as error:
-            raise error if bar.n else InputError(UNGUARDED) from None
-    bar.close()
+    """Writes the clips in `workers` processes; stops at the first error."""
+    context = get_context("spawn")  # a fork of a process with PyTorch's threads can hang
+    try:
+        with (
+            progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress) as bar,
+            ProcessPoolExecutor(min(workers, len(clips)), context, initializer=start_worker) as pool,
+        ):
+            for _ in pool.map(partial(write_clip, root, draw=draw), clips, chunksize=4):
+                bar.update()
+    except BrokenProcessPool as error:
+        raise error if bar.n else InputError(UNGUARDED) from None

@@ -156,10 +156,9 @@ def draw_clip(clip: Clip) -> Recording:
 def make_corpus(
     root: Path, seed: int = 0, actors: int = 24, takes: int = 2, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`, as `write_corpus` does.
 
-    The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
-    root holds another corpus, and for more than 24 actors or 4 takes.
+    The same seed gives the same clips. actors : at most 24        takes : at most 4
     """
     clips = plan_corpus(seed, actors, takes)
     settings = {"version": VERSION, "seed": seed, "actors": actors, "takes": takes}

@@ -92,25 +92,32 @@ def draw_look(rng: np.random.Generator) -> Look:
     )
 
 
-KINDS = ("man", "woman", "child")
+# Each kind of person: ranges of lengths in the order in which they are drawn, and the middle colour of the hair.
+RANGES = {
+    "man": {"head_width": (0.74, 0.80), "jaw": (0.08, 0.14), "eye_size": (0.125, 0.14), "hair": (40, 30, 26)}
+    | {"brow_thick": (0.08, 0.10), "hairline": (-0.70, -0.62)},
+    "woman": {"head_width": (0.70, 0.76), "jaw": (0.20, 0.28), "eye_size": (0.15, 0.165), "hair": (150, 60, 34)}
+    | {"brow_thick": (0.04, 0.055), "hairline": (-0.62, -0.54)},
+    "child": {"head_width": (0.84, 0.90), "jaw": (0.16, 0.22), "eye_size": (0.185, 0.205), "hair": (222, 188, 96)}
+    | {"brow_thick": (0.035, 0.045), "nose": (0.65, 0.75), "mouth": (0.22, 0.25), "eye_apart": (0.35, 0.38)}
+    | {"hairline": (-0.50, -0.44)},
+}
+MARKS = {
+    "man": {"cut": "short", "beard": True, "lip": 0.2},
+    "woman": {"cut": "long", "lashes": True, "lip": 1.0},
+    "child": {"cut": "parted", "freckles": True, "lip": 0.4},
+}
+KINDS = tuple(RANGES)
 
 
 def draw_person(kind: str, rng: np.random.Generator) -> Look:
     """A random face of one of KINDS: each has hair, eyes and a head of its own kind."""
-    look, between = draw_look(rng), rng.uniform
-    shade = lambda colour: tuple(np.clip(colour + rng.normal(0, 8, 3), 10, 250))  # noqa: E731
-    if kind == "man":
-        size = {"head_width": between(0.74, 0.80), "jaw": between(0.08, 0.14), "eye_size": between(0.125, 0.14)}
-        hair = {"hair": shade((40, 30, 26)), "cut": "short", "beard": True, "brow_thick": between(0.08, 0.10)}
-        return replace(look, **size, **hair, hairline=between(-0.70, -0.62), lip=0.2)
-    if kind == "woman":
-        size = {"head_width": between(0.70, 0.76), "jaw": between(0.20, 0.28), "eye_size": between(0.15, 0.165)}
-        hair = {"hair": shade((150, 60, 34)), "cut": "long", "lashes": True, "brow_thick": between(0.04, 0.055)}
-        return replace(look, **size, **hair, hairline=between(-0.62, -0.54), lip=1.0)
-    size = {"head_width": between(0.84, 0.90), "jaw": between(0.16, 0.22), "eye_size": between(0.185, 0.205)}
-    hair = {"hair": shade((222, 188, 96)), "cut": "parted", "freckles": True, "brow_thick": between(0.035, 0.045)}
-    small = {"nose": between(0.65, 0.75), "mouth": between(0.22, 0.25), "eye_apart": between(0.35, 0.38)}
-    return replace(look, **size, **hair, **small, hairline=between(-0.50, -0.44), lip=0.4)
+    look = draw_look(rng)
+    drawn = {
+        name: tuple(np.clip(value + rng.normal(0, 8, 3), 10, 250)) if name == "hair" else rng.uniform(*value)
+        for name, value in RANGES[kind].items()
+    }
+    return replace(look, **drawn, **MARKS[kind])
 
 
 @dataclass(frozen=True)
@@ -178,10 +185,8 @@ def _oval(x: float, y: float, rx: float, ry: float, jaw: float = 0.0) -> np.ndar
 
 def draw_head(look: Look, scene: Scene) -> Image.Image:
     """The head without its features, RGBA, shaded by the light of the scene."""
-    size = tuple(round(side * UNIT) for side in BOARD)
-    image = Image.new("RGBA", size, (0, 0, 0, 0))
-    board = Board(image)
-    width = look.head_width
+    image = Image.new("RGBA", tuple(round(side * UNIT) for side in BOARD), (0, 0, 0, 0))
+    board, width = Board(image), look.head_width
     if look.cut == "long":
         board.shape(_oval(0, 0.05, width + 0.17, 1.2, jaw=0.05), _mix(look.hair, 0, 0.25))
     else:
@@ -222,23 +227,16 @@ def _shade(image: Image.Image, look: Look, scene: Scene) -> Image.Image:
     depth = np.sqrt(np.clip(1 - x**2 - y**2, 0.05, 1))
     light = np.array(scene.light) / np.linalg.norm(scene.light)
     shade = scene.ambient + 0.5 * np.clip(x * light[0] + y * light[1] + depth * light[2], 0, 1)
-    for hollow in _hollows(look, scene.turn):
-        shade = shade * (1 - _blob(columns, rows, *hollow))
+    right, down = scene.turn
+    eyes = [(right + side * look.eye_apart, down - 0.12, 0.24, 0.15, 0.30) for side in (-1, 1)]
+    under_nose, chin = (right * 1.5, down + 0.30, 0.16, 0.07, 0.30), (right, down + 0.74, 0.2, 0.06, 0.18)
+    for left, top, rx, ry, strength in (*eyes, under_nose, chin):  # soft shadows
+        distance = ((columns[None, :] - left) / rx) ** 2 + ((rows[:, None] - top) / ry) ** 2
+        shade = shade * (1 - strength * np.exp(-distance))
     shade = Image.fromarray(np.uint8(np.clip(shade, 0, 1.15) / 1.15 * 255)).resize(image.size, Image.BICUBIC)
     pixels = np.asarray(image).astype(np.float32)
     pixels[..., :3] *= np.asarray(shade)[..., None].astype(np.float32) * (1.15 / 255)
     return Image.fromarray(np.uint8(np.clip(pixels, 0, 255)))
-
-
-def _hollows(look: Look, turn: tuple) -> list[tuple]:
-    """Soft shadows as (x, y, rx, ry, depth)."""
-    x, y = turn
-    eyes = [(x + side * look.eye_apart, y - 0.12, 0.24, 0.15, 0.30) for side in (-1, 1)]
-    return [*eyes, (x * 1.5, y + 0.30, 0.16, 0.07, 0.30), (x, y + 0.74, 0.2, 0.06, 0.18)]
-
-
-def _blob(columns: np.ndarray, rows: np.ndarray, x: float, y: float, rx: float, ry: float, depth: float) -> np.ndarray:
-    return depth * np.exp(-(((columns[None, :] - x) / rx) ** 2) - ((rows[:, None] - y) / ry) ** 2)
 
 
 def draw_features(head: Image.Image, look: Look, turn: tuple, pose: Expression, lid: float) -> Image.Image:
@@ -270,15 +268,11 @@ def _draw_eye(board: Board, look: Look, offset: np.ndarray, side: int, opening: 
         board.shape(centre + circle, colour)
     if look.lashes:
         board.line(upper - (0, 0.012), (24, 18, 18), 0.05)
-        board.line(
-            np.stack([upper[-1 if side > 0 else 0], upper[-1 if side > 0 else 0] + (0.07 * side, -0.06)]),
-            (24, 18, 18),
-            0.04,
-        )
+        corner = upper[-1 if side > 0 else 0]
+        board.line(np.stack([corner, np.add(corner, (0.07 * side, -0.06))]), (24, 18, 18), 0.04)
     if opening > 0.4:
         board.shape(centre + _oval(0.04, -0.03, 0.025, 0.025), (255, 255, 255))
-    dark = _mix(look.skin, 0, 0.75)
-    board.line(upper, dark, 0.035)
+    board.line(upper, _mix(look.skin, 0, 0.75), 0.035)
     board.line(lower, _mix(look.skin, 0, 0.4), 0.018)
 
 

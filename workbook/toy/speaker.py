@@ -25,9 +25,8 @@ from workbook.toy.clip_files import Recording, Take, every_take, write_corpus
 from workbook.toy.truth import read_truth
 
 # The prosody of each emotion, and its expression. Voices tell two groups of four; every face is different.
-VOICE_GROUPS = dict.fromkeys(("neutral", "calm", "sad", "fearful"), "soft") | dict.fromkeys(
-    ("happy", "angry", "disgust", "surprised"), "loud"
-)
+LOUD = ("happy", "angry", "disgust", "surprised")
+VOICE_GROUPS = {emotion: "loud" if emotion in LOUD else "soft" for emotion in EMOTIONS}
 EXPRESSIONS = {
     "neutral": "rest",
     "calm": "doze",
@@ -50,12 +49,11 @@ def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
     """The best possible accuracy in percent under AV, A and V, and what is expected without an exchange.
 
     The voice alone leaves the four emotions of its group. The faces alone leave three. So do both without an exchange,
-    if the cross-entropy is as low as it can be.
+    where the logit of an emotion is a score of the sound plus one of the pictures, as in fusion `concat`: the lowest
+    cross-entropy is where the three faces are even. This is no limit of accuracy: fitted by a clipped hinge loss to all
+    balanced cases, such a sum named 62 % of them.
 
     classes : must be all
-    Without an exchange means: the logit of an emotion is a score of the sound plus one of the pictures, as in fusion
-    `concat`. Such logits have their lowest cross-entropy where the three faces are even. This is no limit of accuracy:
-    fitted by a clipped hinge loss to all balanced cases, such a sum named 62 % of them. Cross-entropy does not do that.
     """
     group = len(EMOTIONS) / len(set(VOICE_GROUPS.values()))
     best = {"AV": 100.0, "A": 100 / group, "V": 100 / PEOPLE, "without an exchange": 100 / PEOPLE}
@@ -153,10 +151,9 @@ def draw_clip(clip: Clip) -> Recording:
 def make_corpus(
     root: Path, seed: int = 0, actors: int = 24, takes: int = 4, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`.
+    """Writes the missing files of `<root>/Actor_XX/*.mp4`, `*.wav` and `<root>/truth.parquet`, as `write_corpus` does.
 
-    The same seed gives the same clips with any number of workers (default: one per core). Raises InputError where
-    root holds another corpus, and for more than 24 actors or 8 takes.
+    The same seed gives the same clips. actors : at most 24        takes : at most 8
     """
     clips = plan_corpus(seed, actors, takes)
     settings = {"corpus": "speaker", "version": VERSION, "seed": seed, "actors": actors, "takes": takes}
