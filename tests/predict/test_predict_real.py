@@ -69,22 +69,6 @@ def test_a_film_that_lies_on_its_side_is_turned_as_its_header_says(tmp_path, cli
         assert alike[0] > 2 * max(alike[1:])
 
 
-def test_a_portrait_film_shows_its_face(tmp_path, clip):
-    windows = read_windows(write(tmp_path / "portrait.mp4", clip[0][:, :, 110:210], clip[1]), **SIZES)
-    assert windows.has_face.all() and windows.has_audio.all() and windows.faces == 1
-
-
-def test_a_silent_film_is_answered_from_its_picture_and_a_voice_from_its_sound(shared):
-    net, card = build_model("ia", image_size=64), ModelCard("RAVDESS", False, tuple(EMOTIONS))
-    for name, condition, said in (
-        (SILENT, "V", f"{SILENT.split('/')[1]} is silent: nothing in its 3.6 s"),
-        ("Actor_05/03-01-03-01-01-02-05.flac", "A", "03-01-03-01-01-02-05.flac has no picture track"),
-    ):
-        windows = read_windows(shared / "ravdess" / name, **SIZES)
-        assert set(predict_windows(net, windows, card).table["condition"]) == {condition}
-        assert windows.remarks()[0].startswith(said)
-
-
 def test_of_two_people_the_one_who_is_nearer_is_followed(tmp_path, clip, other):
     count = min(len(clip[0]), len(other))
     far = np.full_like(other[:count], 128)
@@ -94,16 +78,6 @@ def test_of_two_people_the_one_who_is_nearer_is_followed(tmp_path, clip, other):
         windows = read_windows(write(tmp_path / f"{name}.mp4", np.concatenate(parts, axis=2)), **SIZES)
         assert windows.faces == 2 and windows.has_face.all() and not windows.switches
         assert np.abs(windows.video.astype(int) - alone.video).mean() < 12
-
-
-def test_after_a_person_has_left_there_is_sound_alone(tmp_path, clip):
-    frames, samples = clip
-    empty = np.tile(np.median(frames[:, :40, :40], axis=(0, 1, 2)).astype(np.uint8), (60, 180, 320, 1))
-    windows = read_windows(
-        write(tmp_path / "left.mp4", np.concatenate([frames, empty]), np.resize(samples, 9 * SAMPLE_RATE)), **SIZES
-    )
-    assert windows.has_video[0] and not windows.has_video[-1] and windows.has_audio.all()
-    assert "windows have no answer from the picture" in windows.remarks()[-1]
 
 
 def test_a_film_of_90_seconds_has_windows_from_its_beginning_to_its_end(tmp_path, clip, other):

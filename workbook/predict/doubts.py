@@ -15,10 +15,7 @@ def doubts(faces: np.ndarray, times: np.ndarray) -> list[str]:
     """Sentences on the followed faces (N, S, S, 3) uint8 of a film, at these seconds, ascending."""
     sentences = []
     if len(faces) and upright_share(faces) < UPRIGHT:
-        sentences.append(
-            "The faces do not look upright, since the detector is surer of them when they are turned: turn the film, "
-            "and do not believe this answer."
-        )
+        sentences.append("The faces do not look upright: turn the film, and do not believe this answer.")
     if moments := jumps(faces, times):
         listed = ", ".join(f"{moment:.1f}" for moment in moments[:5]) + (", …" if len(moments) > 5 else "")
         sentences.append(f"At {listed} s the face changes all at once: perhaps a cut, or another person.")

@@ -37,8 +37,8 @@ export default { render({ model, el }) {
       video.hidden = true;
       words.textContent = "";
       button.disabled = false;
-      const film = new Blob(pieces, { type: recorder.mimeType });
-      model.send({ film: film.type }, undefined, [await film.arrayBuffer()]);
+      const name = recorder.mimeType.includes("mp4") ? "webcam.mp4" : "webcam.webm";
+      model.send({ name }, undefined, [await new Blob(pieces).arrayBuffer()]);
     };
     recorder.start();
     setTimeout(() => recorder.stop(), 1000 * model.get("seconds"));
@@ -55,8 +55,4 @@ class Webcam(anywidget.AnyWidget):
 
     def __init__(self, take: Callable[[str, bytes], None]):
         super().__init__()
-        self.on_msg(lambda _, message, buffers: take(_name(message.get("film", "")), bytes(buffers[0])))
-
-
-def _name(kind: str) -> str:
-    return "webcam.mp4" if "mp4" in kind else "webcam.webm"
+        self.on_msg(lambda _, message, buffers: take(message["name"], bytes(buffers[0])))

@@ -58,13 +58,10 @@ class Windows:
         remarks.append(f"A face was seen in {self.has_face.sum()} of {self.frames} frames, {several}.")
         if self.switches:
             times = ", ".join(f"{time:.1f}" for time in self.switches)
-            remarks.append(
-                f"At {times} s the followed face was out of sight, and the largest one there was followed instead."
-            )
+            remarks.append(f"At {times} s the followed face was lost, and the largest one was followed instead.")
         remarks += self._doubts
-        gaps = int((~self.has_video).sum())
-        if gaps:
-            windows = f"{gaps} of {len(self.starts)} windows have no answer from the picture"
+        if not self.has_video.all():
+            windows = f"{(~self.has_video).sum()} of {len(self.starts)} windows have no answer from the picture"
             remarks.append(f"{windows}: too few of their frames show a face.")
         return remarks
 
@@ -105,8 +102,8 @@ def read_windows(
 ) -> Windows:
     """The windows of a film or a sound. The middle one is what `prepare_clip` makes of the same file.
 
-    There are two exceptions: `prepare_clip` takes the largest face of each frame, in however few frames there is one;
-    here one face is followed, through at least half of a window's frames.
+    But `prepare_clip` takes the largest face of each frame, in however few frames there is one; here one face is
+    followed, through at least half of a window's frames.
 
     hop : most seconds between two windows: they are spread evenly, from the beginning of the clip to its end.
         Protocol authors shifts sound and picture of a clip, so it has the middle window alone.
@@ -127,11 +124,16 @@ def read_windows(
         picture = report.attempt("video", path_text(path), _follow_face, video, windows, image_size, protocol, progress)
     has_audio = np.array([part is not None for part in audio])
     missing = {name for name, is_there in (("audio", has_audio.any()), ("video", picture)) if not is_there}
-    reasons = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]
-    notes = list(dict.fromkeys(reasons))
+    notes = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]
     if len(missing) == 2:
-        raise InputError("; ".join(notes))
+        raise InputError("; ".join(dict.fromkeys(notes)))
     silence = np.zeros((channels(audio_features), MFCC_STEPS), np.float32)
+    shape = (len(windows), frames)
+    nobody = {
+        "video": np.broadcast_to(np.uint8(0), (*shape, image_size, image_size, 3)),
+        "has_video": np.zeros(shape[0], bool),
+    }
+    nobody |= {"has_face": np.zeros(shape, bool), "frames": 0, "faces": 0, "switches": []}
     return Windows(
         name=path_text(path.name),
         seconds=seconds,
@@ -140,8 +142,8 @@ def read_windows(
         middle=len(windows) // 2,
         audio=np.stack([silence if part is None else part for part in audio]),
         has_audio=has_audio,
-        **(picture or _no_face(len(windows), frames, image_size)),
-        notes=notes,
+        **(picture or nobody),
+        notes=list(dict.fromkeys(notes)),
     )
 
 
@@ -154,13 +156,6 @@ def _spread(window: Window, hop: float) -> list[Window]:
         raise InputError(f"{2 * around + 1} windows are too many, {MOST} can be kept: give a larger hop than {hop:g} s")
     shifts = window.audio_start * np.linspace(-1, 1, 2 * around + 1) if around else [0.0]
     return [Window(window.audio_start + shift, window.frame_times + shift) for shift in shifts]
-
-
-def _no_face(count: int, frames: int, size: int) -> dict:
-    """The result of `_follow_face` for a picture that cannot be used."""
-    video = np.broadcast_to(np.uint8(0), (count, frames, size, size, 3))
-    nobody = {"has_face": np.zeros((count, frames), bool), "frames": 0, "faces": 0, "switches": []}
-    return {"video": video, "has_video": np.zeros(count, bool), **nobody}
 
 
 def _follow_face(
@@ -185,9 +180,8 @@ def _follow_face(
     lengths = np.bincount([window for window, _ in faces], minlength=len(times))  # frames of each window
     has_video = has_face.sum(axis=1) >= np.maximum(1, lengths / 2)
     if not has_video.any():
-        count = f"only {has_face.sum()}" if has_face.any() else "none"
-        frames = f"{count} of the {len(faces)} frames of {Path(path).name}"
-        raise InputError(f"{frames} show a face: turn the film upright if it lies on its side")
+        frames = f"only {has_face.sum()} of the {len(faces)} frames of {Path(path).name} show a face"
+        raise InputError(f"{frames}: turn the film upright if it lies on its side")
     crops = np.zeros((*times.shape, size, size, 3), np.uint8)
     filled = {window: fill_boxes(boxes[window]) for window in np.flatnonzero(has_video)}
     for places, pictures in _pictures(video, times, protocol):
