@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.files import as_bytes, atomic_write, check_outputs, folder_lock, free_bytes, path_of, path_text
+from workbook.files import atomic_write, check_outputs, folder_lock, free_bytes, path_of, path_text
 from workbook.run.claim import claim, is_claimed
 
 WRITERS = {
@@ -47,11 +47,6 @@ def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_w
     with pytest.raises(InputError, match=r"claim cannot be written: its disk has 0 b"), claim(small_disk / "run"):
         pass
     assert not is_claimed(small_disk / "run")
-
-
-@pytest.mark.parametrize("size, says", [(7, "7 bytes"), (13_600_000_000, "13.6 GB"), (999_999, "1e+03 kB")])
-def test_bytes_are_said_in_a_unit_that_can_be_read(size, says):
-    assert as_bytes(size) == says
 
 
 def test_a_path_comes_back_from_its_text(tmp_path):
@@ -135,27 +130,17 @@ def test_a_store_at_a_path_that_cannot_be_is_a_sentence(tmp_path, name):
         pass
 
 
-def make_link(path, target):
-    path.symlink_to(target)
+MAKERS = {
+    "link": lambda path, target: path.symlink_to(target),
+    "dangling link": lambda path, target: path.symlink_to(target.with_name("nothing")),
+    "folder": lambda path, target: path.mkdir(),
+    "pipe": lambda path, target: os.mkfifo(path),
+}
 
 
-def make_dangling_link(path, target):
-    path.symlink_to(target.with_name("nothing"))
-
-
-def make_folder(path, target):
-    path.mkdir()
-
-
-def make_socket(path, target):
-    import socket
-
-    socket.socket(socket.AF_UNIX).bind(str(path))
-
-
-@pytest.mark.parametrize("make", [make_link, make_dangling_link, make_folder, make_socket])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_what_is_no_file_is_no_lock_and_its_target_stays(tmp_path, monkeypatch, make):
-    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    monkeypatch.chdir(tmp_path)
     target, run = Path("precious"), Path("run")
     target.write_text("all I have"), run.mkdir()
     os.utime(target, (1, 1))
@@ -166,14 +151,6 @@ def test_what_is_no_file_is_no_lock_and_its_target_stays(tmp_path, monkeypatch, 
         pass
     assert target.read_text() == "all I have" and target.stat().st_mtime == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "precious", "run"]
-
-
-def test_a_lock_that_is_another_name_of_a_file_leaves_its_content(tmp_path):
-    (tmp_path / "precious").write_text("all I have")
-    os.link(tmp_path / "precious", tmp_path / ".store.lock")
-    with folder_lock(tmp_path / "store"):
-        pass
-    assert (tmp_path / "precious").read_text() == "all I have"
 
 
 def test_temporary_names_cannot_be_foreseen_and_are_never_followed(tmp_path, monkeypatch):
@@ -209,7 +186,7 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path):
     assert not (tmp_path / "run.json").is_symlink() and (tmp_path / "precious").read_text() == "all I have"
 
 
-@pytest.mark.parametrize("make", [make_folder, make_socket, lambda path, _: os.mkfifo(path)])
+@pytest.mark.parametrize("make", [MAKERS["folder"], MAKERS["pipe"]], ids=["folder", "pipe"])
 def test_what_is_no_regular_file_is_never_replaced(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
     make(Path("out"), None)
@@ -222,12 +199,6 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path, monkeypatch, make):
     assert os.lstat("out").st_mode == kind and os.listdir() == ["out"]
 
 
-def test_devices_are_never_replaced():
-    for device in map(Path, ("/dev/null", "/dev/stdout", "/dev/fd/1")):
-        with pytest.raises(InputError, match=r"cannot be written|is a link"):
-            check_outputs([device], [])
-
-
 def test_an_output_is_no_input_no_link_and_named_once(tmp_path):
     clip, run = tmp_path / "me.wav", tmp_path / "run"
     clip.touch(), run.mkdir(), (run / "run.json").touch()
@@ -235,14 +206,11 @@ def test_an_output_is_no_input_no_link_and_named_once(tmp_path):
     (tmp_path / "folder").symlink_to(run)
     bad = {
         (clip,): "is an input",
-        (tmp_path / "run" / ".." / "me.wav",): "is an input",
         (tmp_path / "same.wav",): "is an input",
         (None, run / "run.json"): "is an input",
         (tmp_path / "folder" / "run.json",): "is an input",
         (tmp_path / "link.html",): "is a link",
-        (tmp_path / "a.html", tmp_path / "a.html"): "is another output",
         (tmp_path / "a.html", tmp_path / "run" / ".." / "a.html"): "is another output",
-        (run / "a", tmp_path / "folder" / "a"): "is another output",
         (run,): "it is a folder",
     }
     for outputs, sentence in bad.items():

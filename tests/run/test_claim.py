@@ -102,17 +102,7 @@ def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
         assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
 
 
-TORN = {
-    "empty": "",
-    "list": "[]",
-    "deep": "[" * 10_000,
-    "half": '{"since": 3}',
-    "owner": '{"pid": {}}',
-    "latin": "\xff",
-}
-
-
-@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
+@pytest.mark.parametrize("content", ["", "[]", '{"since": 3}', "\xff"])
 def test_a_torn_record_of_an_owner_is_still_a_claim(tmp_path, content):
     (tmp_path / FILE).write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match="is in use by another process: wait"), claim(tmp_path):
@@ -147,8 +137,7 @@ def test_where_a_file_system_has_no_locks_a_claim_holds_until_it_is_silent(busy,
         assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_of_processes_that_race_for_a_dead_claim_one_wins(attempt, tmp_path):
+def test_of_processes_that_race_for_a_dead_claim_one_wins(tmp_path):
     of_another_host(tmp_path / "run", claims.SILENCE + 5)
     racers = [python(RACE, tmp_path / "run") for _ in range(3)]
     for racer in racers:

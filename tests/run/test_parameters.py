@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import mistune
-import papermill
 import pytest
 import torch
 import yaml
@@ -28,10 +27,6 @@ def refusal(**values) -> str:
     return sentence
 
 
-def test_the_files_of_parameters_are_all_there():
-    assert {file.stem for file in FILES} >= {"demo", "smoke", "lt", "it", "ia", "audio", "video"}
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_of_parameters_is_accepted_with_the_very_types_it_has(file, tmp_path):
     (tmp_path / "mine.npz").touch()
@@ -42,12 +37,6 @@ def test_a_file_of_parameters_is_accepted_with_the_very_types_it_has(file, tmp_p
         for name, value in values.items():
             assert config[name] == (str(ROOT / value) if name == "outputs_root" else value)
             assert type(config[name]) is type(value), f"{name}: {value!r} in {file.name}"
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_name_in_a_file_of_parameters_is_declared_by_the_train_notebook(file):
-    names = {name for values in expand(yaml.safe_load(file.read_text())) for name in values}
-    assert names <= set(papermill.inspect_notebook(ROOT / "notebooks" / "train.ipynb"))
 
 
 def test_audio_features_are_those_that_there_are():
@@ -68,18 +57,8 @@ def test_a_relative_path_starts_at_the_workbook(tmp_path, monkeypatch):
     assert Parameters(data_root="~/toys").data_root == Path.home() / "toys"
 
 
-def test_a_number_of_thousands_of_digits_is_one_sentence():
-    assert refusal(seed=10**5000).startswith("seed is too large; it should be ")
-    assert refusal(epochs=10**5000).startswith("epochs is too large; it should be ")
-
-
-def test_the_word_none_is_a_value_where_it_is_a_choice():
-    config = Parameters(dropout="none", pretrained="none", tracker="none")
-    assert (config.dropout, config.pretrained, config.tracker) == ("none", "none", "none")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_list_of_lists_of_lists_is_refused_by_every_parameter_in_a_short_sentence(name):
+@pytest.mark.parametrize("name", ["seed", "fusion", "data_root"])
+def test_a_list_of_lists_of_lists_is_refused_in_a_short_sentence(name):
     bomb = ["ha"] * 9
     for _ in range(30):
         bomb = [bomb] * 9  # 9^31 words
@@ -97,73 +76,35 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
     ("values", "sentence"),
     [
         ({"fuson": "ia"}, "unknown parameter 'fuson': did you mean 'fusion'?"),
-        (
-            {"even_attention": True, "fusion": "film"},
-            "even_attention is true, but fusion 'film' has no attention: leave it at false",
-        ),
-        (
-            {"balanced": True, "fusion": "audio"},
-            "balanced is true, but fusion 'audio' has one branch: leave it at false",
-        ),
-        (
-            {"train_vision": False, "fusion": "audio"},
-            "train_vision is false, but this run has no frame network: leave it at true",
-        ),
-        (
-            {"image_size": 64, "dataset": "toy_mosei"},
-            "image_size is 64, but toy_mosei comes as features: leave it at 0",
-        ),
-        ({"zzz": 1}, "unknown parameter 'zzz'; `avlib parameters` lists the known ones"),
-        ({"fusion": "xx"}, f"fusion is 'xx'; choose one of {', '.join(FUSIONS)}"),
+        ({"self": 1}, "unknown parameter 'self'; `avlib parameters` lists the known ones"),
         ({"fusion": "vidoe"}, f"fusion is 'vidoe'; choose one of {', '.join(FUSIONS)}: did you mean 'video'?"),
         ({"dropout": False}, f"dropout is False; choose one of {', '.join(DROPOUTS)}"),
         ({"dataset": ["toy"]}, f"dataset is ['toy']; choose one of {', '.join(DATASETS)}: did you mean 'toy'?"),
         ({"classes": 9}, "classes is 9, which toy does not have: choose 8 or 7"),
         ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
-        (
-            {"fold": 24, "fold_scheme": "loso"},
-            "fold is 24; it must be a whole number from 0 to 23 in fold_scheme 'loso'",
-        ),
-        ({"fold": 1, "fold_scheme": "authors"}, "fold is 1; it must be 0, the only one in fold_scheme 'authors'"),
         ({"fold": -1}, "fold is -1; it should be greater than or equal to 0"),
-        (
-            {"fold_scheme": "lunar"},
-            "fold_scheme is 'lunar'; choose one of "
-            "paper, authors, luna, loso, groups, own, clips: did you mean 'luna'?",
-        ),
-        ({"heads": 1.5}, "heads is 1.5; it should be a valid integer"),
         ({"heads": "four"}, "heads is 'four'; it should be a valid integer"),
         ({"epochs": True}, "epochs is True; it should be a number"),
-        ({"epochs": -1}, "epochs is -1; it should be greater than or equal to 1"),
-        ({"batch_size": 1}, "batch_size is 1; it should be greater than or equal to 2"),
-        ({"learning_rate": -1}, "learning_rate is -1; it should be greater than 0"),
         ({"learning_rate": "inf"}, "learning_rate is 'inf'; it should be a finite number"),
+        ({"learning_rate": "00.1"}, "learning_rate is 00.1; write it without the 0 in front"),
         ({"image_size": 32}, "image_size is 32; choose a multiple of 32 from 64, as 64 or 224"),
-        ({"image_size": 2048}, "image_size is 2048; it should be less than or equal to 1024"),
-        (
-            {"data_root": "~nosuchuser/x"},
-            "data_root is '~nosuchuser/x'; it should be a path",
-        ),
+        ({"frames": 1}, "frames is 1; it should be 2 or more"),
         ({"frames": None}, "frames is None; leave it out for its default"),
         ({"epochs": ""}, "epochs is empty; leave it out for its default"),
-        ({"data_root": "null"}, "data_root is null; leave it out for its default"),
         ({"fold_scheme": " ~ "}, "fold_scheme is ~; leave it out for its default"),
-        ({"dropout": "None"}, "dropout is None; leave it out for its default, or write none"),
         ({"pretrained": "None"}, "pretrained is None; leave it out for its default, or write none"),
-        ({"seed": "010"}, "seed is 010; write it without the 0 in front"),
-        ({"learning_rate": "00.1"}, "learning_rate is 00.1; write it without the 0 in front"),
-        ({"dropout": "no"}, f"dropout is 'no'; choose one of {', '.join(DROPOUTS)}: did you mean 'none'?"),
-        ({"self": 1}, "unknown parameter 'self'; `avlib parameters` lists the known ones"),
-        ({"frames": 1}, "frames is 1; it should be 2 or more"),
-        ({"seed": -1}, "seed is -1; it should be greater than or equal to 0"),
         ({"resume": "perhaps"}, "resume is 'perhaps'; it should be a valid boolean"),
-        (
-            {"pretrained": 3},
-            "pretrained is 3; it should be a path",
-        ),
-        ({"data_root": 3}, "data_root is 3; it should be a path"),
+        ({"data_root": "~nosuchuser/x"}, "data_root is '~nosuchuser/x'; it should be a path"),
+        ({"pretrained": 3}, "pretrained is 3; it should be a path"),
         ({"data_root": "a\0b"}, r"data_root is 'a\x00b'; it should be a path"),
-        ({"outputs_root": "x" * 5000}, f"outputs_root is '{'x' * 5000}'; it should be a path"),
+        (
+            {"balanced": True, "fusion": "audio"},
+            "balanced is true, but fusion 'audio' has one branch: leave it at false",
+        ),
+        (
+            {"image_size": 64, "dataset": "toy_mosei"},
+            "image_size is 64, but toy_mosei comes as features: leave it at 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):
@@ -172,12 +113,11 @@ def test_what_does_not_fit_is_refused_with_one_sentence(values, sentence):
 
 def test_what_does_not_fit_together_is_refused_with_one_sentence():
     assert refusal(heads=3).startswith("heads is 3, which does not divide the attention width of fusion 'ia'")
-    assert refusal(fusion="audio", heads=2).startswith("heads is 2, but fusion 'audio' has no attention")
-    assert refusal(fusion="mult", heads=4).startswith("heads is 4, but fusion 'mult' has 5 heads by design")
     assert refusal(fusion="mult", dense_head=True).startswith("dense_head is true, but fusion 'mult' has a dense head")
+    assert refusal(fusion="audio", train_vision=False).startswith("train_vision is false, but this run has no frame")
     assert refusal(protocol="authors") == "protocol is authors, which toy does not have: choose paper or mult"
-    assert refusal(fold_scheme="own").startswith("fold_scheme is own, which toy does not have: choose paper or ")
     assert refusal(dataset="toy_mosei", fold_scheme="loso").endswith("does not have: choose own or groups")
+    assert Parameters(fusion="mult").heads == 5 and "heads" not in Parameters(fusion="mult", heads=5).changes
 
 
 def test_an_input_that_is_missing_here_is_refused_with_one_sentence(machine):
@@ -189,12 +129,6 @@ def test_an_input_that_is_missing_here_is_refused_with_one_sentence(machine):
     ):
         with pytest.raises(InputError, match=sentence):
             Parameters(**values).check_inputs()
-
-
-def test_mult_has_its_own_heads_whether_they_are_given_or_not():
-    for config in (Parameters(fusion="mult"), Parameters(fusion="mult", heads=5)):
-        assert config.heads == 5
-        assert "heads" not in config.changes
 
 
 def test_a_file_of_weights_is_found_from_the_workbook_and_may_be_none(tmp_path):
@@ -229,8 +163,6 @@ def machine(monkeypatch):
         ({}, "cuda"),
         ({"capability": (8, 9)}, "cuda"),  # runs what is compiled for sm_86
         ({"capability": (7, 0)}, "cpu"),  # a V100, of which a PyTorch for CUDA 13 knows nothing
-        ({"capability": (8, 0), "compiled": "sm_75 sm_86"}, "cpu"),
-        ({"capability": (12, 1)}, "cuda"),
         ({"capability": (13, 0)}, "cuda"),  # a later one compiles PTX itself
         ({"capability": (13, 0), "compiled": "sm_90 sm_120"}, "cpu"),
         ({"capability": (9, 4), "compiled": "gfx90a gfx942"}, "cuda"),  # AMD's

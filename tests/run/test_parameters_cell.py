@@ -50,15 +50,11 @@ def test_a_misspelling_that_was_corrected_is_forgotten():
     [
         ("baseline = 'zero'", "baseline is 'zero'; choose one of mean, zeros: did you mean 'zeros'?"),
         ("draws = 0", "draws is 0; it should be a whole number from 1 to 100"),
-        ("draws = True", "draws is True; it should be a whole number from 1 to 100"),
         ("draws = None", "draws is None; leave it out for its default"),
-        ("baseline = 'null'", "baseline is null; leave it out for its default"),
         ("drows = 3", "unknown parameter 'drows': did you mean 'draws'?"),
         ("fusion = 'lt'", "unknown parameter 'fusion'; known are baseline, draws, run, device"),
         ("run = 3", "run is 3; it should be text"),
-        ("run = None", "run is None; leave it out for its default"),
         ("run = 'null'", "run is null; leave it out for its default"),
-        ("device = ''", "device is empty; leave it out for its default"),
         ("device = 'gpu'", "device is 'gpu'; choose one of auto, cpu, cuda: did you mean 'cpu'?"),
     ],
 )

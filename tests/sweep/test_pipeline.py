@@ -13,8 +13,6 @@ from sweeps import finished_run
 
 from workbook import InputError
 from workbook.cli import main
-from workbook.data.datasets import DATASETS
-from workbook.run.parameters import NAMES
 from workbook.sweep import notebooks as pipeline
 from workbook.sweep.notebooks import Lines, RunFailed, run_pipeline
 
@@ -118,14 +116,6 @@ def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_fo
     assert last[0].startswith("Exception encountered at")
     assert last[1] == "InputError: unknown parameter 'fuson': did you mean 'fusion'?"
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_list_of_parameters_names_them_all():
-    listed = CliRunner().invoke(main, ["parameters"])
-    assert [line.split()[0] for line in listed.output.splitlines()[: len(NAMES)]] == list(NAMES)
-    own = [line.split() for line in listed.output.splitlines()[-len(DATASETS) :]]
-    assert [row[0] for row in own] == list(DATASETS)
-    assert {len(row) for row in own} == {1 + len(DATASETS["toy"].defaults)}
 
 
 def test_the_command_starts_without_importing_torch_or_papermill():

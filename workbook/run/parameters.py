@@ -60,11 +60,8 @@ _SHORT.maxlevel = 2
 
 
 def show(value: Any) -> str:
-    """A refused value as a sentence has it; a list is shortened."""
-    try:
-        return repr(str(value)) if isinstance(value, str | Path) else _SHORT.repr(value)
-    except ValueError:  # a number of thousands of digits
-        return "too large"
+    """A refused value as a sentence has it; a list and a long number are shortened."""
+    return repr(str(value)) if isinstance(value, str | Path) else _SHORT.repr(value)
 
 
 def refuse_empty(name: str, value: Any, choices: Collection[str] = ()) -> None:
