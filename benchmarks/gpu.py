@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from avlib import build_model
 from avlib.dropout import DROPOUTS, variants
@@ -66,16 +65,14 @@ def steps(card: "Card", options) -> dict[str, Callable[[], object]]:
     every = {"card": card.describe}
     every |= {f"train with {dropout}": lambda dropout=dropout: card.trains(dropout=dropout) for dropout in DROPOUTS}
     every |= {"shared against plain": card.shares, "CPU against GPU": card.agrees}
-    every |= {"a step": card.times, "host and device": card.profiles, "waits of a step": card.waits}
+    every |= {"a step": card.times, "waits of a step": card.waits}
     every |= {"evaluation": card.evaluation_rate}
     if card.device == "cuda":
         every["original and ceilings"] = lambda: train.measure(replace(options, device="cuda", rounds=3))
     every |= {
-        "conditions": card.evaluates,
         "a frozen frame network": lambda: card.trains(train_vision=False),
         "teaching a frame network": card.teaches,
         "probe": card.probes,
-        "studies": card.studies,
         "captum": card.attributes,
     }
     return every | {f"resume {fusion}": lambda fusion=fusion: card.resumes(fusion) for fusion in FUSIONS}
@@ -112,8 +109,6 @@ class Card:
             result |= {"GB": round(about.total_memory / 1e9, 1), "cuDNN": torch.backends.cudnn.version()}
         return result
 
-    # ------------------------------------------------------------------------------------------------ does it work
-
     def history(self, folder: Path, fusion: str = "ia", epochs: int = 1, **settings) -> list[float]:
         """The training losses of a run, which goes on where the folder has one."""
         settings = {"dropout": "softhard", "batch_size": 4, "learning_rate": 0.01, "seed": 1} | settings
@@ -149,30 +144,12 @@ class Card:
             rows = list(teach(net, {"train": clips, "validation": clips}, Path(folder), epochs=2, seed=1))
         return {"losses": [round(row["train_loss"], 3) for row in rows]}
 
-    def evaluates(self) -> dict:
-        """How often each condition, damage to the picture among them, leaves the answer of the intact clip."""
-        from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark
-
-        conditions = [*paper_conditions("softhard"), Blurred(5), Dark(50), Coarse(4), Covered(50)]
-        rows = predict(self.network(), self.clips(), conditions, fold=0, seed=1)
-        answers = rows.filter(regex=r"^p\d").to_numpy().argmax(axis=1).reshape(len(conditions), -1)
-        return dict(zip([each.name for each in conditions], (answers == answers[0]).mean(axis=1).tolist(), strict=True))
-
     def probes(self) -> dict:
         from workbook.explore.probe import Change, Inputs, Probe
 
         probe = Probe(self.network(), Inputs(self.clips()))
         answers = {"no change": Change(), "weaker picture": Change(video_gain=0.5, video_noise=10.0)}
         return {name: probe.answer("0", change).outputs["AV"].round(3).tolist() for name, change in answers.items()}
-
-    def studies(self) -> dict:
-        from workbook.studies import STUDIES, predictions
-
-        net, clips = self.network(), self.clips()
-        return {
-            name: len(predictions(net, clips, STUDIES[name].conditions(clips), fold=0, seed=1))
-            for name in ("loss", "credit")
-        }
 
     def attributes(self) -> dict:
         """By how much integrated gradients miss the change, and Grad-CAM's largest value."""
@@ -184,8 +161,6 @@ class Card:
         audio, video, labels = clips[torch.arange(2)]
         result = integrated_gradients(net, audio, video, labels, baselines(clips, "mean"), steps=64)
         return {"incomplete": result.incomplete, "largest heat": float(grad_cam(net, audio, video, labels).max())}
-
-    # ---------------------------------------------------------------------------------------------- does it agree
 
     def shares(self) -> dict:
         """How far shared frames are from the plain batch: logits, gradients and running statistics, shares of norms."""
@@ -219,8 +194,6 @@ class Card:
             "probability": float(np.abs(rows - expected).max()),
             "attention": max(float(np.abs(weights[name] - of_cpu[name]).max()) for name in of_cpu),
         }
-
-    # ------------------------------------------------------------------------------------------------- how fast is it
 
     def stepper(self, shared: bool, batch: int, is_last: bool = True) -> Callable[[], object]:
         """A function that takes one step on the same clips, with colours last in memory or not."""
@@ -261,25 +234,6 @@ class Card:
                     result[name] = {"ms": milliseconds, "MB": round(peak())}
                 except torch.OutOfMemoryError:
                     result[name] = "memory full"
-        return result
-
-    def profiles(self) -> dict:
-        """Milliseconds of a step on the host and on the device, and its operations, shared and plain."""
-        result = {}
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (self.device == "cuda")
-        for name, shared in (("shared", True), ("plain", False)):
-            step = self.stepper(shared, self.batch)
-            for _ in range(3):
-                step()
-            with profile(activities=activities) as profiler:
-                step()
-                self.wait()
-            events = profiler.key_averages()
-            result[name] = {
-                "host ms": round(sum(event.self_cpu_time_total for event in events) / 1000, 1),
-                "device ms": round(sum(event.self_device_time_total for event in events) / 1000, 1),
-                "operations": sum(event.count for event in events if event.key.startswith("aten::")),
-            }
         return result
 
     def waits(self) -> dict:

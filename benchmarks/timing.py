@@ -7,13 +7,13 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from workbook.run.provenance import versions
+
 MB = 2**20
-LIBRARIES = ("torch", "torchvision", "facenet-pytorch", "av", "numpy", "timm")
 
 
 def in_turn(runs: dict[str, Callable[[], object]], rounds: int, count: int) -> dict:
@@ -108,13 +108,5 @@ def machine(device: str) -> dict:
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "versions": {"python": platform.python_version()} | {library: _version(library) for library in LIBRARIES},
+        "versions": versions(),
     }
-
-
-def _version(library: str) -> str | None:
-    """The installed version; None where the library is missing."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
