@@ -36,10 +36,8 @@ class Commands(click.Group):
     """
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        handlers = {}
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-                handlers[number] = signal.signal(number, self._interrupt)
+        handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
+        handlers = {number: signal.signal(number, self._interrupt) for number in handled}
         try:
             return super().main(*arguments, **settings)
         finally:
@@ -81,16 +79,7 @@ def main() -> None:
 @click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="End a run that takes longer.")
 @click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
 @click.option("--dry-run", is_flag=True, help="List the runs and about how long they take; execute none.")
-def run(
-    file: Path,
-    extra: tuple[tuple[str, str], ...],
-    jobs: int | None,
-    engine: str,
-    limit_minutes: float | None,
-    fail_fast: bool,
-    dry_run: bool,
-    **ray_options: Any,
-) -> None:
+def run(file: Path, extra: tuple, jobs: int | None, engine: str, dry_run: bool, **options: Any) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
 
     A list of values, such as `dropout: [none, softhard]`, makes one run per value. A file may hold a list of several
@@ -105,9 +94,9 @@ def run(
     if dry_run:
         _echo(listing(runs, jobs or 1))
         return
-    settings = {"minutes": limit_minutes or 0, "fail_fast": fail_fast, "echo": _echo}
-    with engine_of(engine, **ray_options) as runner:
-        outcomes = Sweep(runs, jobs=jobs, engine=runner, **settings).run()
+    minutes, fail_fast = options.pop("limit_minutes") or 0, options.pop("fail_fast")
+    with engine_of(engine, **options) as runner:
+        outcomes = Sweep(runs, jobs=jobs, engine=runner, minutes=minutes, fail_fast=fail_fast, echo=_echo).run()
     _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
     failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
     if failed:

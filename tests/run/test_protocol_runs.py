@@ -71,11 +71,3 @@ def test_a_training_on_test_goes_on_where_it_was_stopped(run):
     before = (run / FOLDER / "clips" / "model.safetensors").read_bytes()
     assert len(list(train_on_test(opened, "clips"))) == 8
     assert (run / FOLDER / "clips" / "model.safetensors").read_bytes() == before
-
-
-def test_a_fold_that_is_not_evaluated_is_named(run):
-    opened = open_trained(run)
-    moved = (run.parent / "fold3-seed1" / "predictions.parquet").rename(run.parent / "kept.parquet")
-    with pytest.raises(InputError, match=r"fold3-seed1.predictions.parquet is missing or damaged: train and "):
-        rung_predictions(opened)
-    moved.rename(run.parent / "fold3-seed1" / "predictions.parquet")

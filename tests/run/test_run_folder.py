@@ -11,7 +11,7 @@ from smoke_runs import data
 import avlib
 from avlib import build_model
 from workbook import InputError, load_run
-from workbook.files import atomic_write, write_json, write_table
+from workbook.files import write_table
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import git_commit
 from workbook.run.reopen import find_run
@@ -194,18 +194,6 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="does not hold the model") as refused:
         load_run(run.folder)
     assert "\n" not in str(refused.value) and "train it again" in str(refused.value)
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
-    path = tmp_path / "run.json"
-    write_json(path, {"whole": True})
-    with pytest.raises(OSError, match="disk full"), atomic_write(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk full")
-    with pytest.raises(TypeError):
-        write_json(path, {"not json": object()})
-    assert json.loads(path.read_text()) == {"whole": True}
-    assert names(tmp_path) == {"run.json"}
 
 
 def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Studies of run folders, their figures, and degrade.ipynb."""
 
 import json
-import re
 import shutil
 from types import SimpleNamespace
 
@@ -70,20 +69,6 @@ def test_a_study_that_does_not_fit_the_data_says_why_and_draws_nothing(runs):
     found = run_study(runs, "surface")
     assert found.sentence == "Left out: this study changes pixels and waveforms, which features do not have."
     assert found.table.empty and draw_study(runs, found) is None
-
-
-def test_each_fold_has_its_own_temperature_and_no_answer_changes(runs):
-    found = run_study(runs, "calibration")
-    calibrated = with_temperatures(runs, found.systems)
-    assert all(re.fullmatch(r"ia1 (none|softhard), T \d+\.\d\d( \(a bound\))?", name) for name in calibrated)
-    for before, after in zip(found.systems.values(), calibrated.values(), strict=True):
-        columns = ["p0", "p1", "p2"]
-        assert len(before) == len(after)
-        both = before.merge(after, on=["clip", "condition", "fold"], suffixes=("", " after"))
-        np.testing.assert_array_equal(
-            both[columns].to_numpy().argmax(axis=1),
-            both[[f"{name} after" for name in columns]].to_numpy().argmax(axis=1),
-        )
 
 
 def test_each_network_of_a_fold_has_its_own_temperature(monkeypatch):
@@ -170,10 +155,3 @@ def test_the_notebook_degrades_two_systems_of_clips(smoke, tmp_path, monkeypatch
     kept = pd.read_parquet(other / "studies" / "loss.parquet")
     assert kept["condition"].str.contains("mean instead").any()
     assert {path.stem for path in (folder / "figures").glob("degrade-*.png")} == {f"degrade-{name}" for name in STUDIES}
-
-
-def test_a_text_parameter_has_to_be_text():
-    from workbook.run import configure
-
-    with pytest.raises(InputError, match="compare is 3; it should be text"):
-        configure({"compare": 3}, compare=str)

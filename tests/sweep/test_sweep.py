@@ -85,20 +85,6 @@ def test_one_failure_stops_the_others_only_where_that_is_asked_for(fast, grid, t
     assert odd["state"] == f"failed: {outcomes[0].reason}", "it has no record, but a log"
 
 
-def test_an_error_outside_the_notebooks_fails_its_run_and_loses_no_other(grid, in_this_process, monkeypatch):
-    runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
-    odd = Parameters(**runs[0]).folder
-
-    def read(folder):
-        if folder == odd:
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(sweep, "read_record", read)
-    outcomes = Sweep(runs).run()
-    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
-    assert outcomes[0].reason == "OSError: [Errno 5] Input/output error"
-
-
 class Recorder(Local):
     """An engine that prepares clips itself, here in one process, and executes no run."""
 
@@ -150,23 +136,6 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
     assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
         folder: "complete", Parameters(**runs[1]).folder: "done",
     }  # fmt: skip
-
-
-class Contested(Recorder):
-    """An engine whose only run is claimed by others at the first two attempts, though it looks free."""
-
-    prepare = None
-
-    def attempt(self, values, **how):
-        outcome = super().attempt(values)
-        return outcome if len(self.attempts) == 3 else Outcome(outcome.folder, "claimed")
-
-
-def test_a_claimed_run_that_looks_free_is_tried_once_a_second_and_not_without_a_pause(grid):
-    engine = Contested()
-    (outcome,) = Sweep(plan(read_grids(grid(fusion="audio", seed=1))), jobs=1, engine=engine).run()
-    assert outcome.state == "complete" and len(engine.attempts) == 3
-    assert np.diff(engine.attempts).min() >= 1
 
 
 def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):

@@ -156,13 +156,6 @@ def read_predictions(folder: Path) -> "pd.DataFrame":
     raise InputError(f"{path} is missing or damaged: train and evaluate the run")
 
 
-def read_last_line(folder: Path) -> str:
-    """The last line of the log of a run; "" where there is none."""
-    path = folder / LOG
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return lines[-1].decode("utf-8", "replace") if lines else ""
-
-
 def epochs_done(folder: Path) -> int:
     """The number of epochs in history.csv."""
     path = folder / "history.csv"

@@ -14,7 +14,7 @@ from workbook.evaluate.metrics import best_reachable
 from workbook.files import write_table, write_text
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import CHOICES, NAMES, usual_values
-from workbook.run.record import Record, read_last_line, read_metrics, read_predictions, read_record
+from workbook.run.record import LOG, Record, read_metrics, read_predictions, read_record
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 from workbook.text import in_figure, in_markdown, printable
@@ -134,12 +134,17 @@ def _row(folder: Path) -> dict[str, Any]:
     try:
         record = read_record(folder)
         if record is not None:
-            row, scores = _record_row(folder, record), _scores(folder)
-            return row | scores | ({"state": "trained, not evaluated"} if row["state"] == "done" and not scores else {})
+            row, scores = _record_row(folder, record), {}
+            for name, values in read_metrics(folder).items():
+                scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
+            if row["state"] == "done" and not scores:
+                row["state"] = "trained, not evaluated"
+            return row | scores
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
-    last = read_last_line(folder)  # the run has ended, or is at work, before training
-    return place | {"state": "running" if is_claimed(folder, PIPELINE) else last} if last else {}
+    log = folder / LOG  # the run has ended, or is at work, before training
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return place | {"state": "running" if is_claimed(folder, PIPELINE) else lines[-1]} if lines else {}
 
 
 def _record_row(folder: Path, record: Record) -> dict[str, Any]:
@@ -164,14 +169,6 @@ def _names(parameters: dict[str, Any]) -> dict[str, str]:
     settings = [*(tag for tag in tags if tag not in of_system), *name.settings]
     system = " ".join([first.upper() if has_heads else fusion, *of_system])
     return {"data": "".join(data), "system": system, "settings": " ".join(settings)}
-
-
-def _scores(folder: Path) -> dict[str, float]:
-    """The accuracies, and the errors of sentiment, of an evaluated run; {} for another one."""
-    scores = {}
-    for name, values in read_metrics(folder).items():
-        scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
-    return scores
 
 
 def comparison(runs: pd.DataFrame, out: Path) -> Path:

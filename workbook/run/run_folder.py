@@ -16,6 +16,7 @@ from workbook.run.claim import claim, refuse_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.provenance import provenance
 from workbook.run.record import Record, epochs_done, now, read_record
+from workbook.run.run_name import UNNAMED
 from workbook.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ARTEFACTS = (  # starting over removes the record first: without it the next run
     *("run.json", *TRAINING, "predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
     *("studies", "protocol", "protocol.csv", "figures"),
 )
-MAY_CHANGE = ("device", "resume", "tracker", "outputs_root", "data_root")  # parameters that may change within a run
+MAY_CHANGE = (*UNNAMED, "data_root")  # parameters that may change within a run
 
 log = logging.getLogger(__name__)
 
