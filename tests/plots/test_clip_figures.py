@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import zscore
 
-from workbook import InputError, plots
+from workbook import plots
 from workbook.data.window import HOP, SAMPLE_RATE, WINDOW
 
 Ta, Tv, S, BANDS, STEPS = 151, 7, 11, 61, 157
@@ -64,18 +64,10 @@ def test_faces_stand_undistorted_at_their_seconds_or_places(clip):
     assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
     assert all(np.array_equal(image.get_array(), face) for image, face in zip(ax.images, clip["video"], strict=True))
     assert ax.get_xlim() == pytest.approx((0, WINDOW))
-    ax.figure.canvas.draw()
+    ax.figure.draw_without_rendering()
     assert all(is_square(image) for image in ax.images)
     ax = plots.faces(clip["video"], plots.even_times(Tv, PLACE), clock=PLACE)
     assert (ax.get_xlim(), ax.get_xlabel()) == (pytest.approx((0, 1)), "place in the clip")
-    assert len(plots.faces(clip["video"]).get_xticks()) == 0  # without times
-    with pytest.raises(InputError, match="7 frames and 6 times"):
-        plots.faces(clip["video"], VIDEO_TIMES[:-1])
-
-
-def test_steps_share_the_clip_evenly_on_either_clock():
-    assert plots.even_times(Tv) == pytest.approx(VIDEO_TIMES)
-    assert plots.even_times(4, PLACE) == pytest.approx([0.125, 0.375, 0.625, 0.875])
 
 
 def test_features_are_standardised_channel_by_channel_whatever_their_outliers(rng):
@@ -98,31 +90,23 @@ def test_features_are_standardised_channel_by_channel_whatever_their_outliers(rn
 def test_spectrogram_steps_are_hops_apart_and_its_ticks_name_the_right_band(clip):
     import librosa
 
-    ax = plots.spectrogram(clip["audio"], hop_seconds=0.02)
+    ax, hop = plots.spectrogram(clip["audio"]), HOP / SAMPLE_RATE
     left, right, _, _ = ax.images[0].get_extent()
     assert np.array_equal(ax.images[0].get_array(), clip["audio"])
-    assert (right - left) / STEPS == pytest.approx(0.02)
-    assert left + 0.01 == pytest.approx(0)  # the first step is centred at 0 s
+    assert (left, right) == pytest.approx((-hop / 2, (STEPS - 0.5) * hop))  # the first step is centred at 0 s
     tone = np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     mel = librosa.power_to_db(librosa.feature.melspectrogram(y=tone, sr=SAMPLE_RATE, n_mels=BANDS))
     ticks = dict(zip([label.get_text() for label in ax.get_yticklabels()], ax.get_yticks(), strict=True))
     assert abs(ticks["1k"] - mel.mean(axis=1).argmax()) <= 1
 
 
-def test_mfcc_colours_do_not_depend_on_the_clip(rng):
-    loud, soft = rng.normal(0, 200, (10, STEPS)), rng.normal(0, 2, (10, STEPS))
-    images = [plots.mfcc(clip).images[0] for clip in (loud, soft)]
-    assert np.array_equal(images[0].get_array(), loud)
-    assert images[0].get_clim() == images[1].get_clim()
-
-
 def test_spectrogram_and_mfccs_share_one_time_axis(clip, rng):
     coefficients = rng.normal(0, 200, (10, STEPS))
     figure = plots.spectrogram_and_mfcc(clip["audio"], coefficients)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     above, below, *bars = figure.axes
-    assert np.array_equal(above.images[0].get_array(), clip["audio"])
     assert np.array_equal(below.images[0].get_array(), coefficients)
+    assert below.images[0].get_clim() == plots.mfcc(0.1 * coefficients).images[0].get_clim()  # of every clip
     assert above.get_xlim() == below.get_xlim()
     assert above.images[0].get_extent()[:2] == below.images[0].get_extent()[:2]
     assert (above.bbox.x0, above.bbox.x1) == pytest.approx((below.bbox.x0, below.bbox.x1))
@@ -135,14 +119,14 @@ def test_the_box_of_a_face_lies_on_its_frame(rng):
     assert np.array_equal(ax.images[0].get_array(), image)
     (box,) = ax.patches
     assert (box.get_xy(), box.get_width(), box.get_height()) == ((5, 7), 14, 23)
-    plots.frame(image, np.full(4, np.nan)).figure.canvas.draw()  # no face, no box
+    plots.frame(image, np.full(4, np.nan)).figure.draw_without_rendering()  # no face, no box
 
 
 def test_single_frames_stand_in_rows_below_their_names(rng):
     images = rng.integers(0, 256, (7, S, S, 3), dtype=np.uint8)
-    figure = plots.named_frames(images, list("abcdefg"), columns=3)
+    figure = plots.named_frames(images, list("abcdefg"))
     panels = [ax for ax in figure.axes if ax.images]
-    assert len(figure.axes) == 9 and [ax.get_title() for ax in panels] == list("abcdefg")
+    assert len(figure.axes) == 12 and [ax.get_title() for ax in panels] == list("abcdefg")
     assert all((ax.images[0].get_array() == image).all() for ax, image in zip(panels, images, strict=True))
 
 
@@ -156,12 +140,10 @@ def test_dropout_variants_show_every_variant_and_the_factors_of_softened_ones(rn
     assert labels == ["full", "softened\naudio × 0.37\nvideo × 0.63", "none", "noisy"]
     size = np.abs(audio).mean(axis=1, keepdims=True)
     assert all(pixels(ax.images[0]) == pytest.approx(sound / size) for ax, sound in zip(panels, sounds, strict=True))
-    assert pixels(faces[1].images[4]) / 255 == pytest.approx(np.moveaxis(pictures[1, 4], 0, -1), abs=1 / 255)
+    assert pixels(faces[1].images[4]) == pytest.approx(np.moveaxis(pictures[1, 4], 0, -1))
     assert all(image.get_array().max() == 0 for image in faces[3].images)
     full, soft = (ax.images[0].to_rgba(ax.images[0].get_array())[..., :3] for ax in panels[:2])
     assert (1 - soft).sum() < 0.6 * (1 - full).sum()  # less ink
-    with pytest.raises(InputError, match="3 video variants"):
-        plots.dropout_variants(sounds, pictures[:3], ["a", "b", "c", "d"])
 
 
 def test_dropout_variants_of_features_share_one_scale_in_which_white_is_nothing(rng):
@@ -188,7 +170,7 @@ def has_even_line(ax):
 
 def test_attention_over_clip_shows_both_vectors_relative_to_even_on_one_axis_in_seconds(clip):
     figure = plots.attention_over_clip(**clip)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     video, faces, audio, _ = figure.axes
     bars = video.patches
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(VIDEO_TIMES))
@@ -206,21 +188,7 @@ def test_attention_over_clip_shows_both_vectors_relative_to_even_on_one_axis_in_
     assert centres(faces.images) == pytest.approx(list(VIDEO_TIMES)) and all(map(is_square, faces.images))
 
 
-def test_attention_over_features_has_one_axis_of_places(sequence):
-    figure = plots.attention_over_clip(**sequence)
-    video_vector, video, audio_vector, audio = figure.axes
-    assert {ax.get_xlim() for ax in figure.axes} == {(0, 1)}
-    assert [ax.get_xlabel() for ax in figure.axes] == ["", "", "", "place in the clip"]
-    for ax, values in ((video, sequence["video"]), (audio, sequence["audio"])):
-        assert pixels(ax.images[0]) == pytest.approx(zscore(values, axis=1))
-        assert ax.images[0].get_extent()[:2] == [0, 1]
-    for ax, modality in ((video_vector, "video"), (audio_vector, "audio")):
-        assert np.array_equal(ax.lines[0].get_xdata(), sequence["times"][modality])
-        assert ax.lines[0].get_ydata() == pytest.approx(sequence["vectors"][modality])
-
-
-@pytest.mark.parametrize("kind", ["clip", "sequence"])
-@pytest.mark.parametrize("modality", ["audio", "video"])
+@pytest.mark.parametrize("kind, modality", [("clip", "audio"), ("sequence", "video")])
 def test_a_fusion_in_one_direction_has_one_vector_and_both_pictures(kind, modality, request):
     clip = request.getfixturevalue(kind)
     clip["vectors"] = {modality: clip["vectors"][modality]}
@@ -242,11 +210,6 @@ def test_cues_are_shaded_at_their_seconds_where_they_are_known(clip):
         assert not any(ax.texts for ax in plots.attention_over_clip(**clip, cues=cues).axes)
 
 
-def test_a_vector_of_another_length_is_refused(clip):
-    with pytest.raises(InputError, match=r"audio attention vector has shape \(151,\)"):
-        plots.attention_over_clip(**(clip | {"times": TIMES | {"audio": AUDIO_TIMES[:-1]}}))
-
-
 def test_a_nearly_even_vector_keeps_near_the_line_of_even(clip):
     clip["vectors"]["video"] = 1 + 0.01 * (np.arange(Tv) % 2)
     low, high = plots.attention_over_clip(**clip).axes[0].get_ylim()
@@ -258,19 +221,17 @@ def test_a_nearly_even_vector_keeps_near_the_line_of_even(clip):
 
 def test_attention_map_puts_queries_and_keys_at_their_seconds(rng):
     weights = rng.dirichlet(np.ones(Tv), Ta)  # (Ta, Tv), rows sum to 1
-    ax = plots.attention_map(weights, AUDIO_TIMES, VIDEO_TIMES, "audio", "video")
+    ax = plots.attention_map(weights, TIMES, "video_to_audio")
     left, right, bottom, top = ax.images[0].get_extent()
     assert pixels(ax.images[0]) == pytest.approx(weights * Tv)  # 1 = even
     assert (left, right) == pytest.approx((0, WINDOW))
     assert (bottom + top) / 2 == pytest.approx(AUDIO_TIMES.mean())
     assert ax.images[0].origin == "lower"
-    with pytest.raises(InputError, match="must agree"):
-        plots.attention_map(weights.T, AUDIO_TIMES, VIDEO_TIMES, "audio", "video")
 
 
 def test_hidden_keys_of_a_map_are_blank_and_the_others_compared_with_the_visible_ones():
     weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25]])
-    ax = plots.attention_map(weights, np.arange(3), np.arange(3), "audio", "video")
+    ax = plots.attention_map(weights, {"audio": np.arange(3), "video": np.arange(3)}, "video_to_audio")
     relative = np.ma.masked_invalid(ax.images[0].get_array())
     assert relative.mask.tolist() == [[False, True, True], [False, False, True], [False] * 3]
     assert relative.compressed() == pytest.approx([1, 0.5, 1.5, 1.5, 0.75, 0.75])
@@ -301,25 +262,6 @@ def test_the_heads_of_a_direction_share_a_scale_and_its_bar(rng):
     assert maps[heads].get_xlabel() == "key: audio (s)"
 
 
-def test_maps_of_self_attention_stand_below_those_between_the_modalities(rng):
-    """MULT: both directions and two memory transformers, over places."""
-    lengths, heads = {"audio": 19, "video": 23}, 2
-    directions = ["video_to_audio", "audio_to_video", "audio_to_audio", "video_to_video"]
-    pairs = [direction.split("_to_") for direction in directions]
-    weights = {
-        f"{key}_to_{query}": rng.dirichlet(np.ones(lengths[key]), (heads, lengths[query])) for key, query in pairs
-    }
-    times = {name: plots.even_times(steps, PLACE) for name, steps in lengths.items()}
-    figure = plots.attention_maps(weights, times, clock=PLACE)
-    rows = np.reshape(figure.axes[: 4 * heads], (4, heads))
-    for row, (key, query) in zip(rows, pairs, strict=True):
-        assert row[0].get_ylabel() == f"query: {query} (place)"
-        assert {ax.get_xlabel() for ax in row} == {f"key: {key} (place)"}
-        assert {ax.get_xlim() for ax in row} == {ax.get_ylim() for ax in row} == {(0, 1)}
-        for ax, head in zip(row, weights[f"{key}_to_{query}"], strict=True):
-            assert pixels(ax.images[0]) == pytest.approx(head * lengths[key])
-
-
 def by_emotion(means):
     return {name: pd.DataFrame(mean, EMOTIONS) for name, mean in means.items()}
 
@@ -338,13 +280,6 @@ def test_attention_by_emotion_centres_each_scale_at_even(rng):
     assert figure.axes[2].get_xlim()[0] >= 0
 
 
-def test_attention_by_emotion_of_one_modality_over_places_takes_no_rounding_for_a_pattern(rng):
-    means, times = {"audio": 1 + 1e-7 * rng.normal(size=(3, Ta))}, {"audio": plots.even_times(Ta, PLACE)}
-    panel, _bar = plots.attention_by_emotion(by_emotion(means), times, PLACE).axes
-    assert panel.images[0].get_clim() == (0, 2)
-    assert (panel.get_title(), panel.get_xlabel(), panel.get_xlim()) == ("audio", "place in the clip", (0, 1))
-
-
 def test_no_figure_fails_on_sequences_of_a_single_step(rng):
     """The arrays of a corpus of embeddings: one vector of each modality, for a whole clip."""
     times = dict.fromkeys(("audio", "video"), plots.even_times(1, PLACE))
@@ -358,7 +293,7 @@ def test_no_figure_fails_on_sequences_of_a_single_step(rng):
         plots.dropout_variants(audio[None], video.T[None], ["full"], PLACE),
     ]
     for figure in figures:
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         for image in (image for ax in figure.axes for image in ax.images):
             assert np.ptp(image.get_extent()[:2]) > 0
             assert np.ptp(image.get_clim()) > 1e-3
@@ -409,8 +344,6 @@ def test_grad_cam_lights_the_places_that_speak(clip):
     assert np.array_equal(lit[3:5, 6:8], clip["video"][2, 3:5, 6:8])
     assert lit[:3] == pytest.approx(clip["video"][2, :3] / 4, abs=0.51)
     assert centres(ax.images) == pytest.approx(list(VIDEO_TIMES))
-    with pytest.raises(InputError, match="must agree"):
-        plots.grad_cam(clip["video"], heat[:, 1:])
 
 
 def test_the_shares_of_the_modalities_are_means_over_the_clips_of_an_emotion():

@@ -15,7 +15,6 @@ from nbclient import NotebookClient
 from workbook import ROOT, InputError, plots
 from workbook.plots import training
 from workbook.plots.marks import FEWEST_ACTORS
-from workbook.plots.style import as_png
 
 EMOTIONS = ["neutral", "calm", "happy"]
 ROW = {
@@ -52,8 +51,6 @@ def test_confusions_show_percent_of_each_row_a_panel_for_each_condition():
     assert [ax.get_title() for ax in figure.axes] == ["AV  both", "A  audio alone", "V  video alone"]
     assert labels(both.get_yticklabels()) == labels(audio.get_xticklabels()) == EMOTIONS
     assert both.get_ylim()[0] > both.get_ylim()[1]  # the first emotion is on top
-    with pytest.raises(InputError, match="3 names of emotion"):
-        plots.confusions({"AV": np.ones((2, 3))}, EMOTIONS)
 
 
 def test_per_emotion_bars_are_the_accuracies():
@@ -87,7 +84,7 @@ def test_a_name_with_dollars_is_no_formula_in_any_figure(rng):
     for figure in figures:
         texts = [text for text in figure.figure.findobj(Text) if "$" in text.get_text()]
         assert texts and not any(text._preprocess_math(text.get_text())[1] for text in texts), figure
-        figure.figure.canvas.draw()
+        figure.figure.draw_without_rendering()
 
 
 @pytest.fixture
@@ -144,15 +141,6 @@ def test_sentiment_has_a_panel_for_each_condition_with_its_error(rng):
         assert ax.collections[0].get_array().sum() == 97  # every clip is in one of the cells
         assert np.array_equal(ax.lines[0].get_xdata(), ax.lines[0].get_ydata())
         assert ax.get_xlim() == ax.get_ylim()
-    with pytest.raises(InputError, match="AV, A or V"):
-        plots.sentiment(tables[2])
-
-
-def test_sentiment_cells_stand_at_truth_and_prediction():
-    table = pd.DataFrame({"label": [-2.0] * 5, "value": [1.5] * 5, "condition": "AV"})
-    (ax,) = plots.sentiment(table).axes
-    (cell,) = ax.collections[0].get_offsets()
-    assert cell == pytest.approx([-2, 1.5], abs=0.2)
 
 
 # training
@@ -178,32 +166,26 @@ def test_live_history_redraws_one_picture_with_its_labels(monkeypatch):
     for name in ("display", "update_display"):
         show = lambda picture, display_id, name=name: calls.append((name, display_id, picture))  # noqa: E731
         monkeypatch.setattr(training, name, show)
-    curve = plots.LiveHistory(("mean absolute error", "sign right (%)"))
+    curve = plots.LiveHistory(("mean absolute error", "sign right (%)"), 3)
     for epoch in (1, 2, 3):
         curve.add(ROW | {"epoch": epoch})
     assert list(curve.table["epoch"]) == [1, 2, 3] and plt.get_fignums() == []
     assert [name for name, _, _ in calls] == ["display", "update_display", "update_display"]
     assert len({display_id for _, display_id, _ in calls}) == 1
-    assert as_png(calls[-1][2]) == as_png(plots.history(curve.table, curve.labels))
-
-
-def test_live_history_is_silent_outside_a_notebook(capsys):
-    curve = plots.LiveHistory()
-    curve.add(ROW)
-    assert len(curve.table) == 1
-    assert capsys.readouterr().out == ""
+    assert list(calls[-1][2].axes[1].lines[1].get_xdata()) == [1, 2, 3]
 
 
 def test_a_headless_notebook_shows_every_figure_once_and_loads_neither_pyav_nor_librosa(tmp_path):
     cells = [
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workbook import plots\ncurve = plots.LiveHistory()",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom workbook import plots",
+        "curve = plots.LiveHistory(('loss', 'accuracy'), 3)",
         f"for epoch in (1, 2, 3):\n    curve.add({ROW!r} | {{'epoch': epoch}})",
         "plots.history(curve.table)",
         "import numpy as np\nplots.features(np.eye(3), 'audio');\nassert not {'av', 'librosa'} & set(sys.modules)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
-    for cell in notebook.cells[1:]:
+    for cell in notebook.cells[2:]:
         assert [("image/png" in output.get("data", {})) for output in cell.outputs] == [True]
         assert '<img alt="Figure: ' in cell.outputs[0]["data"]["text/html"]
 
@@ -283,17 +265,6 @@ def test_shuffled_layers_have_a_panel_per_modality_and_a_line_per_method():
     assert labels(figure.axes[1].get_xticklabels()) == ["none", "classifier"]
 
 
-def test_runs_stand_below_one_another_with_their_areas_where_they_have_some(deletion):
-    areas = pd.concat([deletion[1].assign(run=name) for name in ("ia", "lt")])
-    unattended = areas[areas["order"] != "attention"].assign(modality="audio")
-    video, audio = plots.areas_of_runs(pd.concat([areas, unattended])).axes
-    assert labels(video.get_yticklabels()) == ["ia", "lt"]
-    points, none = (next(line for line in ax.lines if line.get_label() == "attention") for ax in (video, audio))
-    expected = deletion[1].set_index("order")["between"]["attention"]
-    assert points.get_xdata().tolist() == pytest.approx([expected] * 2) and points.get_ydata().tolist() == [0, 1]
-    assert len(none.get_xdata()) == 0
-
-
 # statistics
 
 
@@ -345,8 +316,6 @@ def test_matrices_are_row_less_column_on_one_scale_and_bold_where_holm_leaves_it
     bold = {text.get_text() for text in first.texts if text.get_fontweight() == "bold"}
     assert bold == {"+5.0", "-5.0", "-7.0", "+7.0"}
     assert labels(second.texts).count("+0.0") == 4  # never -0.0
-    with pytest.raises(InputError, match="shows one condition"):
-        plots.difference_matrices({"none": pd.concat([pairs, pairs.assign(condition="V")])})
 
 
 def test_a_ladder_draws_every_rung_and_step():
@@ -394,12 +363,6 @@ def test_a_slope_goes_from_none_to_softhard_and_the_papers_stand_in_a_row_of_the
     assert len(heights) == 3 and np.diff(heights).min() >= 9  # numbers do not lie on each other
     with pytest.raises(InputError, match="there is no slope to draw"):
         plots.slopes(cells.query("dropout == 'softhard'"), "real")
-
-
-def test_toys_have_no_row_of_the_paper_and_another_colour(cells):
-    figure = plots.slopes(cells.assign(paper=float("nan")), "toy")
-    assert len(figure.axes) == 2 and "ours (toy)" in figure.axes[0].get_ylabel()
-    assert figure.axes[0].yaxis.label.get_color() == plots.ORIGIN_COLOUR["toy"] != plots.ORIGIN_COLOUR["real"]
 
 
 def test_a_heatmap_has_ours_beside_the_papers_and_an_empty_cell_where_nothing_was_run(cells):

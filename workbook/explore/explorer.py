@@ -14,6 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
+from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.figure import Figure
 
@@ -27,7 +28,6 @@ from workbook.explore.probe import Change, Inputs, Probe, Span, Subject, changes
 from workbook.explore.view import View, map_name
 from workbook.explore.widget import FigureWidget, as_drawn
 from workbook.plots.clock import PLACE, SECONDS
-from workbook.plots.style import as_png
 from workbook.task import Sentiment
 from workbook.train.batches import Clips
 
@@ -303,7 +303,8 @@ class Explorer(widgets.VBox):
 
     def _download(self) -> None:
         if self.clips.chosen is not None and not self.message.value:
-            png = as_png(self.figure(), dpi=150, facecolor="white", metadata={"Description": self.line.value})
+            look = {"dpi": 150, "facecolor": "white", "metadata": {"Description": self.line.value}}
+            png = print_figure(self.figure(), "png", bbox_inches=None, **look)
             self.figure_widget.download(f"{self.clips.chosen}.png", png)
 
     # choices

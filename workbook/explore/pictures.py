@@ -10,7 +10,7 @@ from PIL import Image
 
 from workbook.data.window import SAMPLE_RATE
 from workbook.explore.probe import Change, Inputs
-from workbook.plots.attention import map_reach, multiples_of_even
+from workbook.plots.attention import multiples_of_even
 from workbook.plots.inputs import reach_of, standardised
 from workbook.plots.style import AROUND, SHADE
 
@@ -86,9 +86,8 @@ def spectrogram_png(log_mel: np.ndarray, gain: float = 1.0) -> bytes:
     return _png((_coloured(colormaps["magma"], log_mel, log_mel.min(), log_mel.max()) * gain).astype(np.uint8))
 
 
-def map_png(weights: np.ndarray, key: str) -> bytes:
+def map_png(weights: np.ndarray, key: str, reach: float) -> bytes:
     """An attention map (Tq, Tk), the first query at the bottom, in the colours of `plots.attention_map`, as a PNG."""
-    reach = map_reach(weights)
     return _png(_coloured(AROUND[key].with_extremes(bad=SHADE), multiples_of_even(weights), 1 - reach, 1 + reach))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from workbook.attention import vectors
 from workbook.explore.probe import Answer, Span
+from workbook.plots.attention import map_reach
 from workbook.plots.clock import Clock
 
 
@@ -32,11 +33,22 @@ class View:
         """The conditions under which a network answers, in the order of the figure."""
         return [name for name in ("AV", "A", "V") if any(name in answer.outputs for answer in self.answers.values())]
 
-    def map_of(self, network: str) -> np.ndarray | None:
-        """The chosen attention map (Tq, Tk) of a network, None where it has no such head."""
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """The chosen attention map (Tq, Tk) of each network that has such a head, by its name."""
         direction, head = self.map_choice or ("", 0)
-        maps = self.answers[network].maps.get(direction, ())
-        return maps[head] if head < len(maps) else None
+        heads = {name: answer.maps.get(direction, ()) for name, answer in self.answers.items()}
+        return {name: maps[head] for name, maps in heads.items() if head < len(maps)}
+
+    @property
+    def reach(self) -> float:
+        """How far from 1 the colours of all maps go."""
+        return max(map(map_reach, self.maps.values()))
+
+    def vectors(self, modality: str) -> list[np.ndarray]:
+        """The attention that a modality receives, of each network before and after the change."""
+        answers = [*self.answers.values(), *self.before.values()]
+        return [answer.vectors[modality] for answer in answers if modality in answer.vectors]
 
 
 def map_name(direction: str, head: int, heads: int) -> str:

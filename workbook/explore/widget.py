@@ -64,12 +64,11 @@ def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
 
 def _network(view: View, name: str) -> dict[str, Any]:
     drawn = {"label": name, **_numbers(view.answers[name]), "before": _numbers(view.before[name])}
-    weights = view.map_of(name)
-    if weights is not None:
+    if name in view.maps:
         direction, head = view.map_choice
         key, query = direction.split("_to_")
-        name = map_name(direction, head, len(view.answers[name].maps[direction]))
-        drawn["map"] = {"name": name, "key": key, "query": query, "png": map_png(weights, key)}
+        words = map_name(direction, head, len(view.answers[name].maps[direction]))
+        drawn["map"] = {"name": words, "key": key, "query": query, "png": map_png(view.maps[name], key, view.reach)}
     return drawn
 
 

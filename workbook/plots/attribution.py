@@ -3,21 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from workbook import InputError
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces
-from workbook.plots.marks import legend_above
+from workbook.plots.marks import legend_above, steps
 from workbook.plots.style import COLOUR, INK, QUIET, WIDTH, text_colour, tidy_axes
-
-
-def _input_times(steps: int, modality: str, clock: Clock = SECONDS) -> np.ndarray:
-    """The centres (steps,) of a modality's input steps: MFCC k is at k hops; others share the clip evenly."""
-    if modality == "audio" and clock == SECONDS:
-        return np.arange(steps) * HOP / SAMPLE_RATE
-    return even_times(steps, clock)
 
 
 def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
@@ -25,18 +16,13 @@ def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = Non
 
     values : (T,), a score per MFCC step or frame        modality : audio | video      method : for the title
     """
-    ax, values = tidy_axes(ax, WIDTH, 1.4), np.asarray(values, dtype=float)
-    times, colour = _input_times(len(values), modality, clock), COLOUR[modality]
-    if len(values) <= 30:
-        ax.bar(times, values, width=0.96 * time_span(times, clock)[2], color=colour)
-    else:
-        ax.plot(times, values, color=colour, linewidth=1.2)
-        ax.fill_between(times, 0, values, color=colour, alpha=0.25, linewidth=0)
-    ax.axhline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    ax = tidy_axes(ax, WIDTH, 1.4)
+    has_hops = modality == "audio" and clock == SECONDS
+    times = np.arange(len(values)) * HOP / SAMPLE_RATE if has_hops else even_times(len(values), clock)
+    steps(ax, times, values, COLOUR[modality], time_span(times, clock)[2], linewidth=1.2)
     ax.set(xlim=(0, clock.length), xlabel=clock.label)
     title = f"{modality}: {method}, for (+) or against (−) the answer"
-    ax.set_title(title, loc="left", fontsize=9, color=text_colour(colour))
+    ax.set_title(title, loc="left", fontsize=9, color=text_colour(COLOUR[modality]))
     return ax
 
 
@@ -47,8 +33,6 @@ def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock:
 
     strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1]
     """
-    if heat.shape != strip.shape[:3]:
-        raise InputError(f"the faces are {strip.shape[:3]} and Grad-CAM is {heat.shape}: they must agree.")
     lit = (strip * (0.25 + 0.75 * heat[..., None])).round().astype(np.uint8)
     return faces(lit, even_times(len(strip), clock), ax, clock)
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from workbook.plots.marks import name_rows, whiskers
+from workbook.plots.marks import legend_around, name_rows, whiskers
 from workbook.plots.style import INK, NAVY, QUIET, grid
 
 COLOUR = {"no exchange": QUIET, "exchange without attention": "#7f9ccb", "attention": NAVY}  # of the kinds of exchange
@@ -15,15 +15,13 @@ def exchanges(table: pd.DataFrame, chance: dict[str, float] | None = None) -> Fi
 
     table : as `workbook.run.exchanges.exchange_table`      chance : a line at this percentage, by corpus
     """
-    fusions = table.sort_values("kind", key=lambda c: c.map(list(COLOUR).index), kind="stable").drop_duplicates(
-        "fusion"
-    )
+    order = table["kind"].map(list(COLOUR).index).argsort(kind="stable")
+    fusions = table.iloc[order].drop_duplicates("fusion")
     places = {fusion: place for place, fusion in enumerate(fusions["fusion"])}
     corpora = list(dict.fromkeys(table["corpus"]))
-    ratios = {"width_ratios": [3] * len(corpora) + [1] * len(COSTS)}
-    figure, ((*panels, weights, time),) = grid(
-        1, len(corpora) + len(COSTS), 1.2 + 0.24 * len(places), sharey=True, gridspec_kw=ratios
-    )
+    ratios = [3] * len(corpora) + [1] * len(COSTS)
+    figure, (panels,) = grid(1, len(ratios), 1.2 + 0.24 * len(places), sharey=True, width_ratios=ratios)
+    *panels, weights, time = panels
     for ax, corpus in zip(panels, corpora, strict=True):
         rows = table[table["corpus"] == corpus]
         own, colours = rows["fusion"].map(places), rows["kind"].map(COLOUR)
@@ -43,5 +41,5 @@ def exchanges(table: pd.DataFrame, chance: dict[str, float] | None = None) -> Fi
     name_rows(panels[0], list(places), 10)
     for name, colour in COLOUR.items():
         panels[0].plot([], [], "o", color=colour, label=name)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    legend_around(figure, "upper left")
     return figure

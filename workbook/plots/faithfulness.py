@@ -7,13 +7,12 @@ from matplotlib.figure import Figure
 from workbook.plots.marks import band, bold_title, legend_around, name_rows, whiskers
 from workbook.plots.style import COLOUR, INK, QUIET, SHADE, WIDTH, grid
 
-ORDER_STYLE = {  # colour and line of each order of importance
-    "attention": (INK, "-"),
-    "integrated gradients": ("#8e44ad", "-"),
-    "leave one out": ("#c0392b", "-"),
-    "random": (QUIET, (0, (2, 2))),
+ORDERS = {  # colour, line and mark of each order of importance
+    "attention": (INK, "-", "o"),
+    "integrated gradients": ("#8e44ad", "-", "s"),
+    "leave one out": ("#c0392b", "-", "D"),
+    "random": (QUIET, (0, (2, 2)), "^"),
 }
-MARKS = "osD^vP*X"
 
 
 def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "probability of the answer") -> Figure:
@@ -24,8 +23,8 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
     """
     modalities = list(dict.fromkeys(table["modality"]))
     figure, panels = grid(len(modalities), 3, 2.6 * len(modalities) + 0.5, width_ratios=(3, 3, 2))
-    means = table.groupby(["modality", "order", "curve", "share", "actor"], sort=False)["score"].mean()
-    means = means.groupby(["modality", "order", "curve", "share"], sort=False).mean().reset_index()
+    keys = ["modality", "curve", "order", "share"]
+    means = table.groupby([*keys, "actor"], sort=False)["score"].mean().groupby(keys, sort=False).mean().reset_index()
     for row, modality in zip(panels, modalities, strict=True):
         row[1].sharey(row[0])  # before anything is drawn, so that the limits fit both
         if row[2] is not panels[0, 2]:
@@ -36,7 +35,7 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
         row[0].set_ylabel(score, fontsize=9)
         bold_title(row[0], modality, COLOUR[modality])
         own = areas[areas["modality"] == modality].rename(columns={"between": "mean"})
-        _dots(row[2], own, own["order"], [ORDER_STYLE.get(order, (INK, "-"))[0] for order in own["order"]])
+        _dots(row[2], own, own["order"], [ORDERS[order][0] for order in own["order"]])
         row[2].set_xlabel("area between", fontsize=9)
     legend_around(figure, "upper center", handles=panels[0, 0].get_legend_handles_labels()[0])
     return figure
@@ -44,32 +43,29 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
 
 def _curves(ax: Axes, means: pd.DataFrame) -> None:
     for order, rows in means.groupby("order", sort=False):
-        line = rows.set_index("share")["score"].sort_index()
-        colour, style = ORDER_STYLE.get(order, (INK, "-"))
-        mark = "o" if len(line) < 12 else None
-        ax.plot(100 * line.index, line, color=colour, linestyle=style, label=order, marker=mark, markersize=3)
+        curve, (colour, style, _) = rows.set_index("share")["score"].sort_index(), ORDERS[order]
+        mark = "o" if len(curve) < 12 else None
+        ax.plot(100 * curve.index, curve, color=colour, linestyle=style, label=order, marker=mark, markersize=3)
     ax.set_xlim(0, 100)
 
 
-def _dots(ax: Axes, rows: pd.DataFrame, names: list[str], colours: list[str], zero: float = 0) -> None:
+def _dots(ax: Axes, rows: pd.DataFrame, names: list[str], colours: list[str]) -> None:
     """Draws a dot and its interval (columns mean, low, high) for every row, under its name."""
-    ax.axvline(zero, color=QUIET, linewidth=0.8)
+    ax.axvline(0, color=QUIET, linewidth=0.8)
     whiskers(ax, rows, range(len(rows)), colours, width=2)
     ax.scatter(rows["mean"], range(len(rows)), color=colours, s=25, zorder=3)
     name_rows(ax, names)
 
 
-def intervals(
-    table: pd.DataFrame, names: list[str], label: str, limits: tuple[float, float] | None = None, zero: float = 0
-) -> Figure:
+def intervals(table: pd.DataFrame, names: list[str], label: str, limits: tuple[float, float]) -> Figure:
     """A dot and its 95 % interval for every row, in the colour of its modality, if it has one.
 
     table : columns mean, low, high, the columns `names` that make a row's name, and perhaps modality
-    label : of the axis        limits : of the axis        zero : where a line stands, the value without an effect
+    label, limits : of the axis
     """
     figure, ((ax,),) = grid(1, 1, 0.3 * len(table) + 0.8)
     colours = [COLOUR.get(row.get("modality"), INK) for _, row in table.iterrows()]
-    _dots(ax, table, table[names].agg(": ".join, axis=1), colours, zero)
+    _dots(ax, table, table[names].agg(": ".join, axis=1), colours)
     ax.set(xlabel=label, xlim=limits)
     return figure
 
@@ -93,7 +89,7 @@ def shuffled_layers(table: pd.DataFrame) -> Figure:
         ax.axhline(0, color=QUIET, linewidth=0.8)
         for method, rows in table[table["modality"] == modality].groupby("method", sort=False):
             places, line = range(len(rows)), {"marker": "o", "markersize": 4, "label": method}
-            band(ax, places, rows, "mean", ORDER_STYLE[method][0], alpha=0.2, **line)
+            band(ax, places, rows, "mean", ORDERS[method][0], alpha=0.2, **line)
             ax.set_xticks(places, rows["layer"], rotation=30, ha="right")
         ax.set(ylim=(-1.05, 1.05), xlabel="shuffled down to")
     figure.axes[0].set_ylabel("ρ with the trained network's", fontsize=9)
@@ -107,21 +103,20 @@ def areas_of_runs(table: pd.DataFrame) -> Figure:
     table : columns run (its name), and those of `faithfulness.area_summary`
     """
     runs = list(dict.fromkeys(table["run"]))
-    orders = [order for order in ORDER_STYLE if order in set(table["order"]) and order != "random"]
+    orders = [order for order in ORDERS if order in set(table["order"]) - {"random"}]
     figure, panels = _by_modality(table, 0.4 * len(runs) + 1.3)
     for modality, ax in panels.items():
         ax.axvline(0, color=QUIET, linewidth=0.8)
         for place in range(0, len(runs), 2):
             ax.axhspan(place - 0.5, place + 0.5, color=SHADE, alpha=0.5, linewidth=0, zorder=0)
         for number, order in enumerate(orders):
-            rows, colour = table[(table["modality"] == modality) & (table["order"] == order)], ORDER_STYLE[order][0]
+            rows, (colour, _, mark) = table[(table["modality"] == modality) & (table["order"] == order)], ORDERS[order]
             heights = [runs.index(run) + (number - (len(orders) - 1) / 2) * 0.25 for run in rows["run"]]
             whiskers(ax, rows, heights, colour, width=1.5)
-            ax.plot(rows["between"], heights, MARKS[number], color=colour, markersize=4.5, label=order)
+            ax.plot(rows["between"], heights, mark, color=colour, markersize=4.5, label=order)
         name_rows(ax, runs)
         ax.set_xlabel("area between (0 = random)", fontsize=9)
-    keys = figure.axes[0].get_legend_handles_labels()[0]
-    legend_around(figure, "upper center", handles=keys, ncols=len(orders))
+    legend_around(figure, "upper center", handles=figure.axes[0].get_legend_handles_labels()[0])
     return figure
 
 

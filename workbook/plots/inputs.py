@@ -9,7 +9,6 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from workbook import InputError
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
 from workbook.plots.marks import bold_title, colour_bar
@@ -18,27 +17,20 @@ from workbook.text import in_figure
 
 
 def faces(
-    strip: np.ndarray,
-    times: np.ndarray | None = None,
-    ax: Axes | None = None,
-    clock: Clock = SECONDS,
-    filled: float = 0.96,
+    strip: np.ndarray, times: np.ndarray, ax: Axes | None = None, clock: Clock = SECONDS, filled: float = 0.96
 ) -> Axes:
-    """A row of face crops; with `times`, each face is centred at its time on the clock.
+    """A row of face crops, each centred at its time on the clock.
 
     strip : (Tv, S, S, 3) uint8 RGB        times : (Tv,) on the clock, evenly spread
     filled : how much of its step a picture covers, in (0, 1]
     """
-    ax = tidy_axes(ax, WIDTH, WIDTH / len(strip) + (0.1 if times is None else 0.6))
-    if times is not None and len(times) != len(strip):
-        raise InputError(f"the strip has {len(strip)} frames and {len(times)} times: give one time per frame.")
-    left, right, step = time_span(np.arange(len(strip)) if times is None else np.asarray(times, dtype=float), clock)
+    ax = tidy_axes(ax, WIDTH, WIDTH / len(strip) + 0.6)
+    left, right, step = time_span(times, clock)
     half = filled * step / 2
-    for frame, centre in zip(strip, left + step * (np.arange(len(strip)) + 0.5), strict=True):
-        ax.imshow(frame, extent=(centre - half, centre + half, 0, 1), aspect=2 * half)
-    ax.set(xlim=(left, right), ylim=(0, 1), yticks=[])
+    for picture, centre in zip(strip, times, strict=True):
+        ax.imshow(picture, extent=(centre - half, centre + half, 0, 1), aspect=2 * half)
+    ax.set(xlim=(left, right), ylim=(0, 1), yticks=[], xlabel=clock.label)
     ax.spines[:].set_visible(False)
-    ax.set(xticks=[]) if times is None else ax.set_xlabel(clock.label)
     return ax
 
 
@@ -83,64 +75,60 @@ def reach_of(values: np.ndarray) -> float:
     return float(np.percentile(np.abs(values), 98)) or 1.0
 
 
-def spectrogram(log_mel: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: Axes | None = None) -> Axes:
+def spectrogram(log_mel: np.ndarray, ax: Axes | None = None) -> Axes:
     """A log-mel spectrogram over seconds, its bands labelled with their centres in hertz.
 
-    log_mel : (bands, steps) decibels; librosa's bands from 0 to 11 025 Hz, step k centred at k * hop_seconds
+    log_mel : (bands, steps) decibels; librosa's bands from 0 to 11 025 Hz, step k centred at k hops
     """
     from librosa import mel_frequencies  # here, so that other figures need no librosa
 
     ax = tidy_axes(ax, WIDTH, 2.2)
-    _over_hops(ax, log_mel, hop_seconds, cmap="magma")
+    _over_hops(ax, log_mel, cmap="magma")
     hertz = np.array([250, 1000, 4000])
     centres = mel_frequencies(len(log_mel), fmin=0.0, fmax=SAMPLE_RATE / 2)
     ax.set(yticks=np.interp(hertz, centres, np.arange(len(log_mel))), yticklabels=["250", "1k", "4k"], ylabel="hertz")
     return ax
 
 
-def mfcc(coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE, ax: Axes | None = None) -> Axes:
+def mfcc(coefficients: np.ndarray, ax: Axes | None = None) -> Axes:
     """MFCCs as they enter the network, over seconds; the colour scale (logarithmic, signed) is that of every clip.
 
     coefficients : (10, Ta)
     """
     ax = tidy_axes(ax, WIDTH, 1.8)
     scale = SymLogNorm(linthresh=10, vmin=-1000, vmax=1000)
-    _over_hops(ax, coefficients, hop_seconds, cmap=AROUND["audio"], norm=scale, interpolation="none")
+    _over_hops(ax, coefficients, cmap=AROUND["audio"], norm=scale, interpolation="none")
     ax.set(yticks=range(0, len(coefficients), 3), ylabel="coefficient")
     return ax
 
 
-def _over_hops(ax: Axes, values: np.ndarray, hop: float, **look) -> None:
+def _over_hops(ax: Axes, values: np.ndarray, **look) -> None:
     """Draws rows (R, T) as an image over seconds, step k centred at k hops."""
-    rows, steps = values.shape
+    (rows, steps), hop = values.shape, HOP / SAMPLE_RATE
     extent = (-hop / 2, (steps - 0.5) * hop, -0.5, rows - 0.5)
     ax.imshow(values, extent=extent, origin="lower", aspect="auto", **look)
     ax.set(xlim=(0, (steps - 1) * hop), xlabel="time (s)")
 
 
-def spectrogram_and_mfcc(
-    log_mel: np.ndarray, coefficients: np.ndarray, hop_seconds: float = HOP / SAMPLE_RATE
-) -> Figure:
+def spectrogram_and_mfcc(log_mel: np.ndarray, coefficients: np.ndarray) -> Figure:
     """A clip's spectrogram above its MFCCs, on one time axis, a colour bar beside each; arguments as above."""
-    figure = new_figure(height=4.4)
-    above, below = figure.subplots(2, 1, sharex=True)
-    spectrogram(log_mel, hop_seconds, above).set(xlabel="")
-    mfcc(coefficients, hop_seconds, below)
+    figure, ((above,), (below,)) = grid(2, 1, 4.4, sharex=True)
+    spectrogram(log_mel, above).set(xlabel="")
+    mfcc(coefficients, below)
     above.tick_params(labelbottom=False, bottom=False)
     colour_bar(above, "decibels", pad=0.01)
     colour_bar(below, "MFCC", pad=0.01)
     return figure
 
 
-def contact_sheet(video: np.ndarray, rows: np.ndarray, count: int = 6) -> Figure:
-    """The faces of a few clips, evenly spread over `rows`: a row per clip, a column per moment.
+def contact_sheet(video: np.ndarray, rows: np.ndarray) -> Figure:
+    """The faces of up to six clips, evenly spread over `rows`: a row per clip, a column per moment.
 
     video : (N, Tv, S, S, 3) uint8 RGB of a store
     """
-    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    chosen = rows[np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)]
     sheet = np.concatenate([np.concatenate(video[row], axis=1) for row in chosen])
-    figure = new_figure(WIDTH * sheet.shape[0] / sheet.shape[1])
-    figure.set_layout_engine("none")
+    figure = new_figure(WIDTH * sheet.shape[0] / sheet.shape[1], layout=None)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.imshow(sheet)
     ax.axis("off")
@@ -160,9 +148,9 @@ def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def named_frames(images: np.ndarray, names: list[str], columns: int = 6) -> Figure:
-    """Single frames in rows, each below its name; images : (N, S, S, 3) uint8 RGB."""
-    columns = min(columns, len(images))
+def named_frames(images: np.ndarray, names: list[str]) -> Figure:
+    """Single frames in rows of up to six, each below its name; images : (N, S, S, 3) uint8 RGB."""
+    columns = min(6, len(images))
     rows = -(-len(images) // columns)
     figure, panels = grid(rows, columns, rows * (WIDTH / 6 + 0.15), columns * WIDTH / 6)
     for ax in panels.flat:
@@ -183,10 +171,6 @@ def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clo
     names : one per variant
     """
     audio, video = np.asarray(audio), np.asarray(video)
-    if not len(audio) == len(video) == len(names):
-        raise InputError(
-            f"{len(audio)} audio variants, {len(video)} video variants, {len(names)} names: give as many of each."
-        )
     pictures = video.ndim == 5
     row = min(0.6 * WIDTH / min(video.shape[1], 8), 1.2) + 0.1 if pictures else 0.9  # inches
     height = len(names) * row + 0.7
@@ -199,48 +183,38 @@ def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clo
         _frame_variants(panels[:, 1], video)
     else:
         _feature_variants(panels[:, 1], video.swapaxes(1, 2), "video", clock)
-    for ax, name, *variant in zip(panels[:, 0], names, audio, video, strict=True):
-        label = "\n".join([name, *_factors(variant, (audio[0], video[0]))])
-        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    for ax, name, sound, picture in zip(panels[:, 0], names, audio, video, strict=True):
+        lines = [name, *_factor("audio", sound, audio[0]), *_factor("video", picture, video[0])]
+        ax.set_ylabel("\n".join(lines), rotation=0, ha="right", va="center", fontsize=10)
     return figure
 
 
-def _factors(variant: list[np.ndarray], intact: tuple[np.ndarray, np.ndarray]) -> list[str]:
-    """The factors of softened audio and video, in words; none for a modality that is intact, gone or replaced."""
-    words = []
-    for name, values, full in zip(("audio", "video"), variant, intact, strict=True):
-        factor = float((values * full).sum() / max((full * full).sum(), 1e-12))
-        if 1e-6 < factor < 1 - 1e-6 and np.allclose(values, factor * full, atol=1e-4 * np.abs(full).max()):
-            words.append(f"{name} × {factor:.2f}")
-    return words
+def _factor(modality: str, values: np.ndarray, intact: np.ndarray) -> list[str]:
+    """The factor of a softened modality in words; nothing where it is intact, gone or replaced."""
+    factor = float((values * intact).sum() / max((intact * intact).sum(), 1e-12))
+    is_softened = 1e-6 < factor < 1 - 1e-6 and np.allclose(values, factor * intact, atol=1e-4 * np.abs(intact).max())
+    return [f"{modality} × {factor:.2f}"] * is_softened
 
 
 def _frame_variants(axes: np.ndarray, variants: np.ndarray) -> None:
     """variants : (variants, Tv, 3, H, W) in [0, 1]"""
     chosen = np.linspace(0, variants.shape[1] - 1, min(variants.shape[1], 8)).round().astype(int)
-    pictures = (np.moveaxis(variants[:, chosen], 2, -1).clip(0, 1) * 255).round().astype(np.uint8)  # (…, H, W, 3)
-    for ax, frames in zip(axes, pictures, strict=True):
-        faces(frames, ax=ax).set_anchor("N")
+    for ax, frames in zip(axes, np.moveaxis(variants[:, chosen], 2, -1).clip(0, 1), strict=True):
+        faces(frames, np.arange(len(frames)), ax).set(anchor="N", xticks=[], xlabel="")
     bold_title(axes[0], "video: frames", VIDEO, loc="center")
 
 
 def _feature_variants(axes: np.ndarray, variants: np.ndarray, modality: str, clock: Clock) -> None:
-    """variants : (variants, C, T)"""
+    """variants : (variants, C, T); one time axis for all, below the last"""
     size = np.abs(variants[0]).mean(axis=_axis_of_scale(variants[0]), keepdims=True)
     scaled = variants / np.where(size > 0, size, 1)
     for ax, variant in zip(axes, scaled, strict=True):
         heat_map(variant, modality, reach_of(scaled[0]), ax, clock)
-    _share_time(axes)
-    bold_title(axes[0], f"{modality}: {variants.shape[1]} channels, scaled", COLOUR[modality], loc="center")
-
-
-def _share_time(axes: np.ndarray) -> None:
-    """Makes a column of panels a strip with one time axis, below the last."""
-    for ax in axes:
         last = ax is axes[-1]
         ax.spines[:].set(visible=True, color=SHADE)
         ax.tick_params(labelbottom=last, bottom=last)
-        ax.set(yticks=[], ylabel="", xlabel=ax.get_xlabel() if last else "")
+        ax.set(ylabel="", xlabel=clock.label if last else "")
+    bold_title(axes[0], f"{modality}: {variants.shape[1]} channels, scaled", COLOUR[modality], loc="center")
 
 
 def sound(samples: np.ndarray, words: str) -> HTML:

@@ -8,32 +8,45 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from workbook.plots.style import INK, text_colour
 from workbook.text import in_figure
 
 FEWEST_ACTORS = 8  # below it an interval is of one fold, and so of one network or of few people
+MOST_BARS = 30  # steps; of more, a line
 
 
 def whiskers(
     ax: Axes, table: pd.DataFrame, places: Sequence[float], colour, vertical: bool = False, width: float = 1.6, **look
 ) -> None:
-    """Draws the interval of each row of a table as a line at its place on the other axis.
+    """Draws the interval of each row (columns low and high) as a line at its place on the other axis.
 
-    table : columns low and high, and perhaps actors: intervals of fewer than FEWEST_ACTORS are dotted, since so few
-        people share one network
+    Where the table has a column actors, intervals of fewer than FEWEST_ACTORS are dotted.
     """
-    styles = ["-"] * len(table)
-    if "actors" in table:
-        styles = [":" if actors < FEWEST_ACTORS else "-" for actors in table["actors"]]
+    few = table["actors"] < FEWEST_ACTORS if "actors" in table else np.zeros(len(table), dtype=bool)
     draw = ax.vlines if vertical else ax.hlines
-    draw(places, table["low"], table["high"], color=colour, linewidth=width, linestyles=styles, **look)
+    look = {"color": colour, "linewidth": width, "linestyles": np.where(few, ":", "-").tolist()} | look
+    draw(places, table["low"], table["high"], **look)
 
 
 def band(ax: Axes, x: Sequence[float], table: pd.DataFrame, column: str, colour, alpha: float, **line) -> None:
     """Draws a column over x as a line, and the interval (columns low and high) as a band around it."""
     ax.fill_between(x, table["low"], table["high"], color=colour, alpha=alpha, linewidth=0)
     ax.plot(x, table[column], color=colour, **line)
+
+
+def steps(
+    ax: Axes, times: np.ndarray, values: np.ndarray, colour: str, width: float, base: float = 0, linewidth: float = 1.6
+) -> None:
+    """Draws values (T,) up or down from `base`: bars for up to MOST_BARS steps, a line for more; width : of a step."""
+    if len(values) <= MOST_BARS:
+        ax.bar(times, values - base, width=0.96 * width, bottom=base, color=colour)
+    else:
+        ax.plot(times, values, color=colour, linewidth=linewidth)
+        ax.fill_between(times, base, values, color=colour, alpha=0.25, linewidth=0)
+    ax.axhline(base, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
 def cells(ax: Axes, table: pd.DataFrame, colours, fontsize: float = 8, **look) -> None:
@@ -52,8 +65,8 @@ def cells(ax: Axes, table: pd.DataFrame, colours, fontsize: float = 8, **look) -
 
 def name_rows(ax: Axes, names: Sequence[str], fontsize: float = 9, margin: float = 0.5) -> None:
     """Names the rows 0, 1, 2, ... on the y axis, the first on top."""
-    ax.set(yticks=range(len(names)), ylim=(len(names) - margin, margin - 1))
-    ax.set_yticklabels(map(in_figure, names), fontsize=fontsize, color=INK)
+    ax.set_ylim(len(names) - margin, margin - 1)
+    ax.set_yticks(range(len(names)), map(in_figure, names), fontsize=fontsize, color=INK)
     ax.tick_params(axis="y", length=0)
 
 
@@ -64,9 +77,8 @@ def bold_title(ax: Axes, text: str, colour: str, fontsize: float = 10, loc: str 
 
 def legend_above(ax: Axes, height: float = 1.0, **options) -> None:
     """Puts the legend above the axes, in a row; height : of its lower edge, 1 = at the axes."""
-    ax.legend(
-        **{"ncols": 4, "loc": "lower left", "bbox_to_anchor": (0, height), "frameon": False, "fontsize": 9} | options
-    )
+    usual = {"ncols": 4, "loc": "lower left", "bbox_to_anchor": (0, height), "frameon": False, "fontsize": 9}
+    ax.legend(**usual | options)
 
 
 def legend_around(figure: Figure, loc: str, **options) -> None:

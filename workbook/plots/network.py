@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from avlib.fusion import Fusion
 from avlib.model import AudiovisualNet
+from workbook.attention.vectors import map_name
 from workbook.plots.style import BOTH, COLOUR, INK, WIDTH, new_figure, text_colour
 
 ROWS = {"audio": 1.0, "video": 0.0}
-Parts = list[tuple[str, dict[str, str]]]  # name of a part -> row (audio, video or both) -> the shape that it passes on
+Parts = list[tuple[str, dict[str, str]]]  # name of a part, row (audio, video or both) -> the shape that it passes on
 
 
 def network_diagram(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Figure:
@@ -35,25 +36,28 @@ def network_diagram(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tenso
             _box(ax, x, row, f"{name}\n{shape}".strip())
         x += half
     ax.set(xlim=(0, x), ylim=(-0.4, 1.4))
-    figure.words = "The network: " + "; ".join(f"{name}: {', '.join(shapes.values())}" for name, shapes in parts)
-    figure.words = " ".join(figure.words.split())
+    words = "; ".join(f"{name}: {', '.join(shapes.values())}" for name, shapes in parts)
+    figure.words = " ".join(f"The network: {words}".split())
     return figure
 
 
 def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Parts:
     """The network's own steps, as its `fuse` takes them."""
-    kind, present = type(net.fusion), [name for name in ROWS if name in net.fusion.modalities]
-    inputs = {"audio": audio, "video": video}
-    parts: Parts = [("input", {name: _shape(inputs[name]) for name in present})]
+    kind = type(net.fusion)
+
+    def shapes(*steps: torch.Tensor) -> dict[str, str]:
+        both = zip(ROWS, steps, strict=True)
+        return {name: _shape(values) for name, values in both if name in net.fusion.modalities}
+
     descriptors = net.describe(video)
-    if video.ndim == 5 and "video" in present:
+    parts: Parts = [("input", shapes(audio, video))]
+    if video.ndim == 5 and "video" in net.fusion.modalities:
         parts.append(("frame network", {"video": _shape(descriptors)}))
     steps = net.encode(audio, descriptors)
     for number in (1, 2):
         if number == 2:
             steps = net.audio.stage2(steps[0]), net.video.stage2(steps[1])
-        both = dict(zip(ROWS, steps, strict=True))
-        parts.append((f"stage {number}", {name: _shape(both[name]) for name in present}))
+        parts.append((f"stage {number}", shapes(*steps)))
         fuse = f"after_stage{number}"
         *steps, attention = getattr(net.fusion, fuse)(*steps)
         if getattr(kind, fuse) is not getattr(Fusion, fuse):
@@ -66,8 +70,7 @@ def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Par
 
 def _attention(name: str, weights: torch.Tensor) -> str:
     """A map or a vector of attention and its shape."""
-    key, _, query = name.partition("_to_")
-    return f"{query} looks at {key}: {_shape(weights)}" if query else f"attention on {key}: {_shape(weights)}"
+    return f"{map_name(name) if '_to_' in name else f'attention on {name}'}: {_shape(weights)}"
 
 
 def _shape(values: torch.Tensor) -> str:

@@ -33,8 +33,7 @@ def slopes(cells: pd.DataFrame, origin: str, title: str = "") -> Figure:
     """
     cells = cells[(cells["metric"] == "accuracy") & cells["condition"].isin(CONDITIONS)]
     ends = cells[cells["dropout"].isin(ENDS) & cells["value"].notna()]
-    counts = ends.groupby("system", sort=False)["dropout"].nunique()
-    systems = list(counts.index[counts == 2])
+    systems = [name for name, rows in ends.groupby("system", sort=False) if rows["dropout"].nunique() == 2]
     if not systems:
         raise InputError("no system has runs without modality dropout and with softhard: there is no slope to draw")
     origins = _origins(cells, origin)
@@ -68,23 +67,15 @@ def _slope_panel(ax: Axes, cells: pd.DataFrame, column: str, numbers: bool) -> N
         ax.plot(x, rows[column], "o-", color=colour, markersize=4, linewidth=1.6)
         if column == "value":
             whiskers(ax, rows, x, colour, vertical=True, width=1.2, alpha=0.7)
-    if numbers:
-        for x, dropout, side in ((-0.12, "none", "right"), (1.12, "softhard", "left")):
-            rows = cells[cells["dropout"] == dropout].set_index("condition")[column].reindex(CONDITIONS).dropna()
-            for (condition, value), height in zip(rows.items(), _spread(rows.to_numpy(), 9), strict=True):
-                look = {"fontsize": 8, "color": condition_style(condition)[0], "path_effects": HALO}
-                ax.text(x, height, f"{value:.0f}", ha=side, va="center", **look)
-    ax.set(xlim=(-0.5, 1.5), ylim=(0, 100), xticks=(0, 1))
-    ax.set_xticklabels(ENDS, fontsize=9 if numbers else 7, rotation=0 if numbers else 35)
+    for x, dropout, side in ((-0.12, "none", "right"), (1.12, "softhard", "left")) if numbers else ():
+        rows, below = cells[cells["dropout"] == dropout].set_index("condition")[column], -np.inf
+        for condition, value in rows.sort_values(kind="stable").dropna().items():
+            below = max(value, below + 9)  # numbers do not lie on each other
+            look = {"fontsize": 8, "color": condition_style(condition)[0], "path_effects": HALO}
+            ax.text(x, below, f"{value:.0f}", ha=side, va="center", **look)
+    ax.set(xlim=(-0.5, 1.5), ylim=(0, 100))
+    ax.set_xticks((0, 1), ENDS, fontsize=9 if numbers else 7, rotation=0 if numbers else 35)
     ax.tick_params(axis="x", length=0)
-
-
-def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
-    """The heights in the same order, the upper ones moved up so that neighbours are `gap` apart."""
-    spread, below = np.array(heights, dtype=float), -np.inf
-    for place in np.argsort(heights, kind="stable"):
-        spread[place] = below = max(spread[place], below + gap)
-    return spread
 
 
 def system_heatmap(cells: pd.DataFrame, origin: str, title: str = "") -> Figure:
@@ -97,17 +88,16 @@ def system_heatmap(cells: pd.DataFrame, origin: str, title: str = "") -> Figure:
     rows = cells[["dropout", "system"]].drop_duplicates()
     width = max(4.5, 2.5 + 0.62 * len(names) * len(origins))
     figure, (panels,) = grid(1, len(origins), 0.9 + 0.235 * len(rows), width, sharey=True)
+    starts = rows["dropout"].ne(rows["dropout"].shift()).to_numpy().nonzero()[0]
     for ax, (column, name) in zip(panels, origins.items(), strict=True):
         values = cells.pivot(index=["dropout", "system"], columns="condition", values=column)
         values = values.reindex(index=pd.MultiIndex.from_frame(rows), columns=names).astype(float)
         draw_cells(ax, values, ORIGIN_COLOUR[name])
         ax.set_xticks(np.arange(len(names)) + 0.5, names, fontsize=9)
         bold_title(ax, ORIGINS[name], ORIGIN_COLOUR[name], loc="center")
-    starts = rows["dropout"].ne(rows["dropout"].shift()).to_numpy().nonzero()[0]
+        ax.hlines(starts[1:], *ax.get_xlim(), color=INK, linewidth=0.8)
     labels = [f"{row.dropout}   {row.system}" if k in starts else row.system for k, row in enumerate(rows.itertuples())]
     panels[0].set_yticks(np.arange(len(rows)) + 0.5, labels, rotation=0, fontsize=9, color=INK)
-    for ax in panels:
-        ax.hlines(starts[1:], *ax.get_xlim(), color=INK, linewidth=0.8)
     figure.suptitle(title, fontsize=10, color=ORIGIN_COLOUR[origin], fontweight="bold")
     return figure
 
@@ -117,11 +107,13 @@ def styled(wide: pd.DataFrame, origin: str) -> Styler:
 
     origin : real | toy
     """
-    look = {
-        "ours": f"color: {ORIGIN_COLOUR[origin]}; white-space: nowrap",
-        "paper": f"color: {QUIET}; font-style: italic",
-    }
-    table = styled_text(wide).apply(lambda column: [look.get(column.name[1], "white-space: nowrap")] * len(column))
+    look = {"ours": f"color: {ORIGIN_COLOUR[origin]}", "paper": f"color: {QUIET}; font-style: italic"}
+    table = styled_text(wide).apply(lambda column: [look.get(column.name[1], "")] * len(column))
     cell = {"selector": "th, td", "props": "text-align: left; font-size: 85%; padding: 0.2em 0.5em"}
-    part = {"selector": "th.row_heading.level0", "props": "vertical-align: top"}
-    return table.set_table_styles([cell, part])
+    return table.set_table_styles(
+        [
+            cell,
+            {"selector": "td", "props": "white-space: nowrap"},
+            {"selector": "th.row_heading.level0", "props": "vertical-align: top"},
+        ]
+    )

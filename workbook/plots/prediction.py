@@ -55,13 +55,12 @@ def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Seque
     ax.pcolormesh(edges, np.arange(len(labels) + 1), values, vmin=0, vmax=1, **look)
     number = {"ha": "center", "va": "center", "fontsize": 8, "path_effects": HALO}
     for window in rows["window"]:
-        best = int(values[:, window].argmax())
-        left, right = edges[window], edges[window + 1]
+        best, (left, right) = int(values[:, window].argmax()), edges[window : window + 2]
         ax.plot([left, right, right, left, left], best + np.array([0, 0, 1, 1, 0]), color=INK, linewidth=1.1)
         for label in range(len(labels)) if len(centres) <= NUMBERED else ():
             ax.text((left + right) / 2, label + 0.5, f"{100 * values[label, window]:.0f} %", **number)
-    ax.set(yticks=np.arange(len(labels)) + 0.5, ylim=(len(labels), 0))
-    ax.set_yticklabels(map(in_figure, labels), fontsize=9, color=INK)
+    ax.set_ylim(len(labels), 0)
+    ax.set_yticks(np.arange(len(labels)) + 0.5, map(in_figure, labels), fontsize=9, color=INK)
     ax.tick_params(axis="y", length=0)
     bold_title(ax, title, colour)
 
@@ -94,18 +93,18 @@ def outputs(
     values : probabilities (classes,), or a score in [-3, 3] (1,), of each network; None where it gives no answer
     before : the same, of the clip before it was changed, drawn as a line in each bar        names : of the outputs
     """
-    ax, colour, answers = tidy_axes(ax, 4, 3), condition_style(condition)[0], [condition_style(condition)[1]]
-    is_score, height = len(names) == 1, 0.8 / len(values)
+    ax, (colour, title) = tidy_axes(ax, 4, 3), condition_style(condition)
+    is_score, height, names = len(names) == 1, 0.8 / len(values), [*map(in_figure, names)]
     for order, (now, old) in enumerate(zip(values, before, strict=True)):
         if now is None:
             continue
         places = np.arange(len(names)) - 0.4 + (order + 0.5) * height
         ax.barh(places, now, height * 0.92, **network_look(order, colour))
         ax.vlines(old, places - height / 2, places + height / 2, color=INK, linewidth=1.5)
-        answers.append(f"{now[0]:+.2f}" if is_score else f"{in_figure(names[now.argmax()])} {now.max():.0%}")
+        title += f"\n{now[0]:+.2f}" if is_score else f"\n{names[now.argmax()]} {now.max():.0%}"
     ax.set(xlim=(-3, 3) if is_score else (0, 1), xticks=[-3, 0, 3] if is_score else [0, 1])
-    ax.set_title("\n".join(answers), fontsize=9, color=text_colour(colour), loc="left")
-    ax.set(yticks=range(len(names)), yticklabels=[*map(in_figure, names)])
+    ax.set_title(title, fontsize=9, color=text_colour(colour), loc="left")
+    ax.set_yticks(range(len(names)), names)
     ax.yaxis.set_inverted(True)  # the first on top, also where panels share the axis
     return ax
 

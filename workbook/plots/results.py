@@ -11,7 +11,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from avlib.dropout import DROPOUTS
-from workbook import InputError
 from workbook.plots.marks import bold_title, cells, legend_above
 from workbook.plots.style import (
     CONDITION_STYLE,
@@ -23,7 +22,6 @@ from workbook.plots.style import (
     condition_style,
     conditions_of,
     grid,
-    new_figure,
     tidy_axes,
 )
 from workbook.text import in_figure
@@ -37,28 +35,18 @@ def confusions(matrices: dict[str, np.ndarray], names: list[str], label: str = "
     """
     larger = max(1.0, len(names) / 10)  # than for the emotions of a corpus
     width = 4 * WIDTH / 3 if len(matrices) > 2 else 4.6 * len(matrices)
-    figure = new_figure(height=3.7 * larger, width=width * larger)
-    panels = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    figure, (panels,) = grid(1, len(matrices), 3.7 * larger, width * larger, sharey=True)
     for ax, (condition, matrix) in zip(panels, matrices.items(), strict=True):
-        _confusion(ax, np.asarray(matrix, dtype=float), names, label)
+        counts = pd.DataFrame(matrix, names, names)
+        percent = 100 * counts.div(counts.sum(axis=1), axis=0)
+        cells(ax, percent, NAVY, fmt=".0f", square=True, xticklabels=True, yticklabels=True)
+        ax.set_xlabel("predicted")
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=40, ha="right", rotation_mode="anchor")
         colour, title = condition_style(condition)
         bold_title(ax, title, colour, 11, loc="center")
     panels[0].set_ylabel(f"true {label} (rows in percent)")
     return figure
-
-
-def _confusion(ax: Axes, matrix: np.ndarray, names: list[str], label: str) -> None:
-    if matrix.shape != (len(names), len(names)):
-        raise InputError(
-            f"the confusion matrix is {matrix.shape} for {len(names)} names of {label}: it must be square in them."
-        )
-    with np.errstate(invalid="ignore"):
-        percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
-    table = pd.DataFrame(percent, names, names)
-    cells(ax, table, NAVY, fmt=".0f", square=True, xticklabels=True, yticklabels=True)
-    ax.set(xlabel="predicted")
-    for tick in ax.get_xticklabels():
-        tick.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
 def per_emotion(table: pd.DataFrame, ax: Axes | None = None, label: str = "emotion") -> Axes:
@@ -68,7 +56,7 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, label: str = "emoti
     """
     ax = tidy_axes(ax, WIDTH, 3.2)
     conditions = conditions_of(table["condition"])
-    palette = {name: CONDITION_STYLE[name][0] for name in conditions}
+    palette = {name: condition_style(name)[0] for name in conditions}
     bars = {"hue_order": conditions, "palette": palette, "saturation": 1, "errorbar": None, "width": 0.75, "gap": 0.08}
     table = table.assign(emotion=table["emotion"].map(in_figure))
     sns.barplot(table, x="emotion", y="accuracy", hue="condition", ax=ax, **bars)
@@ -93,17 +81,16 @@ def conditions(
     chance : percent
     """
     ax = tidy_axes(ax, WIDTH, 3.6)
-    groups = conditions_of(table["condition"])
-    kinds = list(dict.fromkeys(table["dropout"]))
+    groups, kinds = conditions_of(table["condition"]), list(dict.fromkeys(table["dropout"]))
     accuracies = table.groupby(["dropout", "condition"]).accuracy.agg(["mean", "min", "max"])
     tints, width = np.linspace(0.4, 1, len(kinds)) if len(kinds) > 1 else [1.0], 0.78 / len(kinds)
+    number = {"fontsize": 9, "color": INK, "ha": "center", "va": "bottom", "path_effects": HALO, "zorder": 4}
     for place, (kind, tint) in enumerate(zip(kinds, tints, strict=True)):
         centres = np.arange(len(groups)) + (place - (len(kinds) - 1) / 2) * width
         values = accuracies.loc[kind].reindex(groups)
-        ax.bar(centres, values["mean"], 0.94 * width, color=[_tinted(CONDITION_STYLE[g][0], tint) for g in groups])
+        ax.bar(centres, values["mean"], 0.94 * width, color=[_tinted(condition_style(g)[0], tint) for g in groups])
         if len(table) > len(accuracies):
             ax.vlines(centres, values["min"], values["max"], color=INK, linewidth=1)
-        number = {"fontsize": 9, "color": INK, "ha": "center", "va": "bottom", "path_effects": HALO, "zorder": 4}
         for centre, value in zip(centres, values["mean"], strict=True):
             if np.isfinite(value):
                 ax.text(centre, 2, f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}", **number)
@@ -111,8 +98,8 @@ def conditions(
     keys = [Patch(color=_tinted(QUIET, tint), label=name) for name, tint in zip(names, tints, strict=True)]
     keys += _yardsticks(ax, groups, reachable or {}, chance)
     legend_above(ax, 1.02, handles=keys, columnspacing=1.4, handlelength=1.6)
-    ax.set(xticks=range(len(groups)), xlim=(-0.5, len(groups) - 0.5), ylim=(0, 105), ylabel="accuracy (%)")
-    ax.set_xticklabels([f"{name}\n{CONDITION_STYLE[name][1]}" for name in groups], fontsize=10)
+    ax.set(xlim=(-0.5, len(groups) - 0.5), ylim=(0, 105), ylabel="accuracy (%)")
+    ax.set_xticks(range(len(groups)), [f"{name}\n{CONDITION_STYLE[name][1]}" for name in groups], fontsize=10)
     ax.tick_params(axis="x", length=0)
     return ax
 
@@ -124,24 +111,18 @@ def _tinted(colour: str, strength: float) -> np.ndarray:
 
 def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance: float | None) -> list[Line2D]:
     """Draws dashes at the best reachable accuracy, dots without an exchange, a line at chance; returns their keys."""
-    best, luck = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2))}, {"color": INK, "linewidth": 0.7}
-    blind = best | {"linestyle": (0, (1, 1.5))}
-    number = {"fontsize": 8, "color": INK, "va": "center", "path_effects": HALO}
-    keys = []
+    keys = {}
     for name, value in reachable.items():
-        group, style = ("AV", blind) if name == "without an exchange" else (name, best)
+        group, label, dashes = name, "best reachable", (4, 2)
+        if name == "without an exchange":
+            group, label, dashes = "AV", "expected without an exchange", (1, 1.5)
         if group in groups:
-            centre = groups.index(group)
-            ax.plot([centre - 0.42, centre + 0.42], [value, value], **style)
-            ax.text(centre + 0.43, value, f"{value:.3g}", **number)
-    if reachable:
-        keys.append(Line2D([], [], label="best reachable", **best))
-    if "without an exchange" in reachable:
-        keys.append(Line2D([], [], label="expected without an exchange", **blind))
+            ends, look = groups.index(group) + np.array([-0.42, 0.42]), {"linestyle": (0, dashes), "label": label}
+            (keys[label],) = ax.plot(ends, [value, value], color=INK, linewidth=1.3, **look)
+            ax.text(ends[1], value, f"{value:.3g}", fontsize=8, color=INK, va="center", path_effects=HALO)
     if chance is not None:
-        ax.axhline(chance, **luck)
-        keys.append(Line2D([], [], label=f"chance {chance:g} %", **luck))
-    return keys
+        keys["chance"] = ax.axhline(chance, color=INK, linewidth=0.7, label=f"chance {chance:g} %")
+    return list(keys.values())
 
 
 def score_table(table: pd.DataFrame) -> Axes:
@@ -165,27 +146,21 @@ def sentiment(table: pd.DataFrame) -> Figure:
     table : columns label and value (sentiment in [-3, 3]) and condition; only AV, A and V are drawn
     """
     names = [name for name in ("AV", "A", "V") if name in set(table["condition"])]
-    if not names:
-        raise InputError("no prediction is of condition AV, A or V: there is nothing to show.")
     end = 1.05 * max(3.0, table[["label", "value"]].abs().to_numpy().max())
     figure, (panels,) = grid(1, len(names), 3.1, WIDTH * len(names) / 3, sharex=True, sharey=True)
+    hexagons = []
     for ax, name in zip(panels, names, strict=True):
-        _sentiment_panel(ax, table[table["condition"] == name], name, end)
-    hexagons = [ax.collections[0] for ax in panels]
+        rows, (colour, title) = table[table["condition"] == name], condition_style(name)
+        look = {"gridsize": 24, "extent": (-end, end, -end, end), "mincnt": 1}
+        hexagons.append(ax.hexbin(rows["label"], rows["value"], cmap=sns.light_palette(colour, as_cmap=True), **look))
+        ax.plot([-end, end], [-end, end], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        ax.set(xlim=(-end, end), ylim=(-end, end), xlabel="true sentiment", aspect="equal")
+        ax.xaxis.set_major_locator(MultipleLocator(1))
+        ax.yaxis.set_major_locator(MultipleLocator(1))
+        error = (rows["label"] - rows["value"]).abs().mean()
+        bold_title(ax, f"{title}: MAE {error:.2f}", colour, loc="center")
     most = max(image.get_array().max() for image in hexagons)
     for image in hexagons:
         image.set_clim(0, most)
     panels[0].set_ylabel("predicted sentiment")
     return figure
-
-
-def _sentiment_panel(ax: Axes, rows: pd.DataFrame, condition: str, end: float) -> None:
-    colour, title = condition_style(condition)
-    paint = sns.light_palette(colour, as_cmap=True)
-    ax.hexbin(rows["label"], rows["value"], gridsize=24, extent=(-end, end, -end, end), cmap=paint, mincnt=1)
-    ax.plot([-end, end], [-end, end], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    ax.set(xlim=(-end, end), ylim=(-end, end), xlabel="true sentiment", aspect="equal")
-    ax.xaxis.set_major_locator(MultipleLocator(1))
-    ax.yaxis.set_major_locator(MultipleLocator(1))
-    error = (rows["label"] - rows["value"]).abs().mean()
-    bold_title(ax, f"{title}: MAE {error:.2f}", colour, loc="center")

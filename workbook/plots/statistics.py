@@ -6,22 +6,19 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbook import InputError
 from workbook.plots.marks import FEWEST_ACTORS, cells, legend_above, name_rows, whiskers
 from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, grid, text_colour, tidy_axes
 
 ALPHA = 0.05
 
 
-def system_intervals(
-    table: pd.DataFrame, chance: float | None = None, label: str = "accuracy (%)", ax: Axes | None = None
-) -> Axes:
+def system_intervals(table: pd.DataFrame, chance: float | None = None) -> Axes:
     """A row per system, with a point and its interval for each condition.
 
-    table : as `workbook.evaluate.statistics.intervals` makes it      chance : of guessing, in the unit of the values
+    table : as `workbook.evaluate.statistics.intervals` makes it      chance : of guessing, percent
     """
     systems, conditions = list(dict.fromkeys(table["system"])), list(dict.fromkeys(table["condition"]))
-    ax = tidy_axes(ax, WIDTH, 0.9 + 0.13 * len(systems) * (len(conditions) + 1))
+    ax = tidy_axes(None, WIDTH, 0.9 + 0.13 * len(systems) * (len(conditions) + 1))
     for place, condition in enumerate(conditions):
         rows = table[table["condition"] == condition]
         below = (place - (len(conditions) - 1) / 2) / (len(conditions) + 1)
@@ -33,22 +30,22 @@ def system_intervals(
         ax.axvline(chance, color=INK, linewidth=0.7)
         ax.text(chance, len(systems) - 0.45, f" chance {chance:g}", fontsize=8, color=INK, va="bottom")
     name_rows(ax, systems, 10, margin=0.4)
-    ax.set_xlabel(f"{label}, with 95 % intervals{_warning(table)}")
+    ax.set_xlabel(f"accuracy (%), with 95 % intervals{_warning(table)}")
     legend_above(ax, ncols=6, handletextpad=0.1)
     return ax
 
 
-def differences(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def differences(table: pd.DataFrame) -> Axes:
     """Pairs of systems: a point with the interval of their difference in points; filled where Holm's p is below 0.05.
 
     table : as `evaluate.statistics.differences` makes it, best of one condition; of several, each row names its own
     """
-    ax = tidy_axes(ax, WIDTH, 0.7 + 0.24 * len(table))
-    several = table["condition"].nunique() > 1
+    ax = tidy_axes(None, WIDTH, 0.7 + 0.24 * len(table))
+    several, places = table["condition"].nunique() > 1, range(len(table))
     colours = [condition_style(name)[0] for name in table["condition"]]
-    fills = [colour if p < ALPHA else "white" for colour, p in zip(colours, table["p_holm"], strict=True)]
-    whiskers(ax, table, range(len(table)), colours)
-    ax.scatter(table["difference"], range(len(table)), 5.5**2, color=fills, edgecolors=colours, linewidths=1, zorder=3)
+    fills = np.where(table["p_holm"] < ALPHA, colours, "white")
+    whiskers(ax, table, places, colours)
+    ax.scatter(table["difference"], places, 5.5**2, color=fills, edgecolors=colours, linewidths=1, zorder=3)
     ax.axvline(0, color=INK, linewidth=0.7, zorder=0)
     name_rows(ax, [f"{row.first} less {row.second}" + f"   {row.condition}" * several for row in table.itertuples()])
     ax.set_xlabel(f"points, with 95 % intervals; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)
@@ -62,10 +59,7 @@ def difference_matrices(tables: dict[str, pd.DataFrame], title: str = "", colour
 
     tables : by the title of the panel, each as `evaluate.statistics.differences` makes it, of one condition
     title, colour : of the figure
-    Raises InputError where a table has several conditions.
     """
-    if any(table["condition"].nunique() != 1 for table in tables.values()):
-        raise InputError("a matrix of differences shows one condition: give the rows of one")
     most = max(len(_systems(table)) for table in tables.values())
     width = max(0.6 + len(tables) * (0.7 + 0.38 * most), 4.5)
     figure, (panels,) = grid(1, len(tables), 1.1 + 0.33 * most, width)
@@ -84,27 +78,26 @@ def _systems(table: pd.DataFrame) -> list[str]:
 
 def _draw_matrix(ax: Axes, table: pd.DataFrame, end: float, fontsize: float) -> None:
     """Draws one matrix, colours from -end to end."""
-    names = _systems(table)
-    matrix, significant = pd.DataFrame(np.nan, names, names), pd.DataFrame(False, names, names)
-    for row in table.itertuples():
-        points = round(row.difference, 1) + 0.0  # never -0.0
-        matrix.loc[row.first, row.second], matrix.loc[row.second, row.first] = points, 0.0 - points
-        significant.loc[row.first, row.second] = significant.loc[row.second, row.first] = row.p_holm < ALPHA
+    mirrored = table.rename(columns={"first": "second", "second": "first"}).assign(difference=-table["difference"])
+    pairs, names = pd.concat([table, mirrored]), _systems(table)
+    wide = pairs.pivot(index="first", columns="second").reindex(names)
     paint = sns.diverging_palette(35, 250, s=80, l=60, as_cmap=True)
-    cells(ax, matrix, paint, fontsize, vmin=-end, vmax=end, fmt="+.1f")
+    points = wide["difference"].reindex(columns=names).round(1) + 0.0  # never -0.0
+    cells(ax, points, paint, fontsize, vmin=-end, vmax=end, fmt="+.1f")
+    significant = wide["p_holm"].reindex(columns=names) < ALPHA
     for text in ax.texts:
         column, row = (int(place) for place in text.get_position())
-        bold = bool(significant.iloc[row, column])
+        bold = significant.iloc[row, column]
         text.set(color=INK if bold else QUIET, fontweight="bold" if bold else "normal", path_effects=HALO)
 
 
-def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = None) -> Axes:
+def ladder(table: pd.DataFrame) -> Axes:
     """The protocol ladder: how a system's number falls from rung to rung, with its intervals.
 
     table : as `workbook.evaluate.protocol.ladder` makes it
     """
-    ax = tidy_axes(ax, WIDTH, 3.0)
-    places, colour = np.arange(len(table)), condition_style(table["condition"].iloc[0])[0]
+    ax, places, condition = tidy_axes(None, WIDTH, 3.0), np.arange(len(table)), table["condition"].iloc[0]
+    colour = condition_style(condition)[0]
     ax.step([*places - 0.5, places[-1] + 0.5], [*table["value"], table["value"].iloc[-1]], where="post", color=colour)
     whiskers(ax, table, places, colour, vertical=True)
     number = {"va": "bottom", "path_effects": HALO}
@@ -113,8 +106,8 @@ def ladder(table: pd.DataFrame, label: str = "accuracy (%)", ax: Axes | None = N
         if np.isfinite(row.step):
             ax.text(place - 0.47, row.value, f"{row.step:+.1f}", fontsize=9, color=text_colour(QUIET), **number)
     names = [f"{row.rung}\n{row.clips} clips, {row.actors} actors" for row in table.itertuples()]
-    ax.set(xticks=places, xlim=(-0.5, len(table) - 0.5), ylabel=f"{label}, {table['condition'].iloc[0]}")
-    ax.set_xticklabels(names, fontsize=9, color=INK)
+    ax.set(xlim=(-0.5, len(table) - 0.5), ylabel=f"accuracy (%), {condition}")
+    ax.set_xticks(places, names, fontsize=9, color=INK)
     ax.tick_params(axis="x", length=0)
     return ax
 

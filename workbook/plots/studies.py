@@ -3,14 +3,14 @@
 A system has one colour in all of them. Bands and lines around points are 95 % intervals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from workbook.evaluate.conditions import PLACES
 from workbook.plots.marks import band, cells, colour_bar, legend_above, legend_around, name_rows, whiskers
@@ -31,9 +31,9 @@ def study_loss(table: pd.DataFrame) -> Figure:
     figure, panels = _grid(len(modalities), len(places), 2.1)
     for row, modality in zip(panels, modalities, strict=True):
         for ax, where in zip(row, places, strict=True):
+            own = table[(table.modality == modality) & (table["where"] == where)]
             for system, colour in _colours(table).items():
-                own = table[(table.system == system) & (table.modality == modality) & (table["where"] == where)]
-                _loss_curve(ax, own, colour)
+                _loss_curve(ax, own[own.system == system], colour)
             ax.set(xlim=(-2, 102), ylim=(0, 102))
             ax.set_xlabel(f"{modality} gone {PLACES.get(where, '')} (%)", fontsize=8, color=COLOUR[modality])
         row[0].set_ylabel("accuracy (%)", fontsize=9)
@@ -52,21 +52,23 @@ def _loss_curve(ax: Axes, own: pd.DataFrame, colour: str) -> None:
 
 
 def study_surface(table: pd.DataFrame) -> Figure:
-    """Accuracy (%) of each sound with each picture, a panel per system; a frame surrounds the cells where sound leads.
+    """Accuracy (%) of each sound with each picture, a panel per system; frames surround the cells where sound leads.
 
-    table : as `studies.surface.table`; inside the frame, sound alone is better than picture alone
+    table : as `studies.surface.table`; in a frame, sound alone is better than picture alone
     """
     ahead = table[table.measure == "ahead"]
     sounds, pictures = _unique(ahead, "snr"), _unique(ahead, "picture")
     figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.28 * len(pictures))
-    for ax, system in zip(panels, _unique(table, "system"), strict=True):
-        own = table[(table.system == system) & table.picture.isin(pictures) & table.sound.isin(ahead.sound)]
+    names = ["none" if np.isinf(snr) else f"{snr:g}" for snr in sounds]
+    rows = ["unchanged" if picture == "AV" else picture for picture in pictures]
+    for ax, (system, own) in _by_system(panels, table):
+        own = own[own.picture.isin(pictures) & own.sound.isin(ahead.sound)]
         wide = own.pivot_table("value", ["measure", "picture"], "snr", sort=False)
         values, leads = (wide.loc[name].reindex(index=pictures, columns=sounds) for name in ("accuracy", "ahead"))
-        names = ["none" if np.isinf(snr) else f"{snr:g}" for snr in sounds]
-        rows = ["unchanged" if picture == "AV" else picture for picture in pictures]
         cells(ax, values, NAVY, 7, fmt=".0f", linewidths=0.5, xticklabels=names, yticklabels=rows)
-        _border(ax, leads.to_numpy() > 0)
+        for row, column in np.argwhere(leads.to_numpy() > 0):
+            frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=AUDIO, linewidth=2, clip_on=False)
+            ax.add_patch(frame)
         ax.set_xlabel("noise: SNR (dB)")
         ax.set_title(system, fontsize=10, loc="left")
         ax.tick_params(labelsize=8)
@@ -74,25 +76,12 @@ def study_surface(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _border(ax: Axes, inside: np.ndarray) -> None:
-    """Draws a line around the cells (rows, columns) that are True."""
-    padded = np.pad(inside, 1)
-    for row, column in zip(*np.nonzero(padded), strict=True):
-        x, y = column - 1, row - 1
-        sides = {(0, -1): ((x, x), (y, y + 1)), (0, 1): ((x + 1, x + 1), (y, y + 1))}
-        sides |= {(-1, 0): ((x, x + 1), (y, y)), (1, 0): ((x, x + 1), (y + 1, y + 1))}
-        for (down, right), line in sides.items():
-            if not padded[row + down, column + right]:
-                ax.plot(*line, color=AUDIO, linewidth=2, clip_on=False)
-
-
-def study_offset(table: pd.DataFrame, lag: float = np.nan, ax: Axes | None = None) -> Axes:
+def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
     """Accuracy while sound and picture are out of step; the axis begins a little below the lowest value.
 
     table : as `studies.offset.table`      lag : the authors' own, marked; NaN = not known
     """
-    unit = table["unit"].iloc[0]
-    ax = tidy_axes(ax, WIDTH, 2.6)
+    ax, unit = tidy_axes(None, WIDTH, 2.6), table["unit"].iloc[0]
     for system, colour in _colours(table).items():
         _accuracy(ax, table[table.system == system], "by", colour, label=system)
     bottom = max(0, 10 * np.floor(table.loc[table.measure == "accuracy", "value"].min() / 10) - 10)
@@ -112,10 +101,10 @@ def study_conflict(table: pd.DataFrame) -> Figure:
     table : as `studies.conflict.table`; a cross marks pairs whose answers are mostly neither of the two
     """
     figure, (panels,) = _grid(1, table.system.nunique(), 3.6)
-    for ax, (system, own) in zip(panels, table.groupby("system", sort=False), strict=True):
+    for ax, (system, own) in _by_system(panels, table):
         lead = own[(own.measure == "lead") & (own.face != "")]
         faces = _unique(lead, "face")
-        emotions = [*faces, *(voice for voice in _unique(lead, "voice") if voice not in faces)]
+        emotions = list(dict.fromkeys([*faces, *lead.voice]))
         wide = lead.pivot_table("value", "face", "voice").reindex(index=faces, columns=emotions)
         look = {"vmin": -100, "annot": False, "square": True, "linewidths": 0.5}
         ax.set_facecolor("#d9d9d9")
@@ -144,24 +133,20 @@ def study_calibration(table: pd.DataFrame) -> Figure:
     """
     figure, panels = _grid(2, table.system.nunique(), 2.4)
     conditions = _unique(table, "condition")
-    colours = dict(zip(conditions, (INK, *_shades(conditions[1:])), strict=True))
-    for column, system in zip(panels.T, _unique(table, "system"), strict=True):
-        for ax, measure in zip(column, ("bin", "risk"), strict=True):
-            for condition, colour in colours.items():
-                rows = table[(table.system == system) & (table.condition == condition) & (table.measure == measure)]
-                if measure == "risk":
-                    ax.plot(rows["at"], rows.value, color=colour, linewidth=1.4)
-                    continue
-                rows = rows[rows.share / 100 * rows.clips >= FEWEST]
-                look = {"color": colour, "alpha": 0.75, "linewidths": 0, "clip_on": False, "zorder": 3}
-                ax.scatter(rows["at"], rows.value, 3 * rows.share, **look)
-        column[0].plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
-        error = table[(table.system == system) & (table.measure == "ece")].value.iloc[0]
-        column[0].set_title(f"{system}\ncalibration error {error:.0f} (AV)", fontsize=9, loc="left")
-        column[0].set(xlim=(0, 101), ylim=(0, 101))
-        column[0].set_xlabel("confidence (%)", fontsize=8)
-        column[1].set(xlim=(0, 101), ylim=(0, 101))
-        column[1].set_xlabel("clips that are answered (%)", fontsize=8)
+    colours = dict(zip(conditions, (INK, *map(_shade, conditions[1:])), strict=True))
+    for (above, below), (system, own) in _by_system(panels.T, table):
+        for condition, rows in own.groupby("condition", sort=False):
+            bins, risk = (rows[rows.measure == measure] for measure in ("bin", "risk"))
+            bins = bins[bins.share / 100 * bins.clips >= FEWEST]
+            look = {"color": colours[condition], "alpha": 0.75, "linewidths": 0, "clip_on": False, "zorder": 3}
+            above.scatter(bins["at"], bins.value, 3 * bins.share, **look)
+            below.plot(risk["at"], risk.value, color=colours[condition], linewidth=1.4)
+        above.plot([0, 100], [0, 100], color=QUIET, linewidth=0.7, zorder=0)
+        error = own[own.measure == "ece"].value.iloc[0]
+        above.set_title(f"{system}\ncalibration error {error:.0f} (AV)", fontsize=9, loc="left")
+        for ax, label in ((above, "confidence (%)"), (below, "clips that are answered (%)")):
+            ax.set(xlim=(0, 101), ylim=(0, 101))
+            ax.set_xlabel(label, fontsize=8)
     panels[0, 0].set_ylabel("right (%)", fontsize=9)
     panels[1, 0].set_ylabel("wrong of these (%)", fontsize=9)
     note = f"a dot: {FEWEST} clips or more of like confidence; on the line, confidence is as high as accuracy"
@@ -169,13 +154,10 @@ def study_calibration(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _shades(conditions: Sequence[str]) -> list[tuple]:
-    """A colour for each condition: blue where audio is gone, orange where video is, paler where less is."""
-    bases = [AUDIO if "audio" in name else VIDEO if "video" in name else QUIET for name in conditions]
-    return [
-        sns.light_palette(base, 4)[3 if name.startswith("all") else 2]
-        for base, name in zip(bases, conditions, strict=True)
-    ]
+def _shade(condition: str) -> tuple:
+    """The colour of a condition: blue where audio is gone, orange where video is, paler where less is."""
+    base = AUDIO if "audio" in condition else VIDEO if "video" in condition else QUIET
+    return sns.light_palette(base, 4)[3 if condition.startswith("all") else 2]
 
 
 def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
@@ -188,16 +170,15 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     keys = [("all", ""), *(("label", group) for group in groups[groups.by == "label"].group.unique())]
     figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.3 * len(keys))
     heights = np.arange(len(keys))
-    for ax, (system, own) in zip(panels, groups.groupby("system", sort=False), strict=True):
+    for ax, (system, own) in _by_system(panels, groups):
         wide = own.set_index(["measure", "by", "group"])[["value", "low", "high"]]
         sound, picture, together = (wide.loc[name].reindex(keys) for name in ("sound", "picture", "together"))
-        for offset, share, colour in ((-0.28, sound, AUDIO), (0.0, picture, VIDEO)):
-            ax.barh(heights + offset, share["value"], color=colour, height=0.26)
+        ax.barh(heights - 0.28, sound["value"], color=AUDIO, height=0.26)
+        ax.barh(heights, picture["value"], color=VIDEO, height=0.26)
         whiskers(ax, together, heights + 0.28, INK, width=1)
         ax.plot(together["value"], heights + 0.28, "D", color="white", markeredgecolor=INK, markersize=4)
         ax.axvline(0, color=INK, linewidth=0.7)
-        labels = ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])]
-        name_rows(ax, labels)
+        name_rows(ax, ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])])
         ax.set(xlim=(-105, 105), xlabel="points of accuracy")
         ax.set_title(system, fontsize=10, loc="left")
     _legend(figure, {"sound": AUDIO, "picture": VIDEO}, loc="upper right")
@@ -210,18 +191,18 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
 
     table : as `studies.stand_ins.table`
     """
-    shares, modalities = [share for share in _unique(table, "share") if share], ["audio", "video"]
-    figure, panels = _grid(len(shares), len(modalities), 2.4, sharey=False)
     table = table[table.measure == "accuracy"]
-    colours = _colours(table)
+    shares, colours = [share for share in _unique(table, "share") if share], _colours(table)
+    figure, panels = _grid(len(shares), len(COLOUR), 2.4, sharey=False)
     for row, share in zip(panels, shares, strict=True):
-        for ax, modality in zip(row, modalities, strict=True):
-            fills = _unique(table[(table.modality == modality) & (table.share == share)], "fill")
+        for ax, modality in zip(row, ("audio", "video"), strict=True):
+            replaced = table[(table.modality == modality) & (table.share == share)]
+            fills = _unique(replaced, "fill")
             if not fills:  # a modality of one step has no half
                 ax.set_axis_off()
                 continue
             for number, (system, colour) in enumerate(colours.items()):
-                own = table[(table.system == system) & (table.modality == modality) & (table.share == share)]
+                own = replaced[replaced.system == system]
                 heights = [fills.index(fill) + 0.16 * (number - (len(colours) - 1) / 2) for fill in own.fill]
                 whiskers(ax, own, heights, colour, width=1.2)
                 ax.plot(own.value, heights, "o", color=colour, markersize=4.5)
@@ -229,7 +210,7 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
                 ax.axvline(intact.iloc[0], color=colour, linewidth=0.8, linestyle=":")
             name_rows(ax, fills)
             part = "all" if share == 100 else "the second half"
-            ax.set(xlim=(0, 102))
+            ax.set_xlim(0, 102)
             ax.set_xlabel(f"accuracy (%), {part} of {modality} replaced", fontsize=8, color=COLOUR[modality])
     _legend(figure, colours, "dotted: the intact clip")
     return figure
@@ -240,6 +221,11 @@ def _grid(rows: int, columns: int, height: float, sharey: bool | str = "row") ->
     return grid(rows, columns, rows * height + 0.4, WIDTH if columns > 1 else 0.6 * WIDTH, sharey=sharey)
 
 
+def _by_system(panels: np.ndarray, table: pd.DataFrame) -> Iterator[tuple]:
+    """Each panel with the name and the rows of its system."""
+    return zip(panels, table.groupby("system", sort=False), strict=True)
+
+
 def _accuracy(ax: Axes, rows: pd.DataFrame, x: str, colour: str, label: str | None = None) -> None:
     """Draws accuracy as a curve with its interval as a band."""
     rows = rows[rows.measure == "accuracy"]
@@ -247,8 +233,7 @@ def _accuracy(ax: Axes, rows: pd.DataFrame, x: str, colour: str, label: str | No
 
 
 def _colours(table: pd.DataFrame) -> dict[str, str]:
-    systems = _unique(table, "system")
-    return {name: SYSTEMS[place % len(SYSTEMS)] for place, name in enumerate(systems)}
+    return {name: SYSTEMS[place % len(SYSTEMS)] for place, name in enumerate(_unique(table, "system"))}
 
 
 def _unique(table: pd.DataFrame, column: str) -> list:

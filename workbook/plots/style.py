@@ -1,7 +1,6 @@
 """Colours, empty figures and saving. Blue is audio, orange is video, green is both, in every figure."""
 
 from html import escape
-from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -50,19 +49,16 @@ class DescribedFigure(Figure):
 
 def description(figure: Figure) -> str:
     """The titles, axes and legends of a figure in words, each once."""
-    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
-    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    panels, legends = figure.axes, [*figure.legends, *filter(None, (ax.get_legend() for ax in figure.axes))]
     parts = {
-        "Figure": titles,
-        "across": [ax.get_xlabel() for ax in figure.axes],
-        "upwards": [ax.get_ylabel() for ax in figure.axes],
+        "Figure": [figure.get_suptitle(), *(ax.get_title(loc) for ax in panels for loc in ("left", "center"))],
+        "across": [ax.get_xlabel() for ax in panels],
+        "upwards": [ax.get_ylabel() for ax in panels],
         "legend": [text.get_text() for legend in legends for text in legend.get_texts()],
     }
-    words = {
-        name: dict.fromkeys(" ".join(text.replace(r"\$", "$").split()) for text in texts if text)
-        for name, texts in parts.items()
-    }
-    return ". ".join(f"{name}: {'; '.join(texts)}" for name, texts in words.items() if texts or name == "Figure")
+    words = {name: dict.fromkeys(" ".join(text.split()) for text in texts if text) for name, texts in parts.items()}
+    texts = [f"{name}: {'; '.join(words[name])}" for name in parts if words[name] or name == "Figure"]
+    return ". ".join(texts).replace(r"\$", "$")
 
 
 def new_figure(height: float, width: float = WIDTH, layout: str | None = "constrained") -> Figure:
@@ -73,10 +69,7 @@ def new_figure(height: float, width: float = WIDTH, layout: str | None = "constr
 
 
 def grid(rows: int, columns: int, height: float, width: float = WIDTH, **subplots) -> tuple[Figure, np.ndarray]:
-    """A new figure and its panels (rows, columns), without upper and right spines; lengths in inches.
-
-    subplots : arguments of `Figure.subplots`, such as sharey
-    """
+    """A new figure and its panels (rows, columns) of `Figure.subplots`, without upper and right spines; in inches."""
     figure = new_figure(height, width)
     panels = figure.subplots(rows, columns, squeeze=False, **subplots)
     for ax in panels.flat:
@@ -94,7 +87,7 @@ def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axe
 
 
 def text_colour(colour: str) -> str:
-    """A colour dark enough for text on white, for the colour of its modality or condition."""
+    """The colour, or a darker one that is readable as text on white."""
     return DARKER.get(colour, colour)
 
 
@@ -115,10 +108,3 @@ def save(figure: Figure | Axes, path: str | Path) -> Path:
     with atomic_write(path) as temporary:
         figure.figure.savefig(temporary, dpi=150, bbox_inches="tight", facecolor="white")
     return path
-
-
-def as_png(figure: Figure, **options) -> bytes:
-    """The figure as a PNG file; options : of `Figure.savefig`, such as dpi and metadata."""
-    file = BytesIO()
-    figure.savefig(file, format="png", **options)
-    return file.getvalue()

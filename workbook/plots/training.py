@@ -5,17 +5,14 @@ import os
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import display, update_display
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from workbook.plots.style import HALO, INK, NAVY, QUIET, grid, text_colour
 from workbook.progress import TrainingBar
 
-LABELS = ("loss", "accuracy (%)")
 
-
-def history(table: pd.DataFrame, labels: tuple[str, str] = LABELS) -> Figure:
+def history(table: pd.DataFrame, labels: tuple[str, str] = ("loss", "accuracy (%)")) -> Figure:
     """Loss and accuracy of training and validation over the epochs, best epoch and learning rate marked.
 
     table : columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy (percent), learning_rate,
@@ -33,19 +30,14 @@ def history(table: pd.DataFrame, labels: tuple[str, str] = LABELS) -> Figure:
     panels[0].legend(frameon=False, fontsize=9)
     caption = f"best epoch {kept['epoch']:.0f}: {kept['validation_accuracy']:.1f} %, loss {kept['validation_loss']:.3f}"
     panels[1].set_title(caption, fontsize=10, loc="left")
-    _mark_learning_rates(panels[0], table)
+    first, *changed = table[table["learning_rate"].diff() != 0].itertuples()
+    for row in changed:
+        panels[0].axvline(row.epoch, color=QUIET, linewidth=0.8, linestyle=":")
+        number = {"fontsize": 8, "color": text_colour(QUIET), "va": "top", "path_effects": HALO}
+        panels[0].text(row.epoch, 1, f" {row.learning_rate:g}", transform=panels[0].get_xaxis_transform(), **number)
+    title = f"learning rate {first.learning_rate:g}" + ", then as marked" * bool(changed)
+    panels[0].set_title(title, fontsize=10, loc="left")
     return figure
-
-
-def _mark_learning_rates(ax: Axes, table: pd.DataFrame) -> None:
-    """Draws a dotted line and the new value wherever the learning rate changes."""
-    changed = table[table["learning_rate"].diff().fillna(0) != 0]
-    number = {"fontsize": 8, "color": text_colour(QUIET), "va": "top", "path_effects": HALO}
-    for epoch, rate in zip(changed["epoch"], changed["learning_rate"], strict=True):
-        ax.axvline(epoch, color=QUIET, linewidth=0.8, linestyle=":")
-        ax.text(epoch, 1, f" {rate:g}", transform=ax.get_xaxis_transform(), **number)
-    first = table["learning_rate"].iloc[0]
-    ax.set_title(f"learning rate {first:g}" + (", then as marked" if len(changed) else ""), fontsize=10, loc="left")
 
 
 class LiveHistory:
@@ -55,11 +47,11 @@ class LiveHistory:
         for row in fit(..., progress=curve.batch):
             curve.add(row)
 
-    In a notebook, headless runs included, one picture is replaced under the cell and its last state stays there.
-    Elsewhere there is no picture. The rows are kept in `table`.
+    In a notebook, headless runs included, one picture is replaced under the cell; elsewhere there is none. `table` has
+    the rows.
     """
 
-    def __init__(self, labels: tuple[str, str] = LABELS, epochs: int = 0):
+    def __init__(self, labels: tuple[str, str], epochs: int):
         """labels : as in `history`        epochs : the last one of this training, counted from 1"""
         self.table, self.labels = pd.DataFrame(), labels
         self.bar = TrainingBar(epochs)
