@@ -31,11 +31,6 @@ def test_only_the_modality_with_the_higher_score_is_slowed(audio, video, slowed)
     assert {name: float(value) for name, value in factors.items()} == pytest.approx(expected)
 
 
-def test_no_complete_clip_changes_no_speed():
-    zero = torch.tensor(0.0)
-    assert [float(factor) for factor in balance_factors(zero, zero).values()] == [1, 1]
-
-
 def test_the_score_of_a_modality_is_the_probability_of_the_label_without_the_other(batch):
     net, (audio, video, labels) = network(), batch
     audio[0] = 0  # it lacks its sound, and does not count

@@ -12,7 +12,6 @@ from benchmarks.synthetic import all_clips, synthetic_store
 from benchmarks.timing import memory
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.task import Classification, Sentiment
 from workbook.train.batches import Clips, splits, task_and_labels
 
 
@@ -65,15 +64,6 @@ def test_seven_classes_are_the_last_seven_and_leave_neutral_out(tiny_store):
     assert task.names[labels[4]] == "angry" and list(labels[:8]) == [-1, 0, 1, 2, 3, 4, 5, 6]
     with pytest.raises(InputError, match="no task of 9 classes: the store names 8"):
         task_and_labels(tiny_store, 9)
-
-
-def test_a_store_says_what_is_asked_of_its_clips(store, tiny_store):
-    assert task_and_labels(store)[0] == Classification(tuple("abcdefg"))
-    assert task_and_labels(tiny_store, 7)[0].names[0] == "calm" and task_and_labels(tiny_store)[0].outputs == 8
-    store.manifest.update(task="sentiment", names=[])
-    task, labels = task_and_labels(store)
-    assert task == Sentiment() and labels.tolist() == store.clips.label.tolist()
-    assert splits(store, 0, 0, ("audio",), fold_scheme="groups")["train"].labels.dtype == torch.float32
 
 
 def test_a_modality_that_no_training_clip_has_stays_zeros(store):

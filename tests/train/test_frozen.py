@@ -1,18 +1,14 @@
-import io
-
 import numpy as np
 import pytest
 import torch
-from tqdm import tqdm
 
 from avlib import build_model
 from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.store import Store
 from workbook.task import Classification
-from workbook.train import descriptors
 from workbook.train.batches import Clips
-from workbook.train.descriptors import TILE, describe_once, descriptor_file, freeze
+from workbook.train.descriptors import TILE, descriptor_file, freeze
 from workbook.train.training import fit
 
 EMOTION = Classification(EMOTIONS)
@@ -112,33 +108,7 @@ def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
     assert looked_at == [TILE]  # the black one, in the time of these
 
 
-def test_a_bar_counts_the_clips_of_the_store_as_they_are_described(clips, monkeypatch):
-    bars = []
-
-    def bar(total, label, **_):
-        bars.append(tqdm(total=total, desc=label, file=io.StringIO()))
-        return bars[-1]
-
-    monkeypatch.setattr(descriptors, "progress_bar", bar)
-    freeze(network(), *clips)
-    freeze(network(), *clips)
-    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [("frames described", 48, 48)], "the second has a file"
-
-
 @pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
 def test_a_network_without_a_frame_network_has_nothing_to_freeze(net, clips):
     with pytest.raises(InputError, match="train_vision is false, but this network has no frame network"):
         freeze(build_model(**net), *clips)
-
-
-def test_clips_described_once_say_what_the_whole_net_says_and_write_nothing(clips):
-    net, some = network(), clips[0].where(clips[0].table.actor == 2)
-    seen, described = describe_once(net, some)
-    chosen = torch.tensor([5, 0, 3])
-    (audio, video, labels), (sound, descriptors, again) = some[chosen], described[chosen]
-    assert descriptors.shape == (3, 3, 1024) and torch.equal(audio, sound) and torch.equal(labels, again)
-    with torch.inference_mode():
-        whole, behind = net.eval()(audio, video).logits, seen(audio, descriptors).logits
-    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
-    assert list(described.table["clip"]) == list(some.table["clip"])
-    assert not list(some.store.path.parent.glob("*descriptors*"))

@@ -74,7 +74,8 @@ def test_a_taught_network_names_frames_of_others_and_a_run_starts_from_it(frames
     monkeypatch.setattr(pretraining, "BATCH_SIZE", 8)
     net, rows = taught(tmp_path, frames, epochs=6)
     best = max(row["validation_accuracy"] for row in rows)
-    answers = recognise(net, frames["validation"], tmp_path / "model.safetensors")
+    net.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    answers = recognise(net, frames["validation"])
     assert best > 90 and 100 * np.mean(answers == frames["validation"].labels.numpy()) == pytest.approx(best)
     for fusion in ("ia", "video"):
         run = build_model(fusion, image_size=64)

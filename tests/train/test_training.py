@@ -16,7 +16,6 @@ from workbook import ROOT, InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.task import Classification
 from workbook.train.batches import Clips
-from workbook.train.memory import channels_last
 from workbook.train.training import augment, fit, informative, optimizer_and_schedule, train_epoch, train_step
 
 EMOTION = Classification(EMOTIONS)
@@ -59,16 +58,6 @@ def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(fusion, featu
     assert resumed == whole
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_run_goes_on_on_another_kind_of_device(tmp_path, clips, caplog):
-    run(tmp_path, clips, epochs=2, stop_after=1, fusion="audio", dropout="none")
-    state = torch.load(tmp_path / "checkpoint.pt")
-    state["generators"]["device"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
-    torch.save(state, tmp_path / "checkpoint.pt")
-    with caplog.at_level("INFO"):
-        assert len(run(tmp_path, clips, epochs=2, fusion="audio", dropout="none")) == 2
-    assert "another kind of device" in caplog.text
 
 
 def test_a_first_epoch_that_is_interrupted_begins_again_from_the_same_weights(tmp_path, clips):
@@ -242,18 +231,6 @@ def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
 
 
-def test_an_incomplete_corpus_trains_on_what_each_clip_has(tiny_store):
-    clips = Clips(tiny_store, np.arange(16), tiny_store.clips.label.to_numpy()[:16], EMOTION)
-    clips.table = clips.table.assign(has_video=np.arange(16) < 4)
-    video = np.where((np.arange(48) < 4)[:, None, None, None, None], tiny_store.video, 0).astype(np.uint8)
-    clips.store = replace(tiny_store, video=video)
-    net = build_model("ia", image_size=64)
-    sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
-    generators = {"order": torch.Generator().manual_seed(0), "device": torch.Generator().manual_seed(0)}
-    row = train_epoch(net, clips, sgd, dropout="softhard", batch_size=8, generators=generators)
-    assert np.isfinite(row["train_loss"])
-
-
 def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
     rows = np.array([5, 41, 7, 11, 13])
     clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows], EMOTION)
@@ -266,13 +243,6 @@ def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
         expected = torch.from_numpy(tiny_store.video[row]).permute(0, 3, 1, 2).float() / 255
         assert torch.equal(first[1][place], expected)
         assert first[2][place] == tiny_store.clips.label[row]
-
-
-def test_channels_last_changes_the_layout_and_no_value():
-    video = torch.rand(2, 3, 3, 5, 7)
-    laid_out = channels_last(video)
-    assert torch.equal(laid_out, video) and laid_out.stride(2) == 1
-    assert laid_out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.gpu

@@ -46,10 +46,7 @@ class Clips:
         self._on_device: dict[str, torch.Tensor] = {}  # modality -> the stored values of all these clips
 
     def keep_on_device(self) -> None:
-        """Copies the stored values to a GPU at once, if they fit into half of its free memory: for many epochs.
-
-        RAVDESS takes 3.25 GB, since frames stay uint8.
-        """
+        """Copies the stored values to a GPU, if they fit into half of its free memory (3.25 GB of RAVDESS do)."""
         if self.device.type != "cuda" or self._on_device:
             return
         arrays = {name: getattr(self.store, name) for name in self.modalities}
@@ -141,10 +138,7 @@ class Clips:
 
 
 def rows_of(array: np.ndarray, rows: np.ndarray) -> torch.Tensor:
-    """A copy of some rows (B,) of an array. Of an array on disk, nothing else stays in this process's memory.
-
-    The system's own cache makes reading the rows again cheap.
-    """
+    """A copy of some rows (B,) of an array. Of an array on disk, nothing else stays in this process's memory."""
     copy, file = torch.from_numpy(array[rows]), array.base
     while isinstance(file, np.ndarray):  # of an array in another shape
         file = file.base
@@ -169,8 +163,7 @@ def splits(
     split holds no clip.
 
     The original code has two rows of a clip that comes as an `01-` and an `02-` file. With protocol `authors` such a
-    clip is in the training split twice, so that an epoch is as long as theirs. In the other splits it counts once; two
-    rows would change no metric.
+    clip is in the training split twice, so that an epoch is as long as theirs.
     """
     task, labels = task_and_labels(store, classes)
     usable = store.clips[[f"has_{name}" for name in modalities]].any(axis=1).to_numpy()
@@ -224,12 +217,8 @@ def scale(store: Store, modality: str, rows: np.ndarray) -> Scale:
     present = np.unique(rows[store.clips[f"has_{modality}"].to_numpy()[rows]])
     values = np.asarray(getattr(store, modality)[present], dtype=np.float64)  # audio (n, C, T), video (n, T, C)
     others = (0, 2) if modality == "audio" else (0, 1)
-    if not len(values):
-        shape = values.sum(axis=others, keepdims=True).shape
-        return np.zeros(shape, np.float32), np.ones(shape, np.float32)
-    moments = (np.nanmean, np.nanstd) if np.isnan(values).any() else (np.mean, np.std)
     with catch_warnings(action="ignore", category=RuntimeWarning):  # a channel of NaN
-        mean, deviation = (moment(values, axis=others, keepdims=True) for moment in moments)
+        mean, deviation = (moment(values, axis=others, keepdims=True) for moment in (np.nanmean, np.nanstd))
     deviation[deviation < 1e-6 * (1 + np.abs(mean))] = 1
     mean, deviation = np.nan_to_num(mean), np.nan_to_num(deviation, nan=np.inf)
     return mean.astype(np.float32), deviation.astype(np.float32)

@@ -1,8 +1,8 @@
 """Describing frames: a frame network sees each frame alone, so no frame has to be described twice.
 
 describe : the descriptors of some frames
-Describer : those of some clips and of what conditions make of them, each frame once
-freeze, describe_once : clips with descriptors as video; an epoch behind a frozen frame network takes seconds
+Describer : those of some clips and of what conditions make of them
+freeze, describe_once : clips with descriptors as video
 """
 
 import copy
@@ -84,8 +84,7 @@ def describe_black(net: AudiovisualNet, clips: Clips) -> torch.Tensor:
 class Describer:
     """Descriptors of some clips, and of what conditions make of them: each frame is described once.
 
-    It keeps the descriptors of all unchanged frames, of a black one, and of the video that was changed last. One for
-    several calls of `predict` with these clips and this net serves them all.
+    It keeps the descriptors of all unchanged frames, of a black one, and of the video that was changed last.
     """
 
     def __init__(self, net: AudiovisualNet, clips: Clips):
@@ -151,10 +150,8 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
     """A net that shares all weights but the frame network's, and for each split its clips with descriptors as video.
 
     Descriptors (B, Tv, C) are of stored frames, without augmentation, and differences from a black frame's. Zeros
-    therefore mean a missing picture, as they do in frames, and modality dropout works on both. Its weaker pictures and
-    its noise are then weaker or noisy descriptors, not pixels.
-
-    The descriptors of a store are kept beside it, in a file named after the store and the frame network's weights.
+    therefore mean a missing picture, as they do in frames, and modality dropout works on both. They are kept beside
+    the store, in a file named after the store and the frame network's weights.
     Raises InputError where there is no frame network: for features, and for the audio branch alone.
     """
     if isinstance(net.frame_network, nn.Identity):
@@ -164,24 +161,20 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
     if not path.exists():
         with atomic_write(path) as temporary:
             np.save(temporary, _differences(net, splits[0], black, np.arange(len(splits[0].store))))
-    return _behind(net, black, np.load(path, mmap_mode="r"), *splits)
+    store = replace(splits[0].store, video=np.load(path, mmap_mode="r"))
+    return with_frame_network(net, FromBlack(black[0, 0])), [replace(clips, store=store) for clips in splits]
 
 
 def describe_once(net: AudiovisualNet, clips: Clips) -> tuple[AudiovisualNet, Clips]:
     """The same as `freeze` for these clips alone, in memory."""
     black = describe_black(net.eval(), clips)
-    net, [clips] = _behind(net, black, _differences(net, clips, black, clips.rows), clips)
-    return net, clips
-
-
-def _behind(net: AudiovisualNet, black: torch.Tensor, differences: np.ndarray, *splits: Clips):
-    described = [replace(clips, store=replace(clips.store, video=differences)) for clips in splits]
-    return with_frame_network(net, FromBlack(black[0, 0])), described
+    store = replace(clips.store, video=_differences(net, clips, black, clips.rows))
+    return with_frame_network(net, FromBlack(black[0, 0])), replace(clips, store=store)
 
 
 def with_frame_network(net: AudiovisualNet, frame_network: nn.Module) -> AudiovisualNet:
     """A net with this frame network, which shares all other weights with the given one."""
-    other = copy.copy(net)  # a module of its own, with the same submodules
+    other = copy.copy(net)
     other._modules = dict(net._modules, frame_network=frame_network)
     return other
 

@@ -1,7 +1,6 @@
 """Memory for large maps: channels last, kept by the process between steps, and a sentence where a GPU has no more.
 
-Linux's allocator returns every freed large block to the system. A step then waits longer for new pages, which the
-system must clear, than for some of its layers.
+Linux's allocator returns every freed large block to the system. A step then waits long for new pages.
 """
 
 import ctypes
@@ -16,8 +15,6 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of settings, from malloc.h
 USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 1024}  # most mapped blocks, free bytes at the end of the heap
 FULL = "the memory of the GPU is full: give a smaller batch_size, or fewer --jobs for each GPU"
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}  # map no block, return nothing
-
-
 blocks = 0  # that are open
 
 

@@ -1,12 +1,12 @@
 """Teaching a frame network on single frames, before the branches and the fusion learn with it.
 
-The paper starts from an EfficientFace that was taught to name expressions on AffectNet's images. Here any frame network
-is taught on the frames of a corpus, or on a folder of face images: a linear layer names what its descriptor shows.
+The paper starts from an EfficientFace that was taught on AffectNet's images. Here any frame network is taught on the
+frames of a corpus, or on a folder of face images: a linear layer names what its descriptor shows.
 """
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -38,10 +38,7 @@ VALIDATION = 0.1  # of the images of each class in a folder
 
 
 class FrameClassifier(nn.Module):
-    """A frame network with one linear layer that names what a frame shows.
-
-    vision, image_size : as in `make_frame_network`      classes : how many names there are
-    """
+    """A frame network with one linear layer that names what a frame shows; arguments as in `make_frame_network`."""
 
     def __init__(self, vision: str, image_size: int, classes: int):
         super().__init__()
@@ -157,30 +154,17 @@ def images_fingerprint(folder: Path) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
 
 
-@cache
-def _checksum(path: Path, *stamp: int) -> str:
-    """The hash of a file, computed once for each of its stamps."""
-    return checksum(path)
+_checksum = cache(lambda path, *stamp: checksum(path))  # once for each stamp of a file
 
 
-def teach(
-    net: FrameClassifier,
-    clips: dict[str, Clips],
-    folder: Path,
-    *,
-    epochs: int,
-    seed: int,
-    progress: Callable | None = None,
-) -> Iterator[dict[str, float]]:
+def teach(net: FrameClassifier, clips: dict[str, Clips], folder: Path, **settings) -> Iterator[dict[str, float]]:
     """Yields a row of the history after every epoch, as `fit` does: it goes on where it was interrupted.
 
     The weights of the best validation epoch are kept in model.safetensors, which the parameter `pretrained` takes.
+    settings : epochs, seed and progress of `fit`
     """
-    settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "seed": seed}
-    train, validation = clips["train"], clips["validation"]
-    return fit(
-        net, train, validation, folder, dropout="none", protocol="falling", share=False, progress=progress, **settings
-    )
+    settings |= {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "dropout": "none", "protocol": "falling"}
+    return fit(net, clips["train"], clips["validation"], folder, share=False, **settings)
 
 
 def count_labels(splits: dict[str, Clips]) -> pd.DataFrame:
@@ -200,20 +184,15 @@ def one_of_each(clips: Clips, seed: int) -> tuple[np.ndarray, list[str]]:
 def confusion_of_frames(net: FrameClassifier, clips: Clips, weights: Path) -> np.ndarray:
     """The numbers of frames by what they show (rows) and what the net takes them for (columns): (names, names).
 
-    weights : as in `recognise`
+    weights : a model.safetensors of `teach`, which is loaded first
     """
-    truth, answers = clips.labels.numpy(), recognise(net, clips, weights)
-    return count_answers(truth, answers, clips.task.outputs)
+    net.load_state_dict(load_file(weights))
+    return count_answers(clips.labels.numpy(), recognise(net, clips), clips.task.outputs)
 
 
 @torch.inference_mode()
-def recognise(net: FrameClassifier, clips: Clips, weights: Path | None = None) -> np.ndarray:
-    """The name that the net gives each frame, (N,) indices of the task's names.
-
-    weights : a model.safetensors of `teach`, which is loaded first
-    """
-    if weights:
-        net.load_state_dict(load_file(weights))
+def recognise(net: FrameClassifier, clips: Clips) -> np.ndarray:
+    """The name that the net gives each frame, (N,) indices of the task's names."""
     net.to(clips.device).eval()
     answers = []
     for audio, video, _ in clips.batches(4 * BATCH_SIZE):

@@ -1,7 +1,6 @@
 """Modality dropout at half the cost: frames and sounds that a batch holds several times are computed once.
 
-A variant without sound has the clip's own pictures, and all variants without picture have the same black one. Of
-softhard's four variants only half of the frames and half of the sounds are distinct. Computing these once is exact if
+Of softhard's four variants only half of the frames and of the sounds are distinct. Computing these once is exact if
 batch norm, the only layer that looks across a batch, weighs its statistics by how often each of them counts. `counted`
 does this for any network, timm's included: it replaces `F.batch_norm`. `can_share` tests a network, and `is_faster`
 whether it pays, which a GPU leaves open: it may wait for the small operations of the counted norms.
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Counts(NamedTuple):
-    """How often each row counts: the first `sizes[0]` rows count `times[0]` times each, and so on."""
+    """The first `sizes[0]` rows count `times[0]` times each, and so on."""
 
     sizes: tuple[int, ...]
     times: tuple[int, ...]
@@ -63,9 +62,8 @@ class Shared(NamedTuple):
 def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = None) -> Shared:
     """One modality of V variants of B clips, each distinct clip once.
 
-    tensors : (B, …) of each variant, or None where it is missing; variants with the same tensor share its clips
-    kept : (N,) the rows to keep of the plain batch; None keeps all. If given, clips of zeros are shared too: datasets
-           whose clips lack a modality have many.
+    tensors : (B, …) of each variant, or None where it is missing
+    kept : (N,) the rows to keep of the plain batch; None keeps all. If given, clips of zeros are shared too.
     """
     B, distinct = len(tensors[0]), {id(tensor): tensor for tensor in tensors if tensor is not None}
     place = {key: number * B for number, key in enumerate(distinct)} | {id(None): len(distinct) * B}
@@ -109,27 +107,19 @@ def plain_forward(net: AudiovisualNet, variants: list[Modalities], kept: torch.T
 
     variants : as `avlib.dropout.variants` returns them      kept : (N,) the rows to keep; None keeps all
     """
-    return net(*_side_by_side(variants, kept))
-
-
-def _side_by_side(variants: list[Modalities], kept: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     batch = [side_by_side(tensors) for tensors in zip(*variants, strict=True)]
-    return tuple(batch if kept is None else (tensor[kept] for tensor in batch))
+    return net(*(batch if kept is None else (tensor[kept] for tensor in batch)))
 
 
-def _encode(
-    net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stage 1 of both branches for all variants; each distinct frame, sound and video is computed once."""
+def _encode(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Stage 1 of both branches for all variants; None = a branch that the net lacks."""
     audio, video = (share(tensors, kept) for tensors in zip(*variants, strict=True))
     video = _describe(net, video)
     with counted(audio.counts):
         sounds = net.audio.stage1(audio.values)
     with counted(video.counts):
         pictures = net.video.stage1(video.values)
-    return tuple(
-        None if steps is None else steps[shared.index] for steps, shared in ((sounds, audio), (pictures, video))
-    )
+    return [None if steps is None else steps[side.index] for steps, side in ((sounds, audio), (pictures, video))]
 
 
 def _describe(net: AudiovisualNet, video: Shared) -> Shared:
@@ -151,7 +141,7 @@ def _describe(net: AudiovisualNet, video: Shared) -> Shared:
 
 
 class Unshareable(ValueError):
-    """A batch norm gets another number of rows than there are clips, so their counts are unknown."""
+    """A batch norm whose statistics cannot be weighed."""
 
 
 class counted(TorchFunctionMode):
@@ -170,8 +160,8 @@ class counted(TorchFunctionMode):
 def counted_batch_norm(
     counts: Counts,
     maps: torch.Tensor,
-    running_mean: torch.Tensor | None,
-    running_var: torch.Tensor | None,
+    running_mean: torch.Tensor,
+    running_var: torch.Tensor,
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     training: bool = False,
@@ -180,20 +170,17 @@ def counted_batch_norm(
 ) -> torch.Tensor:
     """`F.batch_norm` of the plain batch, from distinct maps (D, C, …) and their counts.
 
-    Raises Unshareable where there is not one map per counted row.
+    Raises Unshareable where there is not one map per counted row, or the norm has no weight or running statistics.
     """
     if not training or all(times == 1 for times in counts.times):
         return F.batch_norm(maps, running_mean, running_var, weight, bias, training, momentum, eps)
-    if len(maps) != sum(counts.sizes):
-        raise Unshareable(f"batch norm gets {len(maps)} maps for {sum(counts.sizes)} rows of the batch")
-    weight = maps.new_ones(maps.shape[1]) if weight is None else weight
-    bias = maps.new_zeros(maps.shape[1]) if bias is None else bias
+    if len(maps) != sum(counts.sizes) or weight is None or running_mean is None:
+        raise Unshareable(f"{len(maps)} maps for {sum(counts.sizes)} rows, or a norm without weight or statistics")
     normalised, mean, variance = Normalise.apply(maps, weight, bias, counts, eps)
-    if running_mean is not None:
-        number = counts.total * maps[0, 0].numel()
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(variance * (number / (number - 1)), momentum)
+    number = counts.total * maps[0, 0].numel()
+    with torch.no_grad():
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(variance * (number / (number - 1)), momentum)
     return normalised
 
 
@@ -215,8 +202,7 @@ def statistics(maps: torch.Tensor, counts: Counts) -> tuple[torch.Tensor, torch.
 class Normalise(torch.autograd.Function):
     """Batch norm in training of distinct maps (D, C, …) with counts: the normalised maps, mean and variance (C,).
 
-    The gradient is that of the plain batch. The direct gradient of a map is already the sum over its copies. The
-    gradient through the moments is multiplied by the map's count.
+    The direct gradient of a map is already the sum over its copies. The one through the moments is times its count.
     """
 
     @staticmethod
@@ -256,52 +242,36 @@ def can_share(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> 
     shapes = (2, *audio.shape[1:]), (2, min(2, video.shape[1]), *video.shape[2:])
     sound, picture = (torch.rand(s, generator=source, device=audio.device, dtype=torch.float64) for s in shapes)
     clips = [(sound, picture), (None, picture), (sound, None), (sound, picture)]
+    sounds, pictures = (side_by_side(tensors) for tensors in zip(*clips, strict=True))
     with torch.no_grad(), torch.random.fork_rng([audio.device] if audio.is_cuda else []):
-        is_same = _shares_exactly(trial, clips, audio.device)
+        try:
+            pairs = zip(_encode(trial, clips, None), trial.encode(sounds, trial.describe(pictures)), strict=True)
+            is_same = all(ours is None or torch.allclose(ours, theirs, 1e-9, 1e-9) for ours, theirs in pairs)
+        except Unshareable:
+            is_same = False
     if not is_same:
         log.info("this network draws at random or looks across frames: every variant is computed in full")
     return is_same
 
 
-def _shares_exactly(net: AudiovisualNet, clips: list[Modalities], device: torch.device) -> bool:
-    before = _random_states(device)
-    try:
-        shared = _encode(net, clips, None)
-    except Unshareable:
-        return False
-    audio, video = _side_by_side(clips, None)
-    plain = net.encode(audio, net.describe(video))
-    if any(not torch.equal(*states) for states in zip(before, _random_states(device), strict=True)):
-        return False
-    pairs = [(ours, theirs) for ours, theirs in zip(shared, plain, strict=True) if ours is not None]
-    return all(torch.allclose(*pair, rtol=1e-9, atol=1e-9) for pair in pairs)
-
-
-def _random_states(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
 def is_faster(net: AudiovisualNet, variants: list[Modalities], kept: torch.Tensor | None = None) -> bool:
     """Whether passes forward and back are faster with `forward` than with `plain_forward`, tried on a copy of the net.
 
-    For a GPU. True where its memory holds only the shared batch. Logs the times. Arguments as in `plain_forward`
+    For a GPU. True where its memory holds only the shared batch. Arguments as in `plain_forward`
     """
-    device, seconds = variants[0][0].device, {forward: [], plain_forward: []}
-    trial, wait = copy.deepcopy(net).train(), torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    device, trial, seconds = variants[0][0].device, copy.deepcopy(net).train(), {forward: [], plain_forward: []}
+    with torch.random.fork_rng([device]):
         try:
             for way in [*seconds] * TRIALS:
-                wait()
+                torch.cuda.synchronize()
                 start = time.perf_counter()
                 with precision(device):
                     logits = way(trial, variants, kept).logits
                 logits.float().sum().backward()
-                wait()
+                torch.cuda.synchronize()
                 seconds[way].append(time.perf_counter() - start)
         except torch.OutOfMemoryError:
             return True
-    shared, plain = (1000 * min(each) for each in seconds.values())
-    log.info(
-        "a pass forward and back takes %.0f ms with shared frames, %.0f ms with each variant in full", shared, plain
-    )
+    shared, plain = (min(each) for each in seconds.values())
+    log.info("a pass forward and back takes %.3f s with shared frames, %.3f s with each variant in full", shared, plain)
     return shared < plain

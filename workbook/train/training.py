@@ -1,7 +1,6 @@
 """Training as in section IV: SGD or MULT's Adam, modality dropout, the weights of the best validation epoch.
 
-Every epoch writes a checkpoint. A run that was killed and started again ends with the same numbers as one that was not:
-on a CPU, bit for bit.
+Every epoch writes a checkpoint. On a CPU, a run that was killed and started again ends with the same bits.
 """
 
 import logging
@@ -38,10 +37,6 @@ LARGEST_GRADIENT = {"mult": 0.8, "falling": 0.8}  # protocol -> norm to which gr
 LARGEST_ROTATION = 10  # degrees, to either side
 PROGRESS_EVERY = 0.25  # seconds between two calls of `progress`
 
-LINE = (
-    "epoch %(epoch)3d of %(epochs)d   loss %(train_loss).3f   training %(train_accuracy)5.1f %%"
-    "   validation %(validation_accuracy)5.1f %%"
-)
 Progress = Callable[[int, int, float], None]  # batches done, batches of the epoch, mean loss so far
 log = logging.getLogger(__name__)
 
@@ -102,14 +97,10 @@ class EpochMetrics:
         self.loss = self.loss + loss.detach() * len(labels)
         self.clips, self.right, self.counted = self.clips + len(labels), self.right + right, self.counted + counted
 
-    @property
-    def mean_loss(self) -> float:
-        return float(self.loss) / self.clips
-
     def row(self, split: str) -> dict[str, float]:
         """Both numbers, under the names of their columns in the history."""
         accuracy = 100 * float(self.right) / max(1, int(self.counted))
-        return {f"{split}_loss": self.mean_loss, f"{split}_accuracy": accuracy}
+        return {f"{split}_loss": float(self.loss) / self.clips, f"{split}_accuracy": accuracy}
 
 
 def train_step(
@@ -156,20 +147,19 @@ def train_epoch(
     clips: Clips,
     optimizer: optim.Optimizer,
     *,
-    dropout: str,
     batch_size: int,
-    generators: dict,
-    largest_gradient: float | None = None,
-    balanced: bool = False,
-    shared: bool = True,
+    generators: dict[str, torch.Generator],
     progress: Progress | None = None,
+    **settings,
 ) -> dict[str, float]:
-    """Mean loss and accuracy in percent over one shuffled epoch; every variant counts as a clip."""
+    """Mean loss and accuracy in percent over one shuffled epoch; every variant counts as a clip.
+
+    generators : "order" of the clips, "device" of all else      settings : dropout and more, as in `train_step`
+    """
     net.train()
-    settings = {"task": clips.task, "dropout": dropout, "largest_gradient": largest_gradient, "shared": shared}
-    settings |= {"complete": clips.complete, "generator": generators["device"], "balanced": balanced}
-    metrics, reported = EpochMetrics(clips.task), time.monotonic()
     clips.keep_on_device()
+    settings |= {"task": clips.task, "generator": generators["device"], "complete": clips.complete}
+    metrics, reported = EpochMetrics(clips.task), time.monotonic()
     order = torch.randperm(len(clips), generator=generators["order"])
     count = len(clips.chunks(batch_size))
     for number, (audio, video, labels) in enumerate(clips.batches(batch_size, order), 1):
@@ -178,7 +168,7 @@ def train_epoch(
         metrics.add(*train_step(net, (audio, video, labels), optimizer, **settings))
         if progress and (time.monotonic() - reported > PROGRESS_EVERY or number == count):
             reported = time.monotonic()
-            progress(number, count, metrics.mean_loss)  # waits for the device
+            progress(number, count, float(metrics.loss) / metrics.clips)  # waits for the device
     return metrics.row("train")
 
 
@@ -187,8 +177,8 @@ def train_epoch(
 def validate(net: AudiovisualNet, clips: Clips, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy in percent, without dropout and augmentation."""
     net.eval()
-    metrics = EpochMetrics(clips.task)
     clips.keep_on_device()
+    metrics = EpochMetrics(clips.task)
     for audio, video, labels in clips.batches(batch_size):
         with precision(clips.device):
             logits = net(audio, channels_last(video) if clips.has_frames else video).logits.float()
@@ -206,10 +196,7 @@ class Checkpoint:
         self.shared: bool | None = None  # whether variants share frames; None = not yet tried
 
     def load(self) -> None:
-        """Restores the state of the last finished epoch, if any.
-
-        Raises InputError where the file is damaged, or of another network.
-        """
+        """Restores the state of the last finished epoch. Raises InputError for a file that is no such state."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             self._write()  # epoch 0, so that an interrupted first epoch starts from the same weights again
@@ -218,10 +205,9 @@ class Checkpoint:
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
-            history, generators = state["history"], state["generators"]
+            self.history, self.shared, generators = state["history"], state["shared"], state["generators"]
         except Exception as error:  # of many kinds
             raise InputError(f"{path} is damaged or of another network: resume = False starts over") from error
-        self.history, self.shared = history, state.get("shared")
         for name, generator in self.generators.items():
             if name in generators and generators[name].numel() == generator.get_state().numel():
                 generator.set_state(generators[name])
@@ -269,7 +255,7 @@ def fit(
     protocol : paper | authors | mult | falling, as in `optimizer_and_schedule`
     train_vision : False freezes the frame network; epochs take seconds, see `workbook.train.descriptors`
     balanced : True weakens the gradients of the stronger modality, see `workbook.train.balance`
-    share : False computes every variant in full, see `workbook.train.sharing`; a GPU does so where that is faster
+    share : False computes every variant in full, see `workbook.train.sharing`
     progress : called several times a second with the batches done, the batches of the epoch, and the mean loss so far
     Writes checkpoint.pt and history.csv, and model.safetensors after every best epoch. Raises InputError where the loss
     is not finite, and where sentiment is to be `balanced`.
@@ -288,26 +274,22 @@ def fit(
     checkpoint = Checkpoint(folder, net, optimizer, schedule, generators)
     checkpoint.load()
     yield from checkpoint.history
-    if train_vision:
-        trained = net
-    else:
-        trained, (train, validation) = freeze(net, train, validation)
-    settings = {"dropout": dropout, "batch_size": batch_size, "largest_gradient": LARGEST_GRADIENT.get(protocol)}
-    settings["balanced"] = balanced
+    if not train_vision:
+        net, (train, validation) = freeze(net, train, validation)
     if checkpoint.shared is None:
-        checkpoint.shared = share and _shares(trained, train, dropout, batch_size)
-    settings["shared"] = checkpoint.shared
+        checkpoint.shared = share and _shares(net, train, dropout, batch_size)
+    settings = {"dropout": dropout, "largest_gradient": LARGEST_GRADIENT.get(protocol), "balanced": balanced}
+    settings |= {"batch_size": batch_size, "generators": generators, "progress": progress}
     for epoch in range(len(checkpoint.history) + 1, epochs + 1):
         row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
-        row |= train_epoch(trained, train, optimizer, generators=generators, progress=progress, **settings)
-        row |= validate(trained, validation, batch_size)
+        row |= train_epoch(net, train, optimizer, shared=checkpoint.shared, **settings)
+        row |= validate(net, validation, batch_size)
         if not math.isfinite(row["train_loss"] + row["validation_loss"]):
             raise InputError(f"the loss is not finite in epoch {epoch}: give a learning_rate below {learning_rate:g}")
         merits = [train.task.merit(earlier) for earlier in checkpoint.history]
         row["best"] = train.task.merit(row) > max(merits, default=-math.inf)  # True = better than all before it
         schedule.step(*([row["validation_loss"]] if isinstance(schedule, ReduceLROnPlateau) else []))
         checkpoint.save(row)
-        log.info(LINE, row | {"epochs": epochs})
         yield row
 
 
@@ -324,10 +306,7 @@ def _shares(net: AudiovisualNet, clips: Clips, dropout: str, batch_size: int) ->
 
 
 def describe_history(history: pd.DataFrame, clips: str = "clips") -> str:
-    """Which epoch is the best, and how far apart the losses of the last one are, in one sentence.
-
-    clips : what the network was trained on, in words
-    """
+    """Which epoch is the best, and how far apart the losses of the last one are; clips : trained on, in words."""
     best, last = history[history.best].iloc[-1], history.iloc[-1]
     losses = f"training loss {last.train_loss:.2f} and validation loss {last.validation_loss:.2f}"
     return (
