@@ -6,10 +6,12 @@ Each benchmark is a file with a function `measure(options)` that returns its res
 
 import json
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -19,36 +21,56 @@ from workbook import InputError
 from workbook.files import atomic_write
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise ArgumentTypeError(f"{text} is below {least}")
+        return int(text)
+
+    return number
+
+
+def _of(meaning: str, **how: Any) -> dict[str, Any]:
+    """The option of a field; how : of `ArgumentParser.add_argument`, by default a number from 1"""
+    return {"help": meaning} | (how or {"type": _at_least(1)})
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of `python -m benchmarks`; each benchmark reads some of them, and None is its default."""
 
-    peer: Path | None = None  # a checkout of the original code
-    device: str = "cpu"  # cpu | cuda
-    data_root: Path | None = None  # a folder with mp4 files: preprocess, phone, explore
-    rounds: int = 5  # how often each side is measured
-    batch: int | None = None  # clips
-    frames: int = 15
-    image_size: int | None = None  # pixels
-    clips: int | None = None
-    workers: int = os.cpu_count() or 1  # preprocess
-    runs: int | None = None  # sweep, runs; studies: conditions at most
-    jobs: int | None = None  # sweep, viewers, demo
-    steps: int = 400  # explore
-    engine: str = "local"  # sweep: local | ray
-    run: str = ""  # viewers: the folder of a trained run
-    out: Path | None = None  # gpu: the file that has the results of the steps until now
+    peer: Path | None = field(
+        default=None, metadata=_of("a checkout of the original code, to run beside avlib", type=Path)
+    )
+    device: str = field(default="cpu", metadata=_of("where it computes", choices=["cpu", "cuda"]))
+    data_root: Path | None = field(
+        default=None, metadata=_of("a folder with mp4 files; data/ravdess unless given", type=Path)
+    )
+    rounds: int = field(default=5, metadata=_of("how often each side is measured"))
+    batch: int | None = field(default=None, metadata=_of("clips in a batch"))
+    frames: int = field(default=15, metadata=_of("frames of a clip"))
+    image_size: int | None = field(default=None, metadata=_of("side of a frame in pixels", type=_at_least(64)))
+    clips: int | None = field(default=None, metadata=_of("clips, at most"))
+    workers: int = field(default=os.cpu_count() or 1, metadata=_of("processes that preprocess"))
+    runs: int | None = field(
+        default=None, metadata=_of("runs of a sweep, or in the list of runs; conditions of a study, at most")
+    )
+    jobs: int | None = field(default=None, metadata=_of("runs of a sweep, or viewers, at the same time"))
+    steps: int = field(default=400, metadata=_of("steps of the explorer in each of its series"))
+    engine: str = field(default="local", metadata=_of("of a sweep", choices=["local", "ray"]))
+    run: str = field(default="", metadata=_of("the folder of a trained run: viewers, start", metavar="FOLDER"))
+    out: Path | None = field(default=None, metadata=_of("write the measurements to this JSON file", type=Path))
 
 
-def run(name: str, options: Options, out: Path | None, echo: Callable[[str], None]) -> dict:
-    """The results of a benchmark; prints them and writes them as JSON to the file `out`, if given."""
+def run(name: str, options: Options, echo: Callable[[str], None]) -> dict:
+    """The results of a benchmark; prints them and writes them as JSON to `options.out`."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("PyTorch sees no GPU here: --device cuda needs one")
     start = machine(options.device)
     result = {"benchmark": name} | import_module(f"benchmarks.{name}").measure(options) | {"machine": start}
     echo(as_text(result))
-    if out:
-        with atomic_write(out) as path:
+    if options.out:
+        with atomic_write(options.out) as path:
             path.write_text(json.dumps(result, indent=1))
     return result
 
