@@ -25,7 +25,7 @@ FLOORS = [
     {"benchmarks"},
 ]
 FLOOR = {chapter: number for number, chapters in enumerate(FLOORS) for chapter in chapters}
-GROUND = {"files", "progress", "source", "task", "text"}
+GROUND = {"files", "lessons", "progress", "source", "task", "text"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for package in ("avlib", "workbook", "benchmarks")

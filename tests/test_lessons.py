@@ -1,0 +1,148 @@
+"""The lessons as a class meets them: guesses, checks, solutions, words, and every notebook at its real settings."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill as pm
+import pytest
+from IPython.display import Markdown
+
+from workbook import ROOT
+from workbook.lessons import Guess, Sliders, check, digest, has_digest
+
+FOLDER = ROOT / "notebooks" / "lessons"
+LESSONS = sorted(FOLDER.glob("*.ipynb"))
+DEMO = ROOT / "outputs" / "toy_speaker" / "ia1-frozen-none" / "fold0-seed1" / "model.safetensors"
+WORDS = 25  # of a sentence, at most
+SECONDS = 120  # of computing
+
+
+def named(paths: list[Path]):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def is_exercise(cell) -> bool:
+    return "exercise" in cell.metadata.get("tags", [])
+
+
+def solutions(path: Path) -> dict[str, str]:
+    """The solutions of a lesson, by the name of the exercise's cell."""
+    parts = re.split(
+        r"^# %% (\S+)\n", (FOLDER / "solutions" / f"{path.stem}.py").read_text(encoding="utf-8"), flags=re.M
+    )
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def execute(path: Path, place: Path, solved: dict[str, str]) -> tuple[list[str], float]:
+    """The verdicts of a lesson's checks, in its order, and the seconds that it took; solved : as `solutions`."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if is_exercise(cell):
+            cell.source = solved.get(cell.id, cell.source)
+    nbformat.write(notebook, place / path.name)
+    done = pm.execute_notebook(place / path.name, place / "done.ipynb", progress_bar=False, cwd=ROOT)
+    texts = [
+        output.data["text/markdown"]
+        for cell in done.cells
+        if cell.cell_type == "code" and "check(" in cell.source
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    verdicts = [re.match(r"\*\*(.+?)\.\*\*", text)[1] for text in texts]
+    return verdicts, done.metadata.papermill.duration
+
+
+# ------------------------------------------------------------------------------------------------------- the pieces
+
+
+def test_a_guess_is_counted_and_then_the_answer_is_shown():
+    guess = Guess("Which is lowest?", ["AV", "A", "V"], "V", "because *so*", pd.DataFrame({"a": [1]}))
+    assert guess.reveal.disabled and not guess.result.value
+    for option in ("A", "V", "V"):
+        guess.guess(option)
+    assert guess.buttons[2].description == "V (2)" and not guess.result.value
+    guess.show()
+    assert "<em>so</em>" in guess.result.value and "<table" in guess.result.value and "2 of 3" in guess.message.value
+    other = Guess("And highest?", ["AV", "A"], "AV")
+    other.guess("A")
+    other.show()
+    assert "0 of 1" in other.message.value and "2 of 4" in other.message.value
+    with pytest.raises(ValueError, match="'M' is none of AV, A"):
+        Guess("Which?", ["AV", "A"], "M")
+
+
+def test_sliders_draw_again_and_leave_html():
+    drawn = Sliders(lambda a, b: f"{a} and **{b}**", a=(2.5, [1.0, 2.0, 3.0]), b=("x", ["x", "y"]))
+    assert "2.5 and <strong>x</strong>" in drawn.static() and "a 2.5, b x" in drawn.static()
+    drawn.controls["b"].value = "y"
+    assert "2.5 and <strong>y</strong>" in drawn.figure.value
+
+
+def test_a_check_says_what_is_wrong_and_not_what_is_right():
+    tests = {"There are two numbers.": lambda row: len(row) == 2, "They are others.": has_digest(digest([0.25, 1 / 3]))}
+    texts = [check(answer, tests).data for answer in (..., 3, [1], [1, 2], [0.25, 0.333])]
+    assert [re.match(r"\*\*(.+?)\.\*\*", text)[1] for text in texts] == [
+        "Not solved yet",
+        *["Not right yet"] * 3,
+        "Right",
+    ]
+    assert "two numbers" in texts[1] and "two numbers" in texts[2] and "others" in texts[3]
+    assert (
+        "Not solved" in check(lambda x: ..., tests, 1).data
+        and "ZeroDivisionError" in check(lambda x: x / 0, tests, 1).data
+    )
+    assert check(lambda x: [x, 1 / 3], tests, 0.25).data == "**Right.**"
+    assert isinstance(check(1, {}), Markdown) and digest(" Happy") == digest("happy") != digest("sad")
+
+
+# ------------------------------------------------------------------------------------------------------ the notebooks
+
+
+@named(LESSONS)
+def test_a_lesson_is_committed_without_outputs_in_the_house_style(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('{\n "cells"') and text.endswith("}\n")
+    code = cells(path, "code")
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert code[0].metadata["tags"] == ["parameters"]
+    kinds = "".join(cell.cell_type[0] for cell in nbformat.read(path, as_version=4).cells)
+    assert kinds.startswith("mm") and "cccc" not in kinds
+    assert max(len(cell.source.splitlines()) for cell in code) <= 20
+
+
+@named(LESSONS)
+def test_a_lesson_has_two_exercises_a_guess_and_solutions_apart(path):
+    code = cells(path, "code")
+    exercises = [cell.id for cell in code if is_exercise(cell)]
+    assert len(exercises) >= 2 and list(solutions(path)) == exercises
+    assert any("Guess(" in cell.source for cell in code)
+    for cell in code:
+        if is_exercise(cell):
+            assert "..." in cell.source and "..." not in solutions(path)[cell.id]
+
+
+@named([*LESSONS, *sorted(FOLDER.glob("*.md"))])
+def test_no_sentence_is_too_long(path):
+    texts = [cell.source for cell in cells(path, "markdown")] if path.suffix == ".ipynb" else [path.read_text("utf-8")]
+    for text in texts:
+        text = re.sub(r"```.*?```", "", text, flags=re.S)
+        text = re.sub(r"\]\([^)]*\)", "]", text)  # addresses of links
+        for block in re.split(r"\n\s*\n|\n(?=[|#*\-]|\d+\. )|\|", text):
+            for sentence in re.split(r"(?<=[.?!:])[*_)\"]*\s+", block.replace("\n", " ")):
+                assert len(sentence.split()) <= WORDS, sentence
+
+
+@named(LESSONS)
+def test_a_lesson_runs_unsolved_and_solved(path, tmp_path):
+    if not path.stem.startswith("1_") and not DEMO.exists():
+        pytest.skip("`make demo` has not been run here")
+    exercises = sum(map(is_exercise, cells(path, "code")))
+    verdicts, seconds = execute(path, tmp_path, {})
+    assert verdicts == ["Not solved yet"] * exercises and seconds < SECONDS
+    assert execute(path, tmp_path, solutions(path))[0] == ["Right"] * exercises
