@@ -72,9 +72,11 @@ def test_each_modality_comes_from_the_preferred_file(corpus, files, video, audio
 
 def test_other_kinds_of_file_are_passed_over_in_silence_and_wrong_names_are_not(corpus):
     root = corpus("03-01-03-02-01-02-05.wav", "readme.txt", "x.npy", "._03-01-03-02-01-02-05.wav", "b.wav", "a.mp4")
+    (root / "02-01-03-02-01-02-06.wav").touch()
     trials, problems = find_trials(root)
     assert len(trials) == 1
-    assert list(problems["path"]) == [str(root / "a.mp4"), str(root / "b.wav")]
+    assert list(problems["path"]) == [str(root / name) for name in ("02-01-03-02-01-02-06.wav", "a.mp4", "b.wav")]
+    assert "modality 02 and '.wav' contradict each other" in problems["reason"][0]
 
 
 def test_linked_folders_are_entered_once_even_when_they_lead_back(corpus, tmp_path):

@@ -26,10 +26,11 @@ SUFFIXES = (".mp4", ".wav", ".flac")
 AUTHORS_FILES = AUTHORS_FACES, AUTHORS_SOUND = "_facecroppad.npy", "_croppad.wav"  # of the original preprocessing
 
 # The files of a trial's picture and sound as (modality, end of the name); the first existing one is used.
-VIDEO_SOURCES = ((1, ".mp4"), (2, ".mp4"))
-AUDIO_SOURCES = ((3, ".wav"), (3, ".flac"), (3, ".mp4"), (1, ".wav"), (1, ".flac"), (1, ".mp4"))
-AUTHORS_VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), *VIDEO_SOURCES)
-AUTHORS_AUDIO_SOURCES = ((3, AUTHORS_SOUND), *AUDIO_SOURCES)
+VIDEO_SOURCES = ((1, AUTHORS_FACES), (2, AUTHORS_FACES), (1, ".mp4"), (2, ".mp4"))
+AUDIO_SOURCES = (
+    *((3, AUTHORS_SOUND), (3, ".wav"), (3, ".flac"), (3, ".mp4")),
+    *((1, ".wav"), (1, ".flac"), (1, ".mp4")),
+)
 
 TRIAL_COLUMNS = ["actor", "label", "emotion", "intensity", "statement", "repetition"]
 FILE_COLUMNS = [*FIELDS, "clip", "path", "kind", "label"]
@@ -73,8 +74,8 @@ def find_trials(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame
         hint = "; protocol=authors reads the files of the authors' scripts there" if is_prepared.any() else reason
         raise InputError(f"{root} holds no speech clip: expected {EXPECTED}{hint}")
     trials = files.drop_duplicates("clip").set_index("clip")[TRIAL_COLUMNS].sort_index()
-    trials["video_path"] = _best_source(files, AUTHORS_VIDEO_SOURCES if is_authors else VIDEO_SOURCES)
-    trials["audio_path"] = _best_source(files, AUTHORS_AUDIO_SOURCES if is_authors else AUDIO_SOURCES)
+    trials["video_path"] = _best_source(files, VIDEO_SOURCES)
+    trials["audio_path"] = _best_source(files, AUDIO_SOURCES)
     trials = trials.fillna({"video_path": "", "audio_path": ""})
     if is_authors:
         pictures = files[files["modality"].isin([1, 2]) & files["kind"].isin([".mp4", AUTHORS_FACES])]
@@ -109,10 +110,8 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         except InputError as error:
             report(path, str(error))
             continue
-        if fields["modality"] == 2 and path.suffix.lower() in (".wav", ".flac"):
-            report(path, f"the name '{path.name}' means picture alone (modality 02), but {path.suffix} is sound")
-        elif fields["modality"] == 3 and kind == AUTHORS_FACES:
-            report(path, f"the name '{path.name}' means sound alone (modality 03), but the file holds faces")
+        if (fields["modality"], kind) not in VIDEO_SOURCES + AUDIO_SOURCES:
+            report(path, f"in '{path.name}', modality {fields['modality']:02} and '{kind}' contradict each other")
         else:
             file = {"clip": stem[3:], "path": path_text(path), "kind": kind, "label": fields["emotion"] - 1}
             rows.append(fields | file | {"emotion": EMOTIONS[fields["emotion"] - 1]})
@@ -122,10 +121,8 @@ def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _stem_and_kind(path: Path) -> tuple[str, str]:
     """The seven fields of a file's name, and the rest: its suffix, or the ending of the authors' scripts."""
-    for kind in AUTHORS_FILES:
-        if path.name.endswith(kind):
-            return path.name.removesuffix(kind), kind
-    return path.stem, path.suffix.lower()
+    kind = next(filter(path.name.endswith, AUTHORS_FILES), path.suffix)
+    return path.name.removesuffix(kind), kind.lower()
 
 
 def _walk(root: Path, onerror: Callable[[OSError], None]) -> Iterator[Path]:

@@ -86,10 +86,10 @@ class Prediction:
         if self.is_withheld:
             return pd.DataFrame()
         values = self.table[self.labels]
-        best = zip(values.idxmax(axis=1), values.max(axis=1), strict=True)
-        table = self.table.assign(answer=[f"{label} {100 * value:.0f} %" for label, value in best])
+        shares = (100 * values.max(axis=1)).map("{:.0f} %".format)
+        table = self.table.assign(answer=values.idxmax(axis=1) + " " + shares)
         wide = table.pivot(index="window", columns="condition", values="answer")
-        wide = wide[list(dict.fromkeys(table["condition"]))].reindex(range(len(self.windows.starts))).fillna("")
+        wide = wide[table["condition"].unique()].reindex(range(len(self.windows.starts))).fillna("")
         seconds = [f"{start:.1f} to {start + WINDOW:.1f} s" for start in self.windows.starts]
         return wide.set_axis(seconds).rename_axis(columns=None)
 
@@ -194,8 +194,8 @@ def predict_windows(net: AudiovisualNet, windows: Windows, card: ModelCard, devi
     """The probability of each label in each window, in the conditions AV, A and V.
 
     A network of a single branch has one condition, and a window that lacks a modality has no row in a condition that
-    needs it. The middle window of a test clip has the very numbers of `evaluate`'s predictions: on the same processor,
-    with the same number of threads, and where the network was not trained with noise.
+    needs it. The middle window of a test clip has the numbers of `evaluate`'s predictions, on the same processor with
+    as many threads, where the network was not trained with noise.
     Raises InputError where the network reads nothing that the clip has.
     """
     reads = {*net.fusion.modalities}

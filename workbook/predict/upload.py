@@ -13,9 +13,8 @@ from workbook import InputError
 from workbook.predict.webcam import Webcam
 
 HINT = (
-    "Nothing leaves this computer but to the kernel of this notebook. Jupyter and Voila carry 10 MB and drop the "
-    "connection at more, without a word: <code>make lab</code> takes 200 MB. For a larger file, give its path as "
-    "<code>clip</code>."
+    "Nothing leaves this computer but to the kernel of this notebook. Files above 10 MB need <code>make lab</code> "
+    "(200 MB) or their path as <code>clip</code>: else the connection drops without a word."
 )
 Answer = Callable[[Path, bool], tuple[list[str], Figure]]
 

@@ -82,8 +82,7 @@ class Clip(Take):
 
 def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
     """A clip with random length and cue intervals, independent of its emotion's cues."""
-    clip = Clip(seed, actor, emotion, take, 0.0, (0.0, 0.0), (0.0, 0.0))
-    rng = clip.generator("plan")
+    rng = Take(seed, actor, emotion, take).generator("plan")
     duration = int(rng.integers(*FRAMES)) / FPS
     return Clip(seed, actor, emotion, take, duration, _interval(duration, rng), _interval(duration, rng))
 
