@@ -21,7 +21,7 @@ from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
 from workbook.files import as_bytes, read_json
 
-VERSION = 3  # of the store; another number makes it again
+VERSION = 2  # of the store; another number makes it again
 MODALITIES = ("audio", "video")
 REQUIRED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
 OPTIONAL = ("clip", *MASKS)
@@ -236,7 +236,7 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
 def is_current(path: Path, origin: Path) -> bool:
     """Whether the store at `path` was made of the file `origin`, unchanged since; also True without that file."""
     manifest = read_json(path / "manifest.json")
-    return manifest.get("version") == VERSION and (not origin.exists() or manifest["stamp"] == stamp(origin))
+    return manifest.get("version") == VERSION and (not origin.exists() or manifest.get("stamp") == stamp(origin))
 
 
 def _fingerprint(features: Features) -> str:
