@@ -42,7 +42,7 @@ def store(tmp_path_factory):
 
     # 2: the film is cut in the middle        3: no picture track        4: an empty film, alone
     (root / f"01-{clip(2)}.mp4").write_bytes(film.read_bytes()[: film.stat().st_size // 2]), place(sound, 2, "03")
-    write_sound_only(root / f"01-{clip(3)}.mp4", tone(440, 3))
+    write_video(root / f"01-{clip(3)}.mp4", None, tone(440, 3))
     (root / f"01-{clip(4)}.mp4").touch()
     # 5: text called wav, beside a good film        6: a letter in the name        7: one frame
     (root / f"03-{clip(5)}.wav").write_text("I am text\n" * 999), place(film, 5, "01")
@@ -80,17 +80,6 @@ def store(tmp_path_factory):
         workers=1,
         progress=False,
     )
-
-
-def write_sound_only(path, samples):
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        sound.sample_rate = SAMPLE_RATE
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
 
 
 def row_of(store, number):

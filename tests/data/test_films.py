@@ -97,17 +97,9 @@ def test_the_window_lies_inside_the_span_of_a_clip_and_nothing_of_its_neighbours
         np.testing.assert_allclose(prepared.audio, mfcc(part), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("labels", "order"),
-    [
-        (["-2", "-1"], ["-2", "-1"]),
-        (["10.0", "2.0"], ["2.0", "10.0"]),
-        (["1e1", "-0.5"], ["-0.5", "1e1"]),
-        (["10", "9", "x"], ["10", "9", "x"]),
-    ],
-)
-def test_labels_have_the_order_of_their_values_if_all_are_numbers(labels, order):
-    assert class_names("clips.csv", labels) == order
+def test_labels_have_the_order_of_their_values_if_all_are_numbers():
+    for names in (["-2", "-1"], ["2.0", "10.0"], ["-0.5", "1e1"], ["10", "9", "x"]):
+        assert class_names("clips.csv", names[::-1]) == names
 
 
 def test_people_are_whole_numbers_or_names_and_a_name_in_two_spellings_is_warned_about(caplog):

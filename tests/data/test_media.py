@@ -24,19 +24,21 @@ FPS = 10
 
 
 def write_video(path, frames, samples=None, fps=FPS, options=None, turned=0):
-    """An mp4 of (n, H, W, 3) uint8 RGB frames and, where given, mono samples at 22.05 kHz.
+    """An mp4 of (n, H, W, 3) uint8 RGB frames and of mono samples at 22.05 kHz; None = it has no such track.
 
     turned : degrees counterclockwise by which a player has to turn the frames
     """
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"} | (options or {}))
-        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
-        if turned:
-            video.set_display_rotation(turned)
+        if frames is not None:
+            video = container.add_stream("libx264", rate=fps, options={"crf": "10", "threads": "1"} | (options or {}))
+            video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+            if turned:
+                video.set_display_rotation(turned)
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if samples is not None else None
-        for frame in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(video.encode())
+        if frames is not None:
+            for frame in frames:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(video.encode())
         if audio:
             sound = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
             sound.sample_rate = SAMPLE_RATE

@@ -213,19 +213,6 @@ def two_voices(voices, folder):
     return folder
 
 
-def test_a_changed_corpus_makes_the_store_anew_and_says_so(voices, tmp_path, caplog):
-    small = two_voices(voices, tmp_path / "corpus")
-    first = build(tmp_path / "store", small)
-    removed = next(small.iterdir())
-    removed.unlink()
-    with caplog.at_level(logging.INFO):
-        second = build(tmp_path / "store", small)
-    assert (len(first), len(second)) == (2, 1) and first.fingerprint != second.fingerprint
-    assert "have changed" in caplog.text
-    assert len(first.audio) == 2  # still open on what it was
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "store"]
-
-
 def test_the_fingerprint_knows_the_bytes_and_the_settings_and_not_the_place(voices, tmp_path):
     fingerprints = []
     for name, settings in (("a", {}), ("b", {}), ("c", {"frames": 4})):
