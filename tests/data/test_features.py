@@ -56,6 +56,14 @@ def test_audio_keeps_its_axes_and_video_has_its_steps_first(saved):
     for step in range(TV):
         np.testing.assert_array_equal(features.video[:, step], given["video"][:, :, step].astype(np.float32))
     assert features.standardise and features.problems.empty
+    flat = read_npz(saved(audio=given["audio"][:, :, 0], video=given["video"][:, :, 0]))
+    assert flat.audio.shape == (N, CA, 1) and flat.video.shape == (N, 1, CV), "two axes are one step"
+
+
+def test_floats_within_three_are_sentiment(saved):
+    features = read_npz(saved(label=np.array([-3, -0.5, 0, 0.25, 3, 1, -1])))
+    assert features.task == "sentiment" and features.names == []
+    assert list(features.clips["emotion"][:4]) == ["negative", "negative", "neutral", "positive"]
 
 
 @pytest.mark.parametrize(

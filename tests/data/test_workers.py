@@ -71,6 +71,12 @@ def test_a_drive_that_goes_away_costs_no_clip(voices, tmp_path, monkeypatch):
     assert len(store) == 4 and store.problems.empty
 
 
+def test_a_link_that_leads_nowhere_is_a_problem(voices, tmp_path):
+    (voices / f"03-{MARKED[:-2]}05.wav").symlink_to(tmp_path / "nowhere.wav")
+    store = build(tmp_path / "store", voices)
+    assert len(store) == 4 and list(store.problems["clip"]) == [f"{MARKED[:-2]}05"]
+
+
 # damaged sounds and odd names in a corpus
 
 
