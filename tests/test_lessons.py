@@ -146,3 +146,11 @@ def test_a_lesson_runs_unsolved_and_solved(path, tmp_path):
     verdicts, seconds = execute(path, tmp_path, {})
     assert verdicts == ["Not solved yet"] * exercises and seconds < SECONDS
     assert execute(path, tmp_path, solutions(path))[0] == ["Right"] * exercises
+
+
+@named([path for path in [*LESSONS, FOLDER / "README.md"] if path.exists()])
+def test_a_term_is_explained_and_linked_once(path):
+    headings = re.findall(r"^#+ (.+)$", (FOLDER / "terms.md").read_text(encoding="utf-8"), flags=re.M)
+    anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    linked = re.findall(r"\(terms\.md#([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert set(linked) <= anchors and len(set(linked)) == len(linked)

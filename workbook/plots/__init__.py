@@ -23,6 +23,7 @@ from workbook.plots.inputs import (
     spectrogram,
     spectrogram_and_mfcc,
 )
+from workbook.plots.lessons import attention_by_hand, exchange_sketches
 from workbook.plots.network import network_diagram
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
