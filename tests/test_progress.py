@@ -39,13 +39,6 @@ def test_a_bar_of_training_shows_epoch_batch_loss_and_the_time_that_all_epochs_t
     assert sent.endswith("\r")  # wiped away
 
 
-def test_batches_that_nobody_was_told_of_count_too(capsys, clock):
-    bar = TrainingBar(epochs=2)
-    clock[0] = 10
-    bar.batch(4, 5, 2.0)
-    assert bar.bar.postfix == "loss 2.000, 00:15 left"
-
-
 def test_epochs_of_an_interrupted_training_take_no_time_of_this_one(capsys, clock):
     bar = TrainingBar(epochs=4)
     for epoch in (1, 2, 3):

@@ -17,12 +17,11 @@ from pandas.io.formats.style import Styler
 from scipy.io import wavfile
 from smoke_runs import data
 
-from workbook import ROOT, InputError, plots
+from workbook import ROOT, InputError
 from workbook.cli import main
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.classifiers import NAMES
-from workbook.evaluate.paper_tables import as_wide, score_systems, table_cells
 from workbook.files import write_json
 from workbook.run import report as report_module
 from workbook.run.parameters import Parameters
@@ -102,13 +101,6 @@ def test_no_run_and_a_lost_file_are_one_sentence_each(corpora, tmp_path):
         sections(tmp_path)
     ended = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
     assert ended.exit_code == 2 and "no evaluated run" in ended.output and not (tmp_path / "nothing").exists()
-
-
-def test_ours_and_the_papers_have_colours_of_their_own_in_the_notebook():
-    wide = as_wide(table_cells(score_systems({("IA1", "none"): predictions((1, 1, 1))}), "II", "ravdess"), folds=5)
-    real, toy = (plots.styled(wide, origin).to_html() for origin in ("real", "toy"))
-    assert "#2b4162" in real and "#2b4162" not in toy and "#a0528c" in toy
-    assert "font-style: italic" in real
 
 
 def of_page():
@@ -209,11 +201,6 @@ def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path
     for path in folder.glob("*.tex"):
         caption = re.search(r"caption{(.*)}", path.read_text())[1]
         assert r"\$\textbackslash{}frac\$ \& \#1\_\% [a](javascript:b) *c* \{d\}" in caption
-
-
-def test_the_notebook_without_a_run_ends_in_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="no evaluated run under"):
-        report(tmp_path, None)
 
 
 ACCURACIES = {"AV": 1.0, "A": 0.5, "V": 0.25}

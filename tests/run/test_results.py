@@ -95,12 +95,6 @@ def test_unusual_settings_have_a_column_and_tell_the_runs_of_a_comparison_apart(
     assert "settings" not in result_table(runs_in([finished_run(tmp_path, {"AV": 90})]))
 
 
-def test_a_markdown_table_shows_one_decimal_and_no_missing_values():
-    table = pd.DataFrame({"system": ["IA1", "best"], "AV": [81.666, None], "fold": pd.array([3, None], dtype="Int64")})
-    lines = ["| system | AV | fold |", "|:---------|-----:|-------:|", "| IA1 | 81.7 | 3 |", "| best | | |"]
-    assert re.sub(" +", " ", as_markdown(table)).splitlines() == lines
-
-
 def test_the_comparison_is_a_figure_and_two_tables(tmp_path):
     folders = [
         finished_run(tmp_path, {"AV": 92, "A": 25, "V": 41}, dropout="none"),

@@ -122,16 +122,6 @@ def test_a_place_where_no_run_can_be_kept_is_one_sentence(where, tmp_path):
         made(Parameters(outputs_root=str(tmp_path / where / ("x" * 300 if where == "long" else ""))), data("abc"))
 
 
-@pytest.mark.parametrize("content", ["", '{"other": 1}'])
-def test_a_foreign_record_is_refused(config, content):
-    folder = config().folder
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(content)
-    with pytest.raises(InputError, match=r"run.json is damaged \(.*\): move it away or give another outputs_root"):
-        made(config(), data("abc"))
-    assert (folder / "run.json").read_text() == content
-
-
 def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monkeypatch):
     run = made(config(), data("abc"))
     seconds = run.record.seconds["train"]

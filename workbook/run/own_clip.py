@@ -25,18 +25,16 @@ def predictor_of(run: "TrainedRun") -> "Predictor":
 
     config, dataset = run.parameters, run.parameters.corpus.record
     if dataset.kind == "features":
-        raise InputError(
-            f"{run.folder} has learnt from features that something else has made, so it cannot read a film or a sound: "
-            "give a run of a dataset of clips"
-        )
+        raise InputError(f"{run.folder} has learnt from features alone: give a run of a dataset of clips")
     metrics = read_metrics(run.folder)
+    scores = {name: metrics[name] for name in MEANING if name in metrics}
     card = ModelCard(
         corpus=dataset.title,
         is_toy=dataset.make is not None,
         labels=tuple(run.record.labels),
         dropout=config.dropout,
-        accuracy={name: metrics[name]["accuracy"] for name in MEANING if name in metrics},
-        clips={name: metrics[name]["clips"] for name in MEANING if name in metrics},
+        accuracy={name: row["accuracy"] for name, row in scores.items()},
+        clips={name: row["clips"] for name, row in scores.items()},
         knows_people=config.fold_scheme == "clips",
     )
     settings = {name: getattr(config, name) for name in ("frames", "image_size", "audio_features")}
