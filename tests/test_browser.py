@@ -154,15 +154,21 @@ def page():
 @pytest.fixture(scope="module")
 def voila(smoke, tmp_path_factory):
     """The address of `avlib app`."""
+    with explorer_page(smoke, tmp_path_factory.mktemp("voila")) as address:
+        yield address
+
+
+@contextmanager
+def explorer_page(run: Path, folder: Path) -> Iterator[str]:
+    """The address of `avlib app` for a run, with settings of its own in `folder`."""
     pytest.importorskip("voila", reason="the extra `app` is not installed")
-    folder = tmp_path_factory.mktemp("voila")
     own = {name: str(folder / value) for name, value in JUPYTER_FOLDERS.items()} | {"AVLIB_DATA": str(DATA)}
     own |= {"JUPYTER_TOKEN": "toy"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = "from workbook import cli; from workbook.run import app; app.IDLE = 6; cli.main()"  # seconds, not minutes
-    command = [sys.executable, "-c", code, "app", "--run", str(smoke), "--ready", "1"]
+    command = [sys.executable, "-c", code, "app", "--run", str(run), "--ready", "1"]
     log = folder / "log"
     process = subprocess.Popen(
         [*command, "--port", str(port), "--no-browser"],
