@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from workbook.evaluate.conditions import PLACES
 from workbook.plots.marks import band, cells, colour_bar, legend_above, legend_around, name_rows, whiskers
-from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, grid, tidy_axes
+from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, grid, text_colour, tidy_axes
 
 SYSTEMS = (INK, "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
 DIVERGING = sns.blend_palette([AUDIO, "white", VIDEO], as_cmap=True)
@@ -35,7 +35,9 @@ def study_loss(table: pd.DataFrame) -> Figure:
             for system, colour in _colours(table).items():
                 _loss_curve(ax, own[own.system == system], colour)
             ax.set(xlim=(-2, 102), ylim=(0, 102))
-            ax.set_xlabel(f"{modality} gone {PLACES.get(where, '')} (%)", fontsize=8, color=COLOUR[modality])
+            ax.set_xlabel(
+                f"{modality} gone {PLACES.get(where, '')} (%)", fontsize=8, color=text_colour(COLOUR[modality])
+            )
         row[0].set_ylabel("accuracy (%)", fontsize=9)
     _legend(figure, _colours(table), "dotted: confidence; ring: the other modality alone is better from here on")
     return figure
@@ -211,7 +213,9 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
             name_rows(ax, fills)
             part = "all" if share == 100 else "the second half"
             ax.set_xlim(0, 102)
-            ax.set_xlabel(f"accuracy (%), {part} of {modality} replaced", fontsize=8, color=COLOUR[modality])
+            ax.set_xlabel(
+                f"accuracy (%), {part} of {modality} replaced", fontsize=8, color=text_colour(COLOUR[modality])
+            )
     _legend(figure, colours, "dotted: the intact clip")
     return figure
 

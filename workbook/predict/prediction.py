@@ -54,7 +54,8 @@ class ModelCard:
             return "It has not been evaluated: nobody knows how well it does."
         who = "whom it had met in training" if self.knows_people else "whom it had never met"
         parts = [
-            f"{self.accuracy[name]:.1f} % from {MEANING[name]} ({count} clips)" for name, count in self.clips.items()
+            f"{self.accuracy[name]:.1f} % from {MEANING[name]} ({count:.0f} clips)"
+            for name, count in self.clips.items()
         ]
         chance = f"guessing gives {100 / len(self.labels):.1f} %"
         return f"Its right answers on test clips of people {who}: {', '.join(parts)}; {chance}."
