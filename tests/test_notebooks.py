@@ -30,21 +30,13 @@ def cells(path: Path, kind: str) -> list:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_committed_notebook_carries_no_outputs(path):
+def test_a_committed_notebook_has_no_outputs_and_leaves_the_computing_to_the_package(path):
     assert not any(cell.outputs or cell.execution_count for cell in cells(path, "code"))
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_explains_and_leaves_the_computing_to_the_package(path):
     kinds = "".join(cell.cell_type[0] for cell in nbformat.read(path, as_version=4).cells)  # m(arkdown) and c(ode)
     sources = [cell.source for cell in cells(path, "code")]
     assert "ccc" not in kinds and kinds.startswith("mm")
     assert max(len(source.splitlines()) for source in sources[1:]) <= 20  # the first is a list of parameters
     assert sum(line.startswith(("def ", "class ")) for source in sources for line in source.splitlines()) <= 2
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_first_two_code_cells_are_parameters_and_guard(path):
     first, second = cells(path, "code")[:2]
     assert first.metadata["tags"] == ["parameters"]
     assert re.search(r"(configure|open_run)\(globals\(\)", second.source)

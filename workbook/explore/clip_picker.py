@@ -8,7 +8,6 @@ from workbook import InputError
 from workbook.explore.controls import button, dropdown
 
 ALL = "all"
-MOST_ACTORS = 50  # a longer list is no help
 ORDERS = {  # label -> column to sort by, the largest first
     "as listed": None,
     "lost most without sound": "lost_without_audio",
@@ -49,30 +48,24 @@ def clip_labels(clips: pd.DataFrame) -> dict[str, str]:
 class ClipPicker(widgets.HBox):
     """Dropdowns over a table of clips: filters, an order, the clip, and buttons to the one before and after.
 
-    Attributes: emotion, actor, answer, order and clip (Dropdowns; actor is hidden where there are more than 50, answer
-    and order where the table lacks them), earlier and later (Buttons); chosen is the clip, None where none passes.
+    Attributes: emotion, actor, answer, order and clip (Dropdowns; answer and order are hidden where the table lacks
+    them), earlier and later (Buttons); chosen is the clip, None where none passes.
     """
 
     chosen = traitlets.Unicode(None, allow_none=True)
 
     def __init__(self, clips: pd.DataFrame, first: str | None = None):
-        """clips : columns clip, emotion, actor, and perhaps those of `with_answers`"""
-        if clips.empty:
-            raise InputError("there is no clip to explore: give a table with at least one row.")
-        if first not in (None, *clips["clip"]):
-            raise InputError(f"there is no clip {first} in the table: give one of its names as first.")
-        actors = sorted(set(clips["actor"]))
+        """clips : columns clip, emotion, actor, and perhaps those of `with_answers`      first : as in `reach`"""
         super().__init__()
         self.emotion = dropdown("emotion", [ALL, *dict.fromkeys(clips["emotion"])])
-        self.actor = dropdown("actor", [ALL, *actors])
+        self.actor = dropdown("actor", [ALL, *sorted(set(clips["actor"]))])
         self.answer = dropdown("answer", [ALL, "right", "wrong"])
         self.order = dropdown("order", list(ORDERS), share=2)
         self.labels = clip_labels(clips)
         self.clip = dropdown("clip", [(self.labels[name], name) for name in clips["clip"]], share=2)
-        self.clip.value = first or clips["clip"].iloc[0]
+        self.clip.index = 0
         self.earlier, self.later = button("◀", "clip before", "34px"), button("▶", "next clip", "34px")
         arrows = widgets.HBox([self.earlier, self.later], layout={"flex": "none"})
-        self.actor.layout.display = None if len(actors) <= MOST_ACTORS else "none"
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
         self.chosen, self._refilling = self.clip.value, False
@@ -81,6 +74,8 @@ class ClipPicker(widgets.HBox):
         for control in (self.emotion, self.actor, self.answer):
             control.observe(lambda _: self._refill(), names="value")
         self.order.observe(lambda _: self._refill(to_first=True), names="value")
+        if first is not None:
+            self.reach(first)
         self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, arrows]
 
     def take(self, clips: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ Clips come from `ClipPicker`, answers from `Probe`; `FigureWidget` draws them.
 """
 
 import ast
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -56,12 +57,10 @@ class Explorer(widgets.VBox):
         clips : of one test; their network reads the same data      first : the clip to open on, None = the first one
         cues : true spans on the clock by clip, as `cues_by_clip`; None = unknown
         """
-        if not networks:
-            raise InputError("there is no network to explore: give at least one, with a name.")
         self.inputs, self.task, self._cues = Inputs(clips), clips.task, cues or {}
         self.clock = SECONDS if clips.has_frames else PLACE
         self.pictures, self._prefetcher = Pictures(self.inputs), Prefetcher()
-        self._subject = cache(lambda name: _opened(networks[name]))
+        self._subject = cache(lambda name: networks[name] if isinstance(networks[name], Subject) else networks[name]())
         self._probe = cache(lambda name: Probe(self._subject(name).net, self.inputs, self._subject(name).conditions))
         self._busy, self._is_visible = True, False
         self._maps: dict[str, tuple[str, int]] = {}  # direction and head by the name of an attention map
@@ -110,15 +109,17 @@ class Explorer(widgets.VBox):
         on_change(self._show, self.figure_widget, of="masked")
         on_change(self._prefetch, self.controls["video_gain"], self.controls["video_noise"])
         on_change(self._restore, self.line)
-        self.message.observe(self._toggle_message, names="value")
         self.figure_widget.on_msg(lambda _, message, buffers: self._on_message(message))
         self.reset.on_click(lambda _: self.show(**self._choices()))
         self.save.on_click(lambda _: self._download())
 
     def _ipython_display_(self) -> None:
-        """Shows the widget, and its figure for readers without a kernel; a living widget hides that."""
+        """Shows the widget, and its figure for readers without a kernel; a living widget hides that.
+
+        On a page there is always a kernel: its viewers do not wait for a figure that they never see.
+        """
         display(self._repr_mimebundle_(), raw=True)
-        if self.clips.chosen is not None:
+        if "VOILA_BASE_URL" not in os.environ and self.clips.chosen is not None:
             figure = self.figure()
             words = in_words(self.probe.answer(self.clips.chosen, self.change), self.names)
             figure.words = f"The explorer. {words}".replace("**", "")
@@ -171,11 +172,9 @@ class Explorer(widgets.VBox):
 
     def show(self, **view) -> None:
         """Shows a view; names that are left out get their default. Raises InputError for an unknown name or value."""
-        known = {"clip", "network", "beside", "map", "gradients", *asdict(INTACT)}
-        unknown = set(view) - known
-        if unknown:
+        known, before = {"clip", "network", "beside", "map", "gradients", *asdict(INTACT)}, self.view
+        if unknown := set(view) - known:
             raise InputError(f"a view has no '{min(unknown)}': give some of {', '.join(sorted(known))}")
-        before = self.view
         with self._quiet():
             try:
                 self._set(view)
@@ -200,9 +199,9 @@ class Explorer(widgets.VBox):
 
     def figure(self) -> Figure:
         """The view as a figure that needs no kernel and no browser."""
-        clip, change = self.clips.chosen, self.change
-        arrays = self.pictures.video_values(clip, change), self.pictures.audio_values(clip, change)
-        return clip_figure(self._view(clip, change), *arrays)
+        clip, change, pictures = self.clips.chosen, self.change, self.pictures
+        view = self._view(clip, change)
+        return clip_figure(view, pictures.video_values(clip, change), pictures.audio_values(clip, change))
 
     def _view(self, clip: str, change: Change) -> View:
         """The content of either figure for a changed clip."""
@@ -229,7 +228,7 @@ class Explorer(widgets.VBox):
         """Shows another clip or network, and offers its voices and maps."""
         with self._quiet():
             try:
-                self.message.value = ""
+                self._say("")
                 self.clips.take(self._table(self.network.value))
                 self._offer_voices()
                 self._offer_maps()
@@ -241,7 +240,7 @@ class Explorer(widgets.VBox):
     def _show(self) -> None:
         """One step: asks the networks about the changed clip, and sends the changes of the figure to the browser."""
         clip, change = self.clips.chosen, self.change
-        self.message.value = "" if clip else "No clip passes these filters."
+        self._say("" if clip else "No clip passes these filters.")
         if not clip:
             return
         try:
@@ -249,8 +248,7 @@ class Explorer(widgets.VBox):
                 view = self._view(clip, change)
                 video, (audio, sound) = self.pictures.video(clip, change), self.pictures.audio(clip, change)
         except InputError as error:
-            self._say(str(error))
-            return
+            return self._say(str(error))
         frames = len(self.inputs.times["video"]) if self.clock is SECONDS else 0
         with self.figure_widget.hold_sync():
             self.figure_widget.view = as_drawn(view, frames, has_hops=self.inputs.has_sound)
@@ -282,9 +280,6 @@ class Explorer(widgets.VBox):
             self._is_visible = True
             self._prefetch()
 
-    def _toggle_message(self, change: dict) -> None:
-        self.message.layout.display = None if change["new"] else "none"  # an empty line takes no room
-
     def _restore(self) -> None:
         """Shows the view of a saved line of code; refuses any other text in a sentence."""
         try:
@@ -300,6 +295,7 @@ class Explorer(widgets.VBox):
     def _say(self, sentence: str) -> None:
         """Shows a sentence below the figure; what it quotes of names and pasted lines is text, not HTML."""
         self.message.value = escape(sentence, quote=False)
+        self.message.layout.display = None if sentence else "none"  # an empty line takes no room
 
     def _download(self) -> None:
         if self.clips.chosen is not None and not self.message.value:
@@ -334,10 +330,6 @@ class Explorer(widgets.VBox):
         set_options(self.map, list(self._maps))
         self.map.layout.min_width = f"{60 + 7 * max(map(len, self._maps), default=0)}px"
         self.map.layout.display = None if places else "none"
-
-
-def _opened(network: Subject | Callable[[], Subject]) -> Subject:
-    return network if isinstance(network, Subject) else network()
 
 
 def _spans(value) -> list[list[float]]:

@@ -8,11 +8,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from workbook.explore.view import View, map_name
-from workbook.plots.attention import attention_limits, attention_map, draw_clip
+from workbook.plots.attention import attention_limits, attention_map, draw_clip, heights_of, panels_of
 from workbook.plots.marks import MOST_BARS
 from workbook.plots.prediction import network_look, outputs
 from workbook.plots.style import INK, QUIET, new_figure
 from workbook.text import in_figure
+
+FACE = 0.85  # inches of a face, at most
 
 
 def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
@@ -20,7 +22,8 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
 
     video, audio : as in `plots.attention_over_clip`
     """
-    figure = new_figure(7.2, 12.8)
+    panels = heights_of(panels_of(next(iter(view.answers.values())).vectors, {"": view.scores}), video, FACE)
+    figure = new_figure(max(7.2, sum(panels) + 0.25 * len(panels) + 0.9), 12.8)
     left, right = figure.subfigures(1, 2, width_ratios=[1.65, 1])
     _over_time(left, view, video, audio)
     above, below = right.subfigures(2, 1, height_ratios=[1.3, 1]) if view.maps else (right, None)
@@ -36,7 +39,7 @@ def _over_time(figure: SubFigure, view: View, video: np.ndarray, audio: np.ndarr
     """Attention and scores over the inputs; masked spans are hatched, thin lines are attention before the change."""
     first, *others = view.answers.values()
     attribution = {"integrated gradients": view.scores}
-    panels = draw_clip(figure, first.vectors, first.times, video, audio, view.cues, view.clock, attribution)
+    panels = draw_clip(figure, first.vectors, first.times, video, audio, view.cues, view.clock, attribution, FACE)
     lines = [(next(iter(view.before.values())), {"color": QUIET})]
     lines += [(answer, {"color": INK, "linestyle": "--"}) for answer in others]
     for (modality, kind), ax in panels.items():

@@ -18,9 +18,8 @@ import pandas as pd
 import torch
 
 from avlib.model import AudiovisualNet, precision
-from workbook import InputError
 from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_times
-from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, span_of
+from workbook.data.window import SAMPLE_RATE, cut_window, span_of
 from workbook.evaluate.baselines import TIME, Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
 from workbook.train.batches import Clips
@@ -72,9 +71,10 @@ class Answer:
     vectors: dict[str, np.ndarray]  # modality -> (T,) in multiples of even attention
     times: dict[str, np.ndarray]  # modality -> step centres (T,) of maps and vectors, on the clock of the window
 
-    def best(self, condition: str = "AV") -> int:
-        """The index of the class with the highest probability; 0 for a score."""
-        return int(self.outputs[condition].argmax())
+    @property
+    def best(self) -> int:
+        """The index of the class with the highest probability with both modalities; 0 for a score."""
+        return int(self.outputs["AV"].argmax())
 
 
 class Inputs:
@@ -86,7 +86,6 @@ class Inputs:
         self.table = clips.table.set_index("clip", drop=False)
         self.place = {name: place for place, name in enumerate(clips.table["clip"])}
         self.has_sound = "audio_path" in clips.table  # a corpus of features has none
-        self.length = WINDOW if clips.store.video.ndim == 5 else 1.0  # of the clock
         steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
         self.times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
         self._video = lru_cache(2)(self._noisy_video)  # 9 MB each
@@ -95,9 +94,7 @@ class Inputs:
         self._audio = lru_cache(16)(self._noisy_audio)
 
     def chosen(self, clip: str) -> torch.Tensor:
-        """The position (1,) of a clip. Raises InputError for a name that is not there."""
-        if clip not in self.place:
-            raise InputError(f"there is no clip '{clip}' among these {len(self.place)} clips")
+        """The position (1,) of a clip."""
         return torch.tensor([self.place[clip]])
 
     def audio(self, clip: str, change: Change) -> torch.Tensor:
@@ -232,14 +229,14 @@ class Probe:
             yield pieces
         yield pieces
 
-    def _attribution(self, clip: str, change: Change, steps: int = 16) -> dict[str, np.ndarray]:
+    def _attribution(self, clip: str, change: Change) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from workbook.attention.attribution import integrated_gradients  # captum takes a second
 
         audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()
         baseline = Baselines(torch.zeros_like(audio), self.black.expand_as(video), "zeros")
-        target = self.answer(clip, change).best()
-        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=steps)
+        target = self.answer(clip, change).best
+        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=16)
         scores = {"video": result.video, "audio": result.audio}
         return {name: values[0] for name, values in scores.items() if values is not None}
 
@@ -293,7 +290,7 @@ def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame
     The first row is the clip without a change.
     """
     answers = {name: probe.answer(clip, change) for name, change in ({"no change": Change()} | changes).items()}
-    best = answers["no change"].best()
+    best = answers["no change"].best
     rows = {
         name: {condition: values[best] for condition, values in answer.outputs.items()}
         for name, answer in answers.items()

@@ -15,7 +15,7 @@ from workbook.plots.marks import bold_title, colour_bar, steps
 from workbook.plots.style import AROUND, COLOUR, HALO, INK, SHADE, WIDTH, grid, new_figure, tidy_axes
 from workbook.text import in_figure
 
-LARGEST_FACE = 1.6  # inches
+FACE = 1.6  # inches of a face, at most
 Attribution = dict[str, dict[str, np.ndarray | None]]  # method -> modality -> a score for each input step
 Panels = dict[tuple[str, str], Axes]  # (modality, "attention" | a method of attribution | "input")
 
@@ -60,9 +60,9 @@ def panels_of(vectors: dict[str, np.ndarray], attribution: Attribution | None) -
     ]
 
 
-def heights_of(names: list[tuple[str, str]], video: np.ndarray) -> list[float]:
-    """The heights of panels in inches; faces are as high as their share of the width, up to LARGEST_FACE."""
-    faces_height = min(LARGEST_FACE, WIDTH / len(video)) if video.ndim == 4 else 1.15
+def heights_of(names: list[tuple[str, str]], video: np.ndarray, face: float = FACE) -> list[float]:
+    """The heights of panels in inches; faces are as high as their share of the width, up to `face`."""
+    faces_height = min(face, WIDTH / len(video)) if video.ndim == 4 else 1.15
     heights = {"attention": 1.15, "input": 1.15}
     return [faces_height if name == ("video", "input") else heights.get(name[1], 0.75) for name in names]
 
@@ -76,10 +76,11 @@ def draw_clip(
     cues: dict[str, tuple[float, float]] | None,
     clock: Clock,
     attribution: Attribution | None,
+    face: float = FACE,
 ) -> Panels:
-    """Draws a clip over time into an empty figure; arguments as in `attention_over_clip`."""
+    """Draws a clip over time into an empty figure; arguments as in `attention_over_clip` and `heights_of`."""
     names = panels_of(vectors, attribution)
-    axes = figure.subplots(len(names), 1, sharex=True, height_ratios=heights_of(names, video))
+    axes = figure.subplots(len(names), 1, sharex=True, height_ratios=heights_of(names, video, face))
     panels, last = dict(zip(names, axes, strict=True)), axes[-1]
     for (modality, kind), ax in panels.items():
         if kind == "attention":
@@ -87,7 +88,7 @@ def draw_clip(
         elif kind != "input":
             scores(attribution[kind][modality], modality, kind, ax, clock)
         elif modality == "video" and video.ndim == 4:
-            filled = min(0.96, 0.96 * LARGEST_FACE * len(video) / WIDTH)
+            filled = 0.96 * min(1, face * len(video) / WIDTH)
             faces(video, even_times(len(video), clock), ax, clock, filled).set(aspect="auto")
             ax.set_box_aspect(filled / len(video))  # faces are square
         elif modality == "audio" and clock == SECONDS:
