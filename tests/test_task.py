@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbook.evaluate.metrics import confusion, labels_and_answers, metrics, per_emotion, scores
+from workbook.evaluate.metrics import confusions, labels_and_answers, metrics, per_emotion, scores
 from workbook.task import Classification, Sentiment
 
 TRUTH = [-3.0, -0.4, 0.0, 0.0, 1.0, 2.4, 3.0]
@@ -44,7 +44,7 @@ def test_m_is_the_mean_of_every_metric_over_the_three_conditions():
 def test_a_sentiment_is_rounded_to_one_of_seven_for_the_confusion_matrix():
     truth, answers = labels_and_answers(rows())
     assert truth.tolist() == [0, 3, 3, 3, 4, 5, 6] and answers.tolist() == [2, 3, 3, 3, 5, 6, 6]
-    assert confusion(rows(), "AV", 7).sum() == 7
+    assert confusions(rows(), 7)["AV"].sum() == 7
     shares = per_emotion(rows(), Sentiment.names).set_index("emotion").accuracy
     assert shares["0"] == 100 and shares["−3"] == 0
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from drawn_predictions import QUICK, predictions
 
-from workbook.evaluate.claims import AUDIO, CLAIMS, SAMPLED, check_claims, compare_pairs, in_words
+from workbook.evaluate.claims import CLAIMS, check_claims, compare_pairs, in_words
 from workbook.evaluate.statistics import differences
 
 
@@ -60,23 +60,6 @@ def test_noise_is_compared_under_noise():
     assert table["claim"].unique().tolist() == ["noise saves A and V, both tested with noise"]
     assert table["condition"].tolist() == ["A", "V"] and (table["difference"] == 0).all()
     assert table["paper"].isna().all() and set(table["verdict"]) == {"cannot be told apart"}
-
-
-def test_other_folds_are_left_out_of_a_comparison_and_none_in_common_is_none():
-    systems = paired(("IA1", "softhard"), ("IA1", "none"), 0.6)
-    half = systems[("IA1", "none")].query("fold < 2")
-    table = check_claims(systems | {("IA1", "none"): half}, CLAIMS[1:2], **QUICK)
-    assert set(table["actors"]) == {8}
-    assert table["paper"].isna().all() and "printed" not in in_words(table, CLAIMS[1]), "of no dataset of the paper"
-    apart = {("IA1", "none"): half, ("IA1", "softhard"): systems[("IA1", "softhard")].query("fold == 4")}
-    assert check_claims(apart, CLAIMS, **QUICK).empty
-
-
-def test_sampled_and_audio_features_are_compared_where_they_were_run():
-    table = check_claims(paired(("IA1", "sampled"), ("IA1", "softhard"), 0.5), (SAMPLED,), **QUICK)
-    assert set(table["verdict"]) == {"holds"} and table["condition"].tolist() == ["AV", "A", "V", "M"]
-    table = check_claims(paired(("audio", "none"), ("audio chroma", "none"), 0.5), (AUDIO,), **QUICK)
-    assert table["label"].tolist() == ["audio less audio chroma"] and table["verdict"].tolist() == ["holds"]
 
 
 def test_every_pair_of_a_dropout_is_compared_and_none_across():

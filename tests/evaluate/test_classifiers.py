@@ -3,15 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 
-from workbook import InputError
 from workbook.data.store import Store
 from workbook.evaluate.classifiers import NAMES, clip_statistics, predict_without_network
 from workbook.evaluate.metrics import metrics
-from workbook.task import Classification, Sentiment
-from workbook.train.batches import Clips, splits
+from workbook.task import Classification
+from workbook.train.batches import Clips
 
 N, Ca, Cv, Ta, Tv = 90, 3, 2, 7, 5
 
@@ -57,38 +55,13 @@ def test_logistic_regression_gives_its_own_probabilities(store):
     assert any(np.allclose(table[["p0", "p1", "p2"]], own, atol=1e-4) for own in candidates)
 
 
-def test_statistics_are_those_of_numpy_and_one_step_is_itself(store):
-    clips = parts(store)[0]
-    values = store.audio[:45].astype(float)
-    expected = [values.mean(-1), values.std(-1), values.min(-1), values.max(-1)]
-    np.testing.assert_allclose(clip_statistics(clips, ("audio",)), np.concatenate(expected, axis=1), rtol=1e-6)
-    still = Store(
-        store.path, store.clips, store.video[:, :1], *[getattr(store, n) for n in ("audio", "problems", "manifest")]
-    )
-    np.testing.assert_allclose(clip_statistics(parts(still)[0], ("video",)), still.video[:45, 0], rtol=1e-6)
-
-
 def test_a_clip_without_a_modality_is_not_asked_of_it(store):
     store.clips.loc[[70, 71], "has_audio"] = False
     table = predict_without_network(*parts(store), fold=0)["SVM"]
     assert table["condition"].value_counts().to_dict() == {"AV": 30, "V": 30, "A": 28}
 
 
-def test_sentiment_is_a_score(store):
-    store.clips["label"] = store.clips["label"] - 1.0
-    tables = predict_without_network(*parts(store, Sentiment()), fold=0)
-    for table in tables.values():
-        assert "value" in table and metrics(table)["conditions"]["AV"]["mae"] < 0.5
-
-
 def test_two_classes_have_two_probabilities(store):
     store.clips["label"] = (store.clips["label"] == 0).astype(int)
     for table in predict_without_network(*parts(store, Classification(("a", "b"))), fold=0).values():
         assert metrics(table)["conditions"]["AV"]["accuracy"] > 90 and {"p0", "p1"} <= set(table)
-
-
-def test_frames_are_refused(tiny_store):
-    own = splits(tiny_store, 0, 8, ("audio", "video"), fold_scheme="groups")
-    with pytest.raises(InputError, match="the picture comes as frames"):
-        predict_without_network(own["train"], own["validation"], own["test"], fold=0)
-    assert torch.is_tensor(own["train"].labels)

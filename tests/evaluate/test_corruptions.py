@@ -10,10 +10,10 @@ from smoke_runs import clips_from_files
 
 from avlib import build_model
 from workbook import ROOT, InputError
-from workbook.data.audio import mfcc, samples_of
+from workbook.data.audio import samples_of
 from workbook.data.window import SAMPLE_RATE
 from workbook.evaluate.conditions import Both, Context, Intact
-from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy, add_noise
+from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy
 from workbook.studies import STUDIES, predictions, surface
 from workbook.studies.estimates import select
 from workbook.train.descriptors import TILE
@@ -39,16 +39,6 @@ def test_the_snr_measured_on_the_output_is_the_one_asked_for(kind, snr, heard):
         assert measured == pytest.approx(snr, abs=0.1)
 
 
-def test_noise_comes_before_the_features_and_leaves_the_picture(heard):
-    audio, video, _ = heard[torch.arange(len(heard))]
-    noisy, same = Noisy("white", 0)(audio, video, context(heard))
-    assert same is video and noisy.shape == audio.shape
-    np.testing.assert_array_equal(noisy[1], mfcc(Noisy("white", 0).samples(heard, 1, seed=7)))
-    nearly, _ = Noisy("white", 90)(audio, video, context(heard))
-    assert (nearly - audio).abs().mean() < (noisy - audio).abs().mean() / 5
-    assert Noisy("hum", 5).name == "hum noise at 5 dB"
-
-
 def test_white_noise_hum_and_babble_are_what_they_are_called(heard):
     rng, length = np.random.default_rng(0), 2 * SAMPLE_RATE
     power = {kind: np.abs(np.fft.rfft(NOISES[kind](heard, 0, length, rng))) ** 2 for kind in ("white", "hum")}
@@ -59,10 +49,6 @@ def test_white_noise_hum_and_babble_are_what_they_are_called(heard):
     alone = heard.where(heard.table["actor"] == heard.table["actor"][0])
     with pytest.raises(InputError, match="babble needs other people's voices, and all clips are of actor"):
         Noisy("babble", 0)(*heard[torch.arange(1)][:2], context(alone))
-
-
-def test_a_silent_window_stays_silent():
-    assert not add_noise(np.zeros(50, np.float32), np.ones(50), 0).any()
 
 
 @pytest.mark.parametrize("picture", [Blurred(5), Dark(50), Coarse(4), Covered(50)], ids=lambda one: one.name)

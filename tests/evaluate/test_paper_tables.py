@@ -9,7 +9,7 @@ import yaml
 from drawn_predictions import predictions
 from smoke_runs import data
 
-from workbook import ROOT, InputError
+from workbook import ROOT
 from workbook.evaluate.paper_tables import (
     SYSTEMS,
     as_latex,
@@ -25,7 +25,7 @@ from workbook.evaluate.paper_tables import (
 from workbook.run.parameters import Parameters
 from workbook.run.results import runs_in
 from workbook.run.run_folder import start_run
-from workbook.sweep.grid import expand, plan
+from workbook.sweep.grid import plan
 
 FOLDS = {"ravdess": range(5), "mosei": range(1)}  # section IV: five folds of RAVDESS, MULT's one split of MOSEI
 FILES = [file for file in sorted((ROOT / "params").glob("table*.yaml")) if file.stem.split("-")[1] in FOLDS]
@@ -78,19 +78,6 @@ def test_every_printed_mean_is_the_mean_or_has_a_note():
     pd.testing.assert_series_equal(odd, notes.str.contains("printed mean differs"), check_names=False)
 
 
-def test_the_contradictions_found_by_the_code_are_those_that_the_notes_tell():
-    numbers, found = paper_tables(), contradictions()
-    keys = ["table", "dataset", "metric", "dropout", "system", "condition"]
-    noted = numbers[numbers["note"] != ""]
-    assert found[keys].to_numpy().tolist() == noted[keys].to_numpy().tolist()
-    means = found[found["condition"] == "M"]
-    assert (len(means), len(found) - len(means)) == (7, 1)  # seven printed means and one misprint
-    assert means["note"].tolist() == [
-        "printed with three decimals" if "decimals" in what else "printed mean differs from the mean of AV, A and V"
-        for what in means["problem"]
-    ]
-
-
 def test_the_one_wrong_decimal_point_is_put_where_the_printed_mean_comes_out_right():
     (misprint,) = contradictions().query("condition != 'M'").itertuples()
     row = paper_tables().query("table == 'II' and dataset == 'mosei' and metric == 'accuracy' and system == 'LT1'")
@@ -126,39 +113,6 @@ def test_a_table_is_run_as_the_paper_has_it(file, tmp_path):
     assert {run.dataset for run in planned(file, tmp_path)} == {file.stem.split("-")[1]}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_says_how_many_runs_it_makes(file, tmp_path):
-    says = int(re.search(r"(\d+) runs\.", file.read_text())[1])
-    assert len(planned(file, tmp_path)) == says
-    assert f"| `{file.relative_to(ROOT)}`" in (ROOT / "docs" / "paper_tables.md").read_text()
-
-
-def test_the_features_of_ravdess_are_run_on_the_papers_folds_and_its_systems(tmp_path):
-    file = ROOT / "params" / "table2-features.yaml"
-    (tmp_path / "units.npz").touch()
-    grid = yaml.safe_load(file.read_text()) | {"data_root": str(tmp_path / "units.npz")}
-    runs = [Parameters(**run) for run in plan([grid])]
-    assert len(runs) == int(re.search(r"(\d+) runs\.", file.read_text())[1]) == 60
-    assert {(run.fold_scheme, run.protocol) for run in runs} == {("paper", "paper")}
-    printed = [described("II", name) for name in ("LT1", "IT1", "IA1", "TAV")]
-    asked = Counter((run.dropout, run.fold, run.fusion, run.heads) for run in runs)
-    assert set(asked) == {
-        (dropout, fold, system["fusion"], system["heads"])
-        for dropout in ("none", "softhard", "noise")
-        for fold in range(5)
-        for system in printed
-    }
-
-
-def test_grids_make_the_runs_of_one_after_the_other(tmp_path):
-    runs = expand([{"fusion": ["lt", "ia"], "heads": [1, 4]}, {"fusion": "tav"}])
-    assert [(run["fusion"], run.get("heads")) for run in runs] == [
-        ("lt", 1), ("lt", 4), ("ia", 1), ("ia", 4), ("tav", None),
-    ]  # fmt: skip
-    with pytest.raises(InputError, match="ia1-softhard/fold0-seed1 twice"):
-        plan([{"fusion": ["ia", "lt"], "outputs_root": str(tmp_path)}, {"fusion": "ia", "outputs_root": str(tmp_path)}])
-
-
 def test_every_printed_system_has_the_name_that_its_runs_have(tmp_path):
     datasets = {"II": "ravdess", "III": "mosei"}
     for table, names in SYSTEMS.items():
@@ -192,14 +146,6 @@ def test_systems_that_the_paper_lacks_stand_below_its_own():
     assert wide.index[-1] == ("sampled", "CMA1") and len(wide) == 28
     assert wide.iloc[-1]["AV", "paper"] == "" and wide.loc[("none", "LT1"), ("AV", "paper")] == "79.33"
     assert [*table_cells(score_systems(systems))["system"].unique()] == ["LT1", "CMA1"]
-
-
-def test_sentiment_has_a_second_table_of_errors():
-    found = score_systems({("IA1 dense", "none"): predictions((1, 0.5, 0.5), score=True)})
-    cells = table_cells(found, "III", "mosei")
-    errors = as_wide(cells, folds=1, metric="mae")
-    assert errors.loc[("none", "IA1"), ("AV", "ours")] == "0.000 (0.000 to 0.000)"
-    assert errors.loc[("none", "IA1"), ("AV", "paper")] == "0.799"
 
 
 def test_the_exports_hold_every_number_of_the_table():

@@ -146,20 +146,15 @@ def _with_fill(predictions: pd.DataFrame, fill: str) -> pd.DataFrame:
 
 
 def _as_family(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows as one family: p_holm and pairs over all of them, and how many units a difference takes."""
+    """The rows as one family: p_holm and pairs over all of them; smallest, needed and needed_paper."""
     table = table.reset_index(drop=True).assign(pairs=len(table), p_holm=holm_corrected(table["p"]))
-    power = [_power(row) for _, row in table.iterrows()]
+    power = np.full((len(table), 3), math.nan)
+    for place, row in table[table["deviation"] > 0].iterrows():
+        known = {"deviation": row["deviation"], "pairs": len(table), "test": row["test"]}
+        points = row["difference"], row["paper"]
+        needed = [actors_needed(size, **known) if abs(size) >= 0.1 else math.nan for size in points]
+        power[place] = smallest_difference(row["units"], **known), *needed
     return table.assign(**pd.DataFrame(power, columns=["smallest", "needed", "needed_paper"]))
-
-
-def _power(row: pd.Series) -> tuple[float, float, float]:
-    """Columns smallest, needed and needed_paper of a row."""
-    deviation, settings = row["deviation"], {name: row[name] for name in ("pairs", "test")}
-    if not deviation > 0:
-        return math.nan, math.nan, math.nan
-    points = row["difference"], row["paper"]
-    needed = [actors_needed(size, deviation, **settings) if abs(size) >= 0.1 else math.nan for size in points]
-    return smallest_difference(row["units"], deviation, **settings), *needed
 
 
 def _printed_name(name: str) -> str:
@@ -187,24 +182,15 @@ def _line(row: pd.Series) -> str:
     """One comparison: the difference, its interval, the printed one, the verdict, and what its units could show."""
     low, high, paper = row["low"], row["high"], row["paper"]
     where = "" if low <= paper <= high else ", outside"
-    printed = "" if math.isnan(paper) else f"; printed {_points(paper)}{where}"
-    interval = f"95 %: {_points(low)} to {_points(high)}{printed}"
-    sentence = f"{row['label']} in {row['condition']}: {_points(row['difference'])} ({interval}): **{row['verdict']}**."
-    return sentence + (_outlook(row) if row["verdict"] == OPEN else "")
-
-
-def _points(value: float) -> str:
-    return f"{value:+z.1f}"
-
-
-def _outlook(row: pd.Series) -> str:
-    """What these folds or actors could show, and how many the printed difference takes."""
-    if not row["deviation"] > 0:
-        return " The two never differ." if row["deviation"] == 0 and row["difference"] == 0 else ""
+    printed = "" if math.isnan(paper) else f"; printed {paper:+z.1f}{where}"
+    interval = f"95 %: {low:+z.1f} to {high:+z.1f}{printed}"
+    sentence = f"{row['label']} in {row['condition']}: {row['difference']:+z.1f} ({interval}): **{row['verdict']}**."
+    if row["verdict"] != OPEN or not row["deviation"] > 0:
+        return sentence
     finite = math.isfinite(row["smallest"])
     power = f"would show {row['smallest']:.1f} points" if finite else "are too few to show anything"
     paper = ""
     if row["needed_paper"] > row["units"]:
         number = f"{row['needed_paper']:.0f}" if row["needed_paper"] <= MOST else f"more than {MOST}"
         paper = f"; the printed difference takes {number} {row['unit']}s"
-    return f" {basis(row).capitalize()} {power}{paper}."
+    return f"{sentence} {basis(row).capitalize()} {power}{paper}."

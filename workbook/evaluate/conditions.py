@@ -5,8 +5,7 @@ A condition has a `name`, the modalities that a clip must have in order to count
 
     condition(audio, video, context) -> (audio, video)
 
-It returns None for a modality that it removes, and the same tensor for one that it does not change, so that nothing is
-computed twice. `context` holds the other clips, the sound outside the window, and random numbers.
+It returns None for a modality that it removes, and the same tensor for one that it does not change.
 
 `paper_conditions` are those of section IV; `workbook.evaluate.corruptions` has noise, blur and darkness. Write your own
 with the same three attributes and one method, as a dataclass: two conditions are the same if their repr is.
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 
 from avlib.dropout import Modalities, noise_like, with_noisy_audio, with_noisy_video, without_audio, without_video
-from workbook import InputError
 from workbook.evaluate.baselines import TIME, baselines
 from workbook.train.batches import Clips
 
@@ -107,7 +105,7 @@ class Gone:
 
     modality : audio | video      share : of its steps, in [0, 1], rounded to whole steps
     where : scattered (drawn for each clip), or one burst at the start | middle | end      fill : one of FILLS
-    It counts even where no step is left. Raises InputError for another share.
+    It counts even where no step is left.
     """
 
     modality: str
@@ -115,10 +113,6 @@ class Gone:
     where: str = "end"
     fill: str = "zeros"
     needs, removes = BOTH, ()
-
-    def __post_init__(self):
-        if not 0 <= self.share <= 1:
-            raise InputError(f"share is {self.share:g}; it should be from 0 to 1")
 
     @property
     def name(self) -> str:
@@ -172,8 +166,6 @@ def _held(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Cont
 def _another_clip(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
     """The same steps of another clip, drawn at random among all that have the modality."""
     places = torch.from_numpy(context.clips.table[f"has_{modality}"].to_numpy().nonzero()[0])
-    if len(places) < 2:
-        raise InputError(f"there is no other clip with {modality} to take steps from")
     size, generator = (len(values),), context.generator
     steps = 1 + torch.randint(len(places) - 1, size, generator=generator, device=generator.device).cpu()
     others = places[(torch.searchsorted(places, context.chosen) + steps) % len(places)]
@@ -236,10 +228,9 @@ def shifted_audio(clips: Clips, chosen: torch.Tensor, by: float) -> torch.Tensor
 class Voice:
     """Each clip's face with a voice of this emotion, drawn at random from the other clips of the same actor.
 
-    A clip that is the actor's only one of this emotion keeps its own voice.
+    A clip that is the actor's only one of this emotion keeps its own voice. Each actor must have one.
 
     label : of the voice      emotion : its name
-    Raises InputError where an actor has no such clip.
     """
 
     label: int
@@ -256,10 +247,8 @@ class Voice:
 
     def _partner(self, place: int, context: Context) -> int:
         table, labels, generator = context.clips.table, context.clips.labels, context.generator
-        actor, clip = table.loc[place, ["actor", "clip"]]
-        voices = torch.tensor(((table["actor"] == actor) & table["has_audio"]).to_numpy()) & (labels == self.label)
-        if not voices.any():
-            raise InputError(f"actor {actor} has no voice that is {self.emotion}, for the face of clip {clip}")
+        own = (table["actor"] == table["actor"][place]) & table["has_audio"]
+        voices = torch.tensor(own.to_numpy()) & (labels == self.label)
         others = voices & (torch.arange(len(voices)) != place)
         places = (others if others.any() else voices).nonzero()
         return int(places[torch.randint(len(places), (1,), generator=generator, device=generator.device).cpu()])

@@ -5,6 +5,7 @@ Each metric follows from sums over clips, so that leaving out a fold or an actor
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
@@ -64,14 +65,10 @@ def _mean_recall(sums: np.ndarray) -> np.ndarray:
     return 100 * np.nanmean(np.where(clips > 0, right / np.where(clips > 0, clips, 1), np.nan), axis=-1)
 
 
-def _weighted_f1(sums: np.ndarray, by_answers: bool = False) -> np.ndarray:
+def _f1(sums: np.ndarray, weigh_answers: bool = False) -> np.ndarray:
     right, clips, answers = np.split(sums, 3, axis=-1)
-    f1, weights = 2 * right / np.maximum(clips + answers, 1e-12), answers if by_answers else clips
+    f1, weights = 2 * right / np.maximum(clips + answers, 1e-12), answers if weigh_answers else clips
     return 100 * (weights * f1).sum(axis=-1) / weights.sum(axis=-1)
-
-
-def _mults_f1(sums: np.ndarray) -> np.ndarray:
-    return _weighted_f1(sums, by_answers=True)
 
 
 def _classes(hits: Callable) -> Callable:
@@ -118,13 +115,15 @@ EMOTION = {
 SENTIMENT = {
     "accuracy": Metric(_signs(_hits), _percent),  # positive against negative, without neutral clips: the paper's
     "uar": Metric(_signs(_hits_by_class), _mean_recall),
-    "f1": Metric(_signs(_hits_by_class), _weighted_f1),
-    "f1_mult": Metric(_signs(_hits_by_class), _mults_f1),
+    "f1": Metric(_signs(_hits_by_class), _f1),
+    "f1_mult": Metric(_signs(_hits_by_class), partial(_f1, weigh_answers=True)),
     "accuracy_neutral": Metric(_negative_or_not(_hits), _percent),  # negative against all others, over all clips
-    "f1_neutral": Metric(_negative_or_not(_hits_by_class), _weighted_f1),
+    "f1_neutral": Metric(_negative_or_not(_hits_by_class), _f1),
     "accuracy7": Metric(_sentiment_hits(3), _percent),  # of scores clipped to ±3 and rounded
     "accuracy5": Metric(_sentiment_hits(2), _percent),
-    "mae": Metric(_errors, _mean, (0, np.inf)),  # mean absolute error, in points of sentiment
+    "mae": Metric(
+        _errors, lambda sums: sums[..., 0] / sums[..., 1], (0, np.inf)
+    ),  # mean absolute error, in points of sentiment
     "correlation": Metric(_products, _correlation, (-1, 1)),  # Pearson's; 0 where all scores are equal
 }
 
@@ -145,11 +144,8 @@ def metrics(predictions: pd.DataFrame) -> dict:
 
     A condition without any clip is left out, and M too where one of its three is missing.
     """
-    conditions = {
-        condition: scores(rows) | {"clips": len(rows)}
-        for condition, rows in predictions.groupby("condition", sort=False)
-    }
-    mean = {}
+    groups, mean = predictions.groupby("condition", sort=False), {}
+    conditions = {condition: scores(rows) | {"clips": len(rows)} for condition, rows in groups}
     if set(AVERAGED) <= set(conditions):
         names = metrics_of(predictions)
         mean = {name: float(np.mean([conditions[condition][name] for condition in AVERAGED])) for name in names}
@@ -163,15 +159,9 @@ def score_table(result: dict) -> pd.DataFrame:
 
 
 def confusions(predictions: pd.DataFrame, classes: int) -> dict[str, np.ndarray]:
-    """The `confusion` of each of AV, A and V that was tested, by condition."""
-    tested = predictions["condition"].unique()
-    return {name: confusion(predictions, name, classes) for name in AVERAGED if name in tested}
-
-
-def confusion(predictions: pd.DataFrame, condition: str, classes: int) -> np.ndarray:
-    """The numbers of clips by true (rows) and predicted emotion (columns) in one condition: (classes, classes)."""
-    truth, guess = labels_and_answers(predictions[predictions.condition == condition])
-    return count_answers(truth, guess, classes)
+    """The numbers of clips by true (rows) and predicted emotion (columns), in each of AV, A and V that was tested."""
+    tested = {name: predictions[predictions["condition"] == name] for name in AVERAGED}
+    return {name: count_answers(*labels_and_answers(rows), classes) for name, rows in tested.items() if len(rows)}
 
 
 def per_emotion(predictions: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from workbook.evaluate.statistics import CONDITIONS, intervals
-from workbook.task import AVERAGED
 from workbook.text import in_latex, in_markdown
 
 # Our name of each printed system. The paper's have one head where their name has no number; those of Table III have
@@ -22,15 +21,7 @@ SYSTEMS = {
 }
 PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # each with its dataset
 FILE = Path(__file__).with_name("paper_tables.csv")
-DROPOUT_ORDER = (
-    "none",
-    "softhard",
-    "noise",
-    "sampled",
-    "learned",
-    "hard",
-    "soft",
-)  # first those of the paper, in its order
+DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "learned", "hard", "soft")  # first those of the paper
 KEYS = ["metric", "dropout", "system", "condition"]
 OURS = ["value", "low", "high", "actors", "clips", "folds", "seeds"]
 WHOSE = {"value": "ours", "paper": "the paper's"}  # columns of cells
@@ -53,33 +44,16 @@ def paper_tables() -> pd.DataFrame:
 
 
 def contradictions() -> pd.DataFrame:
-    """The printed numbers that do not agree with the others, by the numbers alone.
+    """The printed numbers that do not agree with the others: those of `paper_tables` with a note, without `value`.
 
-    Columns: table, dataset, metric, dropout, system, condition, printed (as text), expected, problem, note.
-    A mean disagrees if it is farther than rounding from the mean of AV, A and V: half of the last decimal, for the mean
-    and for its parts. Of a number with a wrong decimal point, `paper_tables` has the right one and its note the print.
+    printed : the number in print, as text      expected : the mean of AV, A and V where M is odd, else the right number
     """
     numbers = paper_tables()
-    texts = pd.read_csv(FILE, dtype=str, keep_default_na=False)["value"]
-    numbers["printed"] = numbers["note"].str.extract(r"^printed as (\d\.\d+)$")[0].fillna(texts)
-    wide = numbers.pivot(index=ROW, columns="condition", values="value").reset_index()
-    wide["expected"] = wide[[*AVERAGED]].mean(axis=1)
-    numbers = numbers.merge(wide[[*ROW, "expected", "V"]], how="left", on=ROW)
-    numbers["problem"] = [_problem(row) for row in numbers.itertuples()]
-    numbers["expected"] = numbers["expected"].where(numbers["condition"] == "M", numbers["value"])
-    columns = [*ROW, "condition", "printed", "expected", "problem", "note"]
-    return numbers[numbers["problem"] != ""][columns].reset_index(drop=True)
-
-
-def _problem(row: Any) -> str:
-    """What is odd about a printed number; "" where nothing is."""
-    decimals, usual = len(row.printed.partition(".")[2]), PRINTED_DECIMALS[row.metric]
-    if row.condition == "M" and abs(row.value - row.expected) > 10**-usual + 1e-9:
-        repeats = " and repeats the number under V" if row.value == row.V else ""
-        return f"differs from the mean of AV, A and V{repeats}"
-    if row.metric == "accuracy" and float(row.printed) < 1:
-        return "is a share among percents: the decimal point is wrong"
-    return f"has {decimals} decimals, not {usual}" if decimals != usual else ""
+    means = numbers[numbers["condition"] != "M"].groupby(ROW)["value"].mean().rename("expected")
+    odd = numbers.join(means, on=ROW)[numbers["note"] != ""].reset_index(drop=True)
+    odd["expected"] = odd["expected"].where(odd["condition"] == "M", odd["value"])
+    odd["printed"] = odd["note"].str.extract(r"^printed as (\d\.\d+)$")[0].fillna(odd["value"].astype(str))
+    return odd[[*ROW, "condition", "printed", "expected", "note"]]
 
 
 def in_order(systems: Systems) -> Systems:
@@ -180,15 +154,9 @@ def as_latex(wide: pd.DataFrame, caption: str, label: str) -> str:
             italic[column] = [rf"\textit{{{text}}}" if text else "" for text in wide[column]]
     italic.index = pd.MultiIndex.from_tuples([tuple(map(in_latex, names)) for names in wide.index])
     italic.columns.names = [None, None]
-    text = italic.style.to_latex(
-        hrules=True,
-        clines="skip-last;data",
-        multicol_align="c",
-        column_format="l" * (2 + wide.shape[1]),
-        caption=in_latex(caption),
-        label=label,
-        position_float="centering",
-    )
+    layout = {"hrules": True, "clines": "skip-last;data", "multicol_align": "c", "position_float": "centering"}
+    layout["column_format"] = "l" * (2 + wide.shape[1])
+    text = italic.style.to_latex(**layout, caption=in_latex(caption), label=label)
     return "% needs \\usepackage{booktabs,multirow}\n" + text
 
 

@@ -9,10 +9,7 @@ from workbook.text import in_markdown
 
 
 def accuracy_lost(scores: pd.DataFrame) -> str:
-    """How much accuracy each condition loses against AV.
-
-    scores : as `metrics.score_table` makes it
-    """
+    """How much accuracy each condition loses against AV; scores : as `metrics.score_table` makes it."""
     accuracy = scores["accuracy"]
     if "AV" not in accuracy:
         return "No clip has both modalities, so there is nothing to compare with."
@@ -57,10 +54,7 @@ def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> st
 
 
 def widest_difference(recalls: pd.DataFrame) -> str:
-    """The emotion whose recall differs most between conditions.
-
-    recalls : as `metrics.per_emotion` makes it
-    """
+    """The emotion whose recall differs most between conditions; recalls : as `metrics.per_emotion` makes it."""
     table = recalls.pivot(index="emotion", columns="condition", values="accuracy")
     emotion = (table.max(axis=1) - table.min(axis=1)).idxmax()
     values = ", ".join(f"**{table.loc[emotion, name]:.0f} %** in {name}" for name in recalls["condition"].unique())

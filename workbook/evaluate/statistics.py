@@ -35,13 +35,10 @@ Systems = dict[str, pd.DataFrame]  # by name
 Errors = list[tuple[float, int]]  # a variance of a value, and its degrees of freedom, for each source of chance
 
 
-def intervals(
-    systems: Systems, metric: str = "accuracy", conditions: Sequence[str] = CONDITIONS, *, level: float = LEVEL
-) -> pd.DataFrame:
+def intervals(systems: Systems, metric: str = "accuracy", conditions: Sequence[str] = CONDITIONS) -> pd.DataFrame:
     """One row per system and condition: system, condition, value, low, high, and the columns of `sizes`.
 
-    metric : a name in `evaluate.metrics`      level : share of intervals that hold the truth
-    low, high : as in `estimate`; M is the mean of AV, A and V
+    metric : a name in `evaluate.metrics`      low, high : as in `estimate`; M is the mean of AV, A and V
 
     A condition that a system lacks has no row. Raises InputError for other tables, metrics and conditions.
     """
@@ -50,13 +47,13 @@ def intervals(
     for name, table in systems.items():
         for condition in _tested(table, conditions):
             parts = _parts(table, condition)
-            row = estimate(parts, metrics_of(table)[metric], level)
+            row = estimate(parts, metrics_of(table)[metric])
             rows.append({"system": name, "condition": condition} | row | sizes(pd.concat(parts)))
     return pd.DataFrame(rows)
 
 
-def estimate(parts: Sequence[pd.DataFrame], metric: Metric, level: float = LEVEL) -> dict[str, float]:
-    """A metric of predictions and its interval: value, low, high.
+def estimate(parts: Sequence[pd.DataFrame], metric: Metric) -> dict[str, float]:
+    """A metric of predictions and its 95 % interval: value, low, high.
 
     parts : predictions of one condition each; the value is the mean over them
 
@@ -68,13 +65,13 @@ def estimate(parts: Sequence[pd.DataFrame], metric: Metric, level: float = LEVEL
     rows, value = pd.concat(parts), _value(parts, metric)
     units = ["fold"] if "fold" in rows and rows["fold"].nunique() > 1 else ["actor"]
     units += ["seed"] if units == ["actor"] and with_seeds(rows)["seed"].nunique() > 1 else []
-    low, high, _ = student(value, [_error(_without_each(parts, metric, unit)) for unit in units], level)
+    low, high, _ = student(value, [_error(_without_each(parts, metric, unit)) for unit in units])
     low, high = np.clip([low, high], *metric.limits).tolist()
     return {"value": value, "low": low, "high": high}
 
 
-def student(value: float, errors: Errors, level: float = LEVEL) -> tuple[float, float, float]:
-    """low and high of Student's interval of a value, and the two-sided p that it is not 0.
+def student(value: float, errors: Errors) -> tuple[float, float, float]:
+    """low and high of Student's 95 % interval of a value, and the two-sided p that it is not 0.
 
     errors : independent sources of chance. Degrees of freedom of several are Welch's and Satterthwaite's.
     """
@@ -84,7 +81,7 @@ def student(value: float, errors: Errors, level: float = LEVEL) -> tuple[float, 
     if variance == 0:
         return value, value, float(value == 0)
     error, freedom = math.sqrt(variance), _freedom(errors)
-    reach = float(t.ppf((1 + level) / 2, freedom)) * error
+    reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
     return value - reach, value + reach, float(2 * t.sf(abs(value) / error, freedom))
 
 
@@ -150,7 +147,6 @@ def differences(
     metric: str = "accuracy",
     conditions: Sequence[str] = CONDITIONS,
     *,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -179,23 +175,22 @@ def differences(
         pair = systems[first], systems[second]
         for condition in _tested(pair[0], _tested(pair[1], conditions)):
             _check_same_clips(first, second, *(pd.concat(_parts(table, condition)) for table in pair))
-            difference = _difference(pair, condition, metric, level, resamples, seed)
+            difference = _difference(pair, condition, metric, resamples, seed)
             rows.append({"first": first, "second": second, "condition": condition, **difference})
     if not rows:
         raise InputError("no two of these systems share a condition: there is nothing to compare")
     table = pd.DataFrame(rows)
     by_condition = table.groupby("condition")["p"]
-    holm = by_condition.transform(holm_corrected)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", by_condition.transform(holm_corrected))
     return table.assign(pairs=by_condition.transform("size"))
 
 
 def holm_corrected(p: Sequence[float]) -> np.ndarray:
     """(N,) p after Holm's correction over all N."""
-    return multipletests(p, method="holm")[1] if len(p) > 1 else np.asarray(p)  # statsmodels takes half a second
+    return multipletests(p, method="holm")[1]
 
 
-def _difference(pair: tuple, condition: str, metric: str, level: float, resamples: int, seed: int) -> dict[str, float]:
+def _difference(pair: tuple, condition: str, metric: str, resamples: int, seed: int) -> dict[str, float]:
     sides, own = [_parts(table, condition) for table in pair], metrics_of(pair[0])[metric]
     counts = [sizes(pd.concat(parts)) for parts in sides]
     size = counts[0] | {"seeds": min(counts[0]["seeds"], counts[1]["seeds"])}
@@ -205,7 +200,7 @@ def _difference(pair: tuple, condition: str, metric: str, level: float, resample
     errors = [_error(np.subtract(*(_without_each(parts, own, unit) for parts in sides)).round(9))]
     if unit == "actor" and test == "t":  # the trainings of the two have nothing in common
         errors += [_error(_without_each(parts, own, "seed")) for parts in sides]
-    low, high, p = student(difference, errors, level)
+    low, high, p = student(difference, errors)
     if test == "swaps":
         p = _p_of_swaps(sides, own, resamples, seed)
     units = _freedom(errors) + 1
@@ -244,12 +239,12 @@ def _mcnemar(pair: tuple[pd.DataFrame, pd.DataFrame], condition: str) -> dict[st
     return {"p_mcnemar": p, "only_first": ahead, "only_second": behind}
 
 
-def in_words(row: pd.Series, alpha: float = ALPHA) -> str:
+def in_words(row: pd.Series) -> str:
     """A row of `differences` as a sentence: which system has more, or what these folds or actors could show."""
     more, less = (row["first"], row["second"])[:: 1 if row["difference"] > 0 else -1]
     size, condition = f"{abs(row['difference']):.1f} points", row["condition"]
     warning = " One training of each: others may differ." if row["test"] == "swaps" else ""
-    if row["p_holm"] < alpha:
+    if row["p_holm"] < ALPHA:
         low, high = sorted((row["low"], row["high"]), key=abs)
         p = f"p {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
         interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; {p} after Holm"
@@ -282,56 +277,40 @@ def common_clips(systems: Systems) -> Systems:
     return {name: table[common[name]].reset_index(drop=True) for name, table in systems.items()}
 
 
-def actors_needed(
-    difference: float,
-    deviation: float,
-    *,
-    power: float = POWER,
-    alpha: float = ALPHA,
-    pairs: int = 1,
-    test: Literal["swaps", "t"] = "swaps",
-) -> int:
-    """The number of actors with which a true difference is found (p below alpha) as often as `power`.
+def actors_needed(difference: float, deviation: float, *, pairs: int = 1, test: Literal["swaps", "t"] = "swaps") -> int:
+    """The number of actors with which a true difference is found (p below 0.05) in four cases of five.
 
-    difference : in points      deviation : of the actors' differences, in points; column `deviation` of `differences`
-    pairs : number of pairs compared; the smallest p must then be below alpha / pairs (Holm's first step)
+    difference : in points, not 0      deviation : of the actors' differences, in points, above 0
+    pairs : number of pairs compared; the smallest p must then be below 0.05 / pairs (Holm's first step)
     test : as in `differences`; t : the number of folds, with their deviation
-
-    difference must not be 0, and deviation be above 0.
     """
-    effect, alpha = abs(difference) / deviation, alpha / pairs
+    effect, alpha = abs(difference) / deviation, ALPHA / pairs
     fewest = 2 if test == "t" else math.ceil(1 - math.log2(alpha))  # 2 / 2^n is the smallest p
-    if TTestPower().power(effect, fewest, alpha) < power:  # else it has more, or NaN, which is too near to 1
-        fewest = math.ceil(_solved(effect_size=effect, alpha=alpha, power=power))
+    if TTestPower().power(effect, fewest, alpha) < POWER:  # else it has more, or NaN, which is too near to 1
+        fewest = math.ceil(_solved(effect_size=effect, alpha=alpha))
     if test == "t":
         return fewest
-    return next(n for n in count(fewest) if n > ENUMERATED or power_of_swaps(effect, n, alpha) >= power)
+    return next(n for n in count(fewest) if n > ENUMERATED or power_of_swaps(effect, n, alpha) >= POWER)
 
 
 def smallest_difference(
-    actors: float,
-    deviation: float,
-    *,
-    power: float = POWER,
-    alpha: float = ALPHA,
-    pairs: int = 1,
-    test: Literal["swaps", "t"] = "swaps",
+    actors: float, deviation: float, *, pairs: int = 1, test: Literal["swaps", "t"] = "swaps"
 ) -> float:
-    """The smallest true difference in points that these actors, or folds, show with `power`; as `actors_needed`.
+    """The smallest true difference in points that these actors, or folds, show; as `actors_needed`.
 
-    Infinite where they are too few for p to fall below alpha / pairs.
+    Infinite where they are too few for p to fall below 0.05 / pairs.
     """
-    if test == "swaps" and 2 / 2**actors > alpha / pairs:
+    if test == "swaps" and 2 / 2**actors > ALPHA / pairs:
         return math.inf
-    return deviation * _smallest_effect(actors, alpha / pairs, power, test)
+    return deviation * _smallest_effect(actors, ALPHA / pairs, test)
 
 
 @cache
-def _smallest_effect(actors: float, alpha: float, power: float, test: str) -> float:
-    effect = _solved(nobs=actors, alpha=alpha, power=power)
+def _smallest_effect(actors: float, alpha: float, test: str) -> float:
+    effect = _solved(nobs=actors, alpha=alpha)
     if test == "t" or actors > ENUMERATED:
         return effect
-    return brentq(lambda tried: power_of_swaps(tried, actors, alpha) - power, effect / 2, 3 * effect, xtol=0.005)
+    return brentq(lambda tried: power_of_swaps(tried, actors, alpha) - POWER, effect / 2, 3 * effect, xtol=0.005)
 
 
 def power_of_swaps(effect: float, actors: int, alpha: float, times: int = 2000) -> float:
@@ -346,8 +325,8 @@ def power_of_swaps(effect: float, actors: int, alpha: float, times: int = 2000) 
 
 
 def _solved(**known: float) -> float:
-    """Solves for the one of effect_size, nobs, alpha and power of the t-test that is missing."""
-    return float(np.squeeze(TTestPower().solve_power(**known)))  # statsmodels returns a number or an array of one
+    """Solves for the one of effect_size, nobs and alpha of the t-test that is missing."""
+    return float(np.squeeze(TTestPower().solve_power(power=POWER, **known)))  # a number or an array of one
 
 
 def _parts(table: pd.DataFrame, condition: str) -> list[pd.DataFrame]:
@@ -366,16 +345,13 @@ def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:
     for name, table in systems.items():
         missing = [column for column in ("clip", "actor", "fold", "condition", "label") if column not in table]
         if missing:
-            raise InputError(
-                f"the table of {name} has no column {missing[0]}: give predictions as predict() makes them"
-            )
+            raise InputError(f"the table of {name} has no column {missing[0]}: give predictions of predict()")
         if metric not in metrics_of(table):
             raise InputError(f"metric is '{metric}'; {name} has {', '.join(metrics_of(table))}")
         if (table.groupby(["condition", "clip"]).size().groupby("condition").nunique() > 1).any():
             raise InputError(f"in the table of {name} some clips stand more often than others: give each as often")
     there = {name for name in conditions if any(_tested(table, [name]) for table in systems.values())}
-    unknown = [name for name in conditions if name not in there and (name not in CONDITIONS or not there)]
-    if unknown:
+    if unknown := [name for name in conditions if name not in there and (name not in CONDITIONS or not there)]:
         names = dict.fromkeys(name for table in systems.values() for name in table["condition"])
         raise InputError(f"no system has condition '{unknown[0]}'; choose from {', '.join(names)}")
 
@@ -387,11 +363,10 @@ def _check_same_clips(first: str, second: str, *tables: pd.DataFrame) -> None:
     for name, clips, others in ((second, firsts, seconds), (first, seconds, firsts)):
         lacking = clips[~clips.index.isin(others.index)]
         if len(lacking):
-            folds = " ".join(map(str, sorted(set(lacking["fold"]))))
             raise InputError(
-                f"{first} and {second} were tested on different clips: {name} lacks {len(lacking)} predictions of fold "
-                f"{folds}, such as {lacking.index[0][1]} in {lacking.index[0][0]}; run what is missing, or compare "
-                f"common_clips(systems)"
+                f"{first} and {second} were tested on different clips: {name} lacks {len(lacking)} predictions, such "
+                f"as {lacking.index[0][1]} of fold {lacking['fold'].iloc[0]} in {lacking.index[0][0]}; run what is "
+                f"missing, or compare common_clips(systems)"
             )
     if not firsts["label"].equals(seconds["label"].reindex(firsts.index)):
         raise InputError(f"{first} and {second} have other labels for the same clips: do they have the same classes?")

@@ -108,10 +108,9 @@ class Report:
 
     def contradictions(self) -> Displays:
         odd = paper_tables.contradictions()
-        yield odd.drop(columns="note").style.hide().format({"expected": "{:.3f}"}).set_table_styles([LEFT])
-        means, noted = (odd["condition"] == "M").sum(), (odd["note"] != "").sum()
-        others = len(odd) - means
-        yield Markdown(f"**{means}** means and **{others}** other number are odd; {noted} have a note in the data.")
+        yield odd.style.hide().format({"expected": "{:.3f}"}).set_table_styles([LEFT])
+        means = (odd["condition"] == "M").sum()
+        yield Markdown(f"**{means}** means and **{len(odd) - means}** other number are odd.")
 
     def differences(self, condition: str) -> Displays:
         """The pairs of systems in one condition: a figure, then those with the smallest p."""
