@@ -1,7 +1,6 @@
 """One clip attributed by each method, then a test fold whose frames are described once: seconds.
 
-Random clips and fresh weights: what attribution costs depends on neither. Integrated gradients among pixels run the
-frame network at each of their points; the other methods describe a clip's frames once.
+Random clips and fresh weights: what attribution costs depends on neither.
 """
 
 import torch
@@ -49,5 +48,4 @@ def methods(net, clips, chosen: torch.Tensor) -> dict:
         "integrated gradients": lambda: integrated_gradients(*arguments, base, STEPS),
         "branches": lambda: branches(*arguments, base, STEPS),
         "Grad-CAM": lambda: grad_cam(*arguments),
-        "integrated gradients among pixels": lambda: integrated_gradients(*arguments, base, STEPS, pixels=True),
     }

@@ -90,7 +90,7 @@ def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
     assert len(result["runs"]) == 4 and all(row["seconds"]["median"] > 0 for row in result["runs"].values())
     fold = result["seconds for the fold"]
     assert list(fold) == ["describing the frames", *attribution.OF_DESCRIPTORS] and all(fold.values())
-    assert "integrated gradients among pixels" in as_text({"benchmark": "attribution"} | result)
+    assert "Grad-CAM" in as_text({"benchmark": "attribution"} | result)
 
 
 def test_the_explorer_is_timed_by_control(small_toy, monkeypatch):

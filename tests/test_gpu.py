@@ -15,11 +15,11 @@ from avlib.fusion import FUSIONS
 from avlib.model import precision
 from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.conditions import FILLS, Context, Gone, Intact, Nothing, Shift, Voice, paper_conditions
+from workbook.evaluate.conditions import FILLS, Gone, Intact, Nothing, Shift, Voice, paper_conditions
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore.probe import Change, Inputs, Probe
-from workbook.task import Classification, Sentiment
+from workbook.task import Classification
 from workbook.train import sharing
 from workbook.train.batches import Clips
 from workbook.train.pretraining import FrameClassifier, recognise, teach
@@ -130,13 +130,6 @@ def test_leaving_rows_out_waits_for_the_gpu_three_times_a_step(frames):
         assert card.waits.total() - 2 * few == 2 * 3
 
 
-def test_signs_of_sentiment_are_counted_without_waiting(features):
-    clips = replace(features("cpu"), labels=torch.linspace(-3, 3, 8), task=Sentiment())
-    with pretend_gpu() as card:
-        steps(replace(clips, device="cuda"), "softhard")
-        assert not [line for line in card.waits if "task.py" in line]
-
-
 def steps(clips, dropout, net=None):
     """One epoch in batches of four clips."""
     net = net or network(clips).to(clips.device)
@@ -198,15 +191,6 @@ def test_attention_is_that_of_the_cpu(frames):
         found = attention(net.to("cuda"), frames("cuda"))
     for name, weights in expected.items():
         np.testing.assert_allclose(found[name], weights, atol=1e-4)
-
-
-def test_a_voice_of_another_clip_is_taken_on_the_gpu(frames):
-    with pretend_gpu():
-        clips = frames("cuda")
-        clips.table = clips.table.assign(actor=1)
-        context = Context(clips, torch.arange(2), torch.Generator("cuda").manual_seed(1))
-        audio, _ = Voice(1, "calm")(*clips[torch.arange(2)][:2], context)
-        assert torch.equal(audio.cpu(), clips.audio_of(torch.tensor([1, 1])).cpu())
 
 
 # --------------------------------------------------------------------------------------------------------------- memory
@@ -278,8 +262,8 @@ def test_every_method_of_attribution_is_that_of_the_cpu(frames):
         nothing, (audio, video, labels) = baselines(clips, "mean"), clips[torch.arange(2)]
         pair = clips.where(np.arange(len(clips)) < 2)
         pair.table = pair.table.assign(emotion="calm")
-        pixels = integrated_gradients(net, audio, video, labels, nothing, steps=2, pixels=True)
-        parts = [pixels.audio, pixels.video, answer_gradients(net, pair, nothing, steps=4)["video"]]
+        scores = integrated_gradients(net, audio, video, labels, nothing, steps=4)
+        parts = [scores.audio, scores.video, answer_gradients(net, pair, nothing, steps=4)["video"]]
         results.append([*parts, answer_branches(net, pair, nothing, steps=4)[["audio", "video"]].to_numpy(float)])
         return grad_cam(net, audio, video, labels)
 
@@ -301,17 +285,6 @@ def test_deletion_and_shuffled_weights_run_on_the_gpu(features):
         segmented = segment_clips(network(clips).to("cuda"), clips, "mean", most=3)
         assert len(curves(segmented, orders(segmented), draws=1)) and len(attention_changed(segmented, draws=1))
         assert len(cascade(segmented, draws=1, steps=2))
-
-
-def test_tf32_is_off_in_attribution_alone():
-    pytest.importorskip("captum")
-    from workbook.attention.attribution import without_tf32
-
-    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = [setting.fp32_precision for setting in settings]
-    with without_tf32():
-        assert [setting.fp32_precision for setting in settings] == ["ieee", "ieee"]
-    assert [setting.fp32_precision for setting in settings] == before
 
 
 def test_frames_teach_and_are_recognised_on_the_gpu(frames, tmp_path):

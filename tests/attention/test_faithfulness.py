@@ -69,13 +69,6 @@ def between(material, **orders):
     return table[table.modality == "video"].pivot(index="clip", columns="order", values="between")
 
 
-def test_segments_are_equal_and_frames_keep_their_number(material):
-    assert {name: np.bincount(parts).tolist() for name, parts in material.segments.items()} == {
-        "audio": [7, 7, 6, 7, 6],
-        "video": [4, 4, 4, 4, 4],
-    }
-
-
 @pytest.mark.parametrize("steps, most, lengths", [(24, 20, [2] * 12), (6, 20, [1] * 6), (25, 20, [2] * 12 + [1])])
 def test_segments_are_as_equal_as_whole_steps_allow(steps, most, lengths):
     assert sorted(np.bincount(equal_segments(steps, most)), reverse=True) == lengths
@@ -97,14 +90,6 @@ def test_gradients_of_segments_add_up_to_the_change_however_long_they_are(unequa
     assert np.abs(total - change).sum() < 0.02 * np.abs(change).sum()
 
 
-def test_even_attention_is_even_and_even_gradients_grow_with_the_segment(unequal):
-    with perturbation.even_attention():
-        np.testing.assert_allclose(by_attention(unequal)["video"], 1, atol=1e-5)
-    one = np.ones((len(unequal.clips), 20))
-    assert unequal.sums("video", one)[0].tolist() == [3, 5, 4, 1, 7]
-    assert unequal.means("video", one)[0].tolist() == [1] * 5
-
-
 def test_a_curve_begins_with_the_whole_clip_and_ends_with_the_baseline(material):
     table = faithfulness.curves(material, {"true": known(material)}, draws=2)
     video = material.baseline.video.expand_as(material.inputs["video"])
@@ -120,16 +105,6 @@ def test_a_curve_begins_with_the_whole_clip_and_ends_with_the_baseline(material)
     assert sorted(table.share.unique()) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
 
 
-def test_steps_are_replaced_segment_by_segment(material):
-    kept = np.ones((len(material.clips), 5), bool)
-    kept[:, 2] = False
-    left = material.replaced("video", kept)["video"]
-    untouched = torch.ones(20, dtype=torch.bool)
-    untouched[CUE] = False
-    torch.testing.assert_close(left[:, untouched], material.inputs["video"][:, untouched], rtol=0, atol=0)
-    torch.testing.assert_close(left[:, CUE], material.baseline.video[:, CUE].expand_as(left[:, CUE]), rtol=0, atol=0)
-
-
 def test_the_true_order_beats_a_random_one_and_its_reverse_loses_as_much(material):
     found = between(material, true=known(material), reverse=known(material, reverse=True))
     assert found["true"].mean() > 0.3
@@ -141,13 +116,6 @@ def test_gradients_and_leaving_out_find_the_segment_that_decides(material):
     for importance in (by_gradients(material, steps=8), by_leaving_out(material)):
         assert (importance["video"].argmax(axis=1) == 2).mean() > 0.9
         assert importance["audio"].shape == (len(material.clips), 5)
-
-
-def test_the_score_of_a_left_out_segment_is_what_the_answer_loses(material):
-    kept = np.ones((len(material.clips), 5), bool)
-    kept[:, 3] = False
-    lost = material.score(material.inputs)[0] - material.score(material.replaced("audio", kept))[0]
-    np.testing.assert_allclose(by_leaving_out(material)["audio"][:, 3], lost, atol=1e-6)
 
 
 def test_attention_at_segments_is_the_mean_of_the_networks_vector(material):
@@ -219,58 +187,6 @@ def test_records_of_runs_are_read_by_what_tells_their_folders_apart(tmp_path):
     assert faithfulness.areas_of_runs(records)["run"].tolist() == ["ia/fold0", "lt/fold0"]
 
 
-def test_sentences_have_their_numbers_in_bold():
-    alike = pd.DataFrame([("audio", "a", "b", 0.9), ("video", "a", "c", -0.25)])
-    alike.columns = ["modality", "first", "second", "mean"]
-    assert faithfulness.agreement_sentence(alike) == (
-        "**0.90** for a and b on audio, the most alike; **-0.25** for a and c on video, the least alike: mean ρ of two "
-        "orders."
-    )
-    shuffled = pd.DataFrame([("none", 1.0), ("classifier", 0.6), ("fusion", 0.2)], columns=["layer", "mean"])
-    shuffled = pd.concat([shuffled.assign(modality="video"), shuffled[:2].assign(modality="audio")])
-    assert faithfulness.cascade_sentence(shuffled.assign(method="attention")) == (
-        "**at fusion** for attention on video, **nowhere** for attention on audio: where ρ first falls below 0.5, "
-        "from the classifier down."
-    )
-    changed = pd.DataFrame([("attention even", 0.02, 0.98, 0.97)])
-    changed.columns = ["change", "changed", "right_before", "right"]
-    assert faithfulness.change_sentence(changed) == (
-        "**2 %** with attention even (97 % right): answers that change; 98 % were right before."
-    )
-    cues = pd.DataFrame({"order": ["attention"], "modality": ["video"], "lift": [2.791]})
-    assert faithfulness.cue_sentence(cues) == "**2.79** by attention on video: the lift inside the cue."
-    assert faithfulness.cue_sentence(cues[:0]) == "Nobody knows the cues of these clips."
-
-
-def test_the_table_of_runs_says_what_each_run_has_saved():
-    areas = [("audio", "attention", 0.014, -0.02, 0.05), ("audio", "integrated gradients", 0.2, 0.1, 0.3)]
-    areas += [("audio", "leave one out", 0.24, 0.2, 0.3), ("audio", "random", 0.0, -0.03, 0.03)]
-    changed = [("attention even", 0.66, 1.0, 0.34), ("attention of another clip", 0.5, 1.0, 0.4)]
-    read = {
-        "dataset": "toy",
-        "fusion": "ia",
-        "areas": [dict(zip(("modality", "order", "between", "low", "high"), row, strict=True)) for row in areas],
-        "changed": [dict(zip(("change", "changed", "right_before", "right"), row, strict=True)) for row in changed],
-    }
-    one_way = read | {"fusion": "tva", "areas": [row | {"modality": "video"} for row in read["areas"][1:3]]}
-    table = faithfulness.table_of_runs({"a/fold0-seed1": read, "b/fold0-seed1": one_way}).set_index("system")
-    assert table.loc["a"].to_dict() == {
-        "trainings": 1,
-        "data": "toy",
-        "fusion": "ia",
-        "audio: attention": "0.01 (−0.02 to 0.05)",
-        "audio: best other": "0.24 (leave one out)",
-        "audio: random": "± 0.03",
-        "changed by even": "66 %",
-        "by another clip's": "50 %",
-        "right": "100 → 34 %",
-        "video: attention": "",
-        "video: best other": "",
-        "video: random": "",
-    }
-    assert table.loc["b", ["video: attention", "video: best other"]].tolist() == ["", "0.24 (leave one out)"]
-
-
 def test_trainings_of_a_system_stand_in_one_row_with_their_mean_and_how_far_they_reach():
     """One training's interval says nothing of another one: 0.1 and 0.4 lie outside of each other's."""
 
@@ -295,18 +211,6 @@ def test_equal_orders_agree_reversed_ones_do_not_and_even_ones_do_not_count(mate
     assert table.loc[("true", "even"), "clips"] == 0 and np.isnan(table.loc[("true", "even"), "mean"])
 
 
-@pytest.mark.parametrize(
-    "low, high, words", [(0.1, 0.3, "better than"), (-0.3, -0.1, "worse than"), (-0.1, 0.3, "not surely other than")]
-)
-def test_the_sentence_says_on_which_side_of_chance_attention_is(low, high, words):
-    rows = [("attention", (low + high) / 2, low, high), ("random", 0, 0, 0), ("leave one out", 0.5, 0.4, 0.6)]
-    areas = pd.DataFrame(rows, columns=["order", "between", "low", "high"]).assign(modality="video")
-    area = f"**{(low + high) / 2:+.2f}** ({low:+.2f} to {high:+.2f})"
-    sentence = faithfulness.order_sentence(areas)
-    assert f"{area} on video, {words} a random order, where leave one out reaches +0.50" in sentence
-    assert "Nothing attends to video." in faithfulness.order_sentence(areas[areas.order != "attention"])
-
-
 def test_the_true_segment_lies_in_the_cue(material):
     cue = {"face_start": 0.4, "face_end": 0.6, "face_shows": True}
     cues = pd.DataFrame(cue, index=material.clips.table["clip"])
@@ -323,12 +227,6 @@ def test_an_even_score_has_lift_1_also_in_segments_of_unequal_length(unequal):
     orders = {order: {"video": scores} for order, scores in even.items()}
     found = faithfulness.cue_shares(unequal, orders, cues)
     assert found.set_index("order")["lift"].to_dict() == pytest.approx({"attention": 1, "leave one out": 1})
-
-
-def test_some_clips_are_as_many_of_each_actor(split):
-    chosen = draw_clips(split["test"], 10)
-    assert len(chosen) == 10 and chosen.table.actor.value_counts().tolist() == [5, 5]
-    assert len(draw_clips(split["test"], 0)) == len(split["test"])
 
 
 def test_a_fusion_without_attention_and_no_clips_are_refused(net, split):
@@ -400,11 +298,6 @@ def test_answers_change_where_what_they_rest_on_is_deleted(material):
     table = faithfulness.change_summary(perturbation.attention_changed(material, draws=2)).set_index("change")
     assert table.loc["video deleted", "changed"] > 0.5 and table.loc["audio deleted", "changed"] < 0.2
     assert (table["right_before"] > 0.9).all() and table.loc["video deleted", "right"] < 0.6
-
-
-def test_attention_without_a_softmax_is_refused(material):
-    with pytest.raises(InputError, match="AudioOnly computes no softmax"):
-        perturbation.attention_changed(replace(material, net=network("audio")))
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,10 @@ def test_grad_cam_is_bright_where_the_network_looks():
     assert not grad_cam(net, audio, -video, 0).any()
 
 
-def test_a_sentence_names_the_frame_and_the_quarter_that_speak():
+def test_a_sentence_names_the_frame_that_speaks():
     heat = np.zeros((3, S, S))
-    heat[1, :32, 32:], heat[1, 40:, :8], heat[2, :16, :16] = 1.0, 1.0, 0.5
-    share, quarter = (32 * 32 + 24 * 8) / (32 * 32 + 24 * 8 + 0.5 * 16 * 16), 32 * 32 / (32 * 32 + 24 * 8)
-    assert heat_sentence(heat, np.array([0.6, 1.8, 3.0])) == (
-        f"**{100 * share:.0f} %** of all that speaks for the answer lies in the frame at 1.80 s (even: 33 %), and "
-        f"{100 * quarter:.0f} % of that in its upper right quarter (even: 25 %)."
-    )
+    heat[1, :32, 32:], heat[2, :16, :16] = 1.0, 1.0
+    assert heat_sentence(heat, np.array([0.6, 1.8, 3.0])).startswith("**80 %** of all")
     assert heat_sentence(0 * heat, np.zeros(3)) == "No place in the faces speaks for the answer."
 
 
@@ -60,9 +56,3 @@ def test_the_last_maps_are_found_in_any_frame_network():
     net.frame_network = nn.Sequential(nn.Flatten(), nn.Linear(3 * S * S, 3))
     with pytest.raises(InputError, match="maps"):
         last_maps(net, video)
-
-
-def test_features_have_no_maps():
-    net = build_model(classes=3, audio_channels=CA, video_channels=CV)
-    with pytest.raises(InputError, match="maps"):
-        grad_cam(net, torch.rand(N, CA, TA), torch.rand(N, 11, CV), 1)

@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 
 from workbook.attention.truth import (
-    clip_with_most_cues,
     confused_emotions,
     cues_by_clip,
     shares,
     summary,
-    summary_sentence,
 )
 
 VOICE = ["voice_start", "voice_end", "voice_shows"]
@@ -34,13 +32,6 @@ def truth_of(spans, shows=True):
 def video(clips, vectors, truth):
     """The `shares` of video attention at TIMES."""
     return shares(clips, {"video": np.asarray(vectors)}, {"video": TIMES}, truth)
-
-
-def test_the_share_is_the_part_inside_of_any_total_and_even_attention_earns_chance():
-    clips = pd.DataFrame({"clip": list("abc"), "window_start": 0.0})
-    table = video(clips, [[1, 2, 3, 4, 5, 5.0], [7, 14, 21, 28, 35, 35], [2.5] * 6], truth_of([(0.8, 2.2)] * 3))
-    assert table["share"].tolist() == pytest.approx([9 / 20, 9 / 20, 3 / 6])
-    assert table["chance"].tolist() == [3 / 6] * 3 and table["lift"].tolist() == pytest.approx([0.9, 0.9, 1])
 
 
 def test_clip_seconds_become_window_seconds():
@@ -161,21 +152,3 @@ def test_emotions_that_share_a_face_or_a_voice_are_named_together():
         ["a voice", "calm, sad, happy, angry"],
     ]
     assert confused_emotions(truth[["emotion"]]).empty and confused_emotions(None).empty
-
-
-def test_the_first_clip_with_the_most_cues_is_the_example():
-    clips, truth = pd.DataFrame({"clip": list("dcba"), "window_start": 0.0}), truth_of([(0, 1)] * 4)
-    truth.loc["d", "face_shows"] = truth.loc["c", "voice_shows"] = False
-    assert clip_with_most_cues(clips, cues_by_clip(clips, truth)) == "b"
-    assert clip_with_most_cues(clips, {}) == "d"
-
-
-def test_the_sentence_has_the_lift_of_each_modality_or_says_that_no_cue_is_known():
-    clips, truth = pd.DataFrame({"clip": ["a", "b"], "window_start": 0.0}), truth_of([(0, 1.2), (2.4, 3.6)])
-    table = summary(video(clips, [[3, 3, 1, 1, 1, 1.0], [1, 1, 1, 1, 3, 3]], truth))
-    sentence = summary_sentence(table)
-    assert sentence.startswith("**1.80** on video (0.60 on other clips' cues): ")
-    for unknown in (None, truth.assign(face_shows=False)):
-        table = summary(video(clips, np.ones((2, 6)), unknown))
-        assert table.empty and {"share", "chance", "lift", "lift_elsewhere", "p_elsewhere"} <= set(table.columns)
-        assert summary_sentence(table).startswith("Nothing to find")

@@ -11,9 +11,7 @@ from avlib import build_model
 from avlib.mult import future_mask
 from workbook.attention.truth import shares, summary
 from workbook.attention.vectors import (
-    ClipAttention,
     attention_of,
-    clip_sentence,
     concentration,
     concentration_sentence,
     emotion_sentence,
@@ -38,11 +36,6 @@ def test_a_vector_that_the_network_gives_is_kept_and_a_missing_one_is_made_of_it
     assert list(vectors) == ["video"] and maps.keys() == {"video_to_audio"}
     assert vectors["video"] == pytest.approx(weights.mean(axis=1).sum(axis=1), rel=1e-5)
     assert set(step_times(tiny_store, maps)) == {"audio", "video"}
-
-
-def test_steps_of_a_vector_alone_have_their_seconds(tiny_store):
-    (times,) = step_times(tiny_store, {"video": np.ones((N, TV))}).values()
-    assert times == pytest.approx([0.6, 1.8, 3.0])
 
 
 def behind_mults_mask(scores):
@@ -105,16 +98,3 @@ def test_the_attention_of_clips_holds_all_that_their_figures_need(tiny_store, tm
     saved = np.load(tmp_path / "attention.npz")
     assert saved["clip"].tolist() == names and saved["video"].shape == (16, 3)
     assert saved["audio_times"].shape == saved["audio"].shape[1:]
-
-
-def test_a_sentence_on_a_clip_counts_even_steps_and_names_the_peak_and_the_cue():
-    vectors = {"video": np.array([1, 1.05, 0.95, 3, 0, 0.0]), "audio": np.ones(2)}
-    times = {"video": np.array([0.3, 0.9, 1.5, 2.1, 2.7, 3.3]), "audio": np.array([0.9, 2.7])}
-    clip = ClipAttention(vectors, times, None, None, {"face": (1.6, 2.8)}, "happy")
-    assert clip_sentence(clip, lambda time: f"{time:.1f} s") == (
-        "**3.00 times even** attention goes to the video step at 2.1 s, 1.50 times even to the steps inside the cue; "
-        "3 of 6 steps are even within 10 %. **1.00 times even** attention goes to the audio step at 0.9 s; 2 of 2 "
-        "steps are even within 10 %."
-    )
-    step = ClipAttention({"video": np.array([1.0])}, {"video": np.array([0.5])}, None, None, {}, "calm")
-    assert clip_sentence(step, str) == "The only video step gets all attention."

@@ -5,10 +5,9 @@ important first ("insert"), while the other modality stays unchanged. The score 
 the network gave to the unchanged clip. If an order is faithful, the score falls soon in deletion and rises soon in
 insertion.
 
-Four choices keep the comparison fair. All orders rank the same segments of equal length: single steps deleted here and
-there harm a convolution more than the same number in a row. Ties are broken at random, so that even scores are a random
-order. Random orders are averaged over several draws, and `random_areas` says how far a single one may reach. Frames are
-described once, and their descriptors are deleted.
+All orders rank the same segments of equal length: single steps deleted here and there harm a convolution more than the
+same number in a row. Ties are broken at random, so that even scores are a random order. Random orders are averaged over
+several draws, and `random_areas` says how far a single one may reach.
 
 A segment may be a step longer than another. Its importance is, by order:
 
@@ -69,8 +68,7 @@ def orders(segmented: SegmentedClips) -> dict[str, Importance]:
 def by_attention(segmented: SegmentedClips) -> Importance:
     """The mean attention that each segment's steps receive, 1 = even; of one modality alone, if one attends.
 
-    Each step's attention is compared with what even attention gives to this step, as in `relative_vectors`. Attention
-    with fewer steps than the input is read at the times of the input.
+    Attention with fewer steps than the input is read at the times of the input.
     """
     vectors = relative_vectors(segmented.forward(segmented.inputs)[1])
     times, importance = step_times(segmented.clips.store, vectors), {}
@@ -122,8 +120,7 @@ def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int 
 def areas(table: pd.DataFrame) -> pd.DataFrame:
     """The areas under the curves, one row per clip, modality and order: delete, insert, and between.
 
-    An area is the mean score along the curve. between = insert - delete: how much more the segments that the order puts
-    first say than those that it puts last. It is 0 for random order.
+    An area is the mean score along the curve. between = insert - delete. It is 0 for random order.
     """
     keys = ["clip", "actor", "modality", "order"]
     rows = table.sort_values("share").groupby([*keys, "curve"], sort=False)[["share", "score"]]
@@ -139,7 +136,6 @@ def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd
 
     The area is the mean over actors, as in `area_summary`. An order and its reverse have opposite areas, so its mean
     is 0. Clips are ordered independently, so the variance of the mean is the sum of theirs, each from `draws` orders.
-    Unlike an interval over actors, it says what luck alone makes of these clips.
     """
     rng, rows = np.random.default_rng(seed), []
     actors = segmented.clips.table["actor"]
@@ -170,27 +166,27 @@ def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
     return {"mean": mean, "low": low, "high": high}
 
 
-def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame | None = None) -> pd.DataFrame:
+def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
     """One row per modality and order: delete and insert, their means; between, with low and high as in `interval`.
 
     random : as `random_areas`; its low and high take the place of those of random order, whose means over draws are 0
     """
-    rows, reach = [], {} if random is None else random.set_index("modality")[["low", "high"]].to_dict("index")
+    rows, reach = [], random.set_index("modality")[["low", "high"]].to_dict("index")
     for (modality, order), clips in per_clip.groupby(["modality", "order"], sort=False):
-        between = interval(clips["between"], clips["actor"]) | (reach.get(modality, {}) if order == RANDOM else {})
+        between = interval(clips["between"], clips["actor"]) | (reach[modality] if order == RANDOM else {})
         means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("delete", "insert")}
         rows.append({"modality": modality, "order": order, **means, "between": between.pop("mean"), **between})
     return pd.DataFrame(rows)
 
 
-def differences(per_clip: pd.DataFrame, first: str = "attention") -> pd.DataFrame:
-    """By how much the area between of `first` exceeds that of every other order: mean, low, high."""
+def differences(per_clip: pd.DataFrame) -> pd.DataFrame:
+    """By how much the area between of attention exceeds that of every other order: mean, low, high."""
     rows = []
     for modality, clips in per_clip.groupby("modality", sort=False):
         wide = clips.pivot(index=["clip", "actor"], columns="order", values="between")
-        for other in wide.columns.drop(first) if first in wide else []:
-            difference = interval(wide[first] - wide[other], wide.index.get_level_values("actor"))
-            rows.append({"modality": modality, "first": first, "other": other, **difference})
+        for other in wide.columns.drop("attention") if "attention" in wide else []:
+            difference = interval(wide["attention"] - wide[other], wide.index.get_level_values("actor"))
+            rows.append({"modality": modality, "first": "attention", "other": other, **difference})
     return pd.DataFrame(rows)
 
 
@@ -202,9 +198,7 @@ def order_sentence(areas: pd.DataFrame) -> str:
             unattended.append(f" Nothing attends to {modality}.")
             continue
         own, others = rows.loc["attention"], rows["between"].drop(["attention", RANDOM])
-        reach = (
-            f" ({own['low']:+.2f} to {own['high']:+.2f})" if np.isfinite(own["low"]) else " (one actor, no interval)"
-        )
+        reach = f" ({own['low']:+.2f} to {own['high']:+.2f})" if np.isfinite(own["low"]) else " (one actor)"
         than = "better than" if own["low"] > 0 else "worse than" if own["high"] < 0 else "not surely other than"
         best = f"{others.idxmax()} reaches {others.max():+.2f}"
         parts.append(f"**{own['between']:+.2f}**{reach} on {modality}, {than} a random order, where {best}")
@@ -255,7 +249,7 @@ def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: 
     Scores below 0, which speak against the answer, count as 0. A clip without any score above 0 counts as even.
     truth : None, where it is not known, gives an empty table
     """
-    tables = [summary(shares(segmented.clips.table, {}, {}, None)).assign(order="")]
+    tables = []
     for order, importance in orders.items():
         vectors = {}
         for name in (name for name in segmented.ordered if name in importance):
@@ -263,9 +257,8 @@ def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: 
             scores = importance[name] / (1 if order == "attention" else np.bincount(segments))
             positive = scores.clip(min=0)[:, segments]  # (N, T)
             vectors[name] = np.where(positive.sum(axis=1, keepdims=True) > 0, positive, 1.0)
-        table = summary(shares(segmented.clips.table, vectors, segmented.times, truth))
-        tables += [table.assign(order=order)] if len(table) else []
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+        tables.append(summary(shares(segmented.clips.table, vectors, segmented.times, truth)).assign(order=order))
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def cue_sentence(table: pd.DataFrame) -> str:
@@ -287,8 +280,7 @@ def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int
 
     draws : how often all layers are shuffled      steps : of integrated gradients
     Columns: layer (the last one shuffled; "none" first), method (attention | integrated gradients), modality; mean, low
-    and high of Spearman's rank correlation with the trained network's scores, as in `interval`. An explanation that
-    shows what was learnt falls to 0.
+    and high of Spearman's rank correlation with the trained network's scores, as in `interval`.
     """
 
     def scores(segmented: SegmentedClips) -> dict[str, Importance]:

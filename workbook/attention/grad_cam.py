@@ -31,23 +31,15 @@ def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, targ
 
 
 def heat_sentence(heat: np.ndarray, times: np.ndarray) -> str:
-    """Which frame of a clip speaks most for the answer, and in which quarter of the face, in Markdown.
+    """Which frame of a clip speaks most for the answer, in Markdown.
 
     heat : (Tv, S, S) in [0, 1], as `grad_cam` returns      times : (Tv,) of the frames, seconds
     """
     if not heat.any():
         return "No place in the faces speaks for the answer."
-    frame, half = int(heat.mean(axis=(1, 2)).argmax()), heat.shape[-1] // 2
-    face, total = heat[frame], heat.sum()
-    quarters = {"upper left": face[:half, :half], "upper right": face[:half, -half:]}
-    quarters |= {"lower left": face[-half:, :half], "lower right": face[-half:, -half:]}
-    name, quarter = max(quarters.items(), key=lambda item: item[1].sum())
-    share = 100 * quarter.sum() / face.sum()
-    return (
-        f"**{100 * face.sum() / total:.0f} %** of all that speaks for the answer lies in the frame at "
-        f"{times[frame]:.2f} s (even: {100 / len(heat):.0f} %), and {share:.0f} % of that in its {name} quarter "
-        "(even: 25 %)."
-    )
+    frame = int(heat.mean(axis=(1, 2)).argmax())
+    share, place = 100 * heat[frame].sum() / heat.sum(), f"{times[frame]:.2f} s (even: {100 / len(heat):.0f} %)"
+    return f"**{share:.0f} %** of all that speaks for the answer lies in the frame at {place}."
 
 
 def last_maps(net: AudiovisualNet, video: torch.Tensor) -> nn.Module:

@@ -1,7 +1,6 @@
 """Perturbations: steps of the input replaced, attention replaced, weights shuffled. What becomes of the answer?
 
-Steps are replaced by those of a baseline, a segment at a time. Segments are of equal length; where whole steps do not
-divide equally, a segment may be a step longer than another. Frames are described once, and descriptors are replaced.
+Steps are replaced by those of a baseline, a segment at a time. Frames are described once, and descriptors are replaced.
 
 The network knows nothing of this: attention is replaced where PyTorch computes a softmax.
 """
@@ -168,8 +167,7 @@ def levels(segmented: SegmentedClips, name: str, rank: np.ndarray, curve: str) -
 class replaced_attention(TorchDispatchMode):
     """A block in which every softmax returns other weights; each row still sums to 1. `count` says how many did.
 
-    It is not a TorchFunctionMode, as `workbook.train.sharing.counted` is, because MULT's attention computes its softmax
-    inside a function of PyTorch, which such a mode does not see.
+    It is no TorchFunctionMode, because MULT's attention computes its softmax inside a function of PyTorch.
     """
 
     def __init__(self):

@@ -4,9 +4,8 @@ The span of a cue and the steps of attention are in seconds of the window or, in
 to 1. `truth` is the table of a toy corpus, as `data.datasets.truth`: indexed by clip, with face_start, face_end and
 face_shows, and the same of the voice. It may know one of the two alone.
 
-Two yardsticks stand beside every share of attention. `chance` is the share of time steps inside the cue: what even
-attention gives. `lift_elsewhere` is the lift of the same attention over the cues of the other clips: what a habit of
-looking at the same seconds in every clip would earn. Attention that follows the cue beats both.
+`chance` is the share of time steps inside the cue: what even attention gives. `lift_elsewhere` is the lift of the same
+attention over the cues of the other clips: what a habit would earn. Attention that follows the cue beats both.
 """
 
 import numpy as np

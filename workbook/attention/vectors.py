@@ -117,17 +117,11 @@ def relative_vectors(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     tensors : as in `maps_and_vectors`; a vector of the network's own has no hidden keys
     """
     maps, vectors = maps_and_vectors(tensors)
-    even = {
-        name: vector.mean(axis=1, keepdims=True) if name in tensors else even_vector(maps[MAP_ONTO[name]])
-        for name, vector in vectors.items()
-    }
+    even = {name: vector.mean(axis=1, keepdims=True) for name, vector in vectors.items()}
+    for name in vectors.keys() - tensors.keys():  # a key is hidden from a query where all maps are 0
+        visible = (maps[MAP_ONTO[name]] > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
+        even[name] = attention_vector(torch.from_numpy(visible / visible.sum(axis=-1, keepdims=True))).numpy()
     return {name: vector / even[name] for name, vector in vectors.items()}
-
-
-def even_vector(maps: np.ndarray) -> np.ndarray:
-    """The vector (1, T) of even attention; a key is hidden from a query where all maps (N, H, Tq, T) are 0."""
-    visible = (maps > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
-    return attention_vector(torch.from_numpy(visible / visible.sum(axis=-1, keepdims=True))).numpy()
 
 
 def concentration(maps: np.ndarray) -> np.ndarray:
