@@ -11,7 +11,7 @@ from torch import nn
 from avlib.attention import Output
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.evaluate.conditions import FILLS, PLACES, Context, Gone, Intact, Shift, Voice
+from workbook.evaluate.conditions import PLACES, Context, Gone, Intact, Shift, Voice
 from workbook.evaluate.evaluation import predict
 from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions
 from workbook.studies.estimates import select
@@ -104,20 +104,6 @@ def test_the_asked_share_of_steps_is_gone_and_the_others_stay(modality, axis, st
         assert (more | ~gone).all(), "a larger share takes more of the same steps"
     else:
         assert (gone == gone[0]).all() and gone[0].int().argmax() == first
-
-
-def test_no_share_changes_nothing_and_the_whole_share_leaves_only_the_stand_in(clips):
-    before, after = applied(Gone("audio", 0.0), clips)
-    assert after[0] is before[0] and after[1] is before[1]
-    mean = before[0].mean(dim=(0, 2))
-    assert not applied(Gone("audio"), clips)[1][0].any()
-    torch.testing.assert_close(applied(Gone("audio", fill="mean"), clips)[1][0], mean[None, :, None].expand(N, K, Ta))
-
-
-def test_a_held_step_is_the_last_one_before_the_gap_or_the_first_after_it(clips):
-    (audio, video), (_, held) = applied(Gone("video", 0.4, "middle", "held"), clips)
-    assert torch.equal(held[:, 3:7], video[:, 2:3].expand(-1, 4, -1)) and torch.equal(held[:, 7:], video[:, 7:])
-    assert torch.equal(applied(Gone("audio", 0.5, "start", "held"), clips)[1][0][..., 0], audio[..., Ta // 2])
 
 
 def test_another_clips_steps_are_never_the_clips_own(clips):
@@ -215,17 +201,6 @@ def test_where_half_a_modality_harms_the_other_alone_is_better_from_there_on(cli
     assert measure.score(sums) == pytest.approx(50)
     assert measure.score(np.array([[2, 1.5, 0.5, 1, 1], [3, 2, 1, 0, 0]])) == pytest.approx([70, 100])
     assert loss.better_alone(names, shares, "100").score(sums) == 100, "one clip says nothing"
-
-
-@pytest.mark.parametrize("fill", ["mean", "held", "zeros"])
-def test_the_other_modality_alone_has_zeros_beside_it_whatever_stands_in(fill, clips):
-    conditions = loss.conditions(clips, fill, levels=2)
-    whole = {one.name for one in conditions if isinstance(one, Gone) and one.share == 1}
-    assert {"all audio gone", "all video gone"} <= whole and not any("held" in name for name in whole)
-    table = asked(STUDIES["loss"], clips, conditions, both=averages())
-    ends = select(table, measure="accuracy", modality="audio", share=100.0)["condition"].unique()
-    assert list(ends) == ["all audio gone, mean instead" if fill == "mean" else "all audio gone"]
-    assert len(select(table, measure="better alone")) == 2 * len(PLACES)
 
 
 def test_a_modality_of_one_step_has_no_half(clips):
@@ -355,11 +330,6 @@ def test_a_calibration_error_stands_beside_what_chance_makes_of_it_and_has_no_in
     assert chance < 3
 
 
-def test_a_network_that_is_surest_where_it_is_right_errs_less_when_it_may_refuse():
-    risks = pd.DataFrame(calibration.risks(drawn(1.0))).set_index("at")["value"]
-    assert risks[100.0] > 2 * risks[30.0] and (np.diff(risks) > -1).all()
-
-
 def test_a_shift_by_whole_steps_equals_shifted_arrays(clips):
     by, net = 3 / Ta, averages()
     rows = predictions(net, clips, [Shift(by)], **HOW)
@@ -394,17 +364,6 @@ def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
     assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
     with pytest.raises(InputError, match="needs all emotions of each actor: actor 0 has no voice that is z"):
         STUDIES["conflict"].conditions(clips.where(clips.table["label"] != 2))
-    with pytest.raises(InputError, match="actor 0 has no voice that is z, for the face of clip c00"):
-        applied(Voice(2, "z"), clips.where(clips.table["label"] != 2))
-
-
-def test_every_stand_in_is_tried_for_half_and_for_all_of_a_modality(clips):
-    table = select(asked(STUDIES["stand_ins"], clips, listens=listens()), measure="accuracy")
-    fills = set(FILLS) - {"silence"}  # which features do not know
-    assert set(select(table, modality="audio", share=50.0)["fill"]) == fills
-    assert set(select(table, modality="video", share=100.0)["fill"]) == fills - {"held"}
-    assert (select(table, modality="video")["value"] == 100).all()
-    assert STUDIES["stand_ins"].sentence(table)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "surface"])
@@ -415,16 +374,3 @@ def test_a_study_has_one_shape_of_table_and_tells_of_every_system(name, clips):
     told = STUDIES[name].sentence(table)
     first, second = told.split("\n\n")
     assert "listener" in first and "averager" in second and first.endswith(".") and "nan" not in told
-
-
-def test_the_sentence_on_sound_out_of_step_says_late_with_its_unit():
-    rows = [{"by": by, "value": value, "unit": "s"} for by, value in ((0.0, 90.0), (-1.0, 70.0))]
-    table = pd.DataFrame(rows).assign(system="mine", measure="accuracy")
-    assert STUDIES["offset"].sentence(table) == (
-        "**90 %** in step, at worst **70 %** with the sound 1 s late: the accuracy of mine."
-    )
-
-
-def test_features_have_no_surface(clips):
-    with pytest.raises(InputError, match="pixels and waveforms, which features do not have"):
-        STUDIES["surface"].conditions(clips)

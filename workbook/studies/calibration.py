@@ -16,7 +16,7 @@ from workbook.evaluate.conditions import Condition, Gone, Intact
 from workbook.evaluate.metrics import PROBABILITIES, Metric
 from workbook.evaluate.statistics import Systems
 from workbook.studies.estimates import (
-    accuracy_and_confidence,
+    CONFIDENCE,
     check_classes,
     confidence,
     estimate,
@@ -74,12 +74,8 @@ def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
     return np.column_stack([(errors**2).sum(axis=1), np.ones(len(rows))])
 
 
-ECE = Metric(_binned, _ece)
 BRIER = Metric(_squared_errors, lambda sums: sums[..., 0] / sums[..., 1], (0, 2))
-
-
-def _metrics(table: pd.DataFrame) -> dict[str, Metric]:
-    return accuracy_and_confidence(table) | {"ece": ECE, "brier": BRIER}
+METRICS = CONFIDENCE | {"ece": Metric(_binned, _ece), "brier": BRIER}
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -97,7 +93,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """
     rows = []
     for name, system in systems.items():
-        for row in results({name: system}, conditions, _metrics):
+        for row in results({name: system}, conditions, of_classes=METRICS):
             rows.append(row | (NO_INTERVAL if row["measure"] == "ece" else {}))
         rows += _rises(name, system, conditions)
         for condition in conditions:
@@ -127,10 +123,8 @@ def reliability(rows: pd.DataFrame) -> list[dict]:
     """The points of a reliability diagram: measure bin, at, value, share, in percent."""
     sure, hits, clips = np.split(_binned(rows).sum(axis=0), 3)
     full = np.flatnonzero(clips)
-    points = 100 * sure[full] / clips[full], 100 * hits[full] / clips[full], 100 * clips[full] / len(rows)
-    return [
-        {"measure": "bin", "at": at, "value": value, "share": share} for at, value, share in zip(*points, strict=True)
-    ]
+    points = {"at": 100 * sure[full] / clips[full], "value": 100 * hits[full] / clips[full]}
+    return pd.DataFrame({"measure": "bin", **points, "share": 100 * clips[full] / len(rows)}).to_dict("records")
 
 
 def risks(rows: pd.DataFrame) -> list[dict]:
@@ -138,10 +132,8 @@ def risks(rows: pd.DataFrame) -> list[dict]:
     wrong = probabilities(rows).argmax(axis=1) != rows["label"].to_numpy()
     wrong = wrong[np.argsort(-confidence(rows), kind="stable")]
     counts = np.maximum(1, np.round(COVERAGE * len(wrong)).astype(int))
-    return [
-        {"measure": "risk", "at": 100 * at, "value": 100 * wrong[:count].mean()}
-        for at, count in zip(COVERAGE, counts, strict=True)
-    ]
+    values = [100 * wrong[:count].mean() for count in counts]
+    return pd.DataFrame({"measure": "risk", "at": 100 * COVERAGE, "value": values}).to_dict("records")
 
 
 def temperature(validation: pd.DataFrame) -> float:

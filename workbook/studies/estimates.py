@@ -19,8 +19,6 @@ from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
 from workbook.evaluate.statistics import Systems, with_seeds
 from workbook.train.batches import Clips
 
-NO_CLASSES = "this study needs classes, and sentiment has none"
-
 
 def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
     """value, low and high of a metric of these rows, and the numbers of actors and clips.
@@ -31,31 +29,22 @@ def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
     return statistics.estimate([rows], metric) | sizes
 
 
-def accuracy(table: pd.DataFrame) -> dict[str, Metric]:
-    """The metric accuracy, in percent; of sentiment that of the sign."""
-    return {"accuracy": metrics_of(table)["accuracy"]}
-
-
-def accuracy_and_confidence(table: pd.DataFrame) -> dict[str, Metric]:
-    """The metrics accuracy and confidence, in percent; of sentiment accuracy alone."""
-    return accuracy(table) | ({} if "value" in table else {"confidence": CONFIDENCE})
-
-
 def results(
     systems: Systems,
     conditions: Sequence[Condition],
-    metrics: Callable[[pd.DataFrame], dict[str, Metric]] = accuracy,
     about: Callable[[Condition], dict[str, Any]] = lambda condition: {},
+    of_classes: dict[str, Metric] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row of results per system, condition and metric; none for a condition that a system lacks.
 
-    metrics : from a system's predictions to its metrics by name      about : from a condition to more columns
+    about : from a condition to more columns      of_classes : metrics beside accuracy, which sentiment does not have
     """
     for system, table in systems.items():
+        metrics = {"accuracy": metrics_of(table)["accuracy"]} | ({} if "value" in table else of_classes or {})
         for condition in conditions:
             rows = table[table["condition"] == condition.name]
             row = {"system": system, "condition": condition.name, **about(condition)}
-            for name, metric in metrics(table).items() if len(rows) else ():
+            for name, metric in metrics.items() if len(rows) else ():
                 yield row | {"measure": name} | estimate(rows, metric)
 
 
@@ -77,15 +66,12 @@ def share_of(column: str) -> Metric:
 def check_classes(clips: Clips) -> None:
     """Raises InputError for sentiment."""
     if clips.task.outputs == 1:
-        raise InputError(NO_CLASSES)
+        raise InputError("this study needs classes, and sentiment has none")
 
 
 def probabilities(table: pd.DataFrame) -> np.ndarray:
-    """The probabilities (N, classes) of a table of predictions. Raises InputError for sentiment."""
-    values = table.filter(regex=PROBABILITIES).to_numpy(float)
-    if not values.shape[1]:
-        raise InputError(NO_CLASSES)
-    return values
+    """The probabilities (N, classes) of a table of predictions."""
+    return table.filter(regex=PROBABILITIES).to_numpy(float)
 
 
 def confidence(table: pd.DataFrame) -> np.ndarray:
@@ -93,9 +79,12 @@ def confidence(table: pd.DataFrame) -> np.ndarray:
     return probabilities(table).max(axis=1)
 
 
-CONFIDENCE = Metric(  # the mean, in percent
-    lambda rows: np.column_stack([confidence(rows), np.ones(len(rows))]), lambda sums: 100 * sums[..., 0] / sums[..., 1]
-)
+CONFIDENCE = {  # the mean, in percent
+    "confidence": Metric(
+        lambda rows: np.column_stack([confidence(rows), np.ones(len(rows))]),
+        lambda sums: 100 * sums[..., 0] / sums[..., 1],
+    )
+}
 
 
 def right(table: pd.DataFrame) -> np.ndarray:

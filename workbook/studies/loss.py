@@ -10,7 +10,7 @@ from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
 from workbook.studies.estimates import (
-    accuracy_and_confidence,
+    CONFIDENCE,
     estimate,
     joined,
     per_clip,
@@ -52,7 +52,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         about = {"modality": modality, "where": where}
         for share, condition in curve.items():
             point = about | {"share": 100 * share}
-            rows += results(systems, [condition], accuracy_and_confidence, lambda _, point=point: point)
+            rows += results(systems, [condition], lambda _, point=point: point, CONFIDENCE)
         shares, names = np.array([*curve]), [condition.name for condition in curve.values()]
         alone = Gone(modality).name
         for name, system in systems.items():

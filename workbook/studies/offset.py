@@ -26,7 +26,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
     unit : of `by`
     """
-    return pd.DataFrame(results(systems, conditions, about=lambda shift: {"by": shift.by, "unit": shift.unit}))
+    return pd.DataFrame(results(systems, conditions, lambda shift: {"by": shift.by, "unit": shift.unit}))
 
 
 def authors_lag(clips: Clips) -> float:

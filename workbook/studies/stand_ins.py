@@ -7,7 +7,7 @@ import pandas as pd
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import FILLS, Condition, Gone, Intact
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import accuracy_and_confidence, joined, results, select
+from workbook.studies.estimates import CONFIDENCE, joined, results, select
 from workbook.train.batches import Clips
 
 SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
@@ -26,7 +26,7 @@ def conditions(clips: Clips) -> list[Condition]:
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     """Accuracy and confidence (%) by modality, share (%) and fill; fill is "" where nothing is gone."""
-    return pd.DataFrame(results(systems, conditions, accuracy_and_confidence, _about))
+    return pd.DataFrame(results(systems, conditions, _about, CONFIDENCE))
 
 
 def _about(condition: Condition) -> dict:

@@ -43,7 +43,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         the other's `gone`
     ahead : sound alone less picture alone, in points, each as bad as in this cell; above 0 = sound has overtaken it
     """
-    rows = list(results(systems, conditions, about=_about))
+    rows = list(results(systems, conditions, _about))
     names = {(about["sound"], about["picture"]): both.name for both in conditions for about in [_about(both)]}
     clips = {name: per_clip(system, right(system)) for name, system in systems.items()}
     for cell in list(rows):
