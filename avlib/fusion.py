@@ -29,6 +29,8 @@ class Fusion(nn.Module):
 
     modalities = ("audio", "video")  # the branches that the model has
     widths: tuple[int, ...] = ()  # of its attention, divided by `heads`; () = none
+    own_heads = 0  # a number of heads that is part of the design; 0 = any that divides the widths
+    has_dense_head = False  # by design; others may get one
     width = sum(STAGE2)  # of the vector that `pool` returns
 
     def __init__(self, heads: int = 1):
@@ -43,29 +45,6 @@ class Fusion(nn.Module):
     def video_branch(cls, channels: int) -> nn.Module:
         """Stages 1 and 2 for descriptors (B, Tv, channels)."""
         return VideoBranch(channels) if "video" in cls.modalities else NoBranch()
-
-    @classmethod
-    def check_heads(cls, name: str, heads: int) -> int:
-        """The number of heads in each attention; ValueError where it does not fit."""
-
-        def fits(number: int) -> bool:
-            return not any(width % number for width in cls.widths)
-
-        if not cls.widths and heads != 1:
-            reason = f"fusion '{name}' has no attention"
-            raise ValueError(f"heads is {heads}, but {reason}: leave heads at 1")
-        if heads < 1 or not fits(heads):
-            widths = " and ".join(map(str, sorted(set(cls.widths))))
-            numbers = ", ".join(str(number) for number in range(1, 33) if fits(number))
-            raise ValueError(
-                f"heads is {heads}, which does not divide the attention width "
-                f"of fusion '{name}' ({widths}): choose one of {numbers}"
-            )
-        return heads
-
-    @classmethod
-    def check_dense_head(cls, name: str) -> None:
-        """Raises ValueError where the entry takes no dense head."""
 
     def after_stage1(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return audio, video, {}
@@ -242,6 +221,8 @@ class MultimodalTransformer(Fusion):
     """
 
     widths = (WIDTH,)
+    own_heads = HEADS
+    has_dense_head = True
     width = 2 * WIDTH
 
     def __init__(self, heads: int = HEADS):
@@ -256,18 +237,6 @@ class MultimodalTransformer(Fusion):
     @classmethod
     def video_branch(cls, channels: int) -> nn.Module:
         return Projection(channels, channels_last=True)
-
-    @classmethod
-    def check_heads(cls, name: str, heads: int) -> int:
-        if heads not in (1, HEADS):
-            reason = f"fusion '{name}' has {HEADS} heads by design"
-            raise ValueError(f"heads is {heads}, but {reason}: leave heads at 1")
-        return HEADS
-
-    @classmethod
-    def check_dense_head(cls, name: str) -> None:
-        reason = f"fusion '{name}' has a dense head by design"
-        raise ValueError(f"dense_head is true, but {reason}: leave it at false")
 
     def after_stage2(self, audio: torch.Tensor, video: torch.Tensor) -> Fused:
         return self.exchange(audio, video)
@@ -392,17 +361,26 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 def check_heads(fusion: str, heads: int) -> int:
     """The number of heads that the fusion will have; ValueError where `heads` does not fit."""
-    return FUSIONS[fusion].check_heads(fusion, heads)
+    own, widths = FUSIONS[fusion].own_heads, FUSIONS[fusion].widths
+    if (own or not widths) and heads not in (1, own or 1):
+        reason = f"has {own} heads by design" if own else "has no attention"
+        raise ValueError(f"heads is {heads}, but fusion '{fusion}' {reason}: leave heads at 1")
+    numbers = [number for number in range(1, 129) if not any(width % number for width in widths)]
+    if not own and heads not in numbers:
+        raise ValueError(
+            f"heads is {heads}, which does not divide the attention width of fusion '{fusion}' "
+            f"({' and '.join(map(str, sorted(set(widths))))}): choose one of {', '.join(map(str, numbers))}"
+        )
+    return own or heads
 
 
 def check_even_attention(fusion: str, even_attention: bool) -> None:
     """Raises ValueError where `even_attention` is True and the fusion has no attention."""
     if even_attention and not FUSIONS[fusion].widths:
-        reason = f"fusion '{fusion}' has no attention"
-        raise ValueError(f"even_attention is true, but {reason}: leave it at false")
+        raise ValueError(f"even_attention is true, but fusion '{fusion}' has no attention: leave it at false")
 
 
 def check_dense_head(fusion: str, dense_head: bool) -> None:
-    """Raises ValueError where `dense_head` is True and the fusion takes none."""
-    if dense_head:
-        FUSIONS[fusion].check_dense_head(fusion)
+    """Raises ValueError where `dense_head` is True and the fusion has one by design."""
+    if dense_head and FUSIONS[fusion].has_dense_head:
+        raise ValueError(f"dense_head is true, but fusion '{fusion}' has a dense head by design: leave it at false")

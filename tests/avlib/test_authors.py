@@ -69,12 +69,6 @@ def test_a_checkpoint_of_the_authors_says_what_its_net_said(fusion, heads, class
     assert torch.equal(ours.attention["video_to_audio"], theirs.attention["video_to_audio"])
 
 
-def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path):
-    net = shuffled(build_model("it"))
-    torch.save(authors_state_dict(net), tmp_path / "net.pth")
-    assert torch.equal(load_authors_checkpoint(tmp_path / "net.pth")(AUDIO, VIDEO).logits, net(AUDIO, VIDEO).logits)
-
-
 @pytest.mark.shared
 @pytest.mark.parametrize(("fusion", "heads"), [("lt", 1), ("it", 1), ("ia", 1)])
 def test_what_is_given_back_has_all_names_and_shapes_of_the_authors(fusion, heads, shared):
@@ -125,18 +119,6 @@ def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_p
     torch.save({"state_dict": face_weights(source, 8), "recorder": RecorderMeter()}, path)
     load_efficientface(net, path)
     assert torch.equal(net.frame_network.last[0].weight, source.frame_network.last[0].weight)
-
-
-def test_a_net_without_faces_takes_no_face_network(tmp_path):
-    path = saved(face_weights(build_model("ia"), 7), tmp_path / "faces.pth.tar")
-    with pytest.raises(ValueError, match="this net has no EfficientFace"):
-        load_efficientface(build_model("audio"), path)
-
-
-def test_mult_takes_its_sizes_from_the_file_and_passes_over_its_buffers(tmp_path):
-    net = load_mult(saved(mult_weights(), tmp_path / "mult.pt"))
-    assert not net.training
-    assert net(torch.randn(2, 5, 11), torch.randn(2, 3, 7)).logits.shape == (2, 2)
 
 
 def test_pretrained_weights_are_told_apart_and_told_with_their_checksum(tmp_path):
@@ -255,9 +237,3 @@ def test_mult_with_language_is_refused(tmp_path):
     weights = mult_weights() | {"proj_l.weight": torch.zeros(30, 300, 1)}
     with pytest.raises(ValueError, match=r"MULT for audio and video alone, with its 5 layers: it has 'proj_l.weight'"):
         load_mult(saved(weights, tmp_path / "mult.pt"))
-
-
-def test_heads_that_do_not_fit_the_checkpoint_are_refused(tmp_path):
-    path = saved(authors_state_dict(build_model("lt")), tmp_path / "net.pth")
-    with pytest.raises(ValueError, match="heads is 3, which does not divide"):
-        load_authors_checkpoint(path, heads=3)

@@ -6,21 +6,10 @@ import torch
 
 from avlib import FUSIONS, build_model
 from avlib.encoders import long_enough
-from avlib.frame_networks import TimmNetwork
 from avlib.mult import Mult
 from workbook.train.pretraining import load_pretrained
 
 SMALL = "timm:mobilenetv4_conv_small"
-
-
-def test_a_network_of_timm_describes_frames_as_it_does_alone():
-    torch.manual_seed(0)
-    network = TimmNetwork("mobilenetv4_conv_small").eval()
-    images = torch.rand(2, 3, 64, 64)
-    config = network.network.pretrained_cfg
-    mean, spread = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
-    torch.testing.assert_close(network(images), network.network((images - mean) / spread))
-    assert network.network.get_classifier() is not None and network(images).ndim == 2
 
 
 @pytest.mark.parametrize("size", [64, 96])
@@ -45,10 +34,6 @@ def test_weights_that_cannot_be_fetched_are_fresh_ones_from_the_seed(monkeypatch
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_efficientface_alone_starts_from_the_seed():
-    assert load_pretrained(build_model("video", image_size=64), "") == "fresh weights, from the seed"
-
-
 @pytest.mark.parametrize(
     "vision, sentence",
     [
@@ -61,14 +46,6 @@ def test_efficientface_alone_starts_from_the_seed():
 def test_what_cannot_look_at_the_frames_is_refused(vision, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_model("ia", image_size=64, vision=vision)
-
-
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_system_reads_features_and_returns_a_score(fusion):
-    net = build_model(fusion, classes=1, audio_channels=7, video_channels=5)
-    output = net(torch.randn(2, 7, 23), torch.randn(2, 19, 5))
-    assert output.logits.shape == (2, 1)
-    assert not any(name.startswith("frame_network") for name in net.state_dict())
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
