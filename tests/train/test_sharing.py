@@ -57,11 +57,6 @@ def test_shared_clips_teach_exactly_what_the_plain_batch_does(kind, vision):
     check_the_same(net, pairs_of(kind, *clips()), 1e-9)
 
 
-@pytest.mark.parametrize("fusion", ["lt", "audio", "video"])
-def test_shared_clips_teach_the_same_behind_other_fusions(fusion):
-    check_the_same(build_model(fusion, image_size=S).double(), pairs_of("softhard", *clips()), 1e-9)
-
-
 @pytest.mark.parametrize("kind", DROPOUTS)
 def test_clips_that_lack_a_modality_teach_the_same(kind):
     audio, video = clips()
@@ -96,13 +91,6 @@ def test_shared_clips_are_the_plain_ones_and_counted(kind):
         assert torch.equal(column.long(), shared.index.bincount(minlength=len(shared.values)))
         assert shared.counts.total == len(expected)
     assert len(share([video for _, video in pairs]).values) == DISTINCT_VIDEOS[kind]
-
-
-def test_a_black_frame_is_described_once_however_many_variants_lack_the_picture():
-    net, seen = build_model("ia", image_size=S), []
-    net.frame_network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    sharing.forward(net, pairs_of("softhard", *clips(torch.float32)))
-    assert seen == [2 * B * Tv + 1]
 
 
 def test_sampled_clips_have_one_black_frame_and_the_frames_of_those_that_are_seen():
