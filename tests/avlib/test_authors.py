@@ -231,9 +231,3 @@ def test_the_first_mismatch_of_a_checkpoint_is_named(change, sentence, tmp_path)
     path = saved({name: value for name, value in theirs.items() if value is not None}, tmp_path / "net.pth")
     with pytest.raises(ValueError, match=sentence):
         load_authors_checkpoint(path)
-
-
-def test_mult_with_language_is_refused(tmp_path):
-    weights = mult_weights() | {"proj_l.weight": torch.zeros(30, 300, 1)}
-    with pytest.raises(ValueError, match=r"MULT for audio and video alone, with its 5 layers: it has 'proj_l.weight'"):
-        load_mult(saved(weights, tmp_path / "mult.pt"))

@@ -227,20 +227,6 @@ def test_a_frame_network_that_is_missing_unfinished_or_other_names_the_command_t
     assert finished(other, frames) == folder and unfinished(other, data) == ""
 
 
-def test_a_frame_network_of_other_data_is_kept_unless_asked_otherwise(config, frames, monkeypatch):
-    run = config(frame_epochs=1)
-    folder = finished(run, frames)
-    before = checksum(run.starts_from)
-    monkeypatch.setitem(frames["train"].store.manifest, "fingerprint", "another")
-    with (
-        pytest.raises(InputError, match=r"taught with other data .*give another outputs_root"),
-        start_pretraining(run, frames),
-    ):
-        pass
-    assert checksum(folder / "model.safetensors") == before
-    assert finished(config(frame_epochs=1, resume=False), frames) == folder
-
-
 def test_of_two_that_would_teach_the_same_frame_network_one_waits(config, frames):
     order = []
 
