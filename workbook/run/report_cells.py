@@ -27,9 +27,9 @@ from workbook.text import in_figure, in_markdown, styled
 LEFT = {
     "selector": "th, td",
     "props": "text-align: left; padding: 0.4em 0.25em",
-}  # twelve columns fit beside the side bar
+}  # eleven columns fit beside the side bar
 PAIRS = 8  # shown as a table
-COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "p_mcnemar", "effect"]
+COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "effect"]
 POWER = ["unit", "units", "seeds", "smallest", "needed"]  # columns: what so few folds or actors can show
 
 Displays = Iterator[HTML | Markdown | Figure | Styler]
@@ -123,7 +123,7 @@ class Report:
             yield self._save(part, "pairs.png", figure)
             yield Markdown(f"**{(rows['p_holm'] < 0.05).sum()} of {len(rows)}** pairs differ in {condition}.")
             first = rows.sort_values("p").head(PAIRS)[[*COLUMNS, *POWER]].replace(float("inf"), None)
-            decimals = dict.fromkeys(["p_holm", "p_mcnemar"], "{:.3f}") | dict.fromkeys(["units", "needed"], "{:.0f}")
+            decimals = {"p_holm": "{:.3f}"} | dict.fromkeys(["units", "needed"], "{:.0f}")
             yield styled(first, decimals, precision=1, na_rep="").hide().set_table_styles([LEFT])
 
     def claims(self) -> Displays:
