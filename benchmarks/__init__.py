@@ -58,7 +58,7 @@ class Options:
     jobs: int | None = field(default=None, metadata=_of("runs of a sweep, or viewers, at the same time"))
     steps: int = field(default=400, metadata=_of("steps of the explorer in each of its series"))
     engine: str = field(default="local", metadata=_of("of a sweep", choices=["local", "ray"]))
-    run: str = field(default="", metadata=_of("the folder of a trained run: viewers, start", metavar="FOLDER"))
+    run: str = field(default="", metadata=_of("the folder of a trained run: page, start", metavar="FOLDER"))
     out: Path | None = field(default=None, metadata=_of("write the measurements to this JSON file", type=Path))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browser import window
 from smoke_runs import run_smoke
 
 import workbook
@@ -118,6 +119,13 @@ def small_toy() -> Path:
 def smoke(small_toy, tmp_path_factory) -> Path:
     """The run folder of the smoke settings after all four notebooks; three folders above it is its outputs_root."""
     return run_smoke(small_toy, tmp_path_factory.mktemp("outputs"), ("preprocess", "train", "evaluate", "attention"))
+
+
+@pytest.fixture
+def page():
+    """A window of chromium; `page.wrong` lists what is wrong in its console."""
+    with window() as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,21 @@
-"""The explorer in a real browser, in JupyterLab, as a page and without a kernel: move, mask, play, save, restore."""
+"""The explorer in JupyterLab in a real browser: move, mask, play, save, restore."""
 
-import base64
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import papermill
-import psutil
 import pytest
+from browser import CHROMIUM, drag
 from smoke_runs import JUPYTER_FOLDERS
 
-from avlib import build_model
-from benchmarks.viewers import is_kernel
 from workbook import DATA, ROOT
-from workbook.data.datasets import Corpus
-from workbook.explore import widget
-from workbook.explore.explorer import Explorer
-from workbook.explore.probe import Subject
-from workbook.train.batches import splits
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS += " --disable-component-update --disable-sync"
 
 # What a test waits for, and what it shows when it waits in vain. A cell's prompt is null until it has been run.
 STATE = """() => {
@@ -133,61 +118,6 @@ def run_all(page, seconds: int = 300) -> None:
     assert not ended["errors"], json.dumps(ended, indent=2)
 
 
-@pytest.fixture
-def page():
-    """A window of a projector's size; the test fails if anything is wrong in its console."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        page, wrong = browser.new_page(viewport={"width": 1280, "height": 720}), []
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        elsewhere = ("http://127.0.0.1", "blob:", "data:", "file:")
-        page.on("request", lambda request: request.url.startswith(elsewhere) or wrong.append(request.url))
-        page.wrong = wrong
-        page.set_default_navigation_timeout(120_000)
-        yield page
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def voila(smoke, tmp_path_factory):
-    """The address of `avlib app`."""
-    with explorer_page(smoke, tmp_path_factory.mktemp("voila")) as address:
-        yield address
-
-
-@contextmanager
-def explorer_page(run: Path, folder: Path) -> Iterator[str]:
-    """The address of `avlib app` for a run, with settings of its own in `folder`."""
-    pytest.importorskip("voila", reason="the extra `app` is not installed")
-    own = {name: str(folder / value) for name, value in JUPYTER_FOLDERS.items()} | {"AVLIB_DATA": str(DATA)}
-    own |= {"JUPYTER_TOKEN": "toy"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = "from workbook import cli; from workbook.run import app; app.IDLE = 6; cli.main()"  # seconds, not minutes
-    command = [sys.executable, "-c", code, "app", "--run", str(run), "--ready", "1"]
-    log = folder / "log"
-    process = subprocess.Popen(
-        [*command, "--port", str(port), "--no-browser"],
-        stderr=log.open("w"),
-        env=os.environ | own | {"JUPYTER_TOKEN": "toy"},
-        cwd=folder,
-    )
-    try:
-        _address(log, process)
-        (voila,) = psutil.Process(process.pid).children()
-        listening = {one.laddr for one in voila.net_connections() if one.status == psutil.CONN_LISTEN}
-        assert listening == {("127.0.0.1", port)}  # nobody else can look
-        yield f"http://127.0.0.1:{port}?token=toy"
-    finally:
-        process.terminate()
-        process.wait(20)
-    assert not voila.is_running()
-
-
 # Counts the pictures that the browser shows, and those without bars, faces or spectrogram.
 WATCH = """() => {
     window.watched = {pictures: 0, empty: 0};
@@ -228,17 +158,6 @@ def settled(page, line) -> tuple[str, dict]:
         page.wait_for_timeout(1000)
         if state == (line.input_value(), page.evaluate(FIGURE)):
             return state
-
-
-def drag(page, box: dict, start: float, stop: float, height: float) -> None:
-    """Drags the mouse over a part of a box; places are shares of its width and height."""
-    across = [box["x"] + box["width"] * (start + (stop - start) * step / 8) for step in range(9)]
-    page.mouse.move(across[0], box["y"] + box["height"] * height)
-    page.mouse.down()
-    for x in across[1:]:
-        page.mouse.move(x, box["y"] + box["height"] * height)
-        page.wait_for_timeout(30)
-    page.mouse.up()
 
 
 def explore(page) -> None:
@@ -292,72 +211,3 @@ def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, n
     assert lies_within(page, 600)  # what JupyterLab leaves of 720
     assert not page.wrong
     page.screenshot(path=notebook.parent / "explorer.png")
-
-
-def test_the_explorer_answers_as_a_page_and_fits_a_projector(voila, page, notebook):
-    page.goto(voila)
-    explore(page)
-    assert lies_within(page, 640) and page.evaluate("document.documentElement.scrollHeight") <= 720
-    assert not page.wrong
-    assert page.locator(".jp-InputArea-editor").count() == 0  # no code
-    page.screenshot(path=notebook.parent / "page.png")
-
-
-def kernels_of(address: str) -> set[psutil.Process]:
-    """The kernels of the server that listens at an address."""
-    port = urlsplit(address).port
-    (voila,) = {
-        connection.pid
-        for connection in psutil.net_connections("tcp4")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    }
-    return set(filter(is_kernel, psutil.Process(voila).children()))
-
-
-def test_a_page_keeps_its_kernel_while_it_is_open_and_no_longer(voila, page):
-    page.goto(voila)
-    page.wait_for_selector(".avlib-figure[data-drawn]", timeout=300_000)
-    before = kernels_of(voila)
-    page.wait_for_timeout(16_000)  # longer than a kernel without a page lives
-    alive = kernels_of(voila)
-    page.locator(".avlib-figure .time").press("Alt+ArrowRight")
-    until(page, "the kernel answers still", lambda now: "masked" in now["marks"])
-    page.goto("about:blank")
-    end = time.monotonic() + 30
-    while len(kernels_of(voila)) > 1:  # one waits for the next viewer
-        assert time.monotonic() < end, "the kernel of a page that was left goes on"
-        page.wait_for_timeout(500)
-    assert kernels_of(voila) <= alive and len(before & alive) == 2
-    page.wrong.clear()  # Voila refuses the goodbye of the page
-
-
-# A page without a kernel: the traits of the widget in an object that can do no more than keep them.
-PAGE = """<style>{css}</style><div id="figure"></div><script type="application/json" id="traits">{traits}</script>
-<script type="module">
-{script}
-const bytes = (text) => new DataView(Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer);
-const json = document.getElementById("traits").textContent;
-const traits = JSON.parse(json, (key, value) => value?.base64 === undefined ? value : bytes(value.base64));
-const listeners = {{}};
-widget.render({{ el: document.getElementById("figure"), model: {{
-    get: (name) => traits[name], set: (name, value) => (traits[name] = value), send: () => null,
-    on: (event, listener) => (listeners[event] = listener), save_changes: () => listeners.change(),
-}} }});
-</script>"""
-
-
-def test_the_figure_draws_without_a_kernel(page, small_toy, tmp_path):
-    clips = splits(Corpus("toy", small_toy, frames=3, image_size=64).open_store(), 0, 8, ("audio", "video"))["test"]
-    explorer = Explorer({"ia": Subject(build_model("ia", 1, 8, 64))}, clips)
-    state = explorer.figure_widget.get_state(["view", "video", "audio", "sound", "volume", "masked"])
-    traits = json.dumps(state, default=lambda data: {"base64": base64.b64encode(data).decode()})
-    script, css = ((Path(widget.__file__).parent / f"widget.{kind}").read_text() for kind in ("js", "css"))
-    text = PAGE.format(css=css, script=script.replace("export default", "const widget ="), traits=traits)
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
-    page.goto(f"file://{tmp_path}/page.html")
-    page.wait_for_selector(".avlib-figure[data-drawn]")
-    figure = page.evaluate(FIGURE)
-    assert len(figure["bars"]) == 3 * 8 and "attention received" in figure["marks"] and "masked" not in figure["marks"]
-    page.locator(".avlib-figure .time").press("Alt+ArrowRight")
-    until(page, "masked spans are drawn", lambda now: "masked" in now["marks"] and now["cursor"] > 0)
-    assert not page.wrong

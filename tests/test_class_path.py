@@ -16,9 +16,11 @@ from pathlib import Path
 import nbconvert
 import nbformat
 import pytest
-from test_browser import CHROMIUM, explorer_page, lab, page, run_all, wait  # noqa: F401
+from browser import CHROMIUM, served
+from test_browser import lab, run_all, wait
 
 from workbook import ROOT
+from workbook.run.app import write_page_of
 
 DEMO = ROOT / "outputs" / "toy_speaker" / "ia1-frozen-none" / "fold0-seed1"
 INDEX = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
@@ -83,7 +85,7 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("name", PATH)
-def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(name, address, page, shots, axe, folder):  # noqa: F811
+def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(name, address, page, shots, axe, folder):
     page.goto(f"{address}/lab/tree/README.md?token=toy")
     page.get_by_role("link", name=name, exact=True).first.click()
     wait(page, 60, "the notebook is open", lambda state: state["prompts"])
@@ -106,15 +108,17 @@ def test_a_notebook_of_the_index_runs_without_an_error_and_shows_a_figure_soon(n
     assert not serious(page, axe, ".jp-OutputArea-output", shots / f"{name}-axe.json")
 
 
-def test_the_page_of_make_app_has_no_serious_finding(page, shots, axe, tmp_path):  # noqa: F811
-    with explorer_page(DEMO, tmp_path) as address:
-        page.goto(address, timeout=300_000)
+def test_the_page_of_make_app_has_no_serious_finding(page, shots, axe, tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra `page` is not installed")
+    write_page_of([DEMO], 12, tmp_path / "page")
+    with served(tmp_path / "page") as address:
+        page.goto(address)
         page.wait_for_selector(".avlib-figure .bar", timeout=300_000)
         page.screenshot(path=shots / "app.png")
         assert not serious(page, axe, "body", shots / "app-axe.json")
 
 
-def serious(page, axe: str, part: str, log: Path) -> list[tuple[str, str]]:  # noqa: F811
+def serious(page, axe: str, part: str, log: Path) -> list[tuple[str, str]]:
     """The serious and critical findings of axe-core in a part of the page: rule and element; none without axe-core."""
     if not axe:
         return []
@@ -125,7 +129,7 @@ def serious(page, axe: str, part: str, log: Path) -> list[tuple[str, str]]:  # n
     return [(violation["id"], node["html"][:200]) for violation in grave for node in violation["nodes"]]
 
 
-def check_offline(page, book: Path, place: Path) -> None:  # noqa: F811
+def check_offline(page, book: Path, place: Path) -> None:
     """Every picture and sound of an executed notebook is in its HTML, without a network, and pictures have names."""
     notebook = nbformat.read(book, as_version=4)
     (place / "page.html").write_text(nbconvert.HTMLExporter(template_name="lab").from_notebook_node(notebook)[0])
@@ -141,12 +145,12 @@ def check_offline(page, book: Path, place: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("book", OF_DEMO, ids=lambda book: f"{book.parts[-4]}-{book.parts[-3]}-{book.stem}")
-def test_a_notebook_that_the_demo_has_executed_is_whole_without_a_network(book, page, tmp_path):  # noqa: F811
+def test_a_notebook_that_the_demo_has_executed_is_whole_without_a_network(book, page, tmp_path):
     check_offline(page, book, tmp_path)
 
 
 @pytest.mark.parametrize("name", PATH)
-def test_a_notebook_that_a_class_has_executed_is_whole_without_a_network(name, page, folder, tmp_path):  # noqa: F811
+def test_a_notebook_that_a_class_has_executed_is_whole_without_a_network(name, page, folder, tmp_path):
     if not any(cell.get("outputs") for cell in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells):
         pytest.skip("it was not executed above")
     check_offline(page, folder / f"{name}.ipynb", tmp_path)

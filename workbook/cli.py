@@ -209,26 +209,44 @@ def parameters() -> None:
     _echo(own.replace(0, "-").to_string())
 
 
+RUNS = click.option(
+    "--run", "runs", type=PATH, multiple=True, metavar="FOLDER", help="A trained run; several for more."
+)
+CLIPS = click.option(
+    "--clips", type=click.IntRange(1), default=12, show_default=True, help="Test clips of each corpus."
+)
+
+
 @main.command()
-@click.option("--run", default="", metavar="FOLDER", help="A trained run; default: the last one.")
+@RUNS
+@CLIPS
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="A new folder, or that of an older page.")
+def page(runs: tuple[Path, ...], clips: int, out: Path) -> None:
+    """Write the explorer as a folder of static files; default: of the run that was trained last.
+
+    The networks compute in the viewer's browser. Any web server can host the folder, and nothing is sent back to it.
+    """
+    from workbook.run.app import write_page_of
+
+    write_page_of(runs, clips, out)
+    _echo(f"{out}: host these files, or look at them with `python -m http.server --directory {out}`")
+
+
+@main.command()
+@RUNS
+@CLIPS
 @click.option(
     "--ip", default="127.0.0.1", show_default=True, help="Address to listen at; 127.0.0.1: this machine alone."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
-@click.option("--viewers", type=click.IntRange(1), default=20, show_default=True, help="At once, as memory allows.")
-@click.option("--ready", type=click.IntRange(0, 20), default=1, show_default=True, help="Kernels waiting for viewers.")
 @click.option("--browser/--no-browser", default=True, help="Open it in a browser here.")
-def app(run: str, ip: str, port: int, viewers: int, ready: int, browser: bool) -> None:
-    """Show the explorer as a page, without code, through Voila. Viewers change no file.
+def app(runs: tuple[Path, ...], clips: int, ip: str, port: int, browser: bool) -> None:
+    """Show the explorer in a browser, as `avlib page` writes it; default: of the run that was trained last."""
+    from workbook.run.app import page_folder, serve, write_page_of
 
-    Its address has a token, without which nobody gets in: a random one, or yours in $JUPYTER_TOKEN.
-    """
-    from tempfile import TemporaryDirectory
-
-    from workbook.run.app import serve
-
-    with TemporaryDirectory(prefix="avlib-app-", ignore_cleanup_errors=True) as folder:
-        sys.exit(serve(run, ip, port, viewers, ready, browser, Path(folder)))
+    folder = page_folder(runs)
+    write_page_of(runs, clips, folder)
+    serve(folder, ip, port, browser, _echo)
 
 
 @main.command()

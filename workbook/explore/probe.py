@@ -89,7 +89,7 @@ class Inputs:
         steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
         self.times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
         self._video = lru_cache(2)(self._noisy_video)  # 9 MB each
-        self._samples = lru_cache(8)(self._read_samples)
+        self.samples = lru_cache(8)(self._read_samples)
         self._window = lru_cache(8)(self._noisy_window)
         self._audio = lru_cache(16)(self._noisy_audio)
 
@@ -154,7 +154,7 @@ class Inputs:
 
     def _noisy_window(self, name: str, shift: float, noise: float) -> np.ndarray:
         row = self.table.loc[name]
-        samples = cut_window(self._samples(name), row["window_start"] + shift, span_of(row))
+        samples = cut_window(self.samples(name), row["window_start"] + shift, span_of(row))
         return samples if noise == inf else samples + _noise(torch.from_numpy(samples), noise).numpy()
 
     def _read_samples(self, name: str) -> np.ndarray:
@@ -182,7 +182,7 @@ class Probe:
             audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
             row = self.inputs.table.loc[clip]
             conditions = [each for each in self.conditions if all(row[f"has_{name}"] for name in each.needs)]
-            pairs = [self._under(condition, audio, video) for condition in conditions]
+            pairs = [self.under(condition, audio, video) for condition in conditions]
             audios, videos = (torch.cat(values) for values in zip(*pairs, strict=True))
             output = self.net.fuse(*self.net.encode(audios, videos))
         columns = self.inputs.clips.task.columns(output.logits.float().cpu()).values()
@@ -240,7 +240,7 @@ class Probe:
         scores = {"video": result.video, "audio": result.audio}
         return {name: values[0] for name, values in scores.items() if values is not None}
 
-    def _under(
+    def under(
         self, condition: Condition, audio: torch.Tensor, video: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Audio and descriptors under a condition."""

@@ -200,10 +200,10 @@ export default {
     let layout, unit = 1, boxes = [], turn = 0, position = 0, drag = null, loaded = null;
     const clock = () => model.get("view").clock;
 
-    async function picture(bytes) {
-      if (!bytes?.byteLength) return null;
-      const type = bytes.getUint8(0) === 0xff ? "image/jpeg" : "image/png";
-      if (!pictures.has(bytes)) pictures.set(bytes, await createImageBitmap(new Blob([bytes], { type })));
+    async function picture(bytes) {  // of a kernel, or the ImageData of the page
+      if (!bytes?.byteLength && !bytes?.data) return null;
+      const source = () => (bytes.data ? bytes : new Blob([bytes], { type: bytes.getUint8(0) === 0xff ? "image/jpeg" : "image/png" }));
+      if (!pictures.has(bytes)) pictures.set(bytes, await createImageBitmap(source()));
       return pictures.get(bytes);
     }
 

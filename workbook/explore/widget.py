@@ -18,6 +18,10 @@ from workbook.explore.view import View, map_name
 from workbook.plots.style import AUDIO, BOTH, COLOUR, CONDITION_STYLE, INK, QUIET, SHADE, VIDEO, text_colour
 
 FOLDER = Path(__file__).parent
+LOOK = {
+    "colours": COLOUR | {"ink": INK, "quiet": QUIET, "shade": SHADE},
+    "text": {colour: text_colour(colour) for colour in (AUDIO, VIDEO, BOTH)},
+}
 
 
 class FigureWidget(anywidget.AnyWidget):
@@ -57,9 +61,7 @@ def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
         "cues": {modality: view.cues[cue] for modality, cue in CUE.items() if cue in view.cues},
         "networks": networks,
         "conditions": {name: CONDITION_STYLE[name] for name in view.conditions},
-        "colours": COLOUR | {"ink": INK, "quiet": QUIET, "shade": SHADE},
-        "text": {colour: text_colour(colour) for colour in (AUDIO, VIDEO, BOTH)},
-    }
+    } | LOOK
 
 
 def _network(view: View, name: str) -> dict[str, Any]:

@@ -1,109 +1,82 @@
-"""The explorer as a page: Voila shows it, without code, to whoever opens the address."""
+"""The explorer's page of trained runs, and a server that shows it to browsers."""
 
-import os
-import subprocess
-import sys
+import hashlib
+import ipaddress
+import webbrowser
+from collections.abc import Callable, Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import nbformat
-import psutil
-
-from workbook import ROOT, InputError
-
-IDLE = 120  # seconds that a kernel outlives its page, for a viewer who comes back
-GRACE = 10  # seconds in which Voila must end its kernels
-KERNEL = 840_000_000  # bytes of a kernel with a figure, at most
-PAGE = "page"  # the tag of the cell whose output is the page; the cells before it prepare it
-HELP = """<details><summary>How to use it</summary>
-
-- Drag over picture or spectrogram to mask these seconds; click on a masked span to free it. Click elsewhere to move the
-  cursor.
-- By keyboard: Space plays, ← and → move the cursor, with Shift they mask audio, with Alt video; Delete frees all.
-- Bars are probabilities: full bars of the first network, hatched ones of the second. Black lines show them before any
-  change.
-- Attention of 1 is even. Grey lines show it before any change, dashed ones that of the second network. Shaded spans are
-  the truth, where it is known.
-- In the map white is even, colour is more, grey is less.
-
-</details>"""
-TEMPLATE = """{% extends 'voila/templates/lab/index.html.j2' %}
-{% block notebook_css %}{{ super() | replace('https://cdn.jsdelivr.net', 'data:text/css,') }}{% endblock %}
-"""  # Voila's own, without icons from the internet
+from workbook import DATA, InputError
+from workbook.attention.truth import clip_with_most_cues, cues_by_clip
+from workbook.evaluate.conditions import paper_conditions
+from workbook.explore.page import Corpus, choose_clips, write_page
+from workbook.explore.probe import Subject
+from workbook.run.reopen import TrainedRun, clips_key, names_of, open_trained
 
 
-def write_page(folder: Path, run: str = "") -> Path:
-    """Writes the explorer's notebook to a folder, so that it shows the output of the cell tagged `page` alone.
+def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> None:
+    """Writes the page of some trained runs to a folder; runs that were tested with the same clips share them.
 
-    run : folder of the trained run that it opens; "" as in the notebook itself
+    folders : none = the run that was trained last      clips : of each test, on the page
+    Raises InputError where a run or its data cannot be opened, and as `explore.page.write_page`.
     """
-    book = nbformat.read(ROOT / "notebooks" / "explorer.ipynb", as_version=4)
-    code = [cell for cell in book.cells if cell.cell_type == "code"]
-    place = next(number for number, cell in enumerate(code) if PAGE in cell.metadata.get("tags", []))
-    before = [cell.source for cell in code[:place]]
-    before.insert(1, f"# Parameters\nrun = {run!r}")  # behind the cell of the defaults, as papermill does
-    title = book.cells[0].source.splitlines()[0].removeprefix("# ")
-    cells = [
-        nbformat.v4.new_markdown_cell(f"### {title}\n\n{HELP}"),
-        nbformat.v4.new_code_cell("%%capture\n" + "\n\n".join(before)),
-        nbformat.v4.new_code_cell(code[place].source),
-    ]
-    path = folder / "explorer.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=book.metadata), path)
-    return path
+    paths = [Path(folder).absolute() if Path(folder).exists() else folder for folder in folders]
+    runs = [open_trained(folder, device="cpu") for folder in dict.fromkeys(paths or [""])]
+    names = dict(zip((run.folder for run in runs), names_of([run.folder for run in runs]), strict=True))
+    tests: list[list[TrainedRun]] = []
+    for run in runs:
+        same = [test for test in tests if clips_key(test[0].record) == clips_key(run.record)]
+        same[0].append(run) if same else tests.append([run])
+    titles = [test[0].folder.parents[1].name for test in tests]
+    if len({*titles}) < len(titles):
+        titles = [f"{title} {number}" for number, title in enumerate(titles, 1)]
+    write_page(target, [_corpus(test, title, names, clips) for test, title in zip(tests, titles, strict=True)])
 
 
-def write_template(folder: Path) -> None:
-    """Writes Voila's template `avlib` below a folder for $JUPYTER_PATH."""
-    template = folder / "voila" / "templates" / "avlib"
-    template.mkdir(parents=True)
-    (template / "index.html.j2").write_text(TEMPLATE)
-    (template / "conf.json").write_text('{"base_template": "lab"}')
+def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> Corpus:
+    test = max((run.test for run in runs), key=lambda test: len(test.modalities))
+    cues = cues_by_clip(test.table, runs[0].truth)
+    networks = {
+        names[run.folder]: Subject(run.network, conditions=paper_conditions(run.parameters.dropout)[:3]) for run in runs
+    }
+    return Corpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
 
 
-def kernels_for(viewers: int) -> int:
-    """The number of kernels that may run at once: one for each viewer, as far as memory reaches."""
-    return max(1, min(viewers, psutil.virtual_memory().available // KERNEL))
+class FileHandler(SimpleHTTPRequestHandler):
+    """The files of a folder; at an address of this machine alone, only by its names, which no foreign page can send."""
+
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {".js": "text/javascript", ".mjs": "text/javascript"}
+
+    def send_head(self):
+        own, host = self.server.server_address[0], self.headers.get("Host", "").rsplit(":", 1)[0]
+        if ipaddress.ip_address(own).is_loopback and host not in (own, "localhost"):
+            return self.send_error(403, "This page answers to localhost alone")
+        return super().send_head()
+
+    def log_message(self, *_) -> None:
+        """Leaves the terminal without a line for each file."""
 
 
-def voila_command(page: Path, ip: str, port: int, viewers: int, ready: int, browser: bool) -> list[str]:
-    """The command that serves a notebook as `serve` does; it ends when its standard input is closed."""
-    command = [sys.executable, "-m", "workbook.run.voila_page", str(page), f"--port={port}", f"--Voila.ip={ip}"]
-    command += ["--Voila.auto_token=True", f"--FewKernels.most={kernels_for(viewers)}"]
-    command += ["--template=avlib", "--show_tracebacks=False", f"--Voila.connection_dir_root={page.parent}"]
-    # Voila drops the message of a closed page, so kernels without a page are culled; those of open pages, and those
-    # started for the next viewers, stay.
-    command += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", "--MappingKernelManager.cull_connected=False"]
-    command += [f"--MappingKernelManager.cull_interval={min(IDLE, 15)}"]
-    command += [f"--preheat_kernel={ready > 0}", f"--pool_size={max(ready, 1)}"]
-    return command + ([] if browser else ["--no-browser"])
+def page_folder(folders: Sequence[Path]) -> Path:
+    """The folder in which the page of these runs is kept, so that it is there at once the next time."""
+    return DATA / "pages" / (hashlib.sha256("\n".join(map(str, folders)).encode()).hexdigest()[:8])
 
 
-def serve(run: str, ip: str, port: int, viewers: int, ready: int, browser: bool, folder: Path) -> int:
-    """Serves the page until it is ended; returns Voila's exit status.
+def serve(folder: Path, ip: str, port: int, browser: bool, echo: Callable[[str], None]) -> None:
+    """Serves a folder until it is interrupted.
 
-    ip : the address it listens at; 127.0.0.1 = this machine alone
-    viewers : kernels at once, at most; less where memory is short      ready : kernels started for the next viewers
-    folder : an empty one, for the page's notebook
-    Raises InputError where Voila is not installed, and where the run cannot be opened.
+    ip : the address to listen at; 127.0.0.1 = this machine alone      port : 0 = any that is free
+    browser : True opens the page here      echo : called with a line that says where the page is
+    Raises InputError where nobody can listen there.
     """
     try:
-        import voila  # noqa: F401
-    except ImportError:
-        raise InputError("the page needs Voila: pip install 'avlib[app]'") from None
-    from workbook.run.reopen import find_run
-
-    page = write_page(folder, str(find_run(run)))
-    write_template(folder)
-    command = voila_command(page, ip, port, viewers, ready, browser)
-    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
-    threads = os.environ.get("OMP_NUM_THREADS", "2")  # with more, viewers wait for each other
-    environment = os.environ | {"JUPYTER_PATH": paths, "OMP_NUM_THREADS": threads}
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        return process.wait()
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()  # its kernels end with it
+        server = ThreadingHTTPServer((ip, port), partial(FileHandler, directory=str(folder)))
+    except OSError as error:
+        raise InputError(f"the page cannot be served at {ip}:{port} ({error.strerror}): give another --port") from None
+    address = f"http://{ip}:{server.server_port}/"
+    echo(f"The explorer is at {address} until you press Ctrl-C")
+    if browser:
+        webbrowser.open(address)
+    server.serve_forever()

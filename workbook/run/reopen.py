@@ -207,15 +207,22 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
 
     own = run.folder
     dropouts = {own: run.parameters.dropout}
-    common = {*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"}
     for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
-            is_alike = record and record.fingerprint == run.record.fingerprint
-            if is_alike and all(record.parameters[name] == run.record.parameters[name] for name in common):
+            if record and clips_key(record) == clips_key(run.record):
                 dropouts[folder] = record.parameters["dropout"]
-    has_one_split = len({folder.name for folder in dropouts}) == 1
-    return {
-        folder.parent.name if has_one_split else "/".join(folder.parts[-2:]): partial(open_subject, folder, dropout)
-        for folder, dropout in dropouts.items()
-    }
+    openers = [partial(open_subject, folder, dropout) for folder, dropout in dropouts.items()]
+    return dict(zip(names_of([*dropouts]), openers, strict=True))
+
+
+def clips_key(record: Record) -> list:
+    """What the records of two runs share exactly where these are tested with the same clips."""
+    common = sorted({*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"})
+    return [record.fingerprint, *(record.parameters[name] for name in common)]
+
+
+def names_of(folders: list[Path]) -> list[str]:
+    """A name for each run folder, which leaves out fold and seed where these are the same in all."""
+    has_one_split = len({folder.name for folder in folders}) == 1
+    return [folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}" for folder in folders]
