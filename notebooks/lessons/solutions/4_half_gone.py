@@ -1,7 +1,7 @@
 # %% wrong-and-sure
 def is_wrong_and_sure(clip, change):
     answer = probes["ia1 none"].answer(clip, change)
-    return answer.best() != inputs.table.loc[clip, "label"] and answer.outputs["AV"].max() >= 0.8
+    return answer.best != inputs.table.loc[clip, "label"] and answer.outputs["AV"].max() >= 0.8
 
 
 pairs = ((clip, broken(gone)) for gone in (60, 80, 100) for clip in test.table["clip"])
