@@ -20,7 +20,7 @@ def test_a_small_run_has_the_weights_of_the_chosen_epoch(settings, choose_on):
     chosen = run.history[run.history["best"]].iloc[-1]
     table = run.predict()
     assert metrics(table)["conditions"]["AV"]["accuracy"] == pytest.approx(chosen["test_accuracy"])
-    assert set(table["condition"]) == {"AV", "A", "V"} and set(table["actor"]) == set(run.clips["test"].table["actor"])
+    assert set(table["condition"]) == {"AV"} and set(table["actor"]) == set(run.clips["test"].table["actor"])
     assert run.history["validation_accuracy"].equals(run.history["test_accuracy"]) == (choose_on == "test")
 
 

@@ -1,5 +1,6 @@
 """Small trainings for lessons, without a run folder: seconds of features, or of a frozen frame network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from avlib.model import AudiovisualNet
 from workbook.data.datasets import Corpus
-from workbook.evaluate.conditions import paper_conditions
+from workbook.evaluate.conditions import Condition, Intact
 from workbook.evaluate.evaluation import predict
 from workbook.run.parameters import Parameters
 from workbook.run.reopen import build_network, clips_of
@@ -35,11 +36,10 @@ class SmallRun:
         labels = task_and_labels(store, self.config.classes)[1]
         return Clips(store, np.arange(len(store)), labels, test.task, test.device, test.modalities, test.scales)
 
-    def predict(self, clips: Clips | None = None) -> pd.DataFrame:
-        """The predictions of some clips, by default of the test, in AV, A and V; as `evaluation.predict`, with seed."""
-        config, clips = self.config, clips or self.clips["test"]
-        conditions = paper_conditions(config.dropout)[:3]
-        return predict(self.network, clips, conditions, fold=config.fold, seed=config.seed).assign(seed=config.seed)
+    def predict(self, clips: Clips | None = None, conditions: Sequence[Condition] = (Intact(),)) -> pd.DataFrame:
+        """The predictions of some clips, by default of the test clips, as `evaluation.predict` and with the seed."""
+        fold, seed, clips = self.config.fold, self.config.seed, clips or self.clips["test"]
+        return predict(self.network, clips, conditions, fold=fold, seed=seed).assign(seed=seed)
 
 
 def train_small(config: Parameters, choose_on: Literal["validation", "test"] = "validation") -> SmallRun:

@@ -18,7 +18,7 @@ PEOPLE = range(1, 25)  # numbered as in RAVDESS, so that its fold schemes fit
 TAKES = 4  # clips of a person with each emotion
 STEPS, CHANNELS = 8, 20  # of each modality
 SHARED, ACCENT, CLIP = 0.4, 0.9, 0.3  # deviations in each channel; the noise of a step has 1
-STRENGTH = (0.4, 1.6)  # of the shared pattern in a person, at least and at most
+STRENGTH = (0.7, 1.3)  # of the shared pattern in a person, at least and at most
 
 
 def make_file(path: Path | str, people: Iterable[int] = PEOPLE, seed: int = 0) -> None:
