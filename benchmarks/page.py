@@ -8,16 +8,14 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from http.client import HTTPConnection
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from threading import Thread
 
 from benchmarks.timing import spread
 from workbook import InputError
-from workbook.run.app import FileHandler, write_page_of
+from workbook.run.app import PageServer, write_page_of
 
 READY = "#figure[data-idle=true]"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
@@ -42,7 +40,7 @@ def measure(options) -> dict:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name) / "page"
         write_page_of([options.run], options.clips or 12, folder)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(FileHandler, directory=str(folder)))
+        server = PageServer(folder)
         Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS])
         page, requests = browser.new_page(viewport={"width": 1280, "height": 720}), []
@@ -75,5 +73,7 @@ def _download(port: int, paths: list[str]) -> float:
     start, connection = time.perf_counter(), HTTPConnection("127.0.0.1", port, timeout=600)
     for path in paths:
         connection.request("GET", f"/{path}")
-        connection.getresponse().read()
+        answer = connection.getresponse()
+        while answer.read(2**20):
+            pass
     return time.perf_counter() - start

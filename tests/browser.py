@@ -3,8 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -34,9 +32,9 @@ def window() -> Iterator:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The address of a server of static files, as `avlib app` has it."""
-    from workbook.run.app import FileHandler  # imports torch
+    from workbook.run.app import PageServer  # imports torch
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(FileHandler, directory=str(folder)))
+    server = PageServer(folder)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()

@@ -167,6 +167,8 @@ export class Corpus {
     this.frames = this.video.length === 4 ? this.video[0] : 0;
     this.describe = remembered((graph, clip, gain, noise) => this.description(graph, clip, gain, noise));
     this.answer = remembered((network, clip, change) => this.answerOf(network, clip, change));
+    const drawn = { audio: (clip, change) => this.audioPicture(clip, change), video: (clip, change) => this.videoPicture(clip, change) };
+    this.drawn = Object.fromEntries(Object.entries(drawn).map(([modality, draw]) => [modality, remembered(draw, 16)]));
     this.soundFeatures = remembered((clip, shift, noise) => this.featuresOf(clip, shift, noise));
   }
 
@@ -256,6 +258,12 @@ export class Corpus {
     const inputs = { audio: [audio, [1, ...this.audio]], video: [video, [1, Tv, video.length / Tv]], target: [target, [1, target.length]] };
     const scores = await run(network.gradients, inputs);
     return Object.fromEntries(network.reads.map((name) => [name, [...scores[name].data]]));
+  }
+
+  // The picture of one modality of a changed clip; of audio, also the wav file. It is made again only if its part of the change differs.
+  picture(modality, clip, change) {
+    const own = Object.entries(change).filter(([name]) => name.startsWith(modality) || (modality === "audio" && ["shift", "voice"].includes(name)));
+    return this.drawn[modality](clip, Object.fromEntries(own));
   }
 
   // The picture of a changed clip: a row of faces, or features.

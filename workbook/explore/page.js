@@ -165,7 +165,9 @@ async function show() {
     control[name].nextElementSibling.textContent = text;
     control[name].setAttribute("aria-valuetext", text);
   }
-  const [view, video, [audio, sound]] = await Promise.all([viewOf(changes), corpus.videoPicture(clip, changes), corpus.audioPicture(clip, changes)]);
+  const [view, video, [audio, sound]] = await Promise.all([
+    viewOf(changes), corpus.picture("video", clip, changes), corpus.picture("audio", clip, changes),
+  ]);
   Object.assign(traits, { view, video, audio, sound, volume: changes.audio_gain });
   askGuess();
   history.replaceState(null, "", address(changes));

@@ -44,7 +44,7 @@ def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: in
     return Corpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
 
 
-class FileHandler(SimpleHTTPRequestHandler):
+class _FileHandler(SimpleHTTPRequestHandler):
     """The files of a folder; at an address of this machine alone, only by its names, which no foreign page can send."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".js": "text/javascript", ".mjs": "text/javascript"}
@@ -57,6 +57,15 @@ class FileHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         """Leaves the terminal without a line for each file."""
+
+
+class PageServer(ThreadingHTTPServer):
+    """A server of a folder's files; port : 0 = any that is free"""
+
+    request_queue_size = 256  # viewers who come in the same moment
+
+    def __init__(self, folder: Path, ip: str = "127.0.0.1", port: int = 0):
+        super().__init__((ip, port), partial(_FileHandler, directory=str(folder)))
 
 
 def page_folder(folders: Sequence[Path]) -> Path:
@@ -72,7 +81,7 @@ def serve(folder: Path, ip: str, port: int, browser: bool, echo: Callable[[str],
     Raises InputError where nobody can listen there.
     """
     try:
-        server = ThreadingHTTPServer((ip, port), partial(FileHandler, directory=str(folder)))
+        server = PageServer(folder, ip, port)
     except OSError as error:
         raise InputError(f"the page cannot be served at {ip}:{port} ({error.strerror}): give another --port") from None
     address = f"http://{ip}:{server.server_port}/"
