@@ -7,6 +7,7 @@ after it calls `check`. Solutions are apart, in notebooks/lessons/solutions.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
@@ -172,3 +173,18 @@ def digest(answer: Any, digits: int = 2) -> str:
 def has_digest(expected: str, digits: int = 2) -> Callable[[Any], bool]:
     """A test for `check` that keeps the expected answer to itself: only its `digest` is known."""
     return lambda answer: digest(answer, digits) == expected
+
+
+def nearest(value: float, options: Iterable[str]) -> str:
+    """The option, such as `about 60 %`, whose first number is nearest to the value."""
+    return min(options, key=lambda option: abs(float(re.search(r"-?[\d.]+", option)[0]) - value))
+
+
+def is_shortest(flips: Callable[[int, int], bool], steps: int) -> Callable[[tuple[int, int]], bool]:
+    """A test for `check`: whether no shorter span of steps flips the answer; flips : of the first and the last step"""
+
+    def test(span: tuple[int, int]) -> bool:
+        length = span[1] - span[0]
+        return not any(flips(first, first + less) for less in range(length) for first in range(steps - less))
+
+    return test
