@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,4 +89,5 @@ def serve(folder: Path, ip: str, port: int, browser: bool, echo: Callable[[str],
     echo(f"The explorer is at {address} until you press Ctrl-C")
     if browser:
         webbrowser.open(address)
-    server.serve_forever()
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
