@@ -80,7 +80,12 @@ def backward_graph(function: Callable[..., Tensors], inputs: Tensors) -> nn.Modu
         return aten.convolution(slopes, weights, None, stride, padding, dilation, True, more, groups), None, None
 
     table = core_aten_decompositions() | {aten.convolution_backward.default: convolution_backward}
-    return make_fx(function, decomposition_table=table)(*inputs)
+    module = make_fx(function, decomposition_table=table)(*inputs)
+    for node in module.graph.nodes:
+        if node.target is aten.view.default:  # ONNX's exporter gives some tensors other strides
+            node.target = aten.reshape.default
+    module.recompile()
+    return module
 
 
 def write_graph(path: Path, module: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str]) -> None:

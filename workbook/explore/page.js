@@ -65,6 +65,7 @@ function set(next, changes) {
   offer(control.beside, [["—", ""], ...others.map(({ name, id }) => [name, id])], beside?.id ?? "");
   offer(control.map, maps.map(({ name }) => [name, name]), state.map ?? maps[0]?.name);
   control.map.parentNode.hidden = !maps.length;
+  control.gradients.parentNode.hidden = !corpus.networks[network.number].gradients;
   offer(control.clip, corpus.clips.map((_, k) => [labelOf(corpus, k), k]), clip);
   const voices = corpus.clips.map((_, k) => k).filter((k) => k !== clip && corpus.clips[k].has.audio);
   offer(control.voice, [["itself", ""], ...voices.map((k) => [labelOf(corpus, k), k])], changes.voice);
@@ -147,7 +148,7 @@ async function viewOf(changes) {
   }));
   const maps = drawn.flatMap(({ map }) => map ?? []), reach = Math.max(...maps.map((map) => map.reach));  // one scale
   for (const map of maps) map.png = corpus.mapPicture(map, map.key, reach);
-  if (control.gradients.checked && !hidden) drawn[0].scores = await corpus.gradients(network.number, clip, changes);
+  if (control.gradients.checked && corpus.networks[network.number].gradients && !hidden) drawn[0].scores = await corpus.gradients(network.number, clip, changes);
   const nothing = { outputs: {}, vectors: {}, times: {}, before: { outputs: {}, vectors: {}, times: {} } };
   return {
     title: title(corpus, clip, changes),

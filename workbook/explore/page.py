@@ -7,6 +7,7 @@ exports only what is new.
 
 import gzip
 import hashlib
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ from workbook.task import Sentiment
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, digest
 
+log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 FRONT = ("page.html", "page.css", "page.js", "engine.js", "widget.css", "widget.js")
 REACH = {"s": 1.5, "place": 0.5}  # of the shift of the sound, by the unit of the clock
@@ -207,18 +209,17 @@ class _Export:
             "times": {key: times.tolist() for key, times in step_times(self.clips.store, attention).items()},
             "file": self._tensors(stand_ins | {"black": probe.black[0, 0].numpy()}),
             "answers": self._graph("answers", net, lambda: Answers(net, self.task), batch, ["outputs", *attention]),
-            "gradients": self._graph(
-                "gradients",
-                probe.net,  # whose descriptor of a black frame is a constant of the graph
-                lambda: backward_graph(gradients_of(net, probe.black), (*alone.values(),)),
-                alone,
-                ["audio", "video"],
-            ),
+            "gradients": None,
         }
         if self.clock is SECONDS and "video" in net.fusion.modalities:
             kind = f"frames, learned stand-ins {net.learned_stand_ins}"
             make, frames = lambda: Descriptors(probe.net), {"frames": self.video}
             record["frames"] = self._graph(kind, probe.net.frame_network, make, frames, ["video"])
+        make, kind = lambda: backward_graph(gradients_of(net, probe.black), (*alone.values(),)), "gradients"
+        try:  # the graph holds the descriptor of a black frame, so it hangs on the frame network, too
+            record["gradients"] = self._graph(kind, probe.net, make, alone, ["audio", "video"])
+        except Exception as error:  # an operation whose gradient ONNX cannot express
+            log.warning("the page has no gradients of %s: %s", name, str(error).splitlines()[0])
         self.bar.update()
         return record
 
