@@ -1,22 +1,25 @@
 """The lessons as a class meets them: guesses, checks, solutions, words, and every notebook at its real settings."""
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import papermill as pm
 import pytest
+from browser import CHROMIUM
 from IPython.display import Markdown
+from test_browser import lab, run_all, wait
 
-from workbook import ROOT
+from workbook import DATA, ROOT
 from workbook.lessons import Guess, Sliders, check, digest, has_digest
 
 FOLDER = ROOT / "notebooks" / "lessons"
 LESSONS = sorted(FOLDER.glob("*.ipynb"))
 DEMO = ROOT / "outputs" / "toy_speaker" / "ia1-frozen-none" / "fold0-seed1" / "model.safetensors"
 WORDS = 25  # of a sentence, at most
-SECONDS = 120  # of computing
+SECONDS = 120  # of computing, at most
 
 
 def named(paths: list[Path]):
@@ -39,14 +42,16 @@ def solutions(path: Path) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def execute(path: Path, place: Path, solved: dict[str, str]) -> tuple[list[str], float]:
-    """The verdicts of a lesson's checks, in its order, and the seconds that it took; solved : as `solutions`."""
+def execute(path: Path, place: Path, solved: dict[str, str], **parameters) -> tuple[list[str], float]:
+    """The verdicts of a lesson's checks, and the seconds that a processor worked; solved : as `solutions`."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if is_exercise(cell):
             cell.source = solved.get(cell.id, cell.source)
+    notebook.cells.append(nbformat.v4.new_code_cell("import time\n\ntime.process_time()"))
     nbformat.write(notebook, place / path.name)
-    done = pm.execute_notebook(place / path.name, place / "done.ipynb", progress_bar=False, cwd=ROOT)
+    own = {name: value for name, value in parameters.items() if name in pm.inspect_notebook(path)}
+    done = pm.execute_notebook(place / path.name, place / "done.ipynb", own, progress_bar=False, cwd=ROOT)
     texts = [
         output.data["text/markdown"]
         for cell in done.cells
@@ -55,7 +60,7 @@ def execute(path: Path, place: Path, solved: dict[str, str]) -> tuple[list[str],
         if "text/markdown" in output.get("data", {})
     ]
     verdicts = [re.match(r"\*\*(.+?)\.\*\*", text)[1] for text in texts]
-    return verdicts, done.metadata.papermill.duration
+    return verdicts, float(done.cells[-1].outputs[0].data["text/plain"])
 
 
 # ------------------------------------------------------------------------------------------------------- the pieces
@@ -117,6 +122,13 @@ def test_a_lesson_is_committed_without_outputs_in_the_house_style(path):
 
 
 @named(LESSONS)
+def test_guesses_and_checks_keep_their_source_folded(path):
+    for cell in cells(path, "code"):
+        if re.search(r"\b(Guess|check)\(", cell.source):
+            assert cell.metadata["jupyter"]["source_hidden"] and "hide-input" in cell.metadata["tags"], cell.id
+
+
+@named(LESSONS)
 def test_a_lesson_has_two_exercises_a_guess_and_solutions_apart(path):
     code = cells(path, "code")
     exercises = [cell.id for cell in code if is_exercise(cell)]
@@ -145,7 +157,7 @@ def test_a_lesson_runs_unsolved_and_solved(path, tmp_path):
     exercises = sum(map(is_exercise, cells(path, "code")))
     verdicts, seconds = execute(path, tmp_path, {})
     assert verdicts == ["Not solved yet"] * exercises and seconds < SECONDS
-    assert execute(path, tmp_path, solutions(path))[0] == ["Right"] * exercises
+    assert execute(path, tmp_path, solutions(path), epochs=1)[0] == ["Right"] * exercises
 
 
 @named([path for path in [*LESSONS, FOLDER / "README.md"] if path.exists()])
@@ -154,3 +166,36 @@ def test_a_term_is_explained_and_linked_once(path):
     anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
     linked = re.findall(r"\(terms\.md#([^)]+)\)", path.read_text(encoding="utf-8"))
     assert set(linked) <= anchors and len(set(linked)) == len(linked)
+
+
+# --------------------------------------------------------------------------------------------------------- in Chromium
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
+def test_a_class_guesses_and_solves_an_exercise_in_the_browser(page, tmp_path):
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    shutil.copy(LESSONS[0], folder)
+    with lab(folder, tmp_path / "jupyter", AVLIB_DATA=str(DATA)) as address:
+        page.goto(f"{address}/lab/tree/{LESSONS[0].name}?token=toy")
+        wait(page, 120, "the lesson is open", lambda state: state["prompts"])
+        run_all(page)
+        guess = page.locator(".avlib-lesson", has_text="Which frame receives the most attention")
+        guess.wait_for(timeout=60_000)
+        cell = page.locator(".jp-Cell", has=guess)
+        assert not cell.locator("details").is_visible() and not guess.locator("img").count()
+        assert guess.get_by_role("button", name="Show the answer").is_disabled()
+        for option in ("frame 1", "frame 3", "frame 3 (1)"):
+            guess.get_by_role("button", name=option, exact=True).click()
+        guess.get_by_role("button", name="frame 3 (2)", exact=True).wait_for()
+        guess.get_by_role("button", name="Show the answer").click()
+        guess.get_by_text("2 of 3").wait_for()
+        assert "frame 3 1.00" in guess.locator("img").get_attribute("alt")
+        for row, verdict in [("[0.5, 0.2, 0.2, 0.1]", "same."), ("[3/16, 3/16, 9/16, 1/16]", "Right.")]:
+            page.locator(".jp-Cell.jp-CodeCell", has_text="fourth_row = ").first.locator(".cm-content").click()
+            page.keyboard.press("Control+a")
+            page.keyboard.insert_text(f"fourth_row = {row}")
+            page.keyboard.press("Shift+Enter")
+            page.keyboard.press("Shift+Enter")
+            page.locator(".jp-RenderedMarkdown:visible", has_text=verdict).first.wait_for(timeout=30_000)
