@@ -93,7 +93,7 @@ class Guess(_Lesson):
         own = self.counts[self.question]
         text = f"**{own[self.answer]} of {own.total()}** guesses were right. In this session: {right} of {total}."
         self.message.value, self.result.value = as_html(text), self.hidden
-        for button in (*self.buttons, self.reveal):
+        for button in self.buttons:  # not the one that was pressed: it keeps the focus, and so the keyboard works on
             button.disabled = True
 
     def static(self) -> str:
