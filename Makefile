@@ -31,14 +31,20 @@ lab: $(STAMP)  ## JupyterLab on the workbook, where it opens notebooks/ and show
 	$(if $(ROOT_USER),@echo "You are root: JupyterLab starts with --allow-root")
 	jupyter lab $(LAB) $(if $(ROOT_USER),--allow-root)
 
-RUN ?= outputs/toy_speaker/ia1-frozen-none/fold0-seed1 outputs/toy_speaker/concat1-frozen-none/fold0-seed1 \
+DEMO = outputs/toy_speaker/ia1-frozen-none/fold0-seed1
+RUN ?= $(DEMO) outputs/toy_speaker/concat1-frozen-none/fold0-seed1 \
   outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1 outputs/toy/ia1-frozen-none-pretrained/fold0-seed1
 RUNS = $(foreach run,$(RUN),--run "$(run)")
 app: $(STAMP)  ## the explorer as a page, on this machine alone, of one run or several: make app RUN=outputs/...
 	avlib app $(RUNS)
 
-pages: $(STAMP)  ## the site to read without installing, in build/site; with the explorer, where the demo has run
-	-$(if $(wildcard $(addsuffix /model.safetensors,$(firstword $(RUN)))),avlib page $(RUNS) --out build/extra/explorer)
+DONE = $(wildcard $(DEMO)/model.safetensors)
+LESSONS = $(patsubst notebooks/lessons/%,$(DEMO)/%,$(wildcard notebooks/lessons/*.ipynb))
+$(DEMO)/%.ipynb: notebooks/lessons/%.ipynb
+	papermill --no-progress-bar $< $@ > /dev/null
+
+pages: $(STAMP) $(if $(DONE),$(LESSONS))  ## the site to read without installing, in build/site; after the demo, all of it
+	-$(if $(DONE),avlib page $(RUNS) --out build/extra/explorer)
 	$(PYTHON) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir site --doctree-dir build/doctrees . build/site
 	@! grep --recursive --files-with-matches --fixed-strings "$(CURDIR)/" build/site || { echo "show paths of this machine"; exit 1; }
 	@echo "The site is in build/site: open its index.html, or serve the folder"
