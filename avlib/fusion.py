@@ -29,7 +29,7 @@ class Fusion(nn.Module):
 
     modalities = ("audio", "video")  # the branches that the model has
     widths: tuple[int, ...] = ()  # of its attention, divided by `heads`; () = none
-    own_heads = 0  # a number of heads that is part of the design; 0 = any that divides the widths
+    own_heads = 0  # heads that the design fixes; 0 = any that divides the widths
     has_dense_head = False  # by design; others may get one
     width = sum(STAGE2)  # of the vector that `pool` returns
 

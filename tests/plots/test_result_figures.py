@@ -228,7 +228,8 @@ def deletion():
     table["score"] = (
         falls + 0.1 * (table["actor"] == 2) - 0.2 * ((table["order"] == "attention") & (table["share"] == 0.5))
     )
-    return table, area_summary(areas(table))
+    random = pd.DataFrame({"modality": table["modality"].unique(), "low": -0.1, "high": 0.1})
+    return table, area_summary(areas(table), random)
 
 
 def test_curves_of_deletion_are_means_over_actors(deletion):
