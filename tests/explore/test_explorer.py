@@ -267,14 +267,9 @@ def test_the_title_says_every_change_of_the_clip_in_both_figures(explorer, clips
     assert explorer.figure().get_suptitle() == f"{explorer.clips.labels[clip]} ({clip})"
 
 
-def test_a_picture_with_the_answer_in_words_stands_beside_the_widget_but_not_on_a_page(explorer, monkeypatch):
+def test_a_picture_with_the_answer_in_words_stands_beside_the_widget(explorer, monkeypatch):
     shown = []
     monkeypatch.setattr("workbook.explore.explorer.display", lambda content, **_: shown.append(content))
-    with monkeypatch.context() as page:
-        page.setenv("VOILA_BASE_URL", "/")
-        explorer._ipython_display_()
-    assert len(shown) == 1
-    shown.clear()
     explorer._ipython_display_()
     widget, figure = shown
     assert "application/vnd.jupyter.widget-view+json" in widget

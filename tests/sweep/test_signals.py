@@ -29,7 +29,7 @@ AVLIB = [sys.executable, "-c", "from workbook.cli import main; main()"]
 LINE = "Error: interrupted; the same command goes on where it stopped"
 MARK = "AVLIB_TEST_MARK"  # a variable that all processes of a command inherit
 SIGNALS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL") if hasattr(signal, name)]
-QUICK = {("run", "SIGTERM"), ("report", "SIGTERM"), ("app", "SIGHUP"), ("app", "SIGKILL"), ("table", "SIGINT")}
+QUICK = {("run", "SIGTERM"), ("report", "SIGTERM"), ("report", "SIGHUP"), ("report", "SIGKILL"), ("table", "SIGINT")}
 pty = pytest.importorskip("pty", reason="this system has no terminals that a test can close")
 
 
@@ -75,8 +75,6 @@ def start(tmp_path, grid, network, silent_server, monkeypatch):
             folder = finished_run(tmp_path / "done", {"AV": 50})
             predictions((1, 0.5, 0.5)).to_parquet(folder / "predictions.parquet")
             return ["report", str(tmp_path / "done")]
-        if name == "app":
-            return ["app", "--run", str(network), "--ready", "0", "--no-browser", "--port", "0"]
         if name == "predict":
             soundfile.write(tmp_path / "long.wav", tone(200, 600), SAMPLE_RATE)
             return ["predict", str(tmp_path / "long.wav"), "--run", str(network), "--hop", "0.1"]
@@ -84,13 +82,13 @@ def start(tmp_path, grid, network, silent_server, monkeypatch):
             return ["download", "ravdess", "--to", str(tmp_path / "ravdess")]
         return [name, *([str(tmp_path / "runs")] if name in ("table", "runs") else [])]
 
-    def is_at_work(name: str, process: subprocess.Popen, output) -> bool:
+    def is_at_work(name: str, process: subprocess.Popen) -> bool:
         if name.split()[0] == "run":
             return bool(kernel_at_work(tmp_path / "runs" / "features"))
         if name == "report":
             has_kernel = psutil.Process(process.pid).children(recursive=True)
             return bool(has_kernel) and not [*(tmp_path / "tmp").glob("*.json")]  # it has started
-        return "http://" in output() if name == "app" else True
+        return True
 
     def begin(name: str, terminal: int | None = None) -> tuple:
         log = tmp_path / "log"
@@ -100,7 +98,7 @@ def start(tmp_path, grid, network, silent_server, monkeypatch):
             cwd=tmp_path, start_new_session=True,
         )  # fmt: skip
         if terminal is None:
-            wait_for(lambda: process.poll() is not None or is_at_work(name, process, log.read_text))
+            wait_for(lambda: process.poll() is not None or is_at_work(name, process))
         time.sleep(2)
         assert process.poll() is None or name in ("table", "runs", "parameters"), log.read_text()
         return process, log, token
@@ -121,7 +119,7 @@ def left_running(token: str) -> list[str]:
 
 
 def cases():
-    commands = ("run", "run --jobs 2", "report", "app", "predict", "download", "table", "runs", "parameters")
+    commands = ("run", "run --jobs 2", "report", "predict", "download", "table", "runs", "parameters")
     for command in commands:
         for name in (*SIGNALS, "closed terminal"):
             yield pytest.param(command, name, marks=() if (command, name) in QUICK else pytest.mark.slow)

@@ -4,7 +4,6 @@ Clips come from `ClipPicker`, answers from `Probe`; `FigureWidget` draws them.
 """
 
 import ast
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -114,12 +113,9 @@ class Explorer(widgets.VBox):
         self.save.on_click(lambda _: self._download())
 
     def _ipython_display_(self) -> None:
-        """Shows the widget, and its figure for readers without a kernel; a living widget hides that.
-
-        On a page there is always a kernel: its viewers do not wait for a figure that they never see.
-        """
+        """Shows the widget, and its figure for readers without a kernel; a living widget hides that."""
         display(self._repr_mimebundle_(), raw=True)
-        if "VOILA_BASE_URL" not in os.environ and self.clips.chosen is not None:
+        if self.clips.chosen is not None:
             figure = self.figure()
             words = in_words(self.probe.answer(self.clips.chosen, self.change), self.names)
             figure.words = f"The explorer. {words}".replace("**", "")
