@@ -296,6 +296,10 @@ def relabel(file):
     clips.assign(label=(clips["label"] + 1) % 8).to_parquet(file, index=False)
 
 
+def rename_fingerprint(file):
+    file.write_text(file.read_text().replace('"fingerprint"', '"fingerprinT"'))
+
+
 def change_type(file):
     np.save(file, np.load(file).astype(np.float64))
 
@@ -308,6 +312,7 @@ def change_type(file):
         ("clips.parquet", relabel, "clips.parquet is not as it was written"),
         ("mfcc.npy", change_type, "audio has shape .* and type float64"),
         ("manifest.json", cut, ""),
+        ("manifest.json", rename_fingerprint, "KeyError, 'fingerprint'"),
     ],
 )
 def test_a_damaged_store_is_a_sentence_that_says_what_to_do(damaged, name, damage, says):

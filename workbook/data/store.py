@@ -55,6 +55,8 @@ class Store:
             for name, array in (("video", video), ("audio", audio)):
                 if (name, array.ndim, array.dtype.name) not in KINDS or len(array) != len(clips):
                     raise ValueError(f"{name} has shape {array.shape} and type {array.dtype} for {len(clips)} clips")
+            if not manifest["fingerprint"]:
+                raise ValueError("it has no fingerprint")
             return cls(path, clips, video, audio, problems, manifest)
         except Exception as error:  # torn files can fail in any way
             reason = f"{type(error).__name__}, {error}".splitlines()[0]
