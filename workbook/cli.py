@@ -184,10 +184,10 @@ def predict(
     """
     from workbook.files import check_outputs
     from workbook.run.own_clip import predictor_of, write_prediction
-    from workbook.run.reopen import open_trained
+    from workbook.run.reopen import from_here, open_trained
 
     check_outputs([html, json], [clip, sound, folder])
-    predictor = predictor_of(open_trained(folder.absolute() if folder.exists() else folder))
+    predictor = predictor_of(open_trained(from_here(folder)))
     prediction = predictor(clip, sound or "", hop, progress=sys.stderr.isatty(), anyway=anyway)
     _echo("\n".join(predictor.card.sentences()) + "\n")
     _echo(write_prediction(prediction, html, json))

@@ -16,11 +16,11 @@ from smoke_runs import clips_from_files
 from avlib import build_model
 from workbook import ROOT, InputError
 from workbook.cli import main
-from workbook.data.datasets import Corpus as Dataset
+from workbook.data.datasets import Corpus
 from workbook.explore import page as export
 from workbook.explore.explorer import GAINS, NOISES
-from workbook.explore.page import Corpus, choose_clips, write_page
-from workbook.explore.probe import Change, Inputs, Probe, Subject
+from workbook.explore.page import PageCorpus, choose_clips, write_page
+from workbook.explore.probe import Change, Inputs, Probe, Subject, in_words
 from workbook.train.batches import splits
 
 CLIPS = 10
@@ -61,14 +61,14 @@ def corpora(small_toy, tmp_path_factory):
     label, names = rng.uniform(-3, 3, 60).astype(np.float32), [f"{HTML}{number}" for number in range(60)]
     audio, video = rng.standard_normal((60, 5, 31)) + label[:, None, None], rng.standard_normal((60, 7, 29))
     np.savez(path, audio=audio, video=video, label=label, group=np.arange(60) // 5, clip=names)
-    features = splits(Dataset("features", path).open_store(), 0, 0, ("audio", "video"))["test"]
+    features = splits(Corpus("features", path).open_store(), 0, 0, ("audio", "video"))["test"]
     lt = network("lt", features, classes=1, audio_channels=5, video_channels=7)
     pairs = [
         ("films", films, {"ia": Subject(ia), "concat": Subject(concat)}),
         ("features", features, {HTML: Subject(lt)}),
     ]
     return [
-        Corpus(name, networks, clips, choose_clips(clips, clips.table["clip"].iloc[0], CLIPS))
+        PageCorpus(name, networks, clips, choose_clips(clips, clips.table["clip"].iloc[0], CLIPS))
         for name, clips, networks in pairs
     ]
 
@@ -167,6 +167,8 @@ def test_every_control_answers_as_python_does(corpora, record, opened):
         for number, clip in enumerate(corpus.chosen):
             choose(opened, "clip", number)
             shown = compare(opened, probes, clip, Change())
+            words = opened.locator(".bars").get_attribute("aria-label")
+            assert in_words(probes[0].answer(clip, Change()), about["names"]).replace("**", "") in words
             for name, scores in shown[0].get("scores", {}).items():
                 expected = probes[0].attribution(clip, Change())[name]
                 np.testing.assert_allclose(scores, expected, atol=0.02 * abs(expected).max())

@@ -159,6 +159,9 @@ function heat(values, columns, table) {
   return coloured(scaled, columns, -reach, reach, table);
 }
 
+// The place of the largest value.
+export const best = (row) => row.indexOf(Math.max(...row));
+
 // ---- a corpus --------------------------------------------------------------------------------------------------------
 
 export class Corpus {
@@ -253,7 +256,7 @@ export class Corpus {
   async gradients(number, clip, change) {
     const network = this.networks[number], { outputs } = await this.answer(number, clip, change);
     const [audio, video] = await Promise.all([this.audioOf(clip, change), this.descriptors(network, clip, change)]);
-    const best = outputs.AV.indexOf(Math.max(...outputs.AV)), target = Float32Array.from(outputs.AV, (_, k) => Number(k === best));
+    const target = Float32Array.from(outputs.AV, (_, k) => Number(k === best(outputs.AV)));
     const [Tv] = this.video;
     const inputs = { audio: [audio, [1, ...this.audio]], video: [video, [1, Tv, video.length / Tv]], target: [target, [1, target.length]] };
     const scores = await run(network.gradients, inputs);

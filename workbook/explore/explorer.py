@@ -27,12 +27,13 @@ from workbook.explore.prefetch import Prefetcher
 from workbook.explore.probe import Change, Inputs, Probe, Span, Subject, changes_in_words, changes_of_picture, in_words
 from workbook.explore.view import View, map_name
 from workbook.explore.widget import FigureWidget, as_drawn
-from workbook.plots.clock import PLACE, SECONDS
+from workbook.plots.clock import SECONDS, clock_of
 from workbook.task import Sentiment
 from workbook.train.batches import Clips
 
 GAINS = [round(0.1 * tenth, 1) for tenth in range(11)]
 NOISES = [inf, 30.0, 25.0, 20.0, 15.0, 10.0, 5.0, 0.0, -5.0]  # decibels
+REACH = {"s": 1.5, "place": 0.5}  # of the shift of the sound, by the unit of the clock
 MOST_VOICES = 300  # with more clips, only those of the same actor are offered
 Cues = dict[str, Span]
 INTACT = Change()
@@ -57,7 +58,7 @@ class Explorer(widgets.VBox):
         cues : true spans on the clock by clip, as `cues_by_clip`; None = unknown
         """
         self.inputs, self.task, self._cues = Inputs(clips), clips.task, cues or {}
-        self.clock = SECONDS if clips.has_frames else PLACE
+        self.clock = clock_of(clips)
         self.pictures, self._prefetcher = Pictures(self.inputs), Prefetcher()
         self._subject = cache(lambda name: networks[name] if isinstance(networks[name], Subject) else networks[name]())
         self._probe = cache(lambda name: Probe(self._subject(name).net, self.inputs, self._subject(name).conditions))
@@ -84,7 +85,7 @@ class Explorer(widgets.VBox):
         self.reset = button("reset", "undo all changes of the clip", "72px")
         self.save = button("save PNG", "save this view as a picture", "88px")
         self.clips = ClipPicker(self._table(names[0]), first)
-        span = 1.5 if self.clock is SECONDS else 0.5
+        span = REACH[self.clock.unit]
         noises = [("none" if noise == inf else f"{noise:g} dB", noise) for noise in NOISES]
         shift = {"min": -span, "max": span, "step": span / 30, "readout_format": "+.2f"}
         self.controls = {

@@ -11,10 +11,10 @@ from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
+from workbook.explore.probe import POINTS
 from workbook.files import atomic_write
 from workbook.task import Task
 
-POINTS = 16  # of integrated gradients, as `Probe.attribution` takes them
 Tensors = tuple[torch.Tensor, ...]
 
 

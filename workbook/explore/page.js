@@ -2,7 +2,7 @@
 //
 // What it shows of names and labels is text (`textContent`, options, the escaped SVG of widget.js), never HTML.
 
-import { Corpus, INTACT, multiplesOfEven } from "./engine.js";
+import { best, Corpus, INTACT, multiplesOfEven } from "./engine.js";
 import widget from "./widget.js";
 
 const control = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
@@ -125,11 +125,10 @@ function title(corpus, clip, changes) {
   return parts.join("; ");
 }
 
-const best = (row) => row.indexOf(Math.max(...row));
 function answerInWords({ outputs }, names) {
   const inputs = { AV: "with both modalities", A: "with the sound alone", V: "with the picture alone" };
-  const says = (row) => (names.length > 1 ? `${names[best(row)]} (${(100 * Math.max(...row)).toFixed(0)}%)` : row[0].toFixed(2));
-  return `The network says ${Object.entries(outputs).map(([name, row]) => `${inputs[name]} ${says(row)}`).join(", ")}.`;
+  const says = (row) => (names.length > 1 ? `${(100 * Math.max(...row)).toFixed(0)}% ${names[best(row)]}` : `${row[0] < 0 ? "" : "+"}${row[0].toFixed(2)}`);
+  return `${Object.entries(outputs).map(([name, row]) => `${says(row)} ${inputs[name]}`).join(", ")}: the answer of the network.`;
 }
 
 // ---- a step ----------------------------------------------------------------------------------------------------------

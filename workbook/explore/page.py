@@ -29,13 +29,13 @@ from workbook.attention.truth import CUE
 from workbook.attention.vectors import step_times
 from workbook.data.window import HOP, SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
 from workbook.explore.clip_picker import clip_labels
-from workbook.explore.explorer import GAINS, NOISES, Cues
+from workbook.explore.explorer import GAINS, NOISES, REACH, Cues
 from workbook.explore.graphs import Answers, Descriptors, backward_graph, gradients_of, write_graph
 from workbook.explore.probe import SEED, Change, Inputs, Probe, Subject
 from workbook.explore.view import map_name
 from workbook.explore.widget import LOOK
 from workbook.files import atomic_write, checksum, folder_lock, write_json
-from workbook.plots.clock import PLACE, SECONDS
+from workbook.plots.clock import SECONDS, clock_of
 from workbook.plots.style import AROUND, CONDITION_STYLE, SHADE
 from workbook.progress import progress_bar
 from workbook.task import Sentiment
@@ -45,7 +45,6 @@ from workbook.train.descriptors import behind_frames, digest
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 FRONT = ("page.html", "page.css", "page.js", "engine.js", "widget.css", "widget.js")
-REACH = {"s": 1.5, "place": 0.5}  # of the shift of the sound, by the unit of the clock
 RUNTIME = DATA / "onnxruntime-web-1.30.0"
 RUNTIME_FILES = {  # SHA-256
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
@@ -55,7 +54,7 @@ RUNTIME_FILES = {  # SHA-256
 
 
 @dataclass(frozen=True)
-class Corpus:
+class PageCorpus:
     """Some clips of a test, and the networks that answer about them."""
 
     name: str
@@ -72,7 +71,7 @@ def choose_clips(clips: Clips, first: str, count: int) -> list[str]:
     return list(dict.fromkeys([first, *mixed.loc[turns.index, "clip"]]))[:count]
 
 
-def write_page(folder: Path, corpora: Sequence[Corpus]) -> None:
+def write_page(folder: Path, corpora: Sequence[PageCorpus]) -> None:
     """Writes the page of these corpora to a folder, in place of an older page.
 
     Raises InputError where the folder holds anything else, and where onnx or onnxruntime-web is missing.
@@ -131,11 +130,11 @@ def _look() -> dict[str, Any]:
 class _Export:
     """Writes the files of one corpus; `record` returns what page.json says about it."""
 
-    def __init__(self, folder: Path, corpus: Corpus, bar):
+    def __init__(self, folder: Path, corpus: PageCorpus, bar):
         self.folder, self.corpus, self.bar, self.files = folder, corpus, bar, set()
         self.inputs, self.task = Inputs(corpus.clips), corpus.clips.task
         self.clips = self.inputs.clips
-        self.clock = SECONDS if self.clips.has_frames else PLACE
+        self.clock = clock_of(self.clips)
         self.labels = clip_labels(self.clips.table)
         self.audio, self.video = self._unchanged(corpus.chosen[0])
 

@@ -25,6 +25,7 @@ from workbook.evaluate.conditions import Condition, Context, paper_conditions, s
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, behind_frames, describe, describe_black
 
+POINTS = 16  # of integrated gradients
 SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
 CACHED = 64  # answers
@@ -236,7 +237,7 @@ class Probe:
         audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()
         baseline = Baselines(torch.zeros_like(audio), self.black.expand_as(video), "zeros")
         target = self.answer(clip, change).best
-        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=16)
+        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=POINTS)
         scores = {"video": result.video, "audio": result.audio}
         return {name: values[0] for name, values in scores.items() if values is not None}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from workbook import DATA, InputError
 from workbook.attention.truth import clip_with_most_cues, cues_by_clip
 from workbook.evaluate.conditions import paper_conditions
-from workbook.explore.page import Corpus, choose_clips, write_page
+from workbook.explore.page import PageCorpus, choose_clips, write_page
 from workbook.explore.probe import Subject
-from workbook.run.reopen import TrainedRun, clips_key, names_of, open_trained
+from workbook.run.reopen import TrainedRun, clips_key, from_here, names_of, open_trained
 
 
 def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> None:
@@ -23,8 +23,8 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
     folders : none = the run that was trained last      clips : of each test, on the page
     Raises InputError where a run or its data cannot be opened, and as `explore.page.write_page`.
     """
-    paths = [Path(folder).absolute() if Path(folder).exists() else folder for folder in folders]
-    runs = [open_trained(folder, device="cpu") for folder in dict.fromkeys(paths or [""])]
+    paths = dict.fromkeys(from_here(Path(folder)) for folder in folders)
+    runs = [open_trained(folder, device="cpu") for folder in paths or [""]]
     names = dict(zip((run.folder for run in runs), names_of([run.folder for run in runs]), strict=True))
     tests: list[list[TrainedRun]] = []
     for run in runs:
@@ -36,13 +36,13 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
     write_page(target, [_corpus(test, title, names, clips) for test, title in zip(tests, titles, strict=True)])
 
 
-def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> Corpus:
+def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> PageCorpus:
     test = max((run.test for run in runs), key=lambda test: len(test.modalities))
     cues = cues_by_clip(test.table, runs[0].truth)
     networks = {
         names[run.folder]: Subject(run.network, conditions=paper_conditions(run.parameters.dropout)[:3]) for run in runs
     }
-    return Corpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
+    return PageCorpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
 
 
 class _FileHandler(SimpleHTTPRequestHandler):

@@ -91,6 +91,11 @@ class TrainedRun(Run):
         return f"trained {self.record.trained[:16].replace('T', ' ')} UTC on {self.record.device}"
 
 
+def from_here(folder: Path) -> Path:
+    """The folder that a command names: from the working directory if it is there, else from the workbook."""
+    return folder.absolute() if folder.exists() else folder
+
+
 def find_run(run: str | Path = "") -> Path:
     """The folder of a trained run; a relative path starts at the workbook. "" is the run that was trained last.
 
