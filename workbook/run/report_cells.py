@@ -24,10 +24,8 @@ from workbook.run.report import Section, overview, section_baselines, sections
 from workbook.run.results import all_runs
 from workbook.text import in_figure, in_markdown, styled
 
-LEFT = {
-    "selector": "th, td",
-    "props": "text-align: left; padding: 0.4em 0.25em",
-}  # eleven columns fit beside the side bar
+# Eleven columns fit beside the side bar.
+LEFT = {"selector": "th, td", "props": "text-align: left; padding: 0.4em 0.25em"}
 PAIRS = 8  # shown as a table
 COLUMNS = ["dropout", "first", "second", "difference", "low", "high", "p_holm", "effect"]
 POWER = ["unit", "units", "seeds", "smallest", "needed"]  # columns: what so few folds or actors can show

@@ -29,23 +29,10 @@ TABLE = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")  # 
 LISTED = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")  # by `avlib runs`
 PARAMETERS = tuple(name for name in NAMES if name not in UNNAMED)
 RESULTS = ("seconds", "train_seconds", "minutes", "labels", "fingerprint", "device", "commit", "started", "folder")
-PARTS = (  # of a condition on runs
-    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Load),
-    *(
-        ast.Eq,
-        ast.NotEq,
-        ast.Lt,
-        ast.LtE,
-        ast.Gt,
-        ast.GtE,
-        ast.In,
-        ast.NotIn,
-        ast.Name,
-        ast.Constant,
-        ast.List,
-        ast.Tuple,
-    ),
+SYNTAX = (  # of a condition on runs
+    "Expression BoolOp And Or UnaryOp Not USub Name Load Constant List Tuple Compare Eq NotEq Lt LtE Gt GtE In NotIn"
 )
+PARTS = tuple(getattr(ast, name) for name in SYNTAX.split())
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
