@@ -7,21 +7,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
+from browser import CHROMIUM, FLAGS, served
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_output
 
 from workbook import ROOT
 
 pytest.importorskip("myst_nb")
-CHROMIUM = shutil.which("chromium")
 PAGES = ["README.md", "docs", "notebooks", "outputs/gallery"]
 LINKED = ["site", "LICENSE", "CITATION.cff", "CHANGELOG.md", "Makefile", "params", "tests", "avlib", "workbook"]
 RUN = "outputs/toy/ia1-frozen-softhard-pretrained/fold0-seed1"
@@ -122,13 +119,8 @@ def test_a_notebook_that_was_not_executed_says_how(site, pages):
 
 @pytest.fixture(scope="module")
 def address(site):
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args): ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 @pytest.mark.browser
@@ -138,9 +130,8 @@ def address(site):
 def test_the_site_fits_the_screen_follows_its_colours_and_finds_words_without_internet(address, width, scheme):
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         trouble = []
         page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
