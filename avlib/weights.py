@@ -220,8 +220,8 @@ def authors_state_dict(net: AudiovisualNet) -> Weights:
     return theirs
 
 
-def _system(path: Path, theirs: Weights) -> tuple[str, int]:
-    """Fusion and number of classes of one of the authors' checkpoints."""
+def authors_system(path: Path, theirs: Weights) -> tuple[str, int]:
+    """Fusion and number of classes of one of the authors' checkpoints; ValueError where the file is none."""
     fusion = next((fusion for fusion, sign in SIGNATURES.items() if sign in theirs), None)
     if fusion is None:
         names = " or ".join(SIGNATURES.values())
@@ -240,7 +240,7 @@ def load_authors_checkpoint(path: str | Path, heads: int = 1) -> AudiovisualNet:
     Raises ValueError, with the first mismatch, for another file, and where `heads` does not fit.
     """
     path, theirs = read_weights(path)
-    fusion, classes = _system(path, theirs)
+    fusion, classes = authors_system(path, theirs)
     net = build_model(fusion, heads, classes)
     _take_authors(net, path, theirs)
     return net.eval()

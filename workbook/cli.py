@@ -1,9 +1,10 @@
-"""The command `avlib`: run a grid, list and compare runs, apply one to a clip, show the page, download RAVDESS."""
+"""The command `avlib`: run a grid, list and compare runs, apply or import one, show the page, download RAVDESS."""
 
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -193,6 +194,28 @@ def predict(
     _echo(write_prediction(prediction, html, json))
 
 
+@main.command("import")
+@click.argument("checkpoint", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="FOLDER", help="A new folder.")
+@click.option("--heads", type=int, help="Of each attention. The weights do not tell: 1 is assumed.")
+@click.option("--data-root", type=PATH, help="Where its corpus is; default: data/<dataset>.")
+@click.option("-p", "extra", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter that you know.")
+def import_(checkpoint: Path, out: Path, heads: int | None, data_root: Path | None, extra: tuple) -> None:
+    """Make a run folder of CHECKPOINT: a released one of the authors (.pth), or a model.safetensors of this workbook.
+
+    It opens as any other run. Fusion and classes are read from the file; the run says what the file does not tell.
+    """
+    from workbook.run.importing import import_network
+    from workbook.run.reopen import from_here
+    from workbook.sweep.grid import read_values
+
+    options = {"heads": heads, "data_root": data_root and from_here(data_root)}
+    values = read_values(extra) | {name: value for name, value in options.items() if value is not None}
+    record = import_network(checkpoint.absolute(), out.absolute(), values)
+    _echo(f"{out}: fusion {record.network['fusion']}, {len(record.labels)} labels. {record.describe_origin()}")
+    _echo(f"next: papermill notebooks/evaluate.ipynb outputs/evaluate.ipynb -p run {quote(str(out.absolute()))}")
+
+
 @main.command()
 def parameters() -> None:
     """List all parameters: default, allowed values, meaning."""
@@ -252,15 +275,14 @@ def app(runs: tuple[Path, ...], clips: int, ip: str, port: int, browser: bool) -
 @main.command()
 @click.argument("dataset", type=click.Choice(["ravdess"]))
 @click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Actors, such as 1-3,7.")
-@click.option("--sound", is_flag=True, help="The sound alone: 200 MB for all actors.")
 @click.option("--to", "folder", type=PATH, default=DATA / "ravdess", metavar="FOLDER", help="Default: data/ravdess.")
-def download(dataset: str, actors: str, sound: bool, folder: Path) -> None:
+def download(dataset: str, actors: str, folder: Path) -> None:
     """Download the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
 
     All 24 actors are about 13.6 GB, and as much again unpacked. Existing files are not downloaded again.
     """
     from workbook.data.download import download_ravdess, parse_actors
 
-    root = download_ravdess(folder, parse_actors(actors), pictures=not sound)
+    root = download_ravdess(folder, parse_actors(actors))
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
     _echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")

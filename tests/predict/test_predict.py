@@ -164,6 +164,20 @@ def test_a_network_of_a_toy_corpus_says_so_before_it_answers_and_another_does_no
     assert all("Acted emotion is not felt emotion" in " ".join(sentences) for sentences in (real, drawn.sentences()))
 
 
+def test_a_network_says_from_whom_it_has_learnt_whether_paired_and_how_sure_its_accuracies_are(drawn):
+    real = replace(
+        drawn, corpus="RAVDESS", is_acted=True, material=(7680, 6324, 0), testers=4, intervals={"AV": (80, 99)}
+    )
+    material, skill = real.about()
+    assert "RAVDESS, acted, 7,680 clips of 6,324 people, unpaired: none with sound and picture." in material
+    assert "on test clips of 4 people whom it had never met: 90.0 %" in skill and "95 % interval 80 to 99)" in skill
+    for both, words in {7680: "all with sound and picture", 12: "12 of them with sound and picture"}.items():
+        assert words in replace(real, material=(7680, 6324, both)).about()[0]
+    assert "of one person whom" in replace(real, testers=1, intervals={}).about()[1]
+    score = replace(real, is_score=True, imported="It was imported from a.pth.").about()
+    assert "guessing" not in score[1] and score[0] == "This network is tested on RAVDESS. It was imported from a.pth."
+
+
 def test_the_page_needs_no_other_file_and_begins_with_what_to_know(film, drawn):
     windows = replace(read_windows(film, **SIZES), name="<b>me</b>.mp4")
     prediction = predict_windows(build_model("ia", classes=4, image_size=64), windows, drawn)

@@ -63,6 +63,7 @@ class Dataset:
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
     frame_labels: Callable | None = None  # (root, clips of a store, frames) -> (N, frames) str: what each frame shows
     paper_folds: str = ""  # the fold scheme of the paper's numbers
+    is_acted: bool = False  # True = actors show emotions that they were asked for
 
     def __post_init__(self):
         first = {"classes": (*self.classes, 0)[0], "fold_scheme": self.fold_schemes[0], "protocol": self.protocols[0]}
@@ -110,6 +111,7 @@ DATASETS = {
         needs="folder",
         source="`avlib download ravdess` fetches it",
         paper_folds="paper",
+        is_acted=True,
     ),
     "films": Dataset(
         title="films of your own",

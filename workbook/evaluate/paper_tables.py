@@ -21,7 +21,7 @@ SYSTEMS = {
 }
 PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # each with its dataset
 FILE = Path(__file__).with_name("paper_tables.csv")
-DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "learned", "hard", "soft")  # first those of the paper
+DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "learned", "hard", "soft", "unknown")  # first the paper's
 KEYS = ["metric", "dropout", "system", "condition"]
 OURS = ["value", "low", "high", "actors", "clips", "folds", "seeds"]
 WHOSE = {"value": "ours", "paper": "the paper's"}  # columns of cells

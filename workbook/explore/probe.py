@@ -61,6 +61,7 @@ class Subject:
     net: AudiovisualNet
     predictions: pd.DataFrame | None = None  # of the test clips, to choose clips by the answer; None = not known
     conditions: Sequence[Condition] = THREE  # AV, A and V as the network was tested
+    about: Sequence[str] = ()  # sentences: what it has learnt from, and how well it does
 
 
 @dataclass(frozen=True)

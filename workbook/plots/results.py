@@ -94,7 +94,7 @@ def conditions(
         for centre, value in zip(centres, values["mean"], strict=True):
             if np.isfinite(value):
                 ax.text(centre, 2, f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}", **number)
-    names = [f"dropout: {kind}" if kind in DROPOUTS else in_figure(kind) for kind in kinds]
+    names = [f"dropout: {kind}" if kind in (*DROPOUTS, "unknown") else in_figure(kind) for kind in kinds]
     keys = [Patch(color=_tinted(QUIET, tint), label=name) for name, tint in zip(names, tints, strict=True)]
     keys += _yardsticks(ax, groups, reachable or {}, chance)
     legend_above(ax, 1.02, handles=keys, columnspacing=1.4, handlelength=1.6)

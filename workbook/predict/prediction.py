@@ -34,17 +34,35 @@ class ModelCard:
     accuracy: dict[str, float] = field(default_factory=dict)  # in percent, by condition, on the test clips
     clips: dict[str, int] = field(default_factory=dict)  # the number of test clips, by condition
     knows_people: bool = False  # True = it was trained on the people of its test
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # of the accuracies, 95 %, over people
+    testers: int = 0  # people of the test clips; 0 = not counted
+    is_score: bool = False  # True = it answers with a score, and accuracy is that of the sign
+    is_acted: bool = False  # True = actors show emotions that they were asked for
+    material: tuple[int, int, int] | None = None  # of its training: clips, people, and clips with both modalities
+    imported: str = ""  # from which file, and what that does not tell; "" = it was trained here
+
+    def about(self) -> list[str]:
+        """What it has learnt from, and how well it does in its test."""
+        if self.imported:
+            return [f"This network is tested on {self.corpus}. {self.imported}", self._skill()]
+        parts = [self.corpus, *["acted"] * self.is_acted]
+        if self.material:
+            clips, people, both = self.material
+            some = f"{both:,} of them with sound and picture" if both else "unpaired: none with sound and picture"
+            parts += [f"{clips:,} clips of {people:,} people", "all with sound and picture" if both == clips else some]
+        return [f"This network has learnt from one corpus: {', '.join(parts)}.", self._skill()]
 
     def sentences(self) -> list[str]:
         """What to know before reading an answer."""
+        material, skill = self.about()
         toy = [
             "It has seen only drawn faces and heard only synthesised voices.",
             "What it says of a real face or a real voice means nothing.",
         ]
         return [
-            f"This network has learnt from one corpus: {self.corpus}.",
+            material,
             *(toy if self.is_toy else []),
-            self._skill(),
+            skill,
             "It names what a face and a voice show, as the people of its corpus showed it. Acted emotion is not felt "
             "emotion: no answer says what somebody feels.",
         ]
@@ -52,13 +70,16 @@ class ModelCard:
     def _skill(self) -> str:
         if not self.accuracy:
             return "It has not been evaluated: nobody knows how well it does."
-        who = "whom it had met in training" if self.knows_people else "whom it had never met"
+        who = "one person" if self.testers == 1 else f"{self.testers or ''} people".strip()
+        who += " whom it had met in training" if self.knows_people else " whom it had never met"
+        who += ", if it was trained on this split" * bool(self.imported)
+        reach = {name: f"; 95 % interval {low:.0f} to {high:.0f}" for name, (low, high) in self.intervals.items()}
         parts = [
-            f"{self.accuracy[name]:.1f} % from {MEANING[name]} ({count:.0f} clips)"
+            f"{self.accuracy[name]:.1f} % from {MEANING[name]} ({count:.0f} clips{reach.get(name, '')})"
             for name, count in self.clips.items()
         ]
-        chance = f"guessing gives {100 / len(self.labels):.1f} %"
-        return f"Its right answers on test clips of people {who}: {', '.join(parts)}; {chance}."
+        chance = "" if self.is_score else f"; guessing gives {100 / len(self.labels):.1f} %"
+        return f"Its right answers on test clips of {who}: {', '.join(parts)}{chance}."
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,12 @@ class Prediction:
         card, windows = self.card, self.windows
         return {
             "know_first": card.sentences(),
-            "learnt_from": {"corpus": card.corpus, "toy": card.is_toy, "accuracy": card.accuracy},
+            "learnt_from": {
+                "corpus": card.corpus,
+                "toy": card.is_toy,
+                "accuracy": card.accuracy,
+                "95 %": card.intervals,
+            },
             "clip": windows.name,
             "seconds": windows.seconds,
             "withheld": self.is_withheld,

@@ -8,7 +8,7 @@ from workbook import InputError
 from workbook.data.window import WINDOW
 from workbook.files import check_outputs, path_of, write_json, write_text
 from workbook.run.parameters import absolute_path
-from workbook.run.record import read_metrics, read_predictions
+from workbook.run.record import read_predictions
 
 if TYPE_CHECKING:
     from workbook.predict.prediction import Prediction, Predictor
@@ -21,25 +21,14 @@ def predictor_of(run: "TrainedRun") -> "Predictor":
 
     Raises InputError where it was trained on features.
     """
-    from workbook.predict.prediction import MEANING, ModelCard, Predictor
+    from workbook.predict.prediction import Predictor
 
-    config, dataset = run.parameters, run.parameters.corpus.record
-    if dataset.kind == "features":
+    config = run.parameters
+    if config.corpus.record.kind == "features":
         raise InputError(f"{run.folder} has learnt from features alone: give a run of a dataset of clips")
-    metrics = read_metrics(run.folder)
-    scores = {name: metrics[name] for name in MEANING if name in metrics}
-    card = ModelCard(
-        corpus=dataset.title,
-        is_toy=dataset.make is not None,
-        labels=tuple(run.record.labels),
-        dropout=config.dropout,
-        accuracy={name: row["accuracy"] for name, row in scores.items()},
-        clips={name: row["clips"] for name, row in scores.items()},
-        knows_people=config.fold_scheme == "clips",
-    )
     settings = {name: getattr(config, name) for name in ("frames", "image_size", "audio_features")}
     settings["protocol"] = "authors" if config.protocol == "authors" else "paper"
-    return Predictor(run.network, card, settings, config.device, config.corpus.root)
+    return Predictor(run.network, run.card, settings, config.device, config.corpus.root)
 
 
 class Clip(NamedTuple):

@@ -94,6 +94,15 @@ class Made(Saved):
     device: str | None = None
 
 
+class Origin(BaseModel):
+    """Where an imported network comes from, and what its file does not tell."""
+
+    file: str  # its name
+    sha256: str
+    assumed: list[str]  # parameters that a test needs: it takes the values of the record
+    unknown: list[str]  # parameters of the training: the values of the record are those of no training
+
+
 class Record(Made):
     """The content of run.json. Times are UTC, in ISO 8601."""
 
@@ -103,17 +112,35 @@ class Record(Made):
     parameters: Annotated[_Parameters, AfterValidator(_check_choices)]
     network: dict[str, bool | Size | str]  # arguments of `build_model`
     labels: Annotated[list[str], Field(min_length=1)]
-    fingerprint: str  # of the data
+    fingerprint: str  # of the data; "" = of an imported network that nobody has tested yet
+    imported: Origin | None = None
+    material: tuple[Count, Count, Count] | None = (
+        None  # of training: clips, people, clips with both; None before a test
+    )
     starts_from_sha256: str | None = None  # of the file of weights that training starts from
     started: str
     ended: str | None = None
-    trained: str | None = None  # when training was complete
+    trained: str | None = None  # when training was complete, or when the network was imported
     sweep: tuple[str, Count] | None = None  # the start of the sweep that has trained it, and its place in the grid
     state: Literal["running", "done", "failed"] = "running"
     stage: str = "train"
     error: str | None = None
     seconds: Seconds = {}  # by stage
     notebooks: Seconds = {}  # by notebook that `avlib run` has executed
+
+    @property
+    def unknown(self) -> dict[str, str | None]:
+        """What a table shows in place of the parameters that nobody knows: unknown for a text, else nothing."""
+        names = self.imported.unknown if self.imported else ()
+        return {name: "unknown" if isinstance(self.parameters[name], str) else None for name in names}
+
+    def describe_origin(self) -> str:
+        """What the file of an imported network does not tell, in sentences; "" of any other."""
+        if not self.imported:
+            return ""
+        assumed = ", ".join(f"{name} {self.parameters[name]}" for name in self.imported.assumed)
+        parts = {"Assumed": assumed, "Unknown": ", ".join(["what it has learnt from", *self.imported.unknown])}
+        return " ".join(f"{word}: {names}." for word, names in parts.items() if names)
 
     def describe_state(self, folder: Path) -> str:
         """done, running, interrupted, or failed with the reason; folder : of the run"""

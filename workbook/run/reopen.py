@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import workbook
 from workbook import ROOT, InputError
+from workbook.data.datasets import DATASETS
 from workbook.run.parameters import CHOICES, NAMES, OWN_FUSIONS, Parameters, absolute_path, refuse_empty
-from workbook.run.record import Record, epochs_done, read_predictions, read_record, run_folders
+from workbook.run.record import Record, epochs_done, read_metrics, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from workbook.data.store import Store
     from workbook.explore.probe import Subject
+    from workbook.predict.prediction import ModelCard
     from workbook.task import Task
     from workbook.train.batches import Clips
 
@@ -44,15 +46,20 @@ class TrainedRun(Run):
     def store(self) -> "Store":
         """The data that the run was trained on. Raises InputError where they are missing or have changed."""
         store = self.parameters.corpus.open_store()
-        trained_on = self.record.fingerprint
-        if store.fingerprint != trained_on:
-            data = f"other data (fingerprint {trained_on}, not {store.fingerprint})"
+        own = self.record.fingerprint = self.record.fingerprint or store.fingerprint  # an imported one takes its first
+        if store.fingerprint != own:
+            data = f"other data (fingerprint {own}, not {store.fingerprint})"
             raise InputError(f"{self.folder} was trained on {data}: give its own data as data_root, or train it again")
         return store
 
     @cached_property
     def _splits(self) -> "dict[str, Clips]":
-        return clips_of(self.parameters, self.store)
+        splits = clips_of(self.parameters, self.store)
+        if not self.record.imported:
+            clips = splits["train"].table.drop_duplicates("clip")  # protocol authors has some of them twice
+            both = int((clips["has_audio"] & clips["has_video"]).sum())
+            self.record.material = len(clips), clips["actor"].nunique(), both
+        return splits
 
     @property
     def train(self) -> "Clips":
@@ -79,16 +86,31 @@ class TrainedRun(Run):
         """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
         return self.parameters.corpus.truth()
 
+    @property
+    def card(self) -> "ModelCard":
+        """What its network says about itself."""
+        return model_card(self.folder, self.record)
+
     def __repr__(self) -> str:
-        return f"{self.folder}\n{self._origin}\n{self.parameters}"
+        return f"{self.folder}\n{self._origin}\n{self._shown}"
 
     def _repr_markdown_(self) -> str:
         place = f"<code>{in_markdown(self.folder)}</code>, {in_markdown(self._origin)}"
-        return f"{place}\n\n{self.parameters._repr_markdown_()}"
+        return f"{place}\n\n{self._shown._repr_markdown_()}"
 
     @property
     def _origin(self) -> str:
-        return f"trained {self.record.trained[:16].replace('T', ' ')} UTC on {self.record.device}"
+        moment, origin = f"{self.record.trained[:16].replace('T', ' ')} UTC", self.record.imported
+        if not origin:
+            return f"trained {moment} on {self.record.device}"
+        return f"imported {moment} from {origin.file}. {self.record.describe_origin()}"
+
+    @property
+    def _shown(self) -> Parameters:
+        """The parameters to read, not to compute with: unknown and assumed ones are called so."""
+        assumed = self.record.imported.assumed if self.record.imported else ()
+        words = {name: f"{getattr(self.parameters, name)} (assumed)" for name in assumed}
+        return self.parameters.model_copy(update=words | dict.fromkeys(self.record.unknown, "unknown"))
 
 
 def from_here(folder: Path) -> Path:
@@ -156,6 +178,7 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
         raise InputError(f"{folder} has fusion '{fusion}', which nobody has defined here: define it in {OWN_FUSIONS}")
     parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
+    parameters = parameters.model_copy(update={name: text for name, text in record.unknown.items() if text})
     copy = copy_in(parameters.tracker, folder)
     return TrainedRun(folder=folder, record=record, copy=copy, parameters=parameters)
 
@@ -197,6 +220,39 @@ def load_run(folder: str | Path) -> "nn.Module":
     return network.eval()
 
 
+def model_card(folder: Path, record: Record) -> "ModelCard":
+    """What the network of a run says about itself, from its record, its metrics and, for intervals, its predictions."""
+    from workbook.predict.prediction import MEANING, ModelCard
+
+    parameters, metrics = record.parameters, read_metrics(folder)
+    dataset = DATASETS[parameters["dataset"]]
+    scores = {name: metrics[name] for name in MEANING if name in metrics}
+    reach, testers = {}, 0
+    if scores:
+        from workbook.evaluate.statistics import intervals
+
+        with suppress(InputError):  # the predictions are gone
+            rows = intervals({"": read_predictions(folder)}, conditions=[*scores])
+            testers = int(rows["actors"].max())
+            reach = {row.condition: (row.low, row.high) for row in rows.dropna().itertuples()}
+    origin = f"It was imported from {record.imported.file}. {record.describe_origin()}" if record.imported else ""
+    return ModelCard(
+        corpus=dataset.title,
+        is_toy=dataset.make is not None,
+        labels=tuple(record.labels),
+        dropout=parameters["dropout"],
+        accuracy={name: row["accuracy"] for name, row in scores.items()},
+        clips={name: row["clips"] for name, row in scores.items()},
+        knows_people=parameters["fold_scheme"] == "clips",
+        intervals=reach,
+        testers=testers,
+        is_score=record.network["classes"] == 1,
+        is_acted=dataset.is_acted,
+        material=record.material,
+        imported=origin,
+    )
+
+
 def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     """The trained runs beside this one that read the same clips of the same fold; its own first.
 
@@ -205,20 +261,21 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     from workbook.evaluate.conditions import paper_conditions
     from workbook.explore.probe import Subject
 
-    def open_subject(folder: Path, dropout: str) -> Subject:
+    def open_subject(folder: Path, record: Record) -> Subject:
         network = run.network if folder == own else load_run(folder).to(run.parameters.device)
         predictions = read_predictions(folder) if (folder / "predictions.parquet").exists() else None
-        return Subject(network, predictions, paper_conditions(dropout)[:3])
+        conditions = paper_conditions(record.parameters["dropout"])[:3]
+        return Subject(network, predictions, conditions, model_card(folder, record).about())
 
     own = run.folder
-    dropouts = {own: run.parameters.dropout}
+    records = {own: run.record}
     for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
             if record and clips_key(record) == clips_key(run.record):
-                dropouts[folder] = record.parameters["dropout"]
-    openers = [partial(open_subject, folder, dropout) for folder, dropout in dropouts.items()]
-    return dict(zip(names_of([*dropouts]), openers, strict=True))
+                records[folder] = record
+    openers = [partial(open_subject, *item) for item in records.items()]
+    return dict(zip(names_of([*records]), openers, strict=True))
 
 
 def clips_key(record: Record) -> list:

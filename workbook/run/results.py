@@ -125,7 +125,7 @@ def _row(folder: Path) -> dict[str, Any]:
             for name, values in read_metrics(folder).items():
                 scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
             if row["state"] == "done" and not scores:
-                row["state"] = "trained, not evaluated"
+                row["state"] = "imported, not evaluated" if record.imported else "trained, not evaluated"
             return row | scores
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
@@ -137,10 +137,13 @@ def _row(folder: Path) -> dict[str, Any]:
 def _record_row(folder: Path, record: Record) -> dict[str, Any]:
     """The part of a row that run.json holds."""
     seconds, git = record.seconds, record.git
-    row = {name: record.parameters[name] for name in PARAMETERS} | _names(record.parameters)
+    row = {name: record.parameters[name] for name in PARAMETERS} | _names(record.parameters) | record.unknown
     row |= {"state": record.describe_state(folder), "folder": str(folder), "labels": tuple(record.labels)}
     row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.device}
     row |= {"minutes": row["seconds"] / 60, "started": record.started, "fingerprint": record.fingerprint}
+    if record.imported:
+        assumed = [f"{name}-assumed" for name in record.imported.assumed]
+        row |= {"train_seconds": None, "minutes": None, "settings": " ".join([row["settings"], "imported", *assumed])}
     return row | {"commit": git.commit[:7] + "+" * git.dirty if git else ""}
 
 
