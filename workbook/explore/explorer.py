@@ -43,7 +43,7 @@ class Explorer(widgets.VBox):
     """Controls and the figure of one clip under one or two networks, for the last line of a notebook cell.
 
     Attributes: network, beside, map (Dropdowns), gradients (Checkbox), clips (ClipPicker), controls (widgets by the
-    name of what they change in `Change`), figure_widget, line (Text), save (Button), message (HTML).
+    name of what they change in `Change`), figure_widget, line (Text), save (Button), message, about (HTML).
     """
 
     def __init__(
@@ -66,11 +66,13 @@ class Explorer(widgets.VBox):
         self._maps: dict[str, tuple[str, int]] = {}  # direction and head by the name of an attention map
         self.figure_widget = FigureWidget()
         self.message = widgets.HTML(layout={"display": "none"}).add_class("message")
+        self.about = widgets.HTML()
         self._make_controls(list(networks), first)
         top = [self.network, self.beside, self.map, self.gradients, self.reset, self.save]
         rows = [["audio_gain", "audio_noise", "shift"], ["video_gain", "video_noise", "voice"]]
+        words = [self.line, self.message, self.about]
         sliders = [widgets.HBox([self.controls[name] for name in row]) for row in rows]
-        super().__init__([widgets.HBox(top), self.clips, self.figure_widget, *sliders, self.line, self.message])
+        super().__init__([widgets.HBox(top), self.clips, self.figure_widget, *sliders, *words])
         self.add_class("avlib-explorer")
         self._observe()
         self._busy = False
@@ -223,6 +225,8 @@ class Explorer(widgets.VBox):
 
     def _change_clip(self) -> None:
         """Shows another clip or network, and offers its voices and maps."""
+        about = [f"{name}: {' '.join(self._subject(name).about)}" for name in self.probes if self._subject(name).about]
+        self.about.value = "".join(f"<p>{escape(sentences)}</p>" for sentences in about)
         with self._quiet():
             try:
                 self._say("")

@@ -169,6 +169,8 @@ async function show() {
     viewOf(changes), corpus.picture("video", clip, changes), corpus.picture("audio", clip, changes),
   ]);
   Object.assign(traits, { view, video, audio, sound, volume: changes.audio_gain });
+  const about = [state.network, state.beside].filter((each) => each && corpus.networks[each.number].about);
+  control.about.textContent = about.map(({ name, number }) => `${name}: ${corpus.networks[number].about}`).join("\n");
   askGuess();
   history.replaceState(null, "", address(changes));
   heard.change();

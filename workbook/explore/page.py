@@ -198,6 +198,7 @@ class _Export:
         heads = {key: weights.shape[1] for key, weights in attention.items() if "_to_" in key}
         record = {
             "name": name,
+            "about": " ".join(subject.about),
             "reads": net.fusion.modalities,
             "conditions": [{"name": each.name, "needs": each.needs} for each in probe.conditions],
             "maps": [

@@ -39,9 +39,10 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
 def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> PageCorpus:
     test = max((run.test for run in runs), key=lambda test: len(test.modalities))
     cues = cues_by_clip(test.table, runs[0].truth)
-    networks = {
-        names[run.folder]: Subject(run.network, conditions=paper_conditions(run.parameters.dropout)[:3]) for run in runs
-    }
+    networks = {}
+    for run in runs:
+        conditions = paper_conditions(run.parameters.dropout)[:3]
+        networks[names[run.folder]] = Subject(run.network, conditions=conditions, about=run.card.about())
     return PageCorpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
 
 
