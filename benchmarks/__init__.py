@@ -4,6 +4,8 @@ Each benchmark is a file with a function `measure(options)` that returns its res
 `synthetic` and `ceilings`. avlib itself needs none of these files.
 """
 
+import workbook  # isort: skip  # before torch, whose threads then sleep while they wait for each other
+
 import json
 import os
 from argparse import ArgumentTypeError
@@ -17,7 +19,6 @@ import torch
 import yaml
 
 from benchmarks.timing import machine
-from workbook import InputError
 from workbook.files import atomic_write
 
 
@@ -65,7 +66,7 @@ class Options:
 def run(name: str, options: Options, echo: Callable[[str], None]) -> dict:
     """The results of a benchmark; prints them and writes them as JSON to `options.out`."""
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("PyTorch sees no GPU here: --device cuda needs one")
+        raise workbook.InputError("PyTorch sees no GPU here: --device cuda needs one")
     start = machine(options.device)
     result = {"benchmark": name} | import_module(f"benchmarks.{name}").measure(options) | {"machine": start}
     echo(as_text(result))

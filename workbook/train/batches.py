@@ -235,4 +235,4 @@ def as_input(video: torch.Tensor) -> torch.Tensor:
 
     Features (B, Tv, C) float32 stay unchanged.
     """
-    return video.movedim(-1, 2).float() / 255 if video.dtype == torch.uint8 else video
+    return video.movedim(-1, 2) / 255 if video.dtype == torch.uint8 else video
