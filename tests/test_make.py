@@ -79,9 +79,9 @@ def address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
 
 
-@pytest.mark.parametrize(("uv", "installers"), [(None, ["pip"]), (0, ["uv"]), (2, ["uv", "pip"])])
+@pytest.mark.parametrize(("uv", "installers"), [(None, ["pip", "pip"]), (0, ["uv"]), (2, ["uv", "pip"])])
 def test_setting_up_takes_uv_where_it_works_and_pip_otherwise(uv, installers, tmp_path):
-    """uv : its exit code; None = there is no uv."""
+    """uv : its exit code; None = there is no uv, and pip cannot install it."""
     environment, log = tmp_path / "environment", tmp_path / "log"
     (environment / "bin").mkdir(parents=True)
     (tmp_path / "tools").mkdir()
@@ -96,6 +96,8 @@ def test_setting_up_takes_uv_where_it_works_and_pip_otherwise(uv, installers, tm
     subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
     lines = log.read_text().splitlines()
     assert [line.split()[0] for line in lines] == installers
+    if uv is None:
+        assert lines.pop(0).endswith(" uv")
     assert all(line.endswith("--constraint constraints.txt --editable .[test]") for line in lines)
     assert (environment / ".avlib-set-up").exists()
 
