@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import re
 import wave
 from threading import current_thread, main_thread
 
@@ -160,17 +159,10 @@ def test_the_name_of_a_clip_is_text_in_every_widget_and_in_the_figure(networks, 
     texts = [text for text in explorer.figure().findobj(Text) if "frac" in text.get_text()]
     assert len(texts) >= 2 and not any(text._preprocess_math(text.get_text())[1] for text in texts)
     assert any(name in text._preprocess_math(text.get_text())[0].replace("\n", " ") for text in texts)
-    explorer.clips.later.click()
-    assert ".wav" in explorer.message.value and "<" not in explorer.message.value
-
-
-def test_a_clip_whose_sound_is_gone_says_so_and_keeps_its_figure(networks, clips, tmp_path):
-    gone = clips.where(np.arange(len(clips)) < 8)
-    gone.table.loc[1, "audio_path"] = str(tmp_path / "gone.wav")
-    explorer = Explorer(networks, gone)
     before = explorer.figure_widget.video
-    explorer.clips.later.click()
-    assert "gone.wav" in explorer.message.value and explorer.figure_widget.video == before
+    explorer.clips.later.click()  # its sound is gone
+    assert ".wav" in explorer.message.value and "<" not in explorer.message.value
+    assert explorer.figure_widget.video == before
 
 
 def test_a_picture_of_the_view_is_sent_to_the_browser(explorer, monkeypatch):
@@ -196,25 +188,15 @@ def frames_waited_for(monkeypatch):
     return counts
 
 
-def test_frames_are_prefetched_once_a_browser_shows_the_figure(networks, clips, monkeypatch):
+def test_all_places_of_the_other_slider_and_the_neighbours_are_prefetched(networks, clips, monkeypatch):
     explorer = Explorer(networks, clips)
     waited = frames_waited_for(monkeypatch)
     explorer.clips.later.click()
-    assert waited == [3] and explorer._prefetcher._thread is None
-    explorer._on_message({"shown": True})
-    explorer._prefetcher.wait(60)
-    waited.clear()
-    for gain in (0.3, 0.8):
-        explorer.controls["video_gain"].value = gain
-    assert waited == []
-
-
-def test_all_places_of_the_other_slider_and_the_neighbours_are_prefetched(networks, clips, monkeypatch):
-    explorer = Explorer(networks, clips)
+    assert waited == [3] and explorer._prefetcher._thread is None  # before a browser shows the figure
     explorer._on_message({"shown": True})
     explorer.controls["video_gain"].value = 0.4
     explorer._prefetcher.wait(60)
-    waited = frames_waited_for(monkeypatch)
+    waited.clear()
     explorer.controls["video_noise"].value = 10.0
     explorer._prefetcher.wait(60)
     explorer.controls["video_gain"].value = 0.9
@@ -253,25 +235,3 @@ def test_the_static_figure_shows_both_networks_on_one_scale_and_the_masks(explor
     assert sum("integrated gradients" in title for title in titles) == 2
     masks = [patch for ax in figure.axes for patch in ax.patches if patch.get_hatch() == "//"]
     assert len(masks) == 3 and all((mask.get_x(), mask.get_width()) == (1, 1) for mask in masks)
-
-
-def test_the_title_says_every_change_of_the_clip_in_both_figures(explorer, clips):
-    clip, voice = clips.table["clip"][:2]
-    explorer.show(clip=clip, voice=voice, audio_gain=0.5, video_noise=10.0, shift=-0.3, video_masked=((0.5, 1.25),))
-    title = explorer.figure().get_suptitle().replace("\n", " ")
-    assert title.startswith(f"{explorer.clips.labels[clip]} ({clip}); voice of {explorer.clips.labels[voice]};")
-    for words in ("sound × 0.5", "noise in picture 10 dB", "picture masked 0.50–1.25 s", "sound early by -0.30 s"):
-        assert words in title
-    assert explorer.figure_widget.view["title"] == title
-    explorer.show(clip=clip)
-    assert explorer.figure().get_suptitle() == f"{explorer.clips.labels[clip]} ({clip})"
-
-
-def test_a_picture_with_the_answer_in_words_stands_beside_the_widget(explorer, monkeypatch):
-    shown = []
-    monkeypatch.setattr("workbook.explore.explorer.display", lambda content, **_: shown.append(content))
-    explorer._ipython_display_()
-    widget, figure = shown
-    assert "application/vnd.jupyter.widget-view+json" in widget
-    assert re.match(r"The explorer\. \d+% \w+ with both modalities, ", figure.words)
-    assert f'alt="{figure.words}"' in figure._repr_html_()
