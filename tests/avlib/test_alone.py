@@ -15,8 +15,9 @@ NEEDED |= {"tqdm"}
 TRAIN_A_STEP = """
 import sys
 sys.modules.update(dict.fromkeys(sys.argv[1:]))  # None: an import of these fails
-import torch
 import avlib
+assert "torch" not in sys.modules
+import torch
 net = avlib.build_model("ia", image_size=64)
 audio, video, labels = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64), torch.tensor([1, 3])
 audio, video, labels = avlib.modality_dropout("softhard", audio, video, labels)

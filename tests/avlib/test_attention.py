@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,12 +18,6 @@ def test_attention_weights_reproduce_torch():
     weights = attention_weights(query, key)
     assert weights.shape == (B, H, Tq, Tk)
     torch.testing.assert_close(weights @ value, F.scaled_dot_product_attention(query, key, value))
-
-
-def test_one_query_over_two_keys_gives_the_logistic_weights():
-    query, key = torch.tensor([[[[2.0, 0, 0, 0]]]]), torch.tensor([[[[0.0, 0, 0, 0], [1, 0, 0, 0]]]])
-    expected = torch.tensor([1 / (1 + math.e), math.e / (1 + math.e)])  # scores 0 and 2 · 1 / √4 = 1
-    torch.testing.assert_close(attention_weights(query, key).flatten(), expected)
 
 
 def test_the_attention_vector_totals_the_number_of_queries():

@@ -62,10 +62,9 @@ def mult_weights() -> dict:
 def test_a_checkpoint_of_the_authors_says_what_its_net_said(fusion, heads, classes, prefix, tmp_path):
     net = shuffled(build_model(fusion, heads, classes))
     loaded = load_authors_checkpoint(saved(authors_state_dict(net), tmp_path / "net.pth", prefix), heads)
-    assert not loaded.training
     with torch.inference_mode():
         ours, theirs = loaded(AUDIO, VIDEO), net(AUDIO, VIDEO)
-    assert torch.equal(ours.logits, theirs.logits) and ours.logits.shape == (2, classes)
+    assert torch.equal(ours.logits, theirs.logits) and ours.logits.shape == (2, classes) and not loaded.training
     assert torch.equal(ours.attention["video_to_audio"], theirs.attention["video_to_audio"])
 
 
@@ -79,10 +78,8 @@ def test_what_is_given_back_has_all_names_and_shapes_of_the_authors(fusion, head
     assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
     used = [name for name, value in ours.items() if value.any()]
     assert len(used) > 250
-    for name in used:
-        half = (
-            slice(len(theirs[name]) // 2) if fusion == "ia" and ".kv." in name else ...
-        )  # their values are never used
+    for name in used:  # of the values in ia's kv, the authors use none
+        half = slice(len(theirs[name]) // 2) if fusion == "ia" and ".kv." in name else ...
         assert torch.equal(ours[name][half], theirs[name][half]), name
 
 
@@ -102,10 +99,8 @@ def test_the_face_network_is_taken_over_whatever_its_last_layer(classes, new_for
     saved(face_weights(source, classes), path, "module.", _use_new_zipfile_serialization=new_format)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     load_efficientface(net, path)
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, source.state_dict()[name] if name.startswith("frame_network.") else before[name]), (
-            name
-        )
+    expected = {name: (source.state_dict() if "frame_network." in name else before)[name] for name in before}
+    assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
 
 
 def test_what_their_training_script_left_beside_the_weights_is_passed_over(tmp_path, monkeypatch):
@@ -137,21 +132,15 @@ def test_pretrained_weights_are_told_apart_and_told_with_their_checksum(tmp_path
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_a_missing_file_is_named(load, tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere.pth is not a file"):
-        load(tmp_path / "nowhere.pth")
-
-
-@pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("new_format", [True, False])
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_refused(load, share, new_format, tmp_path):
+def test_a_missing_or_truncated_file_is_refused(load, share, new_format, tmp_path):
     path = tmp_path / "net.pth"
+    with pytest.raises(ValueError, match=r"net.pth is not a file"):
+        load(path)
     torch.save({"state_dict": authors_state_dict(build_model("ia"))}, path, _use_new_zipfile_serialization=new_format)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(
-        ValueError, match=r"net.pth is damaged or no checkpoint by torch.save; nothing in it was executed$"
-    ):
+    with pytest.raises(ValueError, match=r"is damaged or no checkpoint by torch.save; nothing in it was executed$"):
         load(path)
 
 
@@ -165,22 +154,16 @@ class Code:
         return Path.touch, (self.path,)
 
 
-def pickled(protocol: int):
-    return lambda held, path: path.write_bytes(pickle.dumps(held, protocol))
-
-
 @pytest.mark.parametrize("load", LOADERS)
-@pytest.mark.parametrize("write", [torch.save, pickled(2), pickled(4)], ids=["torch", "pickle2", "pickle4"])
-def test_code_in_a_file_is_refused_and_never_executed(load, write, tmp_path):
-    write(
-        {"state_dict": authors_state_dict(build_model("ia")), "extra": Code(tmp_path / "executed")},
-        tmp_path / "net.pth",
-    )
-    with pytest.raises(ValueError) as refused:
+@pytest.mark.parametrize("protocol", [None, 2, 4])
+def test_code_in_a_file_is_refused_and_never_executed(load, protocol, tmp_path):
+    held = {"state_dict": authors_state_dict(build_model("ia")), "extra": Code(tmp_path / "executed")}
+    torch.save(held, tmp_path / "net.pth")
+    if protocol:
+        (tmp_path / "net.pth").write_bytes(pickle.dumps(held, protocol))
+    with pytest.raises(ValueError, match=r"^[^\n]*nothing in it was executed[^\n]*$"):
         load(tmp_path / "net.pth")
     assert not (tmp_path / "executed").exists()
-    assert "\n" not in str(refused.value)
-    assert "nothing in it was executed" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -26,23 +26,16 @@ DIRECTIONS = {
     **{"tav": ACROSS[1:], "tva": ACROSS[:1]},
     **dict.fromkeys(("film", "early", "bilinear", "concat", "audio", "video"), ()),
 }
+POLICY = "OMP_WAIT_POLICY"
 EXCHANGING = [name for name, fusion in FUSIONS.items() if fusion.widths]
-
-
-def count(module):
-    return sum(weight.numel() for weight in module.parameters())
-
-
-def test_every_system_has_a_full_row_in_the_docs():
-    assert list(ROWS) == list(FUSIONS), "docs/systems.md: its table must have a row for each entry of FUSIONS, in order"
-    for name, cells in ROWS.items():
-        assert len(cells) == 5 and all(cells), f"docs/systems.md: a cell of `{name}` is empty"
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_system_has_the_parameters_that_the_docs_say(fusion):
-    counted = f"{count(build_model(fusion)):,}".replace(",", " ")
-    assert ROWS.get(fusion, [""] * 5)[3] == counted, f"docs/systems.md: `{fusion}` has {counted} parameters"
+    assert list(ROWS) == list(FUSIONS), "docs/systems.md: its table must have a row for each entry of FUSIONS, in order"
+    counted = f"{sum(weight.numel() for weight in build_model(fusion).parameters()):,}".replace(",", " ")
+    assert len(ROWS[fusion]) == 5 and all(ROWS[fusion]), f"docs/systems.md: a cell of `{fusion}` is empty"
+    assert ROWS[fusion][3] == counted, f"docs/systems.md: `{fusion}` has {counted} parameters"
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -51,7 +44,8 @@ def test_every_system_returns_logits_and_named_attention(fusion, heads):
     if heads > 1 and (not FUSIONS[fusion].widths or fusion == "mult"):
         pytest.skip(f"{fusion} has no attention that could be split into {heads} heads")
     B, Tv = 2, 3
-    output = build_model(fusion, heads, classes=7, image_size=64)(torch.randn(B, 10, 156), torch.rand(B, Tv, 3, 64, 64))
+    net = build_model(fusion, heads, classes=7, image_size=64).eval()
+    output = net(torch.randn(B, 10, 156), torch.rand(B, Tv, 3, 64, 64))
     Ta, H = {"it": 150, "ia": 150, "mult": 156}.get(fusion, 144), check_heads(fusion, heads)
     steps = {"audio": Ta, "video": Tv}
     expected = {}
@@ -62,18 +56,8 @@ def test_every_system_returns_logits_and_named_attention(fusion, heads):
         expected |= {"video": (B, Tv), "audio": (B, Ta)}
     assert output.logits.shape == (B, 7)
     assert {name: tuple(tensor.shape) for name, tensor in output.attention.items()} == expected
-
-
-@pytest.mark.parametrize("fusion", EXCHANGING)
-def test_attention_over_the_keys_sums_to_one(fusion):
-    net = build_model(fusion, check_heads(fusion, 1 if fusion == "mult" else 4), image_size=64).eval()
-    maps = {
-        name: weights
-        for name, weights in net(torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)).attention.items()
-        if "_to_" in name
-    }
-    assert set(maps) & {"video_to_audio", "audio_to_video"}
-    for total in (weights.sum(dim=-1) for weights in maps.values()):
+    for name in DIRECTIONS[fusion]:
+        total = output.attention[name].sum(dim=-1)
         torch.testing.assert_close(total, torch.ones_like(total))
 
 
@@ -209,22 +193,11 @@ def test_channels_are_shuffled_as_torch_does_it():
 
 @pytest.mark.parametrize("step", [0, 17, 149])
 def test_the_seconds_of_an_audio_step_are_the_middle_of_what_it_sees(step):
-    seen = support(build_model("audio").audio.eval().stage1, step)
-    assert float(audio_seconds(150, 156, hop_seconds=1.0)[step]) == pytest.approx((seen[0] + seen[-1]) / 2)
-
-
-def support(stage, step):
-    """The MFCC steps that can reach output `step`, found by perturbing each of them."""
-    mfcc = torch.randn(1, 10, 156)
-    base = stage(mfcc)[0, :, step]
-    reached = []
-    for position in range(156):
-        for push in (50.0, -50.0):
-            moved = mfcc.clone()
-            moved[0, :, position] += push
-            if not torch.equal(stage(moved)[0, :, step], base):
-                reached.append(position)
-    return sorted(set(reached))
+    stage, mfcc = build_model("audio").audio.eval().stage1, torch.randn(1, 10, 156)
+    moved = mfcc + 50 * torch.cat([torch.eye(156), -torch.eye(156)])[:, None]  # one step of the MFCCs at a time
+    changes = (stage(moved) - stage(mfcc))[:, :, step].abs().amax(dim=1) > 1e-4
+    seen = changes.view(2, 156).any(dim=0).nonzero().flatten()
+    assert float(audio_seconds(150, 156, hop_seconds=1.0)[step]) == pytest.approx(float(seen[0] + seen[-1]) / 2)
 
 
 @pytest.mark.parametrize(
@@ -247,19 +220,8 @@ def test_what_does_not_fit_is_refused_with_a_sentence(arguments, sentence):
         build_model(**arguments)
 
 
-@pytest.mark.parametrize(
-    "given, found",
-    [({}, "1000 None"), ({"GOMP_SPINCOUNT": "7"}, "7 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
-)
-def test_waiting_threads_soon_sleep_unless_told_otherwise(given, found):
-    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    code = f"import workbook, os; print(*map(os.environ.get, {names}))"
-    environment = {name: value for name, value in os.environ.items() if name not in names} | given
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, env=environment, cwd=workbook.ROOT, capture_output=True, text=True)
-    assert ended.stdout.strip() == found
-
-
-def test_importing_avlib_loads_nothing_heavy():
-    code = "import sys, avlib; assert not {'torch', 'timm', 'librosa', 'pandas'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=workbook.ROOT)
+@pytest.mark.parametrize("given, count", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({POLICY: "ACTIVE"}, "None")])
+def test_waiting_threads_soon_sleep_unless_told_otherwise(given, count):
+    environment = {key: text for key, text in os.environ.items() if key not in ("GOMP_SPINCOUNT", POLICY)} | given
+    command = [sys.executable, "-c", "import workbook, os; print(os.environ.get('GOMP_SPINCOUNT'))"]
+    assert subprocess.check_output(command, env=environment, cwd=workbook.ROOT, text=True).strip() == count
