@@ -20,7 +20,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 class Ended(click.ClickException):
     """The end of a command before its time: one line."""
 
-    def __init__(self, message: str, exit_code: int):
+    def __init__(self, message: str, exit_code: int = 2):  # as click itself ends for wrong options
         super().__init__(printable(message))
         self.exit_code = exit_code
 
@@ -54,13 +54,19 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except InputError as error:
-            raise Ended(str(error), 2) from None  # as click itself ends for wrong options
+            raise Ended(str(error)) from None
         except OSError as error:
             if error.filename is None:  # such as a pipe that nobody reads
                 raise
-            raise Ended(f"{error.filename}: {error.strerror}", 2) from error
+            raise Ended(f"{error.filename}: {error.strerror}") from error
         except KeyboardInterrupt:
             raise Ended("interrupted; the same command goes on where it stopped", 130) from None
+
+
+def _echo(text: object) -> None:
+    """Prints a text; a terminal that is closed, or a pipe that nobody reads, fails no run."""
+    with suppress(OSError):
+        click.echo(printable(text))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,7 +84,6 @@ def main() -> None:
 @click.option("--cpus-per-run", "cpus", type=click.FloatRange(0, min_open=True), help="With Ray; default: 1.")
 @click.option("--gpus-per-run", "gpus", type=click.FloatRange(0), help="With Ray, such as 0.25; default: none.")
 @click.option("--limit-minutes", type=click.FloatRange(0, min_open=True), help="End a run that takes longer.")
-@click.option("--fail-fast", is_flag=True, help="End all runs when one fails.")
 @click.option("--dry-run", is_flag=True, help="List the runs and about how long they take; execute none.")
 def run(file: Path, extra: tuple, jobs: int | None, engine: str, dry_run: bool, **options: Any) -> None:
     """Run preprocess, train, evaluate and attention with the parameters of a file.
@@ -87,29 +92,20 @@ def run(file: Path, extra: tuple, jobs: int | None, engine: str, dry_run: bool, 
     such grids. Each run has a folder under outputs/, with a log. Complete runs are skipped; a run that was stopped or
     has failed goes on where it stopped. The same command may run several times at once, also on several machines.
     """
-    from workbook.sweep.estimates import listing
     from workbook.sweep.grid import plan, read_grids, read_values
-    from workbook.sweep.sweep import Sweep, engine_of
+    from workbook.sweep.sweep import Sweep, engine_of, listing
 
     runs = plan(read_grids(file), read_values(extra), is_here=engine == "local")
     if dry_run:
         _echo(listing(runs, jobs or 1))
         return
-    minutes, fail_fast = options.pop("limit_minutes") or 0, options.pop("fail_fast")
+    minutes = options.pop("limit_minutes") or 0
     with engine_of(engine, **options) as runner:
-        outcomes = Sweep(runs, jobs=jobs, engine=runner, minutes=minutes, fail_fast=fail_fast, echo=_echo).run()
+        outcomes = Sweep(runs, jobs=jobs, engine=runner, minutes=minutes, echo=_echo).run()
     _show_results([outcome.folder for outcome in outcomes if outcome.state != "failed"])
-    failed = [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        stopped = ", and the runs that were stopped" if fail_fast else ""
-        heading = f"{len(failed)} of {len(runs)} runs failed; the same command tries them again{stopped}:"
+    if failed := [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]:
+        heading = f"{len(failed)} of {len(runs)} runs failed; the same command tries them again:"
         raise Ended("\n".join([heading, *failed]), 1)
-
-
-def _echo(text: object) -> None:
-    """Prints a text; a terminal that is closed, or a pipe that nobody reads, fails no run."""
-    with suppress(OSError):
-        click.echo(printable(text))
 
 
 def _show_results(folders: list[Path]) -> None:
@@ -265,11 +261,9 @@ def page(runs: tuple[Path, ...], clips: int, out: Path) -> None:
 @click.option("--browser/--no-browser", default=True, help="Open it in a browser here.")
 def app(runs: tuple[Path, ...], clips: int, ip: str, port: int, browser: bool) -> None:
     """Show the explorer in a browser, as `avlib page` writes it; default: of the run that was trained last."""
-    from workbook.run.app import page_folder, serve, write_page_of
+    from workbook.run.app import serve
 
-    folder = page_folder(runs)
-    write_page_of(runs, clips, folder)
-    serve(folder, ip, port, browser, _echo)
+    serve(runs, clips, ip, port, browser, _echo)
 
 
 @main.command()

@@ -36,6 +36,13 @@ def in_figure(text: object) -> str:
     return printable(text).replace("$", r"\$")
 
 
+def as_time(seconds: float) -> str:
+    """A time to be read, such as `41 s`, `14 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def styled(table: "pd.DataFrame", *arguments: Any, **settings: Any) -> "Styler":
     """A table for a notebook, with text in its cells, rows and columns; arguments, settings : of `Styler.format`."""
     style = table.style.format(*arguments, escape="html", **settings)

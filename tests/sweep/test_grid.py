@@ -71,18 +71,15 @@ def test_a_grid_is_refused_before_any_of_its_runs(grid, sentence, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "cannot be read: No such file"),
-        (b"\xff\xfe\x00", "is not YAML: "),
+        (None, "params.yaml: No such file"),
+        (b"\xff\xfe\x00", "cannot be read: "),
         (b"", "holds no parameters"),
-        (b"fusion: ia\n  heads: [1\n", "line 2"),
         (b"fuson: ia\n", "unknown parameter 'fuson': did you mean 'fusion'?"),
-        (b"seed: 010\n", "seed is 010; write it without the 0 in front"),
-        (b"seed: 1:30\n", "seed is '1:30'; it should be a valid integer"),
+        (b"seed: 010\n", "seed is 010; it should be a number, without a 0 in front"),
         (b"dropout: no\n", "dropout is 'no'; choose one of none, "),
-        (b"dropout:\n", "dropout is None; leave it out for its default, or write none"),
         (b"fold: 1\nseed: 2\nfold: 3\n", "line 3: fold is there twice; remove one, or give a list of values"),
-        (b"a: &a [x, x]\nb: &b [*a, *a]\nseed: [*b, *b]\n", "b holds lists in lists; give one value, or one list"),
-        (b"seed: " + b"[" * 5000 + b"]" * 5000, "is not YAML"),
+        (b"seed: [[1, 2], [3]]\n", "seed is [1, 2]; it should be a valid integer"),
+        pytest.param(b"seed: " + b"[" * 5000 + b"]" * 5000, "cannot be read", id="deep"),
         (b"seed: !!python/object:os.system 1\n", "could not determine a constructor"),
     ],
 )
@@ -113,10 +110,3 @@ def test_no_value_is_refused_alike_in_a_file_and_on_the_command_line(form, value
     ended = CliRunner().invoke(main, ["run", str(file), *(["-p", "dropout", value] if form == "-p" else [])])
     assert ended.exit_code == 2
     assert ended.output.endswith("; leave it out for its default, or write none\n")
-
-
-def test_a_name_that_is_there_twice_on_the_command_line_is_refused(tmp_path):
-    ended = CliRunner().invoke(
-        main, ["run", str(workbook.ROOT / "params/smoke.yaml"), "-p", "seed", "1", "-p", "seed", "2"]
-    )
-    assert ended.output == "Error: -p seed is there twice; remove one, or give a list of values\n"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,10 +33,11 @@ def cut(grids: list[dict[str, Any]], values: dict[str, Any]) -> list[dict[str, A
     """
     smaller = [dict(grid) for grid in grids]
     for name, value in values.items():
-        lists = [_as_list(grid.get(name, [])) for grid in grids]
-        new = [value for value in _as_list(value) if not any(value in values_of_grid for values_of_grid in lists)]
-        for grid, values_of_grid in zip(smaller, lists, strict=True):
-            grid[name] = [value for value in _as_list(value) if value in values_of_grid or value in new]
+        listed = [_as_list(grid.get(name, [])) for grid in grids]
+        for grid, own in zip(smaller, listed, strict=True):
+            grid[name] = [
+                value for value in _as_list(value) if value in own or not any(value in part for part in listed)
+            ]
     smaller = [grid for grid in smaller if all(grid[name] for name in values)]
     if not smaller:
         together = " and ".join(f"{name} {value}" for name, value in values.items())
@@ -56,22 +58,24 @@ def plan(
     values : cut the grids, as in `cut`; runs that they make the same count once
     is_here : False = other machines execute the runs, and have devices of their own
     """
-    planned: dict[Path, tuple[dict[str, Any], Parameters]] = {}
+    runs: dict[Path, dict[str, Any]] = {}
+    configs: dict[Path, Parameters] = {}
     for run in expand(cut(_as_list(parameters), values or {})):
         config = Parameters(**run)
-        if config.folder in planned and not values:
+        if config.folder in runs and not values:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
-        planned.setdefault(config.folder, (run, config))
-    if not planned:
+        runs.setdefault(config.folder, run)
+        configs[config.folder] = config
+    if not runs:
         raise InputError("the grid holds no run: one of its lists is empty")
-    for _, config in planned.values():
+    for config in configs.values():
         config.check_inputs(is_here=is_here)
         check_same_run(config, even_if_claimed=True)
-    for corpus in dict.fromkeys(config.corpus for _, config in planned.values()):
+    for corpus in dict.fromkeys(config.corpus for config in configs.values()):
         is_missing = not corpus.store_path.exists()  # InputError where no file of features fits
         if is_missing and corpus.record.kind == "clips" and not corpus.record.make:
             corpus.find_clips()  # InputError where there are none to make it of
-    return [run for run, _ in planned.values()]
+    return [*runs.values()]
 
 
 class _Loader(yaml.SafeLoader):
@@ -82,8 +86,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         names = [name.value for name, _ in node.value]
         if twice := [key for key, _ in node.value if names.count(key.value) > 1]:
-            place = f"{twice[-1].start_mark.name}, line {twice[-1].start_mark.line + 1}"
-            raise InputError(f"{place}: {twice[-1].value} is there twice; remove one, or give a list of values")
+            reason = f"{twice[-1].value} is there twice; remove one, or give a list of values"
+            raise yaml.YAMLError(f"line {twice[-1].start_mark.line + 1}: {reason}")
         return super().construct_mapping(node, deep)
 
 
@@ -97,38 +101,27 @@ for kind, first, pattern in (
 
 
 def read_grids(file: Path) -> list[dict[str, Any]]:
-    """The grids of parameters in a YAML file; InputError where it is missing or holds something else."""
+    """The grids of parameters in a YAML file; InputError where it holds something else."""
     try:
-        with open(file, encoding="utf-8") as stream:
-            grids = _as_list(yaml.load(stream, _Loader))
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        grids = _as_list(yaml.load(file.read_text(encoding="utf-8"), _Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
-    for name, value in (pair for grid in grids for pair in grid.items()):
-        if any(isinstance(item, list | dict) for item in _as_list(value)):
-            raise InputError(f"{file}: {name} holds lists in lists; give one value, or one list of values")
     return [{str(name): value for name, value in grid.items()} for grid in grids]
 
 
 def read_values(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """The names and values of `-p`; InputError where a name is there twice."""
+    """The names and values of `-p`; InputError where a name is there twice.
+
+    They are read as in a file: 3 is a number, [none, softhard] a list, all else a text.
+    """
     values = {}
     for name, text in pairs:
         if name in values:
             raise InputError(f"-p {name} is there twice; remove one, or give a list of values")
-        values[name] = _read_value(text)
+        value = text
+        with suppress(yaml.YAMLError, RecursionError, ValueError):
+            value = yaml.load(text, _Loader)
+        values[name] = text if isinstance(value, dict | str) or value is None else value
     return values
-
-
-def _read_value(text: str) -> Any:
-    """A value of the command line, read as in a file: 3 is a number, [none, softhard] a list, all else a text."""
-    try:
-        value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return text
-    return text if isinstance(value, dict | str) or value is None else value

@@ -14,10 +14,9 @@ from workbook.files import atomic_write, without_links
 from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
 from workbook.run.record import LOG, note, now, read_record
-from workbook.sweep.estimates import as_time
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
-from workbook.text import printable
+from workbook.text import as_time, printable
 
 MEMORY_LEAST = 3e9  # bytes: a kernel that holds more may be replaced
 
@@ -63,13 +62,13 @@ class Job:
                 return Outcome(folder, "complete")
             with claim(folder, PIPELINE, on_loss=self.stop):
                 if is_claimed(folder):
-                    return Outcome(folder, "claimed", "a process that executes one of its notebooks")
+                    return Outcome(folder, "claimed")
                 notebooks = notebooks_left(config)  # another process may just have executed them
                 if not notebooks:
                     return Outcome(folder, "complete")
                 return self._execute(values, folder, notebooks, minutes, prepared)
-        except Claimed as error:
-            return Outcome(folder, "claimed", str(error))
+        except Claimed:
+            return Outcome(folder, "claimed")
         except Exception as error:
             return Outcome(folder, "failed", as_sentence(error))
 
@@ -88,23 +87,21 @@ class Job:
         try:
             if prepared and "preprocess" in notebooks:
                 notebooks.remove("preprocess")
-                source = prepared / "preprocess.ipynb"
-                with atomic_write(folder / source.name) as copy:
-                    shutil.copyfile(source, copy)
-                say(f"preprocess: copied from {source}, since the store is the same")
+                with atomic_write(folder / "preprocess.ipynb") as copy:
+                    shutil.copyfile(prepared / "preprocess.ipynb", copy)
+                say(f"preprocess: copied from {prepared}, since the store is the same")
             run_pipeline(values, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
         except Exception as error:
             if self.is_stopped:
                 _log(folder, "stopped")
-                return Outcome(folder, "claimed", "another process, or its user has stopped it")
+                return Outcome(folder, "claimed")
             if isinstance(error, Claimed):
                 raise
             reason = as_sentence(error)
             _log(folder, f"failed: {reason}")
             with suppress(OSError, InputError):
-                record = read_record(folder)
-                is_running = record is not None and record.state == "running"
-                if is_running or isinstance(error, RunFailed):  # refused input leaves the record unchanged
+                record = read_record(folder)  # refused input leaves it unchanged
+                if isinstance(error, RunFailed) or (record and record.state == "running"):
                     note(folder, state="failed", error=reason, ended=now())
             return Outcome(folder, "failed", reason, monotonic() - start)
         seconds = monotonic() - start

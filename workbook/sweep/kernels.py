@@ -5,6 +5,8 @@ is replaced after an error, when it has died, and when it holds too much memory.
 """
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -12,7 +14,6 @@ from typing import Any
 
 import papermill
 import psutil
-import zmq
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -37,10 +38,6 @@ class NativeKernelManager(AsyncKernelManager):
     def _only_native(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[])
 
-    @default("transport_encryption")
-    def _encrypted(self) -> str:
-        return "auto" if zmq.has("curve") else "disabled"  # a kernel without it warns in the terminal
-
 
 class Kernel:
     """Executes notebooks in a process that starts with the first one and ends with `close`.
@@ -59,17 +56,10 @@ class Kernel:
         deadline : by `time.monotonic`, 0 = none      streams : `stdout_file` and `stderr_file` get what it prints
         Raises what papermill raises; DeadKernelError where the process has died, CellTimeoutError at the deadline.
         """
+        settings = {"engine_name": ENGINE, "kernel_name": "python3", "progress_bar": False}
         try:
             papermill.execute_notebook(
-                escape_braces(source),
-                escape_braces(output),
-                parameters=parameters,
-                engine_name=ENGINE,
-                kernel_name="python3",
-                progress_bar=False,
-                kernel=self,
-                deadline=deadline,
-                **streams,
+                source, output, parameters, kernel=self, deadline=deadline, **settings, **streams
             )
         except BaseException:
             self.close()
@@ -85,14 +75,12 @@ class Kernel:
 
     def close(self) -> None:
         """Ends the process and its children at once: every file of a run is written completely or not at all."""
-        client = self.client
-        if client is not None:
-            self.kill()
-            self.client = None
-            if client.kc is not None:
-                client.kc.stop_channels()
-            if client.km is not None:
-                run_sync(client.km.shutdown_kernel)(now=True)
+        self.kill()
+        client, self.client = self.client, None
+        if client is not None and client.kc is not None:
+            client.kc.stop_channels()
+        if client is not None and client.km is not None:
+            run_sync(client.km.shutdown_kernel)(now=True)
 
     def make_ready(self) -> None:
         """Starts the process, or makes it forget its last notebook."""
@@ -104,23 +92,19 @@ class Kernel:
                 if not self.memory or bytes_held <= self.memory:
                     return
         self.close()
-        self._start()
+        try:
+            self._start()
+        except RuntimeError:  # another program was faster to take one of its ports
+            self.close()
+            self._start()
 
     def _start(self) -> None:
-        """Starts the process; a second time where another program was faster to take one of its ports."""
-        for is_last in (False, True):
-            manager = NativeKernelManager(kernel_name="python3")
-            self.client = NotebookClient(new_notebook(), km=manager, startup_timeout=ANSWER, timeout=ANSWER)
-            try:
-                self.client.start_new_kernel(cwd=str(ROOT), env=os.environ | self.variables)
-                self.client.start_new_kernel_client()
-                self._run("import workbook.sweep.reset; del workbook")
-                manager.cleanup_connection_file()  # both sides know it, and a killed process could not remove it
-                return
-            except RuntimeError:
-                self.close()
-                if is_last:
-                    raise
+        manager = NativeKernelManager(kernel_name="python3")
+        self.client = NotebookClient(new_notebook(), km=manager, startup_timeout=ANSWER, timeout=ANSWER)
+        self.client.start_new_kernel(cwd=str(ROOT), env=os.environ | self.variables)
+        self.client.start_new_kernel_client()
+        self._run("import workbook.sweep.reset; del workbook")
+        manager.cleanup_connection_file()  # both sides know it, and a killed process could not remove it
 
     def _run(self, source: str) -> None:
         """Runs code that belongs to no notebook."""
@@ -161,6 +145,19 @@ class WarmEngine(Engine):
 papermill_engines.register(ENGINE, WarmEngine)
 
 
-def escape_braces(path: Path) -> str:
-    """The path for papermill, which reads braces as the names of parameters."""
-    return str(path).replace("{", "{{").replace("}", "}}")
+def in_threads(tasks: list[Callable], stop: Callable[[], None], watch: Callable[[], None] = lambda: None) -> None:
+    """Calls functions, each in a thread; `watch` is called meanwhile.
+
+    A signal interrupts this thread alone: `stop` is called until all functions have ended, then its error is raised.
+    Raises the error of a function.
+    """
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        work = [threads.submit(task) for task in tasks]
+        try:
+            while wait(work, timeout=0.2).not_done:
+                watch()
+        finally:
+            while wait(work, timeout=0.2).not_done:
+                stop()
+    for thread in work:
+        thread.result()

@@ -1,8 +1,8 @@
 """Executes the notebooks of a run, in order, into its folder."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, TextIO
@@ -18,13 +18,11 @@ from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
 from workbook.run.record import note, read_record
-from workbook.run.report import sections
 from workbook.run.run_folder import check_same_run, difference
-from workbook.sweep.kernels import Kernel, escape_braces
+from workbook.sweep.kernels import Kernel, in_threads
 from workbook.text import printable
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
-
 RESULT = {"train": "model.safetensors", "evaluate": "metrics.json"}  # the file that shows a notebook was executed
 
 Echo = Callable[[str], None]
@@ -35,7 +33,7 @@ class RunFailed(RuntimeError):
 
 
 class Lines:
-    """A text stream for papermill that passes on complete lines; `\\r` overwrites a line.
+    """A text stream for papermill that passes on complete lines, indented; `\\r` overwrites a line.
 
     terminal : shows an overwritten line, such as a progress bar, while it changes
     """
@@ -46,7 +44,7 @@ class Lines:
     def write(self, text: str) -> None:
         *lines, rest = (self.rest + text).split("\n")
         for line in lines:
-            self.echo(line.rstrip("\r").rpartition("\r")[2])
+            self.echo("  " + line.rstrip("\r").rpartition("\r")[2])
         self.rest = rest[max(0, rest.rstrip("\r").rfind("\r")) :]
         if self.terminal and "\r" in self.rest:
             with suppress(OSError):  # it may be closed
@@ -87,26 +85,21 @@ def run_pipeline(
     deadline = monotonic() + 60 * minutes if minutes else 0
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-    def indent(line: str) -> None:
-        echo(f"  {line}")
-
     with nullcontext(kernel) if kernel else closing(Kernel()) as kernel:
         for name in notebooks:
             if reason := _reason_to_skip(name, config):
                 echo(f"{name}: left out, since {reason}")
                 continue
             source, output, start = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb", monotonic()
-            check_outputs([output], [source])
             echo(f"{name}: {output}")
+            declared = papermill.inspect_notebook(source).keys()
+            values = config.model_dump(mode="json", include=declared & parameters.keys())
+            values |= {"run": str(folder)} if "run" in declared else {}
             with (
-                closing(Lines(indent, terminal)) as stdout,
-                closing(Lines(indent)) as stderr,
-                _errors_as_sentences(output, minutes),
+                closing(Lines(echo, terminal)) as stdout,
+                closing(Lines(echo)) as stderr,
+                _errors_as_sentences(source, output, minutes),
             ):
-                declared = papermill.inspect_notebook(escape_braces(source)).keys()
-                values = config.model_dump(mode="json", include=declared & parameters.keys())
-                values |= {"run": str(folder)} if "run" in declared else {}
                 kernel.execute(source, output, values, deadline, stdout_file=stdout, stderr_file=stderr)
             seconds[name] = round(monotonic() - start, 1)
             if record := read_record(folder):
@@ -115,8 +108,9 @@ def run_pipeline(
 
 
 @contextmanager
-def _errors_as_sentences(output: Path, minutes: float = 0) -> Iterator[None]:
-    """A block that executes a notebook into `output`; its errors become one sentence."""
+def _errors_as_sentences(source: Path, output: Path, minutes: float = 0) -> Iterator[None]:
+    """A block that executes a notebook into `output`, which is no link; its errors become one sentence."""
+    check_outputs([output], [source])
     try:
         yield
     except papermill.PapermillExecutionError as error:
@@ -139,22 +133,17 @@ def execute_report(outputs_root: Path) -> Path:
 
     Raises InputError where there is no evaluated run.
     """
+    from workbook.run.report import sections  # imports matplotlib
+
     outputs_root = Path(outputs_root).absolute()
     sections(outputs_root)
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
     with writing(output):
         output.parent.mkdir(exist_ok=True)
-    check_outputs([output], [source])
     streams = dict.fromkeys(("stdout_file", "stderr_file"))
-    with closing(Kernel()) as kernel, ThreadPoolExecutor(1) as thread, _errors_as_sentences(output):
-        work = thread.submit(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
-        try:
-            while wait([work], timeout=0.2).not_done:  # a signal interrupts this thread alone
-                pass
-        finally:
-            while wait([work], timeout=0.2).not_done:
-                kernel.kill()
-        work.result()
+    with closing(Kernel()) as kernel, _errors_as_sentences(source, output):
+        task = partial(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
+        in_threads([task], kernel.kill)
     return output
 
 

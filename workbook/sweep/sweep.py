@@ -8,23 +8,26 @@ several `avlib run`, also on several machines.
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from typing import Any, Literal
 
 import psutil
 
 from workbook import InputError
-from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.record import note, now, read_record
-from workbook.sweep.estimates import Estimates, as_time
-from workbook.sweep.job import MEMORY_LEAST, Job, Outcome, as_sentence
+from workbook.run.record import Record, epochs_done, note, now, read_record, run_folders
+from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
+from workbook.sweep.kernels import in_threads
 from workbook.sweep.notebooks import Echo, notebooks_left
+from workbook.text import as_time
 
 MEMORY_SHARE = 0.5  # of the machine's memory, for the kernels of all jobs together
+LIKE = {"dataset", "image_size", "frames", "vision", "train_vision", "dropout"}  # they decide most of a run's time
+SAMPLE = 20  # an estimate is the median of the last runs, this many
 
 
 class Local:
@@ -67,8 +70,7 @@ class Sweep:
     """Executes the runs of a grid.
 
     runs : the parameters of each, from `workbook.sweep.grid.plan`      jobs : runs at once, None = as many as fit
-    engine : such as `Local()`, which None stands for
-    minutes : limit for each, 0 = none      fail_fast : True ends all runs after the first failure
+    engine : such as `Local()`, which None stands for      minutes : limit for each run, 0 = none
     echo : gets a line whenever a run ends; with one job, also what its notebooks print
     """
 
@@ -79,39 +81,33 @@ class Sweep:
         jobs: int | None = None,
         engine: Any = None,
         minutes: float = 0,
-        fail_fast: bool = False,
         echo: Echo = lambda line: None,
     ):
         self.configs = {config.folder: config for config in (Parameters(**values) for values in runs)}
         self.values = dict(zip(self.configs, runs, strict=True))
-        self.minutes, self.fail_fast, self.echo = minutes, fail_fast, echo
-        self.engine = engine or Local()
+        self.minutes, self.echo, self.engine = minutes, echo, engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
-        self.remaining = dict.fromkeys(self.configs, False)  # True = another process had claimed it
+        self.remaining = list(self.configs)  # those that other processes have claimed come last
+        self.claimed: set[Path] = set()
         self.running: set[Path] = set()
         self.outcomes: dict[Path, Outcome] = {}
-        self.started, self.lock, self.stopped = now(), threading.RLock(), threading.Event()
-        self.estimates = Estimates({config.outputs_root for config in self.configs.values()})
-        self.end = self._estimated_end()
+        self.begin, self.started = monotonic(), now()
+        self.lock, self.stopped = threading.RLock(), threading.Event()
 
     def run(self) -> list[Outcome]:
         """The outcome of each run that ended, in the order of the grid. Ctrl-C ends all jobs first."""
         if self.engine.prepare:
             self._make_stores()
         jobs = self.engine.jobs(self.count, self.echo)
-        with ThreadPoolExecutor(self.count) as threads:
-            work = [threads.submit(self._work, job) for job in jobs]
-            try:
-                while wait(work, timeout=0.2).not_done and not self.stopped.is_set():
-                    self._show(self._progress())
-            finally:
-                self.stopped.set()
-                while wait(work, timeout=0.2).not_done:
-                    for job in jobs:
-                        job.stop()
-                self._show("")
-        for thread in work:
-            thread.result()  # raises its error
+
+        def stop() -> None:
+            self.stopped.set()
+            self._show("")
+            for job in jobs:
+                job.stop()
+
+        in_threads([partial(self._work, job) for job in jobs], stop, lambda: self._show(self._progress()))
+        self._show("")
         return [self.outcomes[folder] for folder in self.configs if folder in self.outcomes]
 
     def _make_stores(self) -> None:
@@ -124,51 +120,27 @@ class Sweep:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
                 for folder in (config.folder for config in configs if config.corpus.store_path == store):
-                    del self.remaining[folder]
+                    self.remaining.remove(folder)
                     self._note(Outcome(folder, "failed", str(error)))
 
     def _work(self, job: Job) -> None:
         """One thread: a run after the other, until none is left."""
         with closing(job):
             while folder := self._next():
-                outcome = self._attempt(job, folder)
+                outcome = job.attempt(self.values[folder], minutes=self.minutes, prepared=self._prepared(folder))
                 with self.lock:
                     self._note(outcome)
-                if outcome.state == "claimed":  # it may look free again at once, where clocks of hosts differ
+                if outcome.state == "claimed":
                     self.stopped.wait(1)
 
     def _next(self) -> Path | None:
-        """The next run for a job; None where none is left. Runs that other processes have claimed come last."""
-        is_waiting = False
-        while not self.stopped.is_set():
-            with self.lock:
-                free = (
-                    folder for folder, was_claimed in self.remaining.items() if not was_claimed or not _busy(folder)
-                )
-                if folder := next(free, None):
-                    del self.remaining[folder]
-                    self.running.add(folder)
-                    return folder
-                if not self.remaining:
-                    return None
-                if not self.running and not is_waiting:
-                    runs = "1 run" if len(self.remaining) == 1 else f"{len(self.remaining)} runs"
-                    self.echo(f"waiting for {runs} of other processes")
-                    is_waiting = True
-            self.stopped.wait(1)
-        return None
-
-    def _attempt(self, job: Job, folder: Path) -> Outcome:
-        """The outcome of a run. An error is one, too, such as a folder that cannot be read."""
-        try:
-            record = read_record(folder)
-            if record and record.state == "failed" and (record.ended or "") > self.started:  # in another process
-                return Outcome(folder, "failed", record.error or "")
-            if self.count == 1 and notebooks_left(self.configs[folder]):
-                self.echo(f"run {len(self.outcomes) + 1} of {len(self.configs)}")
-            return job.attempt(self.values[folder], minutes=self.minutes, prepared=self._prepared(folder))
-        except Exception as error:
-            return Outcome(folder, "failed", as_sentence(error))
+        """The next run for a job; None where none is left."""
+        with self.lock:
+            if not self.remaining or self.stopped.is_set():
+                return None
+            folder = self.remaining.pop(0)
+            self.running.add(folder)
+            return folder
 
     def _prepared(self, folder: Path) -> Path | None:
         """The folder of a run that has executed preprocess.ipynb on the same store."""
@@ -182,34 +154,29 @@ class Sweep:
         if self.stopped.is_set():
             return
         if outcome.state == "claimed":
-            self.remaining[outcome.folder] = True
+            self.remaining.append(outcome.folder)
+            if outcome.folder not in self.claimed:
+                self.claimed.add(outcome.folder)
+                self.echo(f"{outcome.folder}: waiting for another process that has it")
             return
         self.outcomes[outcome.folder] = outcome
-        if outcome.state == "done":
-            self.estimates.add(outcome.folder)
         if "train" in outcome.notebooks:  # side by side, the last one to end is none of the reader's choice
             note(outcome.folder, sweep=(self.started, list(self.configs).index(outcome.folder)))
-        self.end = self._estimated_end()
         if outcome.state != "complete":
             result = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
             self._show("")
             self.echo(f"{outcome.folder}: {result} ({self._progress()})")
-        if self.fail_fast and outcome.state == "failed":
-            self.stopped.set()
 
     def _progress(self) -> str:
         """Such as `12 of 60 done, 1 failed, 2 running, about 14 min left`."""
-        failures = sum(outcome.state == "failed" for outcome in list(self.outcomes.values()))
-        parts = [f"{len(self.outcomes) - failures} of {len(self.configs)} done"]
-        parts += [f"{failures} failed"] if failures else []
-        parts += [f"{len(self.running)} running"] if self.running else []
-        left = self.end - monotonic()
-        return ", ".join(parts + ([f"about {as_time(left)} left"] if left > 0 else []))
-
-    def _estimated_end(self) -> float:
-        """When all runs will have ended, by `time.monotonic`; runs like none that is recorded count as nothing."""
-        left = sum(self.estimates.seconds(self.configs[folder]) or 0 for folder in [*self.remaining, *self.running])
-        return monotonic() + left / self.count
+        states = [outcome.state for outcome in list(self.outcomes.values())]
+        executed, failed = len(states) - states.count("complete"), states.count("failed")
+        parts = [f"{len(states) - failed} of {len(self.configs)} done"]
+        parts += [f"{count} {state}" for state, count in (("failed", failed), ("running", len(self.running))) if count]
+        if executed and len(states) < len(self.configs):
+            left = (monotonic() - self.begin) / executed * (len(self.configs) - len(states))
+            parts.append(f"about {as_time(left)} left")
+        return ", ".join(parts)
 
     def _show(self, text: str) -> None:
         """Renews the last line of a terminal, where several jobs work."""
@@ -249,5 +216,44 @@ def gpus() -> list[str]:
     return [name for name in visible.split(",") if name]
 
 
-def _busy(folder: Path) -> bool:
-    return is_claimed(folder, PIPELINE) or is_claimed(folder)
+def listing(runs: list[dict[str, Any]], jobs: int) -> str:
+    """A line per planned run with what is to be done and about how long it takes; the last line has the sums.
+
+    runs : the parameters of each, from `workbook.sweep.grid.plan`
+    """
+    configs = [Parameters(**values) for values in runs]
+    records, lines, times = _executed({config.outputs_root for config in configs}), [], []
+    for config in configs:
+        state, notebooks = "complete", notebooks_left(config)
+        if notebooks:
+            times.append(_seconds(config, records))
+            about = f", about {as_time(times[-1])}" if times[-1] else ""
+            state = f"{', '.join(notebooks)} to be done{about}"
+        lines.append(f"{config.folder}: {state}")
+    total = f"{len(configs)} runs, {len(times)} to be done"
+    if None in times:
+        total += "; how long they take is known once a run like each of them is done"
+    elif times:
+        total += f": about {as_time(sum(times) / jobs)} with --jobs {jobs}"
+    return "\n".join([*lines, total])
+
+
+def _executed(roots: set[Path]) -> list[Record]:
+    """The records of the runs below some folders of which `avlib run` has executed all."""
+    records = []
+    for folder in (folder for root in roots for folder in run_folders(root)):
+        with suppress(InputError):  # damaged
+            record = read_record(folder)
+            records += [record] if "evaluate" in record.notebooks and record.seconds.get("train") else []
+    return records
+
+
+def _seconds(config: Parameters, records: list[Record]) -> float | None:
+    """The seconds that a run still takes, of which those of training grow with the epochs; None = no run is like it."""
+    like = config.model_dump(mode="json", include=LIKE).items()
+    records = [record for record in records if like <= record.parameters.items()][-SAMPLE:]
+    if not records:
+        return None
+    epoch = median(record.seconds["train"] / record.parameters["epochs"] for record in records)
+    rest = median(max(0, sum(record.notebooks.values()) - record.seconds["train"]) for record in records)
+    return max(0, config.epochs - epochs_done(config.folder)) * epoch + rest
