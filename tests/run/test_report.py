@@ -26,8 +26,7 @@ from workbook.files import write_json
 from workbook.run import report as report_module
 from workbook.run.parameters import Parameters
 from workbook.run.record import note
-from workbook.run.report import overview, section_baselines, sections
-from workbook.run.report_cells import Report
+from workbook.run.report import Report, section_baselines, sections
 from workbook.run.run_folder import start_run
 
 
@@ -67,7 +66,6 @@ def test_real_data_features_and_toys_stand_in_sections_of_their_own(corpora, tmp
     assert sorted(s.settings for s in found if s.dataset == "ravdess") == ["", "epochs7"]
     assert found[2].heading == "REAL DATA: features in units.npz (not the paper's input)"
     assert len({s.name for s in found}) == 4 and all("/" not in s.name for s in found)
-    assert overview(found)["folds of these"].tolist() == ["1 of 5"] * 4
     papers = [section.tables()["II"]["paper"].notna().sum() for section in found]
     assert papers == [9 * 3 * 4] * 3 + [0], "the paper's numbers stand beside real data alone"
 
@@ -166,7 +164,7 @@ def test_the_notebook_reports_on_all_kinds_of_runs_and_leaves_their_files(corpor
     files = {path.name for path in root.glob("report/features-*/*")}
     assert files >= {"table-II.csv", "table-II-accuracy.md", "table-II-accuracy.tex", "slopes-II.png", "heatmap-II.png"}
     assert files >= {"pairs.csv", "pairs.png", "claims.csv", "claims.md"}
-    assert len(list(root.glob("report/ravdess-*/audio.png"))) == 1
+    assert len(list(root.glob("report/ravdess-*/heatmap-II.png"))) == 1
     assert "softhard saves A and V" in next(root.glob("report/features-*/claims.md")).read_text()
     assert "audio less audio chroma in A" in next(root.glob("report/ravdess-*/claims.md")).read_text()
     toys = next(root.glob("report/toy-*/table-II.csv"))
@@ -177,7 +175,7 @@ HOSTILE = "<img src=x onerror=alert(1)> $\\frac$ & #1_% [a](javascript:b) *c* {d
 
 
 def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr("workbook.run.report_cells.section_baselines", lambda *_: {})
+    monkeypatch.setattr("workbook.run.report.section_baselines", lambda *_: {})
     (tmp_path / f"{HOSTILE}.npz").touch()
     units = corpora["units"] | {"data_root": str(tmp_path / f"{HOSTILE}.npz")}
     for dropout, rights in (("none", (0.8, 0.2, 0.2)), ("softhard", (0.8, 0.6, 0.6))):
@@ -185,7 +183,7 @@ def test_the_name_of_a_file_is_text_wherever_the_report_has_it(corpora, tmp_path
     log = tmp_path / "outputs" / "toy" / "lt1" / "fold0-seed1" / "run.log"
     log.parent.mkdir(parents=True), log.write_text(HOSTILE)
     report = Report(tmp_path / "outputs", resamples=50)
-    cells = [report.overview, report.tables, report.heatmaps, report.slopes, report.claims, report.sampled]
+    cells = [report.overview, report.tables, report.heatmaps, report.slopes, report.claims]
     shown = [display for cell in cells for display in cell()] + [*report.differences("AV")]
     pages = [mistune.html(display.data) for display in shown if isinstance(display, Markdown)]
     pages += [display.data for display in shown if isinstance(display, HTML)]
@@ -243,9 +241,3 @@ def test_each_fold_of_a_section_is_fitted_once_and_kept(corpora, fitted, tmp_pat
         pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in (table, again[name])), check_dtype=False)
     cells = part.tables(found)["II"].query("system == 'SVM' and condition == 'AV'")
     assert cells["value"].tolist() == [100.0] and cells["folds"].tolist() == [2]
-
-
-def test_films_have_no_baseline(corpora, fitted, tmp_path):
-    evaluated(tmp_path / "runs", predictions((1, 0.5, 0.5)), dropout="none", **corpora["toy"])
-    (part,) = sections(tmp_path / "runs")
-    assert section_baselines(part, tmp_path / "none.parquet") == {} and not fitted
