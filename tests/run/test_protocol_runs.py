@@ -12,7 +12,7 @@ from smoke_runs import run_smoke
 
 from workbook import ROOT, InputError, open_trained
 from workbook.evaluate.protocol import RUNGS, in_words, ladder
-from workbook.run.protocol_runs import FOLDER, rung_predictions, train_on_test
+from workbook.run.small_runs import FOLDER, rung_predictions, train_on_test
 
 NOTEBOOK = ROOT / "notebooks" / "protocol.ipynb"
 

@@ -17,7 +17,7 @@ def ladder(rungs: Systems, condition: str = "AV", metric: str = "accuracy") -> p
     split of actors : a fold of a scheme by actors; the epoch chosen on the test clips too
     epoch chosen on validation : the same fold, as the workbook trains it
     all folds : the same, all folds in one table
-    `workbook.run.protocol_runs` makes them of a run.
+    `workbook.run.small_runs` makes them of a run.
 
     Rungs are tested on different people, so a step has no test of its own. A single fold has few people and one
     network. The first step changes two things: the people, and how many clips there are to train on.

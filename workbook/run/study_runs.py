@@ -35,8 +35,7 @@ class StudyResult(NamedTuple):
 def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
     """The trained runs in folders, grouped into systems: runs in the same folder are of one system.
 
-    patterns : folders, or patterns such as `outputs/toy/lt1-*/fold*-seed1`; relative ones start at the workbook
-    options : device and data_root, as in `open_trained`
+    patterns : as in `matching_runs`      options : device and data_root, as in `open_trained`
     Names are short, such as `ia1 softhard`, without what all systems share.
     Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
     """
@@ -44,23 +43,23 @@ def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
     datasets = {(run.parameters.dataset, run.task.names): run.parameters.dataset for run in runs}
     if len(datasets) > 1:
         raise InputError(f"only runs of one dataset are compared, not {' and '.join(sorted(datasets.values()))}")
+    tags = {run.folder.parent: run.folder.parent.name.split("-") for run in runs}  # such as ia1, frozen, softhard
+    shared = set.intersection(*map(set, tags.values())) if len(tags) > 1 else set()
     systems: Runs = {}
     for run in runs:
-        systems.setdefault(run.folder.parent.name, []).append(run)
-    tags = {folder: folder.split("-") for folder in systems}  # such as ia1, frozen, softhard
-    shared = set.intersection(*map(set, tags.values())) if len(tags) > 1 else set()
-    names = {
-        folder: " ".join([system, *(tag for tag in rest if tag not in shared)])
-        for folder, (system, *rest) in tags.items()
-    }
-    return {names[folder]: folds for folder, folds in systems.items()}
+        system, *rest = tags[run.folder.parent]
+        systems.setdefault(" ".join([system, *(tag for tag in rest if tag not in shared)]), []).append(run)
+    return systems
 
 
 def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
-    """The folders of the runs that fit the patterns, each once; patterns and errors as in `open_systems`."""
+    """The folders of the runs that fit the patterns, each once.
+
+    patterns : folders, or patterns such as `outputs/toy/lt1-*/fold*-seed1`; relative ones start at the workbook
+    Raises InputError where a pattern fits no run.
+    """
     folders: dict[Path, None] = {}
-    for pattern in patterns:
-        path = absolute_path("run", pattern)
+    for path in (absolute_path("run", pattern) for pattern in patterns):
         records = sorted(glob(f"{path}/run.json"))
         if not records:
             raise InputError(f"{path} is no run: give the folder of a trained run, or a pattern that fits some")
@@ -75,19 +74,17 @@ def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: i
     conditions : clips -> another version of the study's conditions; None = its own
     Raises InputError where another process works on a run.
     """
-    all_runs = [run for folds in runs.values() for run in folds]
-    try:
-        conditions_of = {run.folder: (conditions or STUDIES[name].conditions)(run.test) for run in all_runs}
-    except InputError as error:
-        return StudyResult(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
-    systems = {}
+    make, systems, by_name = conditions or STUDIES[name].conditions, {}, {}
     for system, folds in runs.items():
-        tables = [
-            _predictions(run, name, run.test, conditions_of[run.folder], seed).assign(seed=run.parameters.seed)
-            for run in folds
-        ]
+        tables = []
+        for run in folds:
+            try:
+                own = make(run.test)
+            except InputError as error:
+                return StudyResult(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
+            by_name |= {condition.name: condition for condition in own}
+            tables.append(_predictions(run, name, run.test, own, seed).assign(seed=run.parameters.seed))
         systems[system] = pd.concat(tables)
-    by_name = {condition.name: condition for group in conditions_of.values() for condition in group}
     return evaluate_study(runs, name, systems, list(by_name.values()))
 
 
