@@ -18,30 +18,25 @@ from workbook.run.reopen import find_run, open_trained, trained_runs
 from workbook.run.report import sections
 from workbook.run.results import all_runs, comparison, result_table
 from workbook.run.run_folder import check_same_run
-from workbook.sweep.estimates import Estimates, listing
+from workbook.sweep.sweep import listing
 
 DEEP = "[" * 100_000
 VALUES = {  # in place of the value with this name; dots lead into it
-    "parameters": [None, [], {"dataset": "toy"}],
+    "parameters": [None, {"dataset": "toy"}],
     "parameters.dataset": ["elsewhere", ["toy"], "\x1b[31m"],
-    "parameters.epochs": [0, "3", 10**30, 2.5, True],
-    "parameters.learning_rate": ["fast", float("nan"), 10**400],
-    "parameters.data_root": [3],
+    "parameters.epochs": [0, "3", 10**30, True],
+    "parameters.learning_rate": [float("nan"), 10**400],
     "parameters.unknown": [1],
-    "network": [[], {"classes": [8]}, {"classes": 10**12}],
-    "labels": [[], "happy", [["happy"]]],
+    "network": [{"classes": [8]}, {"classes": 10**12}],
+    "labels": [[], [["happy"]]],
     "fingerprint": [None],
-    "state": ["asleep", ["done"]],
-    "seconds": [3, {"train": "long"}, {"train": -1}, {"train": float("nan")}],
-    "git": [{"commit": 7, "dirty": True}],
-    "error": [["no"]],
+    "state": ["asleep"],
+    "seconds": [{"train": "long"}, {"train": -1}],
 }
 FORMS = [(name, value) for name, values in VALUES.items() for value in values]
 FILES = {
-    "nothing": b"",
     "latin": '{"parameters": "é"}'.encode("latin-1"),
     "deep": DEEP.encode(),
-    "a number": b"1" * 100_000,
     "half": b'{"parameters": {"dataset": "to',
     "surrogate": b'{"parameters": {"dataset": "\\ud800"}}',
     "large": b" " * 5_000_000,
@@ -84,7 +79,6 @@ def all_readers_go_on(good: Path, damaged: Path, root: Path) -> None:
         with pytest.raises(InputError):
             refuse(damaged)
     assert trained_runs(root) == []  # the good one has no epochs
-    Estimates([root])
 
 
 def change(folder: Path, name: str, value) -> None:
@@ -126,20 +120,18 @@ def test_another_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, 
     all_readers_go_on(good, damaged, tmp_path)
 
 
-@pytest.mark.parametrize("form", ["folder", "pipe", "circle"])
+@pytest.mark.parametrize("form", ["folder", "pipe"])
 def test_what_is_no_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, form):
     path = damaged / "run.json"
     path.unlink()
     if form == "folder":
         path.mkdir()
-    elif form == "circle":
-        path.symlink_to(path)
     else:
         getattr(os, "mkfifo", pytest.skip)(path)
     all_readers_go_on(good, damaged, tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", '{"conditions": []}', '{"conditions": {"AV": {"accuracy": "x"}}, "M": {}}'])
+@pytest.mark.parametrize("content", ["", '{"conditions": {"AV": {"accuracy": "x"}}, "M": {}}'])
 def test_damaged_metrics_are_one_line(good, damaged, tmp_path, content):
     (damaged / "metrics.json").write_text(content)
     states = all_runs(tmp_path).set_index("folder")["state"]
@@ -147,13 +139,16 @@ def test_damaged_metrics_are_one_line(good, damaged, tmp_path, content):
     assert result_table(all_runs(tmp_path))["AV"].tolist() == [90, 100]
 
 
-@pytest.mark.parametrize("content", [b"", b"epoch\n\xff\n"])
-def test_a_damaged_log_or_history_stops_nobody(good, damaged, tmp_path, content):
+def test_a_damaged_log_or_history_stops_nobody(good, damaged, tmp_path):
     for name in ("run.log", "history.csv"):
-        (damaged / name).write_bytes(content)
+        (damaged / name).write_bytes(b"epoch\n\xff\n")
     (damaged / "run.json").unlink()
     assert all_runs(tmp_path).set_index("folder")["state"][str(good)] == "done"
-    assert listing([{"outputs_root": str(tmp_path), "seed": 2}], jobs=1).splitlines()[0].endswith("seed2: new")
+    assert (
+        listing([{"outputs_root": str(tmp_path), "seed": 2}], jobs=1)
+        .splitlines()[0]
+        .endswith("evaluate, attention to be done")
+    )
 
 
 def test_a_run_of_a_fusion_that_a_notebook_defines_is_listed_elsewhere(good, tmp_path):
@@ -161,13 +156,11 @@ def test_a_run_of_a_fusion_that_a_notebook_defines_is_listed_elsewhere(good, tmp
     assert all_runs(tmp_path)["state"].tolist() == ["done"]
 
 
-@pytest.mark.parametrize("form", ["nothing", "text", "pipe", "another table"])
+@pytest.mark.parametrize("form", ["nothing", "text", "another table"])
 def test_damaged_predictions_are_one_line(good, form):
     path = good / "predictions.parquet"
     if form == "text":
         path.write_text("PAR1 or not")
-    elif form == "pipe":
-        getattr(os, "mkfifo", pytest.skip)(path)
     elif form == "another table":
         pd.DataFrame({"clip": ["a"], "p0": [1.0]}).to_parquet(path)
     with pytest.raises(InputError, match=r"predictions.parquet is missing or damaged: train and evaluate the run$"):

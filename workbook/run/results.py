@@ -1,23 +1,24 @@
 """The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
-from workbook.files import write_table, write_text
+from workbook.files import write_table
 from workbook.run.claim import PIPELINE, is_claimed
-from workbook.run.parameters import CHOICES, NAMES, usual_values
+from workbook.run.parameters import CHOICES, NAMES, Parameters, usual_values
 from workbook.run.record import LOG, Record, read_metrics, read_predictions, read_record
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
-from workbook.text import in_figure, in_markdown, printable
+from workbook.text import in_figure, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ SYSTEM = ("dataset", "data", "system", "settings", "dropout", "fold_scheme")  # 
 TABLE = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "epochs", "minutes")  # columns of a result table
 LISTED = (*SYSTEM, "fold", "seed", *CONDITIONS, *ERRORS, "seconds", "device", "commit", "state")  # by `avlib runs`
 PARAMETERS = tuple(name for name in NAMES if name not in UNNAMED)
-RESULTS = ("seconds", "train_seconds", "minutes", "labels", "fingerprint", "device", "commit", "started", "folder")
+RESULTS = ("seconds", "minutes", "labels", "fingerprint", "device", "commit", "folder")
 SYNTAX = (  # of a condition on runs
     "Expression BoolOp And Or UnaryOp Not USub Name Load Constant List Tuple Compare Eq NotEq Lt LtE Gt GtE In NotIn"
 )
@@ -46,9 +47,9 @@ def runs_in(folders: Iterable[Path]) -> pd.DataFrame:
 
     Columns: state; each parameter; data (the corpus, where it is not at its usual place), system (such as `IA1 dense`),
     settings (parameters that are not defaults, such as `lr0.01`); accuracies AV, A, V, M in percent, of sentiment those
-    of the sign, and its mean absolute errors MAE AV, …; seconds, of training and in all; labels; fingerprint of the
-    data; device; commit; folder. The state is done, running, interrupted, `trained, not evaluated`, or failed or
-    damaged with the reason.
+    of the sign, and its mean absolute errors MAE AV, …; seconds; minutes; labels; fingerprint of the data; device;
+    commit; folder. The state is done, running, interrupted, `trained, not evaluated`, or failed or damaged with the
+    reason.
     """
     rows = [row for folder in folders if (row := _row(Path(folder)))]
     columns = ["state", *PARAMETERS, "data", "system", "settings", *CONDITIONS, *ERRORS, *RESULTS]
@@ -111,22 +112,19 @@ def result_table(runs: pd.DataFrame) -> pd.DataFrame:
                 table.loc[len(table)] = dict.fromkeys(TABLE) | texts | scores
     numbers = dict.fromkeys((*CONDITIONS, *ERRORS, "minutes"), "float64")
     table = table.astype(numbers | dict.fromkeys(("fold", "seed", "epochs"), "Int64"))
-    empty = [name for name in ("data", "settings") if not table[name].any()]
-    return table.drop(columns=empty + ([] if table[[*ERRORS]].notna().any(axis=None) else [*ERRORS]))
+    empty = [name for name in ("data", "settings", *ERRORS) if table[name].replace("", None).isna().all()]
+    return table.drop(columns=empty)
 
 
 def _row(folder: Path) -> dict[str, Any]:
     """The row of a folder, whatever it holds; {} where it holds no run."""
     place = {"folder": str(folder), "dataset": folder.parents[1].name, "system": folder.parent.name}
     try:
-        record = read_record(folder)
-        if record is not None:
-            row, scores = _record_row(folder, record), {}
+        if record := read_record(folder):
+            scores = {}
             for name, values in read_metrics(folder).items():
                 scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
-            if row["state"] == "done" and not scores:
-                row["state"] = "imported, not evaluated" if record.imported else "trained, not evaluated"
-            return row | scores
+            return _record_row(folder, record, has_scores=bool(scores)) | scores
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
     log = folder / LOG  # the run has ended, or is at work, before training
@@ -134,17 +132,26 @@ def _row(folder: Path) -> dict[str, Any]:
     return place | {"state": "running" if is_claimed(folder, PIPELINE) else lines[-1]} if lines else {}
 
 
-def _record_row(folder: Path, record: Record) -> dict[str, Any]:
+def _record_row(folder: Path, record: Record, has_scores: bool) -> dict[str, Any]:
     """The part of a row that run.json holds."""
-    seconds, git = record.seconds, record.git
+    state, seconds, git = record.describe_state(folder), sum(record.seconds.values()), record.git
     row = {name: record.parameters[name] for name in PARAMETERS} | _names(record.parameters) | record.unknown
-    row |= {"state": record.describe_state(folder), "folder": str(folder), "labels": tuple(record.labels)}
-    row |= {"seconds": sum(seconds.values()), "train_seconds": seconds.get("train", 0), "device": record.device}
-    row |= {"minutes": row["seconds"] / 60, "started": record.started, "fingerprint": record.fingerprint}
+    row |= {
+        "state": state,
+        "folder": str(folder),
+        "labels": tuple(record.labels),
+        "seconds": seconds,
+        "minutes": seconds / 60,
+        "device": record.device,
+        "fingerprint": record.fingerprint,
+        "commit": git.commit[:7] + "+" * git.dirty if git else "",
+    }
+    if state == "done" and not has_scores:
+        row["state"] = "imported, not evaluated" if record.imported else "trained, not evaluated"
     if record.imported:
         assumed = [f"{name}-assumed" for name in record.imported.assumed]
-        row |= {"train_seconds": None, "minutes": None, "settings": " ".join([row["settings"], "imported", *assumed])}
-    return row | {"commit": git.commit[:7] + "+" * git.dirty if git else ""}
+        row |= {"minutes": None, "settings": " ".join([row["settings"], "imported", *assumed])}
+    return row
 
 
 def _names(parameters: dict[str, Any]) -> dict[str, str]:
@@ -162,17 +169,13 @@ def _names(parameters: dict[str, Any]) -> dict[str, str]:
 
 
 def comparison(runs: pd.DataFrame, out: Path) -> Path:
-    """Writes comparison.png (AV, A, V and M for each system and kind of dropout) to `out` and returns its path.
-
-    Also writes the result table there, as comparison.csv and comparison.md.
+    """Writes comparison.png, as `draw_comparison`, and the table comparison.csv to `out`; returns the figure's path.
 
     runs : as `runs_in` makes them, all of one dataset
     """
     from workbook import plots
 
-    table = result_table(runs)
-    write_table(out / "comparison.csv", table)
-    write_text(out / "comparison.md", as_markdown(table))
+    write_table(out / "comparison.csv", result_table(runs))
     return plots.save(draw_comparison(runs), out / "comparison.png")
 
 
@@ -200,16 +203,13 @@ def dropout_pair(folder: Path) -> pd.DataFrame:
 
     No row where there is no such pair. Beside a run without dropout stands the one with softhard, else any other.
     """
-    runs = evaluated(all_runs(folder.parents[2]))
-    own = runs[runs["folder"] == str(folder)]
-    same = [name for name in (*PARAMETERS, "fingerprint") if name != "dropout"]
-    runs = own[same].merge(runs, on=same)
+    record, root = read_record(folder), folder.parents[2]
+    config = Parameters(**record.parameters)
+    kinds = dict.fromkeys([config.dropout, "none", "softhard", *DROPOUTS])
+    runs = runs_in(root / config.model_copy(update={"dropout": kind}).name.path for kind in kinds)
+    runs = evaluated(runs[runs["fingerprint"] == record.fingerprint])
     without, trained = runs[runs["dropout"] == "none"], runs[runs["dropout"] != "none"]
-    if without.empty or trained.empty:
-        return runs[:0]
-    of_run = trained["folder"] == str(folder)
-    best = trained.assign(own=of_run).sort_values(["own", "dropout"], ascending=False)
-    return pd.concat([without[:1], best[:1]])
+    return runs[:0] if without.empty or trained.empty else pd.concat([without, trained[:1]])
 
 
 def dropout_sentence(pair: pd.DataFrame) -> str:
@@ -249,19 +249,8 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
 
 def as_text(table: pd.DataFrame) -> str:
     """The table in aligned columns, one decimal (errors: three), empty where there is no value."""
-    return _cells(table, printable).to_string(index=False)
-
-
-def as_markdown(table: pd.DataFrame) -> str:
-    """The table in Markdown, with the same cells."""
-    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    return _cells(table, in_markdown).to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
-
-
-def _cells(table: pd.DataFrame, of_text: Callable[[object], str]) -> pd.DataFrame:
-    """The table as text; of_text : from a text of others to one that this kind of table shows"""
     texts = {}
     for name, column in table.items():
         number = "{:.3f}" if name in ERRORS else "{:.1f}"
-        texts[name] = [number.format(value) if isinstance(value, float) else of_text(value) for value in column]
-    return pd.DataFrame(texts).where(table.notna().to_numpy(), "")
+        texts[name] = [number.format(value) if isinstance(value, float) else printable(value) for value in column]
+    return pd.DataFrame(texts).where(table.notna().to_numpy(), "").to_string(index=False)
