@@ -30,10 +30,6 @@ UNGUARDED = (
 )
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-UNWRITABLE = {  # a disk that is read-only, and names that no file can have
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
-    errno.ELOOP,
-}
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The file's mode follows the umask, whatever the library gives it. The next write to the folder removes the
     leftovers of killed ones. A link at `path` is replaced, not followed.
-    Raises InputError where the disk is full or read-only, and where `path` is a folder, a pipe or a device.
+    Raises InputError where the disk is full, and where `path` is a folder, a pipe or a device.
     """
     start = f".tmp-{platform.node()}-"
     temporary = path.with_name(f"{start}{os.getpid()}-{token_hex(4)}{path.suffix}")
@@ -99,8 +95,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str | 
         files = [path, *(path.iterdir() if path.is_dir() else ())]
         taken |= dict.fromkeys(map(_identity, files), "is an input of this command")
     for path in filter(None, outputs):
-        with writing(path):
-            refuse_irregular(path)
+        refuse_irregular(path)
         reason = "is a link" if path.is_symlink() else taken.get(_identity(path))
         if reason:
             raise InputError(f"{path} {reason}: give another file for this output")
@@ -116,7 +111,7 @@ def _identity(path: Path) -> tuple[int, int] | str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block that writes to `path`. Raises InputError where its disk is full or read-only, or `path` cannot be."""
+    """A block that writes to `path`. Raises InputError where its disk is full."""
     try:
         yield
     except InputError:
@@ -125,9 +120,6 @@ def writing(path: Path) -> Iterator[None]:
         code, free = getattr(error, "errno", None), free_bytes(path)
         if code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16):
             raise InputError(f"{path} cannot be written: its disk has {as_bytes(free)} free") from error
-        if code in UNWRITABLE:
-            place = getattr(error, "filename", None) or path
-            raise InputError(f"{place} cannot be written: {os.strerror(code)}") from error
         raise
 
 
@@ -182,10 +174,10 @@ def as_bytes(count: float) -> str:
 def folder_lock(path: Path) -> Iterator[None]:
     """A block with this path that one process at a time enters; others wait.
 
-    The lock is a hidden file beside `path`. Where a disk has no locks, or is read-only, nobody waits. A process
-    that a block has started and that runs its script once more ends here: it would wait for ever.
+    The lock is a hidden file beside `path`. Where a disk has no locks, or is read-only, nobody waits.
     """
-    refuse_unguarded()
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(UNGUARDED)  # a process of a pool that, instead of working, runs the user's script once more
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     lock = file_lock(path.with_name(f".{path.name}.lock"))
@@ -210,12 +202,6 @@ def file_lock(path: Path, **settings: Any) -> FileLock:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise InputError(f"{path} is a link or no regular file, so it is no lock: remove it")
     return FileLock(path, fallback_to_soft=False, **settings)
-
-
-def refuse_unguarded() -> None:
-    """Ends a process that a pool has started and that, instead of working, runs the user's script once more."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(UNGUARDED)
 
 
 def path_text(path: Path | str) -> str:

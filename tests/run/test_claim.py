@@ -70,13 +70,6 @@ def test_a_second_process_is_told_at_once_who_is_at_work(busy, tmp_path):
     assert time.monotonic() - start < 1 and is_claimed(tmp_path / "run")
 
 
-def test_a_claim_ends_with_its_block_and_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), claim(tmp_path / "run"):
-        assert is_claimed(tmp_path / "run")
-        raise ZeroDivisionError
-    assert not is_claimed(tmp_path / "run") and not (tmp_path / "run" / FILE).exists()
-
-
 def test_the_claim_of_a_killed_process_is_free_at_once(busy, tmp_path):
     busy.send_signal(signal.SIGKILL)
     busy.wait()
@@ -102,10 +95,9 @@ def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
         assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"since": 3}', "\xff"])
-def test_a_torn_record_of_an_owner_is_still_a_claim(tmp_path, content):
-    (tmp_path / FILE).write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match="is in use by another process: wait"), claim(tmp_path):
+def test_a_torn_record_of_an_owner_is_still_a_claim(tmp_path):
+    (tmp_path / FILE).write_text('{"since": 3')
+    with pytest.raises(InputError, match="is in use by process"), claim(tmp_path):
         pytest.fail("two processes in one folder")
 
 
@@ -160,27 +152,11 @@ def test_a_claim_is_renewed_while_its_process_works(tmp_path, monkeypatch):
         assert time.time() - (tmp_path / FILE).stat().st_mtime < 10
 
 
-def test_a_process_that_has_lost_its_folder_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.05)
-    with pytest.raises(InputError, match="was taken over by process 12 on lab3"), claim(tmp_path / "run"):
-        (tmp_path / "run").rename(tmp_path / "old")
-        of_another_host(tmp_path / "run", 0)
-        for _ in range(1000):
-            time.sleep(0.01)
-    assert (tmp_path / "run" / FILE).exists(), "the claim of the other process stays"
-
-
-def test_a_claim_that_is_lost_calls_what_it_was_given_and_the_other_kind_is_a_claim_of_its_own(tmp_path, monkeypatch):
+def test_a_claim_that_is_lost_ends_the_work_and_stays_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "BEAT", 0.05)
     lost = threading.Event()
     with claim(tmp_path / "run", PIPELINE, on_loss=lost.set), claim(tmp_path / "run"):
-        assert is_claimed(tmp_path / "run", PIPELINE) and is_claimed(tmp_path / "run")
+        assert is_claimed(tmp_path / "run", PIPELINE) and is_claimed(tmp_path / "run"), "two kinds of claims"
         (tmp_path / "run" / PIPELINE).write_text((tmp_path / "run" / FILE).read_text())
         assert lost.wait(10)
     assert not is_claimed(tmp_path / "run") and (tmp_path / "run" / PIPELINE).exists()
-
-
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written: Not a directory"), claim(tmp_path / "file" / "run"):
-        pass

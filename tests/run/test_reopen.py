@@ -96,15 +96,6 @@ def test_a_run_opens_wherever_its_folder_and_its_data_were_moved(config, feature
         len(open_trained(moved, data_root=data).store)
 
 
-def test_no_value_does_not_become_a_default_when_a_run_is_opened(config):
-    folder = train(config()).folder
-    for name, arguments in {"run": [None], "device": [folder, None], "data_root": [folder, "auto", None]}.items():
-        with pytest.raises(InputError, match=f"^{name} is None; leave it out for its default$"):
-            open_trained(*arguments)
-    with pytest.raises(InputError, match="typo"):
-        len(open_trained(folder, data_root="/typo.npz").store)
-
-
 def test_a_notebook_opens_the_run_that_it_names_and_again_when_its_guard_runs_again(config):
     run = train(config())
     namespace = {"run": str(run.folder), "device": "cpu", "In": ['run: str = ""\ndevice: str = "auto"']}

@@ -114,14 +114,6 @@ def test_starting_over_removes_the_artefacts_and_nothing_else(config):
     assert names(again.folder) == {"run.json", "train.ipynb"}
 
 
-@pytest.mark.parametrize("where", ["file", "circle", "long"])
-def test_a_place_where_no_run_can_be_kept_is_one_sentence(where, tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    with pytest.raises(InputError, match=r"cannot be written|it should be a path"):
-        made(Parameters(outputs_root=str(tmp_path / where / ("x" * 300 if where == "long" else ""))), data("abc"))
-
-
 def test_seconds_add_up_over_sessions_also_when_one_is_interrupted(config, monkeypatch):
     run = made(config(), data("abc"))
     seconds = run.record.seconds["train"]

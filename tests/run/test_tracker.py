@@ -16,7 +16,7 @@ from workbook import InputError
 from workbook.files import write_table
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import start_run
-from workbook.run.tracker import STORE, copy_in
+from workbook.run.tracker import STORE
 from workbook.sweep.notebooks import run_pipeline
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install -e '.[mlflow]'")
@@ -137,10 +137,3 @@ def test_mlflows_own_variables_name_the_store_and_the_experiment(root, tmp_path,
     (run,) = found(train(config, 1), store)
     assert mlflow.MlflowClient(store).get_experiment(run.info.experiment_id).name == "my thesis"
     assert not (tmp_path / STORE).exists()
-
-
-def test_nothing_is_copied_unless_it_is_asked_for_and_what_is_missing_is_a_sentence(tmp_path, monkeypatch):
-    assert copy_in("none", tmp_path) is None
-    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"tracker is 'mlflow', which is not installed: pip install -e '\.\[mlflow\]'"):
-        Parameters(tracker="mlflow").check_inputs()

@@ -26,14 +26,13 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
     paths = dict.fromkeys(from_here(Path(folder)) for folder in folders)
     runs = [open_trained(folder, device="cpu") for folder in paths or [""]]
     names = dict(zip((run.folder for run in runs), names_of([run.folder for run in runs]), strict=True))
-    tests: list[list[TrainedRun]] = []
+    tests: dict[tuple, list[TrainedRun]] = {}
     for run in runs:
-        same = [test for test in tests if clips_key(test[0].record) == clips_key(run.record)]
-        same[0].append(run) if same else tests.append([run])
-    titles = [test[0].folder.parents[1].name for test in tests]
+        tests.setdefault(tuple(clips_key(run.record)), []).append(run)
+    titles = [test[0].folder.parents[1].name for test in tests.values()]
     if len({*titles}) < len(titles):
         titles = [f"{title} {number}" for number, title in enumerate(titles, 1)]
-    write_page(target, [_corpus(test, title, names, clips) for test, title in zip(tests, titles, strict=True)])
+    write_page(target, [_corpus(test, title, names, clips) for test, title in zip(tests.values(), titles, strict=True)])
 
 
 def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> PageCorpus:
@@ -70,20 +69,18 @@ class PageServer(ThreadingHTTPServer):
         super().__init__((ip, port), partial(_FileHandler, directory=str(folder)))
 
 
-def page_folder(folders: Sequence[Path]) -> Path:
-    """The folder in which the page of these runs is kept, so that it is there at once the next time."""
-    return DATA / "pages" / (hashlib.sha256("\n".join(map(str, folders)).encode()).hexdigest()[:8])
+def serve(folders: Sequence[Path], clips: int, ip: str, port: int, browser: bool, echo: Callable[[str], None]) -> None:
+    """Serves the page of some runs until it is interrupted. It is kept, so that it is there at once the next time.
 
-
-def serve(folder: Path, ip: str, port: int, browser: bool, echo: Callable[[str], None]) -> None:
-    """Serves a folder until it is interrupted.
-
+    folders, clips : as in `write_page_of`
     ip : the address to listen at; 127.0.0.1 = this machine alone      port : 0 = any that is free
     browser : True opens the page here      echo : called with a line that says where the page is
     Raises InputError where nobody can listen there.
     """
+    page = DATA / "pages" / hashlib.sha256("\n".join(map(str, folders)).encode()).hexdigest()[:8]
+    write_page_of(folders, clips, page)
     try:
-        server = PageServer(folder, ip, port)
+        server = PageServer(page, ip, port)
     except OSError as error:
         raise InputError(f"the page cannot be served at {ip}:{port} ({error.strerror}): give another --port") from None
     address = f"http://{ip}:{server.server_port}/"

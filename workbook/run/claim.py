@@ -40,13 +40,13 @@ def claim(folder: Path, file: str = FILE, on_loss: Callable[[], None] = _thread.
 
     file : FILE or PIPELINE, two claims that do not exclude each other
     on_loss : is called if this process was silent for too long and another one took the folder
-    Raises Claimed where another process has the folder, and InputError where it cannot be written.
+    Raises Claimed where another process has the folder.
     """
-    path, ended, lost = folder / file, threading.Event(), threading.Event()
+    path, ended = folder / file, threading.Event()
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     owner = {"host": platform.node(), "pid": os.getpid(), "since": since, "token": token_hex(8)}
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     try:
         lock.acquire(timeout=PATIENCE)
@@ -58,13 +58,8 @@ def claim(folder: Path, file: str = FILE, on_loss: Callable[[], None] = _thread.
         if _renewed_by_another(path, lock.is_locked):
             raise Claimed(_refusal(path))
         write_json(path, owner)
-        threading.Thread(target=_renew, args=(path, owner, ended, lost, on_loss), daemon=True).start()
+        threading.Thread(target=_renew, args=(path, owner, ended, on_loss), daemon=True).start()
         yield
-    except KeyboardInterrupt:
-        if not lost.is_set():
-            raise
-        message = f"{folder} was taken over {_by(read_json(path))}"
-        raise InputError(f"{message}, since this process was silent for too long") from None
     finally:
         ended.set()
         if read_json(path) == owner:
@@ -118,24 +113,17 @@ def _time_of_server(path: Path) -> float:
     return time.time()
 
 
-def _renew(
-    path: Path, owner: dict[str, Any], ended: threading.Event, lost: threading.Event, on_loss: Callable[[], None]
-) -> None:
-    """Renews a claim until `ended`; where another process has taken it, sets `lost` and calls `on_loss`."""
+def _renew(path: Path, owner: dict[str, Any], ended: threading.Event, on_loss: Callable[[], None]) -> None:
+    """Renews a claim until `ended`; where another process has taken it, calls `on_loss`."""
     while not ended.wait(BEAT):
         if read_json(path) not in (owner, {}):
-            lost.set()
-            on_loss()
-            return
+            return on_loss()
         with suppress(OSError):  # a short failure of the network
             os.utime(path)
 
 
-def _by(owner: dict[str, Any]) -> str:
-    """The owner of a folder, such as `by process 12 on lab3 since 2026-11-23 18:05 UTC`."""
-    is_known = {"pid", "host", "since"} <= owner.keys()
-    return "by process {pid} on {host} since {since}".format_map(owner) if is_known else "by another process"
-
-
 def _refusal(path: Path) -> str:
-    return f"{path.parent} is in use {_by(read_json(path))}: wait until it has ended, or stop it"
+    """Such as `RUN is in use by process 12 on lab3 since 2026-11-23 18:05 UTC: wait until it has ended, or stop it`."""
+    owner = {"pid": "?", "host": "another computer", "since": "some time"} | read_json(path)
+    by = "process {pid} on {host} since {since}".format_map(owner)
+    return f"{path.parent} is in use by {by}: wait until it has ended, or stop it"

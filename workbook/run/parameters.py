@@ -4,10 +4,8 @@
 """
 
 import logging
-import os
 import re
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +15,16 @@ from runpy import run_path
 from shlex import quote
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 import workbook.toy  # noqa: F401  (its datasets join the table)
 from avlib.dropout import DROPOUTS
@@ -72,47 +79,38 @@ def refuse_empty(name: str, value: Any, choices: Collection[str] = ()) -> None:
         raise InputError(f"{name} is {text or 'empty'}; leave it out for its default{hint}")
 
 
-def _number(value: Any) -> Any:
-    """Refuses true and false, which Python takes for 1 and 0, and 010, which YAML takes for 8."""
-    if isinstance(value, bool):
-        raise ValueError(f"is {value}; it should be a number")
-    if isinstance(value, str) and re.match(r"\s*[-+]?0[\d_]", value):
-        raise ValueError(f"is {value}; write it without the 0 in front")
-    return value
+def absolute_path(name: str, value: Any) -> Path:
+    """The absolute path that a parameter, or an argument, names; a relative one starts at the workbook.
 
-
-def absolute(value: Any) -> Path:
-    """An absolute path; a relative one starts at the workbook, not at the working directory.
-
-    Raises ValueError for what is no path.
+    Raises InputError for what is no path.
     """
     try:
         path = ROOT / Path(value).expanduser()
         str(path).encode()
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.stat(path)
-    except (OSError, RuntimeError, TypeError, ValueError):  # too long, an unknown user, not text, not UTF-8
-        raise ValueError(f"is {show(value)}; it should be a path") from None
+    except (RuntimeError, TypeError, ValueError):  # an unknown user, a number, no UTF-8
+        raise InputError(f"{name} is {show(value)}; it should be a path") from None
     return path
 
 
-def absolute_path(name: str, value: Any) -> Path:
-    """The absolute path that a parameter, or an argument, names; InputError where it is none."""
-    try:
-        return absolute(value)
-    except ValueError as error:
-        raise InputError(f"{name} {error}") from None
+def _number(value: Any) -> Any:
+    """Refuses true and false, which Python takes for 1 and 0, and 010, which YAML takes for 8."""
+    if isinstance(value, bool) or (isinstance(value, str) and re.match(r"\s*[-+]?0[\d_]", value)):
+        raise ValueError(f"is {value}; it should be a number, without a 0 in front")
+    return value
 
 
-def _path_or_keyword(value: Any) -> Any:
-    """An absolute path as text, or a keyword in its place."""
-    return value if value in KEYWORDS else str(absolute(value))
+def _path(value: Any, info: ValidationInfo) -> Path:
+    return absolute_path(info.field_name, value)
+
+
+def _path_or_keyword(value: Any, info: ValidationInfo) -> str:
+    return value if value in KEYWORDS else str(_path(value, info))
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
-Folder = Annotated[Path, BeforeValidator(absolute)]
-File = Annotated[str, BeforeValidator(_path_or_keyword)]
+Folder = Annotated[Path, BeforeValidator(_path)]
+File = Annotated[str, BeforeValidator(_path_or_keyword)]  # as text
 
 
 class Parameters(BaseModel):
@@ -159,9 +157,8 @@ class Parameters(BaseModel):
                 raise InputError(unknown(name))
             choices = KEYWORDS if name == "pretrained" else CHOICES.get(name, ())
             refuse_empty(name, value, (*choices, "") if DEFAULTS[name] == "" else choices)
-        values |= _stand_ins(values)
         try:
-            super().__init__(**values)
+            super().__init__(**values | _stand_ins(values))
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0])) from None
 
@@ -183,6 +180,8 @@ class Parameters(BaseModel):
         check_dense_head(self.fusion, self.dense_head)
         check_even_attention(self.fusion, self.even_attention)
         check_vision(self.vision)
+        if self.image_size:
+            check_image_size(self.image_size)
         for name in ("classes", "image_size", "frames"):
             if getattr(self, name) and not dataset.defaults[name]:
                 reason = "comes as features" if dataset.kind == "features" else "names its classes itself"
@@ -196,15 +195,12 @@ class Parameters(BaseModel):
             raise ValueError(f"fold is {self.fold}; {fold_range(self.fold_scheme)}")
         if dataset.kind == "features" and (self.audio_features, self.vision) != ("mfcc", "efficientface"):
             raise ValueError(f"audio_features and vision are for clips, but {self.dataset} comes as features")
-        if dataset.kind == "features" or "video" not in branches:
-            if not self.train_vision:
-                raise ValueError("train_vision is false, but this run has no frame network: leave it at true")
-            if self.teaches_frames:
-                raise ValueError(f"pretrained is {self.pretrained}, but this run has no frame network: leave it out")
+        has_frames = dataset.kind == "clips" and "video" in branches
+        if not has_frames and (self.teaches_frames or not self.train_vision):
+            name = "pretrained" if self.teaches_frames else "train_vision"
+            raise ValueError(f"{name} is {getattr(self, name)}, but this run has no frame network: leave it out")
         if self.balanced and len(branches) == 1:
             raise ValueError(f"balanced is true, but fusion '{self.fusion}' has one branch: leave it at false")
-        if self.image_size:
-            check_image_size(self.image_size)
         if self.frames == 1:
             raise ValueError("frames is 1; it should be 2 or more")
         return self

@@ -29,8 +29,8 @@ def configure(namespace: dict[str, Any], **own: Iterable | type) -> Parameters:
     Raises InputError for a value that does not fit, for an unknown name in the parameters cell or in papermill's cell
     after it, and where data, weights or a device are missing. Other variables of the notebook are ignored.
     """
-    values = _declared_values(namespace, NAMES, own)
-    config = Parameters(**values)
+    declared = _declared_names(namespace, NAMES, own)
+    config = Parameters(**{name: namespace.get(name) for name in declared if name in NAMES})
     config.check_inputs()
     return config
 
@@ -45,16 +45,13 @@ def open_run(namespace: dict[str, Any], **own: Iterable | type) -> TrainedRun:
         namespace = namespace | {"run": str(namespace["run"].folder)}
     rules = {"run": str, "data_root": str, "device": CHOICES["device"]}
     rules = {name: rule for name, rule in rules.items() if name in namespace}
-    values = _declared_values(namespace, rules, own)
-    for name, value in values.items():
-        _check(name, value, rules[name])
+    _declared_names(namespace, (), own | rules)
+    values = {name: namespace[name] for name in rules}
     return open_trained(values.pop("run", ""), **values)
 
 
-def _declared_values(
-    namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]
-) -> dict[str, Any]:
-    """The values of the named parameters that the notebook declares; its own ones are only checked."""
+def _declared_names(namespace: dict[str, Any], names: Iterable[str], own: dict[str, Iterable | type]) -> list[str]:
+    """The parameters, known by name, that the notebook declares; its own ones are checked."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
     known = (*own, *names)
     assigned = _assigned_names(namespace.get("In", []), known)
@@ -63,25 +60,21 @@ def _declared_values(
             raise InputError(unknown(name, known))
     for name, allowed in own.items():
         _check(name, namespace.get(name), allowed)
-    declared = assigned or [name for name in names if name in namespace]
-    return {name: namespace.get(name) for name in declared if name in names}
+    return assigned or [name for name in names if name in namespace]
 
 
 def _check(name: str, value: Any, allowed: Iterable | type) -> None:
     """Raises InputError where a notebook's own parameter has none of its allowed values."""
+    has_choices = not isinstance(allowed, type | range)
+    refuse_empty(name, value, tuple(allowed) if has_choices else ("",) if allowed is str else ())
+    if has_choices and value not in tuple(allowed):
+        raise InputError(f"{name} {not_a_choice(value, allowed)}")
+    if isinstance(allowed, range) and (isinstance(value, bool) or value not in allowed):
+        raise InputError(f"{name} is {show(value)}; it should be a whole number from {allowed[0]} to {allowed[-1]}")
     if isinstance(allowed, type):
-        refuse_empty(name, value, ("",) if allowed is str else ())
         kinds = (int, float) if allowed is float else allowed
         if not isinstance(value, kinds) or isinstance(value, bool) != (allowed is bool):
             raise InputError(f"{name} is {show(value)}; it should be {KINDS[allowed]}")
-    elif isinstance(allowed, range):
-        refuse_empty(name, value)
-        if isinstance(value, bool) or value not in allowed:
-            limits = f"from {allowed[0]} to {allowed[-1]}"
-            raise InputError(f"{name} is {show(value)}; it should be a whole number {limits}")
-    elif value not in tuple(allowed):
-        refuse_empty(name, value, tuple(allowed))
-        raise InputError(f"{name} {not_a_choice(value, allowed)}")
 
 
 def _assigned_names(history: list[str], known: Iterable[str]) -> list[str]:
