@@ -209,7 +209,8 @@ def dropout_pair(folder: Path) -> pd.DataFrame:
     runs = runs_in(root / config.model_copy(update={"dropout": kind}).name.path for kind in kinds)
     runs = evaluated(runs[runs["fingerprint"] == record.fingerprint])
     without, trained = runs[runs["dropout"] == "none"], runs[runs["dropout"] != "none"]
-    return runs[:0] if without.empty or trained.empty else pd.concat([without, trained[:1]])
+    pair = pd.concat([without, trained[:1]])
+    return pair if len(pair) == 2 and str(folder) in set(pair["folder"]) else runs[:0]
 
 
 def dropout_sentence(pair: pd.DataFrame) -> str:
