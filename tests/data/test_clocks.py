@@ -1,11 +1,6 @@
-"""Media on their own clock: films with a flash and a beep at a known second, written packet by packet.
-
-`python tests/data/test_clocks.py` prints the table of all films.
-"""
+"""Media on their own clock: films with a flash and a beep at a known second, written packet by packet."""
 
 import struct
-import sys
-import tempfile
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -69,10 +64,8 @@ def sound_packets(container, samples, rate, codec, start=0.0):
 def mux(path, *makers, **options):
     with av.open(str(path), "w", format={".ts": "mpegts"}.get(Path(path).suffix), **options) as container:
         packets = [packet for maker in makers for packet in maker(container)]
-        for packet in sorted(
-            packets, key=lambda packet: (packet.pts if packet.dts is None else packet.dts) * packet.time_base
-        ):
-            container.mux(packet)
+        packets.sort(key=lambda packet: (packet.pts if packet.dts is None else packet.dts) * packet.time_base)
+        container.mux(packets)
     return path
 
 
@@ -100,10 +93,8 @@ def write_film(
         return packets
 
     def sound(container):
-        packets = sound_packets(
-            container, beep(end + longer - offset[1], hertz, at - offset[1]), hertz, sound_codec, offset[1]
-        )
-        shift = min(offset)
+        samples = beep(end + longer - offset[1], hertz, at - offset[1])
+        packets, shift = sound_packets(container, samples, hertz, sound_codec, offset[1]), min(offset)
         return [p for p in packets if not gap[0] + shift <= float(p.pts * p.time_base) < gap[1] + shift]
 
     return mux(path, picture, sound)
@@ -128,14 +119,8 @@ def films():
 
 def measure(folder, suffix, offset, gap, turned, rate):
     """flash and beep of such a film in seconds, and the length of its frames."""
-    path = write_film(
-        folder / f"film.{suffix}",
-        offset=OFFSETS[offset],
-        gap=GAPS[gap],
-        rate=RATES[rate],
-        is_variable=rate == "variable",
-        turned=turned,
-    )
+    clock = {"offset": OFFSETS[offset], "gap": GAPS[gap], "rate": RATES[rate], "is_variable": rate == "variable"}
+    path = write_film(folder / f"film.{suffix}", **clock, turned=turned)
     return *flash_and_beep(path), 1 / float(RATES[rate])
 
 
@@ -165,7 +150,7 @@ def test_a_whole_film_keeps_its_picture_whatever_its_tracks_and_its_last_frame_l
 
 
 def remux(film, path, **options):
-    """The packets of a film in another container; `path` may be a pipe, of which only the end can be written."""
+    """Muxes the packets of a film anew; `path` may be a pipe, of which only the end can be written."""
     with av.open(str(film)) as source, av.open(path, "w", **options) as target:
         streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
@@ -243,9 +228,8 @@ MIRRORED = [(-1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 0, -1), (0, -1, -1, 0)]
 def test_every_turn_and_mirror_of_a_display_matrix_is_obeyed(tmp_path, a, b, c, d):
     corners = np.zeros((32, 48, 3), np.uint8)
     corners[:16, :24], corners[:16, 24:], corners[16:, :24], corners[16:, 24:] = 30, 90, 150, 210
-    path = mux(
-        tmp_path / "a.mp4", lambda container: picture_packets(container, [corners] * 3, [0, 0.1, 0.2], 10, "libx264")
-    )
+    frames = [corners] * 3, [0, 0.1, 0.2], 10, "libx264"
+    path = mux(tmp_path / "a.mp4", lambda container: picture_packets(container, *frames))
     content, one = path.read_bytes(), 1 << 16
     place = content.index(struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30), content.index(b"tkhd"))
     x, y = 48 * (a < 0) + 32 * (c < 0), 48 * (b < 0) + 32 * (d < 0)
@@ -253,27 +237,7 @@ def test_every_turn_and_mirror_of_a_display_matrix_is_obeyed(tmp_path, a, b, c, 
     path.write_bytes(content[:place] + matrix + content[place + 36 :])
     wide, high = (48, 32) if a else (32, 48)
     expected = np.zeros((high, wide))
-    for row, column in np.ndindex(32, 48):  # a point in the middle of each pixel, by the definition
-        expected[int(b * (column + 0.5) + d * (row + 0.5) + y), int(a * (column + 0.5) + c * (row + 0.5) + x)] = (
-            corners[row, column, 0]
-        )
+    for row, column in np.ndindex(32, 48):
+        right, down = column + 0.5, row + 0.5  # the middle of a pixel, by the definition
+        expected[int(b * right + d * down + y), int(a * right + c * down + x)] = corners[row, column, 0]
     np.testing.assert_allclose(read_frames(path, np.array([0.1]))[0, ..., 0], expected, atol=12)
-
-
-def table(folder):
-    """The rows of the table, in Markdown."""
-    yield "| container | offset | gap | turned | frames/s | flash at | beep at | apart (ms) | a frame + a step (ms) |"
-    yield "| :-- " * 4 + "| --: " * 5 + "|"
-    worst = 0.0
-    for film in films():
-        flash, heard, frame = measure(folder, *film)
-        worst = max(worst, abs(flash - heard) / (frame + STEP))
-        numbers = f"{flash:.3f} | {heard:.3f} | {1000 * (flash - heard):+.0f} | {1000 * (frame + STEP):.0f}"
-        yield f"| {' | '.join(map(str, film))} | {numbers} |"
-    yield f"\nThe largest distance is {100 * worst:.0f} % of a frame and a step."
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        for line in table(Path(scratch)):
-            sys.stdout.write(f"{line}\n")

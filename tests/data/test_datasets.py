@@ -10,8 +10,7 @@ import soundfile
 import workbook
 import workbook.toy
 from workbook import InputError
-from workbook.data.datasets import DATASETS, ROOTS, Corpus
-from workbook.data.folds import FOLDS
+from workbook.data.datasets import Corpus
 
 
 @pytest.fixture(autouse=True)
@@ -26,16 +25,6 @@ def save_npz(path, label=(0, 1, 2, 0, 1)):
     audio, video = rng.standard_normal((5, 3, 7)), rng.standard_normal((5, 2, 11))
     np.savez(path, audio=audio, video=video, label=np.array(label), group=np.arange(5))
     return path
-
-
-def test_every_default_of_a_dataset_is_one_of_those_that_fit():
-    for dataset in DATASETS.values():
-        usual = dataset.defaults
-        assert usual["fold_scheme"] in dataset.fold_schemes and set(dataset.fold_schemes) <= set(FOLDS)
-        assert usual["protocol"] in dataset.protocols
-        assert usual["classes"] == len(dataset.names)
-        assert bool(usual["frames"]) == (dataset.kind == "clips")
-        assert dataset.needs in ("", *ROOTS)
 
 
 def test_the_toy_mosei_is_made_with_its_store_where_it_is_missing(data, caplog):
@@ -74,15 +63,13 @@ def save_films(folder, labels=("x", "y")):
     return Corpus("films", folder, frames=2, image_size=32)
 
 
-@pytest.mark.parametrize("change", ["a label", "a clip", "a file"])
-def test_a_change_of_clips_is_noticed_and_the_store_made_again(tmp_path, change):
+@pytest.mark.parametrize("labels", ["xyy", "xyxy", "xyx"], ids=["a label", "a clip", "a file"])
+def test_a_change_of_clips_is_noticed_and_the_store_made_again(tmp_path, labels):
     corpus = save_films(tmp_path / "my films #1 50%", "xyx")
     first = corpus.preprocess(workers=1, progress=False)
     assert corpus.fingerprint == first.fingerprint == corpus.open_store().fingerprint
-    if change == "a file":
-        (corpus.root / "1.wav").unlink()
-    save_films(corpus.root, {"a label": "xyy", "a clip": "xyxy", "a file": "xyx"}[change])
-    if change == "a file":
+    save_films(corpus.root, labels)
+    if labels == "xyx":
         soundfile.write(corpus.root / "1.wav", np.random.default_rng(9).uniform(-0.5, 0.5, 30_000), 22_050)
     assert corpus.fingerprint == ""
     with pytest.raises(InputError, match=r"the clips in .* have changed since .*; make it again with: papermill"):

@@ -56,9 +56,6 @@ def tone(hertz, seconds, rate=SAMPLE_RATE):
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-# the window
-
-
 def test_the_authors_frames_are_those_that_their_formula_selects():
     select_distributed = lambda m, n: [i * n // m + n // (2 * m) for i in range(m)]  # noqa: E731
     window = place_window("authors", 7 * SAMPLE_RATE, Picture(7.0, 30000 / 1001), frames=15)
@@ -71,9 +68,6 @@ def test_the_authors_crop_of_a_long_sound_is_theirs(length):
     remain = length - WINDOW_SAMPLES
     theirs = samples[remain // 2 : -(remain - remain // 2)]
     np.testing.assert_array_equal(cut_window(samples, place_window("authors", length, None, 15).audio_start), theirs)
-
-
-# the picture
 
 
 def test_the_frames_read_are_the_nearest_in_time(tmp_path):
@@ -91,15 +85,13 @@ def test_the_frames_read_are_the_nearest_in_time(tmp_path):
 def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, more, first, step):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (37, 8, 12, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    path = write_video(
-        tmp_path / "a.mp4", pictures, options={"g": "11", "bf": "3", "b-pyramid": "normal", "x264-params": more}
-    )
+    options = {"g": "11", "bf": "3", "b-pyramid": "normal", "x264-params": more}
+    path = write_video(tmp_path / "a.mp4", pictures, options=options)
     with av.open(str(path)) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     wanted = [number for number in range(0, 37, step) if number / FPS >= first]
-    np.testing.assert_array_equal(
-        read_frames(path, np.array(wanted) / FPS + 0.01), [decoded[number] for number in wanted]
-    )
+    frames = read_frames(path, np.array(wanted) / FPS + 0.01)
+    np.testing.assert_array_equal(frames, [decoded[number] for number in wanted])
 
 
 def test_a_long_video_costs_the_memory_of_the_wanted_frames_only(tmp_path):
@@ -132,14 +124,10 @@ def test_a_film_whose_size_changes_midway_has_each_frame_in_its_own(tmp_path):
 
     path = write_changing(tmp_path / "a.mp4", [(48, 32)] * 5 + [(64, 96)] * 4 + [(48, 32)])
     groups = list(groups(open_video(path).frames(np.arange(10) / FPS + 0.01)))
-    assert [(len(group), group[0].shape) for group in groups] == [
-        *((5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3)))
-    ]
+    sizes = [(5, (32, 48, 3)), (4, (96, 64, 3)), (1, (32, 48, 3))]
+    assert [(len(group), group[0].shape) for group in groups] == sizes
     seen = [frame.mean() for group in groups for frame in group]
     np.testing.assert_allclose(seen, 20 + 9 * np.arange(10), atol=3)
-
-
-# the sound
 
 
 @pytest.mark.parametrize("name, rate, channels", [("a.wav", 96_000, 2), ("a.flac", 22_050, 1)])
@@ -192,9 +180,8 @@ def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name,
 
 @pytest.mark.parametrize("name", ["a.ffconcat", "a.mp4"])
 def test_a_list_of_other_files_is_no_film_and_no_sound(tmp_path, name):
-    content = "ffconcat version 1.0\nfile other.ts\n"
     write_video(tmp_path / "other.ts", grey_levels(30))
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text("ffconcat version 1.0\nfile other.ts\n")
     for read in (read_audio, open_video):
         with pytest.raises(InputError, match=f"{name} is a list of other files, where a film or a sound is expected"):
             read(tmp_path / name)
@@ -230,9 +217,6 @@ def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_pa
         np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(InputError, match="cannot be read as an array of faces"):
         open_video(tmp_path / "a_facecroppad.npy")
-
-
-# the faces
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +267,6 @@ def test_a_crop_is_the_box_as_far_as_it_lies_in_the_frame():
     assert list(whole[0, 0]) == [255, 0, 0] and list(whole[-1, -1]) == [0, 0, 255] and not whole[0, -1].any()
     corner = crop_face(frame, np.array([50.4, 29.6, 99.0, 59.0]), 8)
     assert (corner == (0, 0, 255)).all()
-
-
-# the authors' own results
 
 
 @pytest.mark.shared

@@ -35,24 +35,23 @@ def mult(ids=True, dtype=np.float64):
     return splits
 
 
+def mosi():
+    """The same with ids as bytes, as those of MOSI are."""
+    splits = mult()
+    for arrays in splits.values():
+        arrays["id"] = np.array([[f"{row[0]}[3]", *row[1:]] for row in arrays["id"]]).astype("S")
+    return splits
+
+
 def mmsa():
     """Splits as MMSA's users have them, with the same numbers."""
     splits = {}
     for name, arrays in mult().items():
         count = COUNTS[name]
-        splits[name] = {
-            "raw_text": np.array(["WORDS AND WORDS"] * count),
-            "audio": arrays["audio"],
-            "vision": arrays["vision"],
-            "id": [f"{name}-Video_{row // 2}$_${row}" for row in range(count)],
-            "text": np.zeros((count, T, 768), np.float32),
-            "text_bert": np.zeros((count, 3, T)),
-            "audio_lengths": [T] * count,
-            "vision_lengths": [T] * count,
-            "annotations": ["Positive"] * count,
-            "classification_labels": np.ones(count),
-            "regression_labels": arrays["labels"].reshape(count),
-        }
+        splits[name] = {"audio": arrays["audio"], "vision": arrays["vision"], "audio_lengths": [T] * count}
+        splits[name] |= {"raw_text": np.array(["WORDS AND WORDS"] * count), "text_bert": np.zeros((count, 3, T))}
+        splits[name] |= {"id": [f"{name}-Video_{row // 2}$_${row}" for row in range(count)]}
+        splits[name] |= {"annotations": ["Positive"] * count, "regression_labels": arrays["labels"].reshape(count)}
     return splits
 
 
@@ -88,26 +87,11 @@ def check(features):
 VIDEOS = [f"{name}-Video_{row // 2}" for name, count in COUNTS.items() for row in range(count)]
 
 
-def test_the_pickles_of_mult_are_read(pickled):
-    features = read_pickle(pickled(mult()))
+@pytest.mark.parametrize("make, clip", [(mult, "_3.5_4.5"), (mosi, "[3]_3.5_4.5"), (mmsa, "$_$3")])
+def test_the_pickles_of_mult_mosi_and_mmsa_are_read(pickled, make, clip):
+    features = read_pickle(pickled(make()))
     check(features)
-    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1_3.5_4.5"
-    assert "text" not in vars(features)
-
-
-def test_those_of_mosi_have_their_ids_as_bytes(pickled):
-    splits = mult()
-    for arrays in splits.values():
-        arrays["id"] = np.array([[f"{row[0]}[3]", *row[1:]] for row in arrays["id"]]).astype("S")
-    features = read_pickle(pickled(splits))
-    check(features)
-    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1[3]_3.5_4.5"
-
-
-def test_the_pickles_of_mmsa_are_read(pickled):
-    features = read_pickle(pickled(mmsa()))
-    check(features)
-    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == "train-Video_1$_$3"
+    assert list(features.clips["actor"]) == VIDEOS and features.clips["clip"][3] == f"train-Video_1{clip}"
 
 
 def test_without_ids_every_clip_is_its_own_video(pickled):
@@ -165,17 +149,6 @@ def test_values_that_are_not_finite_become_0_and_are_counted(pickled):
     assert np.count_nonzero(features.audio == 0) == 4 and np.isfinite(features.audio).all()
 
 
-def test_a_modality_of_zeros_is_missing_and_a_clip_without_either_is_a_problem(pickled):
-    splits = mult()
-    splits["train"]["vision"][3], splits["valid"]["audio"][1] = 0, -np.inf
-    splits["test"]["audio"][2] = splits["test"]["vision"][2] = 0
-    features = read_pickle(pickled(splits))
-    clips = features.clips.set_index("clip")
-    assert list(clips.index[~clips["has_video"]]) == ["train-Video_1_3.5_4.5"]
-    assert list(clips.index[~clips["has_audio"]]) == ["valid-Video_0_1.5_2.5"]
-    assert list(features.problems["clip"]) == ["test-Video_1_2.5_3.5"] and len(features.audio) == len(clips) == 14
-
-
 def test_ids_that_come_again_become_names_of_their_own(pickled):
     splits = mult()
     splits["train"]["id"][1:4] = splits["test"]["id"][0] = splits["train"]["id"][0]
@@ -184,24 +157,19 @@ def test_ids_that_come_again_become_names_of_their_own(pickled):
     assert (clips["actor"][[1, 2, 3, 10]] == "train-Video_0").all()
 
 
-def without(key):
+def changed(key, values=None):
+    """Splits of which the second has other values, or none."""
     splits = mult()
-    del splits["valid"][key]
-    return splits
-
-
-def changed(key, values):
-    splits = mult()
-    splits["valid"][key] = values
-    return splits
+    own = splits["valid"] | {key: values}
+    return splits | {"valid": {name: array for name, array in own.items() if array is not None}}
 
 
 @pytest.mark.parametrize(
     "content, says",
     [
         ([1, 2, 3], "is not a dict of train, valid, test"),
-        (without("vision"), "split valid lacks vision: it holds text, audio, labels, id"),
-        (without("labels"), "split valid lacks labels or regression_labels"),
+        (changed("vision"), "split valid lacks vision: it holds text, audio, labels, id"),
+        (changed("labels"), "split valid lacks labels or regression_labels"),
         (changed("labels", np.full((3, 1, 1), 3.1)), "labels in split valid are not one number from -3 to 3"),
         (changed("labels", np.zeros((4, 1, 1))), r"audio in .* \(3, 11, 5\) .* not numbers \(4, steps, channels\)"),
         (changed("id", np.array(["a", "b"])), "id in split valid has 2 names for 3 clips"),

@@ -49,9 +49,6 @@ def build(path, root, **settings):
     return build_store(path, trials, problems, protocol="authors", workers=1, progress=False, **settings)
 
 
-# what their scripts have left
-
-
 def test_what_the_authors_scripts_have_left_goes_into_a_store_as_it_is(left, tmp_path):
     root, kept = left
     store = build(tmp_path / "store", root)
@@ -72,21 +69,17 @@ def test_their_files_are_preferred_by_their_protocol_and_passed_over_by_the_pape
         assert (trials["video_path"][0], trials["audio_path"][0]) == tuple(str(tmp_path / name) for name in names)
 
 
-@pytest.mark.parametrize(
-    "content, says",
-    [
-        (b"", "is empty"),
-        (np.zeros((15, 224, 224, 3), np.uint8), "all zero"),
-        (np.ones((15, 224, 224, 3)), "faces: float64"),
-        (np.array([{"code": "in a pickle"}]), "cannot be read as an array of faces"),
-    ],
-)
-def test_an_array_that_is_not_theirs_is_refused(tmp_path, content, says):
+def test_an_array_that_is_not_theirs_is_refused(tmp_path):
     path = tmp_path / f"01-{CLIP.format(actor=5)}_facecroppad.npy"
-    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content, allow_pickle=True)
-    with pytest.raises(InputError, match=says) as refused:
+    path.touch()
+    with pytest.raises(InputError, match=f"{path.name} is empty"):
         probe(path)
-    assert path.name in str(refused.value)
+    shape, code = (15, 224, 224, 3), np.array([{"code": "in a pickle"}])
+    says = {"all zero": np.zeros(shape, np.uint8), "faces: float64": np.ones(shape), "cannot be read as an array": code}
+    for sentence, content in says.items():
+        np.save(path, content, allow_pickle=True)
+        with pytest.raises(InputError, match=f"{path.name}.*{sentence}"):
+            probe(path)
 
 
 @pytest.mark.shared
@@ -98,9 +91,6 @@ def test_the_real_ones_go_into_a_store_as_they_are(shared, tmp_path):
         np.testing.assert_array_equal(store.video[row], np.load(root / f"01-{clip}_facecroppad.npy"))
         sound, _ = librosa.load(root / f"03-{clip}_croppad.wav", sr=22050)
         np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
-
-
-# the lag of the window
 
 
 @pytest.mark.parametrize("seconds", [3.2, 4.4, 5.0])
@@ -129,9 +119,6 @@ def test_a_clap_is_seen_and_heard_together_and_in_the_authors_code_apart_by_the_
     assert lag("authors") == pytest.approx(max(0, seconds - WINDOW) / 2, abs=0.08)
 
 
-# the order of the colours
-
-
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """A drawn clip of at most 3.6 s, so that both protocols look at its beginning."""
@@ -146,9 +133,6 @@ def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(drawn):
     ours, theirs = (faces[faces.any(axis=(1, 2, 3))].mean(axis=(0, 1, 2)) for faces in (ours, theirs))
     assert ours[0] > ours[2] + 10, "skin is red rather than blue"
     np.testing.assert_allclose(theirs[::-1], ours, atol=8)
-
-
-# the doubled rows
 
 
 def test_a_picture_that_is_there_twice_counts_twice_in_the_authors_protocol(tmp_path):

@@ -1,6 +1,5 @@
 """The store: whole or not there, the same however it came about, and never made twice."""
 
-import logging
 import os
 import shutil
 import signal
@@ -74,6 +73,14 @@ def content(path):
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
+def prepared_from_now_on(monkeypatch):
+    """The numbers of the clips that are prepared, as they come."""
+    numbers, prepare_all = [], workers.prepare_all
+    watched = lambda jobs, *rest, **more: numbers.extend(jobs) or prepare_all(jobs, *rest, **more)  # noqa: E731
+    monkeypatch.setattr(workers, "prepare_all", watched)
+    return numbers
+
+
 def test_a_store_has_one_row_per_usable_clip_in_the_order_of_their_names(made):
     assert list(made.clips.columns) == CLIP_COLUMNS
     assert list(made.clips["clip"]) == sorted(made.clips["clip"])
@@ -99,11 +106,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(voice_store, voices
 def test_a_corrected_label_takes_over_the_arrays_of_unchanged_files(made, root, tmp_path, monkeypatch):
     path, (trials, problems) = tmp_path / "store", find_trials(root)
     shutil.copytree(made.path, path)
-    prepared = []
-    prepare_all = workers.prepare_all
-    monkeypatch.setattr(
-        workers, "prepare_all", lambda jobs, *rest, **more: prepared.extend(jobs) or prepare_all(jobs, *rest, **more)
-    )
+    prepared = prepared_from_now_on(monkeypatch)
     changed = trials.assign(label=trials["label"].replace({trials["label"][3]: 7}))
     settings = SETTINGS | {"workers": 1, "progress": False}
     store = build_store(path, changed, problems, **settings)
@@ -113,19 +116,12 @@ def test_a_corrected_label_takes_over_the_arrays_of_unchanged_files(made, root, 
     np.testing.assert_array_equal(store.audio, made.audio)
     pd.testing.assert_frame_equal(store.clips.drop(columns="label"), made.clips.drop(columns="label"))
     back = build_store(path, trials, problems, **settings)
-    assert back.fingerprint == made.fingerprint
-
-
-def test_a_finished_store_is_opened_at_once(made, root, monkeypatch, caplog):
-    monkeypatch.setattr(workers, "prepare_all", None)  # any clip to prepare would fail
-    with caplog.at_level(logging.INFO):
-        assert build(made.path, root).fingerprint == made.fingerprint
-    assert "nothing to do" in caplog.text
+    assert back.fingerprint == build_store(path, trials, problems, **settings).fingerprint == made.fingerprint
+    assert prepared == [0, 0], "a finished store is opened at once"
 
 
 BUILD = """
 import sys
-import threading
 from workbook.data.ravdess import find_trials
 from workbook.data.build import build_store
 build_store(sys.argv[1], *find_trials(sys.argv[2]), frames=3, image_size=16, workers=1, progress=False)
@@ -144,11 +140,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_byt
     done = journal.read_text().count("\n")
     assert 2 <= done < 7 and not path.exists()
 
-    begun = []
-    prepare_all = workers.prepare_all
-    monkeypatch.setattr(
-        workers, "prepare_all", lambda jobs, *rest, **more: begun.extend(jobs) or prepare_all(jobs, *rest, **more)
-    )
+    begun = prepared_from_now_on(monkeypatch)
     assert content(build(path, root).path) == content(made.path)
     assert len(begun) == 7 - done
     assert children
@@ -156,14 +148,10 @@ def test_killed_in_the_middle_it_goes_on_where_it_was_and_ends_with_the_same_byt
 
 
 def test_an_unguarded_script_gets_one_sentence_and_does_not_wait_for_itself(voices, tmp_path):
-    (tmp_path / "script.py").write_text(
-        "from workbook.data.datasets import Corpus\n"
-        f"Corpus('ravdess', r'{voices}', frames=2, image_size=64).preprocess(workers=1)\n"
-    )
-    environment = os.environ | {"AVLIB_DATA": str(tmp_path / "data")}
-    done = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120, env=environment
-    )
+    code = f"from workbook.data.datasets import Corpus\nCorpus('ravdess', r'{voices}', frames=2).preprocess(workers=1)"
+    (tmp_path / "script.py").write_text(code)
+    how = {"capture_output": True, "text": True, "env": os.environ | {"AVLIB_DATA": str(tmp_path / "data")}}
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], timeout=120, **how)
     assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
 
 
@@ -205,26 +193,12 @@ def stop_before_renaming(monkeypatch, path, root, **settings):
     assert not path.exists()
 
 
-def two_voices(voices, folder):
-    """A corpus of two of the clips."""
-    folder.mkdir()
-    for wav in sorted(voices.glob("*-03.wav"))[:2]:
-        shutil.copy2(wav, folder)
-    return folder
-
-
 def test_the_fingerprint_knows_the_bytes_and_the_settings_and_not_the_place(voices, tmp_path):
     fingerprints = []
     for name, settings in (("a", {}), ("b", {}), ("c", {"frames": 4})):
-        made = build(tmp_path / f"{name}-store", two_voices(voices, tmp_path / name), **settings)
-        fingerprints.append(made.fingerprint)
+        shutil.copytree(voices, tmp_path / name)
+        fingerprints.append(build(tmp_path / f"{name}-store", tmp_path / name, **settings).fingerprint)
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
-
-
-def test_a_corpus_of_which_nothing_can_be_used_is_an_input_error(tmp_path):
-    (tmp_path / "03-01-01-01-01-01-01.wav").touch()
-    with pytest.raises(InputError, match=r"no clip .* can be used.*is empty"):
-        build(tmp_path / "store", tmp_path)
 
 
 def test_a_folder_that_is_no_store_is_neither_opened_nor_replaced(root, tmp_path):
@@ -246,11 +220,8 @@ def test_opening_a_store_brings_no_heavy_library(made):
 
 
 def test_stores_of_other_corpora_and_settings_lie_elsewhere():
-    places = product(
-        ("toy", "ravdess"), (None, "/elsewhere"), (3, 5), (64, 96), ("mfcc", "logmel"), ("paper", "authors")
-    )
-    paths = {Corpus(*place).store_path for place in places}
-    assert len(paths) == 2**6
+    choices = ("toy", "ravdess"), (None, "/elsewhere"), (3, 5), (64, 96), ("mfcc", "logmel"), ("paper", "authors")
+    assert len({Corpus(*place).store_path for place in product(*choices)}) == 2**6
 
 
 def test_other_audio_features_have_an_array_of_their_own_name(voice_store, voices, tmp_path):
@@ -278,46 +249,25 @@ def test_an_interruption_is_one_sentence_and_the_next_call_goes_on(voices, tmp_p
     assert len(build(path, voices)) >= kept >= 1
 
 
-# a damaged store
-
-
-@pytest.fixture
-def damaged(voice_store, tmp_path):
-    """The folder of a store, to be damaged."""
-    return shutil.copytree(voice_store.path, tmp_path / "store")
-
-
 def cut(file):
     os.truncate(file, file.stat().st_size // 2)
-
-
-def relabel(file):
-    clips = pd.read_parquet(file)
-    clips.assign(label=(clips["label"] + 1) % 8).to_parquet(file, index=False)
-
-
-def rename_fingerprint(file):
-    file.write_text(file.read_text().replace('"fingerprint"', '"fingerprinT"'))
-
-
-def change_type(file):
-    np.save(file, np.load(file).astype(np.float64))
 
 
 @pytest.mark.parametrize(
     "name, damage, says",
     [
         ("clips.parquet", cut, "clips.parquet"),
-        ("faces.npy", cut, ""),
-        ("clips.parquet", relabel, "clips.parquet is not as it was written"),
-        ("mfcc.npy", change_type, "audio has shape .* and type float64"),
-        ("manifest.json", cut, ""),
-        ("manifest.json", rename_fingerprint, "KeyError, 'fingerprint'"),
+        ("faces.npy", cut, "delete this folder"),
+        ("clips.parquet", lambda file: pd.read_parquet(file).assign(label=0).to_parquet(file), "not as it was written"),
+        ("mfcc.npy", lambda file: np.save(file, np.load(file).astype(np.float64)), "has shape .* and type float64"),
+        ("manifest.json", cut, "delete this folder"),
+        ("manifest.json", lambda file: file.write_text(file.read_text().replace("fingerprint", "x")), "'fingerprint'"),
     ],
 )
-def test_a_damaged_store_is_a_sentence_that_says_what_to_do(damaged, name, damage, says):
+def test_a_damaged_store_is_a_sentence_that_says_what_to_do(voice_store, tmp_path, name, damage, says):
+    damaged = shutil.copytree(voice_store.path, tmp_path / "store")
     damage(damaged / name)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError, match=says) as refused:
         Store.open(damaged)
     assert str(damaged) in str(refused.value) and "\n" not in str(refused.value)
     assert "delete this folder and have it made again" in str(refused.value)
