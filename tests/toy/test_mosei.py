@@ -10,16 +10,11 @@ from workbook.toy.truth import read_truth
 
 
 @pytest.fixture(scope="module")
-def toy_pickle(tmp_path_factory):
+def toy(tmp_path_factory):
+    """The features of the toy MOSEI with the truth of each clip."""
     path = tmp_path_factory.mktemp("toy") / "mosei_senti_data.pkl"
     toy_mosei.make_pickle(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def toy(toy_pickle):
-    """The features of the toy MOSEI with the truth of each clip."""
-    features, truth = read_pickle(toy_pickle), read_truth(toy_pickle)
+    features, truth = read_pickle(path), read_truth(path)
     assert list(features.clips["clip"]) == list(truth["clip"])
     return features, truth
 
@@ -44,35 +39,33 @@ def oracle(series, truth, cue):
     centre = (np.arange(50) + 0.5) / 50
     inside = (centre > truth[f"{cue}_start"].to_numpy()[:, None]) & (centre < truth[f"{cue}_end"].to_numpy()[:, None])
     train = truth["clip"].str.startswith("train").to_numpy()
-    best = np.full(len(series), -np.inf)
-    start, end, level = np.zeros(len(series)), np.zeros(len(series)), np.zeros(len(series))
+    best, (start, end, level) = np.full(len(series), -np.inf), np.zeros((3, len(series)))
     for value in toy_mosei.LEVELS:
         rows = train & (truth[f"{cue}_part"] == value).to_numpy()
-        pattern = np.mean(
-            [v[i].mean(axis=0) - v[~i].mean(axis=0) for v, i in zip(series[rows], inside[rows], strict=True)], 0
-        )
+        contrasts = [v[i].mean(0) - v[~i].mean(0) for v, i in zip(series[rows], inside[rows], strict=True)]
+        pattern = np.mean(contrasts, axis=0)
         shown = series @ pattern / (pattern @ pattern)  # about 1 inside of a cue of this level
         gain = shown - np.sort(shown, axis=1)[:, :25].mean(axis=1, keepdims=True) - 0.5
         total = np.concatenate([np.zeros((len(series), 1)), gain.cumsum(axis=1)], axis=1)
         runs = np.triu(total[:, None, :] - total[:, :, None])  # (N, first step, step after the last)
-        where = runs.reshape(len(series), -1).argmax(axis=1)
-        score = runs.reshape(len(series), -1).max(axis=1)
+        where, score = runs.reshape(len(series), -1).argmax(axis=1), runs.max(axis=(1, 2))
         better = score > best
         best[better], level[better] = score[better], value
-        start[better], end[better] = where[better] // 51, where[better] % 51
+        start[better], end[better] = np.divmod(where[better], 51)
     return start, end, level
 
 
 def test_the_cues_are_where_and_what_the_truth_says_and_the_two_give_the_sentiment(toy):
     features, truth = toy
     unseen = ~truth["clip"].str.startswith("train").to_numpy()
-    voice = oracle(features.audio.swapaxes(1, 2), truth, "voice")
-    face = oracle(features.video, truth, "face")
-    for cue, (start, end, level) in (("voice", voice), ("face", face)):
+    total = 0
+    for cue, series in (("voice", features.audio.swapaxes(1, 2)), ("face", features.video)):
+        start, end, level = oracle(series, truth, cue)
         assert (np.abs(start / 50 - truth[f"{cue}_start"]) < 0.021)[unseen].mean() > 0.98
         assert (np.abs(end / 50 - truth[f"{cue}_end"]) < 0.021)[unseen].mean() > 0.98
         assert (level == truth[f"{cue}_part"])[unseen].mean() > 0.98
-    assert (voice[2] + face[2] == features.clips["label"])[unseen].mean() > 0.97
+        total += level
+    assert (total == features.clips["label"])[unseen].mean() > 0.97
 
 
 def test_what_is_reachable_is_what_the_best_answers_to_many_clips_reach():

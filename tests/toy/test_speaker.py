@@ -1,6 +1,7 @@
 """The toy speakers as clips: what is written, what tells the speaker, and what tells nothing."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -29,9 +30,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(corpus):
-    trials, problems = find_trials(corpus)
-    path = corpus.with_name("store")
-    return build_store(path, trials, problems, frames=6, image_size=64, workers=1, progress=False)
+    settings = {"frames": 6, "image_size": 64, "workers": 1, "progress": False}
+    return build_store(corpus.with_name("store"), *find_trials(corpus), **settings)
 
 
 def twin(clip, **changes):
@@ -104,12 +104,9 @@ def test_the_kind_of_speakers_not_met_is_heard():
 
 
 def test_mtcnn_finds_every_kind_with_every_expression():
-    shown = [
-        face.film(face.draw_person(kind, rng), expression, np.ones(2), rng, toy.FPS)[1]
-        for seed, kind in enumerate(face.KINDS)
-        for rng in [np.random.default_rng(seed)]
-        for expression in face.EXPRESSIONS.values()
-    ]
+    shown, rng = [], np.random.default_rng(0)
+    for kind, expression in product(face.KINDS, face.EXPRESSIONS.values()):
+        shown.append(face.film(face.draw_person(kind, rng), expression, np.ones(2), rng, toy.FPS)[1])
     _, confidence = MTCNN(min_face_size=21).detect(np.stack(shown))
     assert min(frame[0] or 0 for frame in confidence) > 0.9
 
