@@ -28,11 +28,17 @@ def without_video(audio, video, generator=None) -> Modalities:
 
 
 def with_noisy_audio(audio, video, generator) -> Modalities:
-    return noise_like(audio, generator), video
+    return _noisy(audio, video, generator), video
 
 
 def with_noisy_video(audio, video, generator) -> Modalities:
-    return audio, noise_like(video, generator)
+    return audio, _noisy(video, audio, generator)
+
+
+def _noisy(tensor, other, generator) -> torch.Tensor:
+    """Noise in place of a modality; a clip without the other one keeps it, as nothing else tells its label."""
+    present = other.flatten(1).any(dim=1)  # (B,)
+    return torch.where(present.view(-1, *[1] * (tensor.ndim - 1)), noise_like(tensor, generator), tensor)
 
 
 def softened(audio, video, generator) -> Modalities:

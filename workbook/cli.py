@@ -269,14 +269,15 @@ def app(runs: tuple[Path, ...], clips: int, ip: str, port: int, browser: bool) -
 @main.command()
 @click.argument("dataset", type=click.Choice(["ravdess"]))
 @click.option("--actors", default="1-24", show_default=True, metavar="LIST", help="Actors, such as 1-3,7.")
+@click.option("--sound", is_flag=True, help="The sound alone: 200 MB for all actors.")
 @click.option("--to", "folder", type=PATH, default=DATA / "ravdess", metavar="FOLDER", help="Default: data/ravdess.")
-def download(dataset: str, actors: str, folder: Path) -> None:
+def download(dataset: str, actors: str, sound: bool, folder: Path) -> None:
     """Download the speech of RAVDESS, sound and picture, from its official record, check and unpack it.
 
     All 24 actors are about 13.6 GB, and as much again unpacked. Existing files are not downloaded again.
     """
     from workbook.data.download import download_ravdess, parse_actors
 
-    root = download_ravdess(folder, parse_actors(actors))
+    root = download_ravdess(folder, parse_actors(actors), pictures=not sound)
     where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
     _echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")

@@ -15,9 +15,13 @@ LARGEST_SENTIMENT = 3  # scores run from -3, very negative, to 3
 
 @dataclass(frozen=True)
 class Classification:
-    """One of several classes, with cross-entropy. Labels (B,) are indices of `names`."""
+    """One of several classes, with cross-entropy. Labels (B,) are indices of `names`.
+
+    weights : of each class in the loss; () = all clips count alike
+    """
 
     names: tuple[str, ...]
+    weights: tuple[float, ...] = ()
     label = "emotion"  # the kind of label
     score = "probability of the answer"  # the name of the output, in figures
     dtype = torch.long
@@ -34,8 +38,8 @@ class Classification:
         return 100 / len(self.names)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean cross-entropy of logits (B, classes)."""
-        return F.cross_entropy(logits, labels)
+        """The mean cross-entropy of logits (B, classes), weighted by class where there are weights."""
+        return F.cross_entropy(logits, labels, torch.tensor(self.weights).to(logits) if self.weights else None)
 
     def right(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
         """The number of right answers, and of clips that count: all."""

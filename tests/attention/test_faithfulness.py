@@ -151,11 +151,9 @@ def test_an_interval_counts_every_actor_once():
 
 
 def test_areas_of_curves_that_can_be_drawn_by_hand():
-    rows = [(0, 1.0, 0.0), (0.5, 0.5, 1.0), (1, 0.0, 1.0)]  # share, delete, insert
-    table = pd.DataFrame(
-        [(*row[:1], row[1 + k], curve) for row in rows for k, curve in enumerate(("delete", "insert"))]
-    )
-    table = table.set_axis(["share", "score", "curve"], axis=1).assign(clip="a", actor=1, modality="audio", order="x")
+    table = pd.DataFrame({"share": [0, 0.5, 1], "delete": [1.0, 0.5, 0.0], "insert": [0.0, 1.0, 1.0]})
+    table = table.melt("share", var_name="curve", value_name="score")
+    table = table.assign(clip="a", actor=1, modality="audio", order="x")
     row = faithfulness.areas(table).iloc[0]
     assert (row["delete"], row["insert"], row["between"]) == (0.5, 0.75, 0.25)
 
@@ -174,29 +172,24 @@ def test_a_random_order_reaches_as_far_as_many_of_them_do(net, split):
     assert summary.loc["random", ["between", "low", "high"]].tolist() == pytest.approx([0, reach.low, reach.high])
 
 
-def test_records_of_runs_are_read_by_what_tells_their_folders_apart(tmp_path):
-    settings, table = {"draws": 3}, pd.DataFrame({"modality": ["audio"], "between": [np.nan]})
-    for name, own in (("ia/fold0", settings), ("lt/fold0", settings), ("it/fold0", {"draws": 9})):
-        (tmp_path / "toy" / name).mkdir(parents=True)
-        record = {"settings": own} | faithfulness.as_records({"areas": table, "cue": table[:0]})
-        (tmp_path / "toy" / name / "faithfulness.json").write_text(json.dumps(record))
-    folders = [tmp_path / "toy" / name for name in ("ia/fold0", "lt/fold0", "it/fold0", "none/fold0")]
-    records = faithfulness.records_of_runs(folders, settings)
-    assert list(records) == ["ia/fold0", "lt/fold0"]
-    assert records["ia/fold0"] == {"settings": settings, "areas": [{"modality": "audio", "between": None}]}
-    assert faithfulness.areas_of_runs(records)["run"].tolist() == ["ia/fold0", "lt/fold0"]
-
-
-def test_trainings_of_a_system_stand_in_one_row_with_their_mean_and_how_far_they_reach():
+def test_trainings_with_the_same_settings_stand_in_one_row_for_each_system(tmp_path):
     """One training's interval says nothing of another one: 0.1 and 0.4 lie outside of each other's."""
 
-    def record(area, changed):
-        rows = [("attention", area, area - 0.02, area + 0.02), ("leave one out", 0.5, 0.4, 0.6)]
-        areas = [dict(zip(("order", "between", "low", "high"), row, strict=True), modality="video") for row in rows]
-        changes = [{"change": name, "changed": changed, "right_before": 1.0, "right": 0.5} for name in CHANGES]
-        return {"dataset": "toy", "fusion": "ia", "areas": areas, "changed": changes}
+    def saved(name, area, changed, draws=3):
+        folder, orders = tmp_path / "toy" / name, {"order": ["attention", "leave one out"], "between": [area, 0.5]}
+        folder.mkdir(parents=True)
+        areas = pd.DataFrame(orders).assign(modality="video", low=[area - 0.02, np.nan], high=[area + 0.02, np.nan])
+        changes = pd.DataFrame({"change": CHANGES, "changed": changed, "right_before": 1.0, "right": 0.5})
+        tables = faithfulness.as_records({"areas": areas, "changed": changes, "cue": areas[:0]})
+        record = {"settings": {"draws": draws}, "dataset": "toy", "fusion": "ia"} | tables
+        (folder / "faithfulness.json").write_text(json.dumps(record))
+        return folder
 
-    records = {"ia/fold0-seed1": record(0.1, 0.5), "ia/fold0-seed2": record(0.4, 0.6)}
+    names = ["ia/fold0-seed1", "ia/fold0-seed2"]
+    folders = [saved(names[0], 0.1, 0.5), saved(names[1], 0.4, 0.6), saved("it/fold0-seed1", 0.3, 0.3, draws=9)]
+    records = faithfulness.records_of_runs([*folders, tmp_path / "toy" / "none/fold0"], {"draws": 3})
+    assert list(records) == names and faithfulness.areas_of_runs(records)["run"].unique().tolist() == names
+    assert "cue" not in records[names[0]] and records[names[0]]["areas"][1]["low"] is None
     (row,) = faithfulness.table_of_runs(records).to_dict("records")
     assert (row["system"], row["trainings"]) == ("ia", 2) and row["changed by even"] == "55 %"
     assert row["video: attention"] == "0.25 (0.10 to 0.40)" and row["video: best other"] == "0.50 (leave one out)"
@@ -241,9 +234,6 @@ def test_a_modality_of_one_step_has_no_order(material):
     assert replace(material, segments=one).ordered == ["video"]
     with pytest.raises(InputError, match="there is nothing to order"):
         faithfulness.curves(replace(material, segments={name: 0 * parts for name, parts in one.items()}), {})
-
-
-# ------------------------------------------------------------------------------------------------- the interventions
 
 
 def without_queries(net):
@@ -300,18 +290,14 @@ def test_answers_change_where_what_they_rest_on_is_deleted(material):
     assert (table["right_before"] > 0.9).all() and table.loc["video deleted", "right"] < 0.6
 
 
-@pytest.mark.parametrize(
-    "fusion, expected",
-    [
-        ("ia", ["classifier", "stage 2", "fusion", "stage 1"]),
-        ("lt", ["classifier", "fusion", "stage 2", "stage 1"]),
-        ("mult", ["classifier", "fusion", "stage 1"]),
-    ],
-)
-def test_layers_go_from_the_classifier_to_the_inputs_and_leave_no_weight_out(fusion, expected):
+LAYERS = {"ia": ["stage 2", "fusion", "stage 1"], "lt": ["fusion", "stage 2", "stage 1"], "mult": ["fusion", "stage 1"]}
+
+
+@pytest.mark.parametrize("fusion", LAYERS)
+def test_layers_go_from_the_classifier_to_the_inputs_and_leave_no_weight_out(fusion):
     net = network(fusion)
     found = perturbation.layers(net)
-    assert list(found) == expected
+    assert list(found) == ["classifier", *LAYERS[fusion]]
     ids = [id(weight) for weights in found.values() for weight in weights]
     assert len(ids) == len(set(ids)) and set(ids) == {id(weight) for weight in net.parameters()}
 
@@ -327,9 +313,7 @@ def test_shuffling_keeps_the_values_of_every_tensor():
 
 def test_attention_of_ia_does_not_know_the_layers_above_it(material, net):
     weights = copy.deepcopy(net.state_dict())
-    table = (
-        faithfulness.cascade(material, draws=1, steps=4).set_index(["method", "modality", "layer"])["mean"].sort_index()
-    )
+    table = faithfulness.cascade(material, draws=1, steps=4).set_index(["method", "modality", "layer"])["mean"]
     attention = table["attention", "video"]
     assert attention[["none", "classifier", "stage 2"]].tolist() == pytest.approx([1, 1, 1])
     assert attention["stage 1"] < 0.7

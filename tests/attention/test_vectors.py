@@ -76,9 +76,8 @@ def test_concentration_goes_from_even_to_one_key_for_each_head():
 
 def test_the_attention_of_clips_holds_all_that_their_figures_need(tiny_store, tmp_path):
     table = tiny_store.clips.assign(emotion=[EMOTIONS[label] for label in tiny_store.clips["label"]])
-    clips = Clips(
-        replace(tiny_store, clips=table), np.arange(16), tiny_store.clips["label"][:16], Classification(EMOTIONS)
-    )
+    store = replace(tiny_store, clips=table)
+    clips = Clips(store, np.arange(16), table["label"][:16], Classification(EMOTIONS))
     names = clips.table["clip"].to_list()
     truth = pd.DataFrame({"face_start": 0.5, "face_end": 2.0, "face_shows": False}, index=names)
     truth.loc[names[5], "face_shows"] = True

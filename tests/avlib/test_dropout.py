@@ -48,9 +48,9 @@ def test_soft_views_share_one_coefficient_per_clip_between_the_modalities(kind, 
 
 
 def test_noise_views_replace_one_modality_by_standard_normal_noise():
-    clips = torch.zeros(B, 10, 997), torch.zeros(B, Tv, 3, 31, 31), torch.arange(B)
+    clips = torch.ones(B, 10, 997), torch.ones(B, Tv, 3, 31, 31), torch.arange(B)
     (noisy, still, _), (silent, flicker, _) = views("noise", clips)[1:]
-    assert not still.any() and not silent.any()
+    assert torch.equal(silent, clips[0]) and torch.equal(still, clips[1])
     for noise in (noisy, flicker):
         assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
 
@@ -82,6 +82,18 @@ def test_sampled_clips_that_lack_a_modality_keep_what_they_have():
         assert torch.equal(ours[:600], given[:600])
     heard, seen = present(*sampled[:2])
     assert (heard ^ seen).all()
+
+
+def test_noise_takes_no_clip_s_only_modality():
+    audio, video, labels = many_clips(9)
+    audio[:3], video[3:6] = 0, 0
+    audios, videos, _ = modality_dropout("noise", audio, video, labels, torch.Generator().manual_seed(0))
+    _, noisy, heard = audios.split(9)
+    _, seen, flicker = videos.split(9)
+    assert torch.equal(noisy[3:6], audio[3:6]) and torch.equal(flicker[:3], video[:3])
+    assert torch.equal(heard, audio) and torch.equal(seen, video)
+    rest = [*range(3), *range(6, 9)]
+    assert (noisy[rest] != audio[rest]).all() and (flicker[3:] != video[3:]).all()
 
 
 @pytest.mark.parametrize("kind", ["soft", "noise", "sampled"])

@@ -177,6 +177,14 @@ def test_the_command_downloads_and_names_the_next_one(server, tmp_path):
     assert set(find_trials(tmp_path / "r")[0]["actor"]) == {1, 3}
 
 
+def test_the_sound_alone_is_one_archive(server, tmp_path):
+    for _ in range(2):
+        ended = CliRunner().invoke(main, ["download", "ravdess", "--sound", "--actors", "1,3", "--to", str(tmp_path)])
+        assert ended.exit_code == 0, ended.output
+    trials, _ = find_trials(tmp_path)
+    assert (trials["video_path"] == "").all() and set(trials["actor"]) == {1, 3} and fetched(server) == [SOUND]
+
+
 def test_ctrl_c_ends_in_one_line(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

@@ -1,19 +1,22 @@
 """Films of one's own: a folder with a table of clips, from the table to an epoch of training."""
 
+import re
 from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 import workbook
 from avlib import build_model
 from workbook import InputError
 from workbook.data.audio import audio_later, mfcc
 from workbook.data.columns import class_names, people
+from workbook.data.datasets import Corpus
 from workbook.data.films import read_films
-from workbook.data.media import read_audio
+from workbook.data.media import read_audio, read_frames
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
 from workbook.run.parameters import Parameters
@@ -145,6 +148,75 @@ def test_a_clip_beyond_the_end_of_its_file_says_so(tmp_path):
     assert problem["reason"] == "the clip begins at 12.5 s, but its files end at 2.00 s"
 
 
+def test_an_image_is_a_clip_without_sound_and_its_face_is_looked_for_unless_it_is_cropped(folder, tmp_path):
+    (frame,) = read_frames(folder / "ada.mp4", np.array([1.0]))
+    Image.fromarray(frame).save(tmp_path / "photo.png")
+    turned = Image.fromarray(np.rot90(frame))
+    turned.getexif()[0x0112] = 6  # a camera's note: turn it clockwise
+    turned.save(tmp_path / "turned.png", exif=turned.getexif())
+    Image.fromarray(frame[:48, :48]).convert("L").save(tmp_path / "grey.PNG")
+    Image.fromarray(frame[:48, :48]).save(tmp_path / "nobody.bmp")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "photo.png").read_bytes()[:999])
+    (tmp_path / "clips.csv").write_text(
+        "file,person,label,cropped,audio,clip\n"
+        "photo.png,1,glad,,,photo\n"
+        "turned.png,1,glad,no,,turned\n"
+        "grey.PNG,2,cross,yes,,grey\n"
+        "nobody.bmp,2,cross,,,nobody\n"
+        "torn.png,3,cross,yes,,torn\n"
+        f"photo.png,1,glad,,{folder / 'ben.wav'},heard\n"
+        f"{folder / 'ada.mp4'},1,cross,yes,,whole\n"
+    )
+    trials, problems = read_films(tmp_path)
+    assert problems.empty and (trials["audio_path"] != "").tolist() == [False] * 5 + [True] * 2
+    made = {trial["clip"]: prepare_clip(trial, 3, 48, "paper") for trial in trials.to_dict("records")}
+    photo, grey, heard = made["photo"], made["grey"], made["heard"]
+    assert photo.audio is None and not photo.problems and photo.record["duration"] == WINDOW
+    assert (photo.video == photo.video[0]).all() and photo.video.any()
+    np.testing.assert_array_equal(made["turned"].video, photo.video)
+    np.testing.assert_array_equal(grey.video[2], np.asarray(Image.open(tmp_path / "grey.PNG").convert("RGB")))
+    assert heard.audio is not None and heard.record["window_start"] > 0
+    np.testing.assert_array_equal(heard.video, photo.video)
+    assert np.isnan(made["whole"].record["face_confidence"]) and np.isnan(grey.record["face_confidence"])
+    for name, reason in (("nobody", "no face found in any of the 1 frames"), ("torn", "cannot be read as an image")):
+        (problem,) = made[name].problems
+        assert problem["modality"] == "video" and reason in problem["reason"]
+
+
+def test_the_script_of_the_docs_lists_voices_and_faces_to_train_and_films_to_test(tmp_path, monkeypatch):
+    sources = [(actor, source) for actor in (1, 5, 9) for source in ("01.mp4", "02.mp4", "03.wav")]
+    files = [f"ravdess/Actor_{a:02}/{s[:2]}-01-02-01-01-01-{a:02}{s[2:]}" for a, s in sources]
+    files += [f"faces/{split}/fear/{number:05}.png" for split in ("train", "test") for number in range(6)]
+    for path in (tmp_path / "data/real" / file for file in files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    page = (workbook.ROOT / "docs/real_people.md").read_text(encoding="utf-8")
+    exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], {})
+    trials, problems = read_films(tmp_path / "data/real")
+    trials = trials.sort_values("clip").set_index("clip")
+    assert problems.empty and [*trials.index[:6]] == [f"faces/test/fear/{number:05}" for number in range(6)]
+    assert trials["split"].tolist() == ["validation", *["train"] * 4, "validation", "validation", "test", "train"]
+    assert trials["emotion"].tolist() == ["fearful"] * 6 + ["neutral"] * 3
+    assert trials["cropped"].tolist() == [True] * 6 + [False] * 3
+    assert (trials["video_path"] != "").tolist() == [True] * 6 + [False, True, False]
+    assert (trials["audio_path"] != "").tolist() == [False] * 6 + [True] * 3
+
+
+def test_clips_are_prepared_anew_once_they_are_called_cropped(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(workbook, "DATA", tmp_path / "data")
+    (frame,) = read_frames(folder / "ada.mp4", np.array([1.0]))
+    for name in "ab":
+        Image.fromarray(frame).save(tmp_path / f"{name}.png")
+    table, corpus = "file,person,label,cropped\na.png,1,x,{}\nb.png,2,y,no\n", Corpus("films", tmp_path, 3, 64)
+    stores = []
+    for word in ("no", "yes"):
+        (tmp_path / "clips.csv").write_text(table.format(word))
+        stores.append(np.array(corpus.preprocess(workers=1, progress=False).video))
+    assert (stores[0][0] == stores[0][1]).all() and (stores[0][1] == stores[1][1]).all()
+    assert (stores[1][0] != stores[1][1]).any()
+
+
 ROW = "a.wav,,1,x,,,train\n"
 
 
@@ -165,6 +237,7 @@ ROW = "a.wav,,1,x,,,train\n"
         (HEADER + ROW + "a.wav,,1,y,one,2,test\n", r"line 3 of .* has no number of seconds as its start"),
         (HEADER + ROW + "a.wav,,1,y,1,inf,test\n", r"line 3 of .* has no number of seconds as its end"),
         (HEADER + ROW + "a.wav,,1,y,1,2,dev\n", r"line 3 of .* has another split than train, validation, test"),
+        ("file,person,label,cropped\na.wav,1,x,1\n", r"line 2 of .* has another word as cropped than yes or no"),
         ("file,person,label\na.wav,1,x\nz.wav,1,y\n", r"lists 1 clips .* with labels \['x'\]: at least two labels"),
     ],
 )

@@ -1,18 +1,14 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from smoke_runs import clips_from_files
 
-from avlib import build_model
 from workbook.data.audio import mfcc
 from workbook.data.media import read_audio
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, cut_window
-from workbook.evaluate.conditions import Context, Shift, Voice, paper_conditions
-from workbook.evaluate.evaluation import predict
+from workbook.evaluate.conditions import Context, Shift
 from workbook.task import Classification
 from workbook.train.batches import Clips
 
@@ -66,25 +62,3 @@ def test_a_shift_reads_what_lies_outside_of_the_window(heard):
     torch.testing.assert_close(applied(Shift(0.0), heard)[1][0], audio)
     silent = applied(Shift(100.0), heard)[1][0]
     assert torch.equal(silent, silent[:, :, :1].expand_as(silent)), "nothing is heard after the end"
-
-
-@dataclass(frozen=True)
-class Half:
-    """A condition of one's own: the sound at half of its values."""
-
-    name: str = "half"
-    needs = ("audio",)
-    removes = ()
-
-    def __call__(self, audio, video, context):
-        return audio / 2, video
-
-
-def test_conditions_of_ones_own_stand_beside_the_papers_in_one_table(features):
-    net = build_model("ia", classes=3, audio_channels=Ca, video_channels=Cv).eval()
-    rows = predict(net, features, [*paper_conditions("none"), Half(), Shift(0.25), Voice(0, "x")], fold=0, seed=1)
-    names = ["AV", "A", "V", "A noise", "V noise", "half", "sound +0.25", "voice x"]
-    assert list(dict.fromkeys(rows.condition)) == names
-    audio, video, _ = features[torch.arange(B)]
-    expected = net(audio / 2, video).logits.softmax(dim=1).detach().numpy()
-    np.testing.assert_allclose(rows[rows.condition == "half"].filter(regex=r"^p\d").to_numpy(), expected, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def context(clips):
 
 
 @pytest.mark.parametrize("kind", NOISES)
-@pytest.mark.parametrize("snr", [-10, 0, 20])
+@pytest.mark.parametrize("snr", [-10, 20])
 def test_the_snr_measured_on_the_output_is_the_one_asked_for(kind, snr, heard):
     for place in range(3):
         clean = samples_of(heard.store, heard.rows[place])
@@ -90,12 +91,7 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     assert described == [TILE] * 3, "the 16 frames of 8 clips, dark ones once for all sounds, and a black one"
     table = STUDIES["surface"].table({"mine": rows}, asked)
     cells = select(table, measure="ahead")
-    assert {(row.snr, row.picture) for row in cells.itertuples()} == {
-        (np.inf, "AV"),
-        (0, "AV"),
-        (np.inf, "dark 50 %"),
-        (0, "dark 50 %"),
-    }
+    assert {*zip(cells["snr"], cells["picture"], strict=True)} == {*product((np.inf, 0), ("AV", "dark 50 %"))}
     of_sound = select(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
     of_picture = select(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
     assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)

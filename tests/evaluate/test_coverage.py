@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
 
 from workbook import ROOT
 from workbook.attention.faithfulness import interval
@@ -141,22 +140,6 @@ def test_the_page_has_every_interval_and_test_and_the_main_ones_keep_their_word_
         if "5 folds" in name and "mcnemar" not in name and "as if" not in name:
             percents = [printed()[name, network] for network in NETWORKS]
             assert max(percents) <= 10 if name.startswith("`p") else min(percents) >= 90, name
-
-
-def test_a_t_test_of_folds_keeps_its_word_whatever_networks_do_and_one_of_actors_does_not():
-    """Many draws, by scipy alone; `differences` has the same p (test_statistics)."""
-    rng, size = np.random.default_rng(0), MEAN * (1 - MEAN) / SPREAD**2 - 1
-    found = []
-    for network in NETWORKS:
-        ease, accuracies = rng.beta(MEAN * size, (1 - MEAN) * size, (8000, 5, ACTORS)), []
-        for _ in range(2):
-            own = ease + TASTE * rng.standard_normal(ease.shape) + network / 100 * rng.standard_normal((8000, 5, 1))
-            accuracies.append(rng.binomial(CLIPS, np.clip(own, 0, 1)) / CLIPS)
-        folds = ttest_rel(*(own.mean(axis=2) for own in accuracies), axis=1).pvalue
-        actors = ttest_rel(*(own.reshape(-1, 5 * ACTORS) for own in accuracies), axis=1).pvalue
-        found.append((100 * np.mean(folds < 0.05), 100 * np.mean(actors < 0.05)))
-    assert [share for share, _ in found] == pytest.approx([5, 5, 5], abs=1)
-    assert [share for _, share in found] == pytest.approx([5, 10.5, 19], abs=1.3)
 
 
 @pytest.mark.parametrize("name", ["system: 5 folds, trained once", "`p`: 5 folds, trained once"])

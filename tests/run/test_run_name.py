@@ -26,6 +26,7 @@ PAIRS = {
     "fold": (0, 1),
     "seed": (1, 2),
     "frame_epochs": (4, 5),
+    "class_weights": (False, True),
     "epochs": (14, 20),
     "batch_size": (16, 32),
     "learning_rate": (0.012345678, 0.012345679),

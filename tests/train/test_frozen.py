@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,19 @@ def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
     net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
     run(tmp_path / "run", clips, net, epochs=2)
     assert looked_at == [TILE]  # the black one, in the time of these
+
+
+def test_a_frame_like_the_one_before_is_not_described_again(clips):
+    net, looked_at, described = network(), [], []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    video = np.array(clips[0].store.video)
+    video[:8] = video[:8, :1]  # still pictures: 8 frames to describe in place of 24
+    for store in (clips[0].store, replace(clips[0].store, video=video)):
+        described.append(freeze(net, replace(clips[0], store=store))[1][0][torch.arange(32)][1])
+        descriptor_file(clips[0], net).unlink()
+    moving, still = described
+    assert sum(looked_at[len(looked_at) // 2 :]) == sum(looked_at[: len(looked_at) // 2]) - TILE
+    assert torch.equal(still[8:], moving[8:]) and torch.equal(still[:8], moving[:8, :1].expand(-1, 3, -1))
 
 
 @pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])

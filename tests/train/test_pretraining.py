@@ -1,6 +1,7 @@
 """Teaching a frame network on single frames, and starting runs from it."""
 
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -17,13 +18,23 @@ from avlib import build_model
 from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.data.folds import split_rows
+from workbook.evaluate.sentences import recognised
 from workbook.files import checksum
 from workbook.run.frame_network_folder import checkpoint, frames_to_teach, start_pretraining, unfinished
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
 from workbook.sweep import notebooks
 from workbook.train import pretraining
-from workbook.train.pretraining import FrameClassifier, frame_clips, image_clips, load_pretrained, recognise, teach
+from workbook.train.pretraining import (
+    FrameClassifier,
+    confusions_of_frames,
+    frame_clips,
+    image_clips,
+    load_pretrained,
+    recalls,
+    recognise,
+    teach,
+)
 
 STRIPES = np.array(["black", "blue", "cyan", "green", "lime", "red", "tan", "white"])  # sorted: names of the 8 stripes
 
@@ -141,12 +152,64 @@ def test_an_exchanged_image_is_noticed(images):
     assert image_clips(images, 32, seed=1)["train"].store.fingerprint != before
 
 
+def test_images_are_read_once_into_one_array_on_the_disk(images, tmp_path, monkeypatch):
+    plain = [pretraining.read_image(path, 32) for path in image_clips(images, 32, seed=1)["train"].table["clip"]]
+    monkeypatch.setattr(pretraining, "READ_TOGETHER", 7)
+    clips = image_clips(images, 32, seed=1, scratch=tmp_path / "runs")
+    assert isinstance(clips["train"].store.video, np.memmap) and clips["train"].store is clips["validation"].store
+    assert not list((tmp_path / "runs").iterdir()), "the file vanishes with the process"
+    shutil.rmtree(images)
+    for _ in range(2):
+        frames = torch.cat([video for _, video, _ in clips["train"].batches(8)])
+        assert torch.equal((255 * frames).round().byte(), torch.tensor(np.array(plain))[:, None].movedim(-1, 2))
+
+
+def test_a_test_folder_is_a_split_of_its_own_that_nothing_depends_on(images, tmp_path):
+    plain, folder = image_clips(images, 32, seed=1), tmp_path / "split"
+    folder.mkdir()
+    images.rename(folder / "train")
+    for name, mode in (("red", "RGB"), ("blue", "L")):
+        (folder / "test" / name).mkdir(parents=True)
+        Image.new(mode, (20, 20), 255).save(folder / "test" / name / "0.png")
+    clips = image_clips(folder, 32, seed=1)
+    assert [len(clips[split]) for split in ("train", "validation", "test")] == [27, 3, 2]
+    assert clips["test"].table["emotion"].tolist() == ["blue", "red"] and clips["test"].labels.tolist() == [0, 1]
+    for split in plain:
+        assert torch.equal(clips[split].labels, plain[split].labels)
+        assert clips[split].store.fingerprint == plain[split].store.fingerprint
+    assert pretraining.describe_frames(clips).startswith("**1 of 32** images are grey, the others in colour")
+    (folder / "test" / "red").rename(folder / "test" / "green")
+    with pytest.raises(InputError, match=r"test has a class green, of which nothing is in .*train"):
+        image_clips(folder, 32, seed=1)
+
+
+def test_class_weights_make_rare_classes_count_as_much_as_frequent_ones(images, config):
+    clips = frames_to_teach(config(pretrained=str(images), image_size=64, class_weights=True))
+    labels, weights = clips["train"].labels, torch.tensor(clips["train"].task.weights)  # 9 blue, 18 red
+    assert weights.tolist() == pytest.approx([27 / 18, 27 / 36]) and clips["validation"].task == clips["train"].task
+    logits = torch.randn(27, 2, generator=torch.Generator().manual_seed(1))
+    each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    by_class = torch.stack([each[labels == label].mean() for label in (0, 1)])
+    torch.testing.assert_close(clips["train"].task.loss(logits, labels), by_class.mean())
+
+
+def test_recalls_and_confusions_are_those_of_frames_that_were_not_learned(frames, tmp_path):
+    net, _ = taught(tmp_path, frames, epochs=1)
+    tables = confusions_of_frames(net, frames | {"test": frames["validation"]}, tmp_path / "model.safetensors")
+    assert list(tables) == ["validation", "test"] and tables["test"].sum() == len(frames["validation"])
+    table = recalls({"test": np.array([[3, 1], [2, 4]])}, ("a", "b"))
+    assert table["recall"].tolist() == pytest.approx([75, 100 * 4 / 6]) and table["frames"].tolist() == [4, 6]
+    assert recognised(table) == (
+        "**7 of 10** test frames are named right, **70.0 %** (39.7 to 89.2 over frames): "
+        "of a **75 %**, the most, of b **67 %**, the least."
+    )
+
+
 def test_images_that_cannot_be_used_are_one_sentence(images):
     (images / "red" / "30.png").write_bytes((images / "red" / "3.png").read_bytes()[:60])
-    frames = image_clips(images, 32, seed=1)
     with pytest.raises(InputError, match=r"red/30.png cannot be read as an image .*: repair it or remove it"):
-        for those in frames.values():
-            those[torch.arange(len(those))]
+        image_clips(images, 32, seed=1)
+    (images / "red" / "30.png").unlink()
     with pytest.raises(InputError, match="needs a subfolder of images for each class"):
         image_clips(images / "red", 32, seed=1)
     for path in sorted(images.glob("*/*.png"))[2:]:
@@ -173,11 +236,12 @@ def test_runs_with_the_same_frames_share_one_frame_network_and_others_do_not(con
     shared = [{}, {"fusion": "lt"}, {"dropout": "none", "epochs": 3}, {"train_vision": False}, {"classes": 7}]
     assert {folder(**values) for values in shared} == {"toy/pretrained-efficientface/fold0-seed1"}
     own = [{"fold": 1}, {"seed": 2}, {"frames": 3}, {"image_size": 96}, {"frame_epochs": 9}, {"fold_scheme": "loso"}]
-    own += [{"vision": "timm:mobilenetv4_conv_small"}, {"data_root": "elsewhere"}, {}]
+    own += [{"vision": "timm:mobilenetv4_conv_small"}, {"data_root": "elsewhere"}, {"class_weights": True}, {}]
     assert len({folder(**values) for values in own}) == len(own)
     of_images = {folder(pretrained=str(images), **values) for values in ({}, {"fold": 1}, {"frames": 3})}
     assert len(of_images) == 1 and of_images.pop().startswith("images/pretrained-efficientface-faces-")
-    assert folder(pretrained=str(images), seed=2) != folder(pretrained=str(images))
+    for values in ({"seed": 2}, {"class_weights": True}):
+        assert folder(pretrained=str(images), **values) != folder(pretrained=str(images))
 
 
 def test_a_run_without_a_frame_network_has_none_to_teach(config, monkeypatch):

@@ -31,8 +31,8 @@ CLIP_COLUMNS = [
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
 ]
 # Of some corpora: in protocol authors, as how many clips of the original code it counts; the seconds of its file that a
-# clip lies between; a split of its own.
-EXTRA_COLUMNS = ["copies", "start", "end", "split"]
+# clip lies between; a split of its own; whether its picture is a face from edge to edge.
+EXTRA_COLUMNS = ["copies", "start", "end", "split", "cropped"]
 
 
 def build_store(
@@ -166,7 +166,7 @@ class _Draft:
         """Keeps the clips of a store whose files have the same bytes, without those that it had a problem with."""
         from workbook.data.prepare import sha256_of
 
-        sums, span = ["video_sha256", "audio_sha256"], [name for name in ("start", "end") if name in trials]
+        sums, span = ["video_sha256", "audio_sha256"], [name for name in ("start", "end", "cropped") if name in trials]
         usable = store.clips[~store.clips["clip"].isin(store.problems["clip"])].reindex(columns=[*RECORD, *span])
         known = {tuple(key): row for row, key in zip(usable.index, usable[sums + span].to_numpy(), strict=True)}
         records = usable[RECORD].to_dict("index")

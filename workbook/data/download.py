@@ -39,8 +39,12 @@ def parse_actors(text: str) -> list[int]:
     return sorted(actors)
 
 
-def download_ravdess(folder: Path | str, actors: Iterable[int] = ACTORS, progress: bool = True) -> Path:
+def download_ravdess(
+    folder: Path | str, actors: Iterable[int] = ACTORS, progress: bool = True, pictures: bool = True
+) -> Path:
     """The folder with the speech of these actors, sound and picture, as `find_trials` reads it.
+
+    pictures : False fetches the sound alone, one archive of 200 MB
 
     Complete archives and clips are not downloaded or unpacked again. A killed call leaves no torn archive or clip; the
     next call continues with the archive that was interrupted.
@@ -50,7 +54,9 @@ def download_ravdess(folder: Path | str, actors: Iterable[int] = ACTORS, progres
     folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
     silent = [actor for actor in actors if not _is_unpacked(folder, actor, ["03"])]
     archives = {SOUND: silent} if silent else {}
-    archives |= {PICTURES.format(actor): [actor] for actor in actors if not _is_unpacked(folder, actor, ["01", "02"])}
+    if pictures:
+        unseen = [actor for actor in actors if not _is_unpacked(folder, actor, ["01", "02"])]
+        archives |= {PICTURES.format(actor): [actor] for actor in unseen}
     with writing(folder), folder_lock(folder):
         for leftover in (folder / "archives").glob("tmp*"):  # of a killed call
             leftover.unlink()

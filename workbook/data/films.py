@@ -14,10 +14,11 @@ import pandas as pd
 from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS
+from workbook.data.window import IMAGES
 from workbook.files import path_of, path_text
 
 TABLE = "clips.csv"
-REQUIRED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split")  # its columns
+REQUIRED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split", "cropped")  # its columns
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # a `file` with such a suffix has no picture
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the first bytes of such a file
 SPLITS = ("train", "validation", "test")
@@ -27,8 +28,8 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     """One row per clip of `clips.csv`, and one row per missing file.
 
     trials : clip, actor (the person, as a number where all are numbers), label (from 0, in the order of the names),
-             emotion (the name of the label), video_path, audio_path, start and end in seconds of the file, and split
-             where the table has it
+             emotion (the name of the label), video_path, audio_path, start and end in seconds of the file; split, and
+             cropped as True or False, where the table has them
     problems : clip, path, modality, reason
 
     Raises InputError where the table is missing or one of its rows is wrong.
@@ -36,13 +37,14 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     path = Path(root) / TABLE
     table = _read(path)
     sound = table["file"].str.lower().str.endswith(SOUNDS)  # True = no picture
+    tracks = table["file"].mask(table["file"].str.lower().str.endswith(IMAGES), "")  # "" = an image, without sound
     trials = pd.DataFrame(
         {
             "clip": table["clip"] if "clip" in table else _names(table),
             "actor": people(path, table["person"]),
             "emotion": table["label"],
             "video_path": _paths(path.parent, table["file"].mask(sound, "")),
-            "audio_path": _paths(path.parent, table["audio"].where(table["audio"] != "", table["file"])),
+            "audio_path": _paths(path.parent, table["audio"].where(table["audio"] != "", tracks)),
             "start": _seconds(path, table, "start", 0.0),
             "end": _seconds(path, table, "end", inf),
         }
@@ -52,6 +54,10 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     if "split" in table:
         trials["split"] = table["split"].str.lower()
         _refuse(path, ~trials["split"].isin(SPLITS), f"has another split than {', '.join(SPLITS)}")
+    if "cropped" in table:
+        words = table["cropped"].str.lower()
+        _refuse(path, ~words.isin(("yes", "no", "")), "has another word as cropped than yes or no")
+        trials["cropped"] = words == "yes"
     trials, problems = _without_missing(trials)
     names = class_names(path, trials["emotion"])
     if len(names) < 2:

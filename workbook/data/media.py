@@ -14,14 +14,16 @@ import av
 import numpy as np
 import soundfile
 from av.video.reformatter import Colorspace
+from PIL import Image, ImageOps
 
 from workbook import InputError
-from workbook.data.window import AUTHORS_FPS, SAMPLE_RATE, WINDOW, Picture
+from workbook.data.window import AUTHORS_FPS, IMAGES, SAMPLE_RATE, WINDOW, Picture
 from workbook.files import path_of
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 DEFAULT = av.stream.Disposition.default  # of the track that players choose
 STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails  # covers and previews
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")  # of Pillow's; others run other programs
 LISTS = {"concat", "dash", "hls", "imf", "sdp", "vobsub", "webm_dash_manifest"}  # formats that name other files
 TOLERANCE = 0.02  # seconds by which the sound may leave its clock, less than a step of the MFCCs: recorders jitter
 LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes
@@ -101,9 +103,10 @@ def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.
     return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
 
 
-def open_video(path: Path | str) -> "Video | CroppedFaces":
-    """The picture of a film, or of the authors' `*_facecroppad.npy`. Raises InputError where there is none."""
-    return CroppedFaces(path) if Path(path).suffix == ".npy" else Video(path)
+def open_video(path: Path | str) -> "Film":
+    """The picture of a film, an image, or the authors' `*_facecroppad.npy`. Raises InputError where there is none."""
+    suffix = Path(path).suffix.lower()
+    return CroppedFaces(path) if suffix == ".npy" else Still(path) if suffix in IMAGES else Video(path)
 
 
 class Video:
@@ -246,6 +249,29 @@ class CroppedFaces:
         times = np.asarray(times, float)
         shares = times[self.picture.shows(times)] / WINDOW * len(self._faces)
         yield from self._faces[np.minimum(shares.astype(int), self._count - 1), ..., ::-1]  # BGR to RGB
+
+
+class Still:
+    """An image as a `Video` of one window in which nothing moves; with a longer sound, it is there as long.
+
+    cropped : False; the image shows more than a face
+    """
+
+    cropped = False
+    picture = Picture(WINDOW, AUTHORS_FPS, is_still=True)
+
+    def __init__(self, path: Path | str):
+        path = check_file(path)
+        with _reading(f"{path.name} cannot be read as an image"), Image.open(path, formats=IMAGE_FORMATS) as image:
+            _check(path, {"number of pixels": image.width * image.height})
+            self._image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+    def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
+        """The image once for each of some seconds, (H, W, 3) uint8 RGB, upright; `bt601` changes nothing."""
+        yield from [self._image] * len(times)
+
+
+Film = Video | CroppedFaces | Still
 
 
 def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbook import InputError
 from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
-from workbook.data.media import CroppedFaces, Video, check_file, open_video, read_audio
+from workbook.data.media import Film, check_file, open_video, read_audio
 from workbook.data.window import FULL_SPAN, WINDOW, Window, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
 
@@ -41,7 +41,8 @@ class Prepared:
 def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio_features: str = "mfcc") -> Prepared:
     """The arrays and the record of one trial; a file that cannot be used becomes a problem, whatever is wrong with it.
 
-    trial : clip, video_path and audio_path ("" = none), and start and end in seconds where it is a part of its file
+    trial : clip, video_path and audio_path ("" = none); start and end in seconds where it is a part of its file;
+        cropped, True where its picture shows a face from edge to edge
     audio_features : a name of `workbook.data.audio.AUDIO_FEATURES`
     Raises InputError where a file has vanished, MemoryError where memory is short.
     """
@@ -56,7 +57,8 @@ def prepare_clip(trial: dict, frames: int, image_size: int, protocol: str, audio
     if samples is not None:
         features = report.attempt("audio", audio_path, window_features, samples, window, audio_features)
     if video:
-        picture = report.attempt("video", video_path, _faces, video, window, image_size, protocol)
+        is_cropped = video.cropped or trial.get("cropped", False)
+        picture = report.attempt("video", video_path, _faces, video, window, image_size, protocol, is_cropped)
     faces, confidence = picture or (None, float("nan"))
     record = {
         "has_audio": features is not None,
@@ -77,7 +79,7 @@ def open_clip(
     protocol: str,
     frames: int,
     span: tuple[float, float] = FULL_SPAN,
-) -> tuple[np.ndarray | None, Video | CroppedFaces | None, Window, float]:
+) -> tuple[np.ndarray | None, Film | None, Window, float]:
     """The samples of a clip and its picture (None for what it lacks), its window, its length in seconds."""
     samples = report.attempt("audio", audio_path, read_audio)
     video = report.attempt("video", video_path, open_video)
@@ -137,19 +139,23 @@ def window_features(path: str, samples: np.ndarray, window: Window, name: str) -
 
 
 def _faces(
-    path: str, video: Video | CroppedFaces, window: Window, size: int, protocol: str
+    path: str, video: Film, window: Window, size: int, protocol: str, is_cropped: bool
 ) -> tuple[np.ndarray, float]:
     """The faces of a clip's window, (frames, size, size, 3), and the mean confidence of the frames that show one.
 
     Frames before and after the picture stay zero. Protocol `authors` has BT.601 colours in the order blue, green, red.
-    A frame is released once its face is cut out; one without a face waits for the boxes of the others.
+    A frame is released once its face is cut out; one without a face waits for the boxes of the others. A still picture
+    is searched once.
+
+    is_cropped : True = its frames are faces already
     """
     times = window.frame_times
     rows = np.flatnonzero(video.picture.shows(times) & (times < window.span[1]))
     faces, boxes, sure = np.zeros((len(times), size, size, 3), np.uint8), [], []
     waiting: dict[int, np.ndarray] = {}
-    for pictures in groups(video.frames(times[rows], bt601=protocol == "authors")):
-        new_boxes, confidence = detector(video.cropped).detect(pictures)
+    moments = times[rows[:1] if video.picture.is_still else rows]
+    for pictures in groups(video.frames(moments, bt601=protocol == "authors")):
+        new_boxes, confidence = detector(is_cropped).detect(pictures)
         for i, (picture, box) in enumerate(zip(pictures, new_boxes, strict=True), len(boxes)):
             if np.isnan(box[0]):
                 waiting[i] = picture
@@ -164,6 +170,8 @@ def _faces(
     filled = fill_boxes(np.stack(boxes))
     for i, picture in waiting.items():
         faces[rows[i]] = crop_face(picture, filled[i], size)
+    if video.picture.is_still:
+        faces[rows] = faces[rows[0]]
     return faces[..., ::-1] if protocol == "authors" else faces, float(np.mean(sure))
 
 

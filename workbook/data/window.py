@@ -13,6 +13,7 @@ N_MFCC = 10
 MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
 FULL_SPAN = (0.0, inf)  # the span of a clip in its file, in seconds, by default
 AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm")  # suffixes of still pictures
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class Picture:
     seconds: float  # its end
     frame_rate: float  # frames per second
     start: float = 0.0  # seconds
+    is_still: bool = False  # True = an image, which is there at any time
 
     def shows(self, times: np.ndarray) -> np.ndarray:
         """At which of some times (n,) there is a picture, True or False; a frame stands for the moments around it."""
-        return (times >= self.start - 1 / self.frame_rate) & (times <= self.seconds)
+        return self.is_still | (times >= self.start - 1 / self.frame_rate) & (times <= self.seconds)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from workbook.text import in_markdown
 
@@ -31,9 +32,23 @@ def gains(table: pd.DataFrame) -> str:
     )
 
 
-def right_answers(table: np.ndarray, clips: str = "clips") -> str:
-    """How many answers are right, from a table of clips by true and predicted class (classes, classes)."""
-    return f"**{table.trace()} of {table.sum()}** {clips} are named right."
+def recognised(recalls: pd.DataFrame) -> str:
+    """How many frames of each split are named right, and which name is recognised most and least often.
+
+    recalls : as `pretraining.recalls` makes it
+    The intervals (Wilson's, 95 %) take frames for independent: those of one person are not.
+    """
+    sentences = []
+    for split, rows in recalls.groupby("split", sort=False):
+        right, frames = rows["right"].sum(), rows["frames"].sum()
+        low, high = 100 * np.array(binomtest(right, frames).proportion_ci(method="wilson"))
+        recall = rows.set_index("name")["recall"]
+        most, least = (f"{in_markdown(name)} **{recall[name]:.0f} %**" for name in (recall.idxmax(), recall.idxmin()))
+        sentences.append(
+            f"**{right} of {frames}** {split} frames are named right, **{100 * right / frames:.1f} %** "
+            f"({low:.1f} to {high:.1f} over frames): of {most}, the most, of {least}, the least."
+        )
+    return " ".join(sentences)
 
 
 def frequent_mistakes(counts: dict[str, np.ndarray], names: Sequence[str]) -> str:

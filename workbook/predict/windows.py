@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from workbook import InputError
 from workbook.data.audio import channels
 from workbook.data.faces import crop_face, fill_boxes, follow
-from workbook.data.media import CroppedFaces, Video, check_file
+from workbook.data.media import Film, check_file
 from workbook.data.prepare import Report, detector, groups, open_clip, window_features
 from workbook.data.window import MFCC_STEPS, WINDOW, Window
 from workbook.files import path_text
@@ -158,9 +158,7 @@ def _spread(window: Window, hop: float) -> list[Window]:
     return [Window(window.audio_start + shift, window.frame_times + shift) for shift in shifts]
 
 
-def _follow_face(
-    path: str, video: Video | CroppedFaces, windows: list[Window], size: int, protocol: str, progress: bool
-) -> dict:
+def _follow_face(path: str, video: Film, windows: list[Window], size: int, protocol: str, progress: bool) -> dict:
     """The faces of all windows and where they were: the fields of `Windows` about the picture.
 
     The film is read twice: once to find all faces, once to cut out the followed one.
@@ -199,7 +197,7 @@ def _follow_face(
 
 
 def _pictures(
-    video: Video | CroppedFaces, times: np.ndarray, protocol: str
+    video: Film, times: np.ndarray, protocol: str
 ) -> Iterator[tuple[list[tuple[int, int]], list[np.ndarray]]]:
     """Groups of frames, each with its places (window, frame); times (N, F) outside of the picture have none.
 

@@ -38,17 +38,21 @@ class Pretraining(Made):
 def frames_to_teach(config: Parameters) -> dict[str, "Clips"]:
     """The frames, or images, to teach the frame network on: {"train", "validation"}, as clips of one frame.
 
-    They are the dataset's frames unless `pretrained` is a folder of images. Raises InputError where there are none.
+    They are the dataset's frames unless `pretrained` is a folder of images, which may have a split "test". Raises
+    InputError where there are none.
     """
-    from workbook.train.pretraining import frame_clips, frame_names, image_clips
+    from workbook.train.pretraining import frame_clips, frame_names, image_clips, weigh_classes
 
     if config.images:
-        return image_clips(config.images, config.image_size, config.seed, config.device)
-    if config.starts_from and not config.teaches_frames:
+        scratch = config.frame_network_folder.parent
+        clips = image_clips(config.images, config.image_size, config.seed, config.device, scratch)
+    elif config.starts_from and not config.teaches_frames:
         raise InputError(f"pretrained is {config.pretrained}: give frames, or a folder of face images, to teach on")
-    store = config.corpus.open_store()
-    names = frame_names(config.corpus, store)
-    return frame_clips(store, names, config.fold, config.fold_scheme, config.device)
+    else:
+        store = config.corpus.open_store()
+        names = frame_names(config.corpus, store)
+        clips = frame_clips(store, names, config.fold, config.fold_scheme, config.device)
+    return weigh_classes(clips) if config.class_weights else clips
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def start_pretraining(config: Parameters, frames: dict[str, "Clips"]) -> Iterato
         clips, names = frames["train"], OF_IMAGES if config.images else OF_FRAMES
         record = Pretraining.read(folder) if config.resume else None
         if record is None:
-            clear(folder, (Pretraining.FILE, "history.csv", "model.safetensors", "checkpoint.pt"))
+            clear(folder, (Pretraining.FILE, "history.csv", "model.safetensors", "checkpoint.pt", "recalls.csv"))
             record = Pretraining(
                 parameters=config.model_dump(mode="json", include=set(names)),
                 labels=list(clips.task.names),

@@ -131,6 +131,9 @@ class Parameters(BaseModel):
     even_attention: bool = Field(False, description="attention that stays even: was it needed?")
     pretrained: File = Field("", description="none, frames (by pretrain.ipynb), a checkpoint, a folder of face images")
     frame_epochs: Whole = Field(0, ge=0, le=100000, description="passes over single frames in pretrain.ipynb")
+    class_weights: bool = Field(
+        False, description="pretrain.ipynb weighs classes: a rare one counts like a frequent one"
+    )
     audio_features: str = Field("mfcc", description="of each 23 ms of sound")
     vision: str = Field("efficientface", description="the frame network, or one of timm: timm:mobilenetv4_conv_small")
     train_vision: bool = Field(True, description="False freezes the frame network; epochs take seconds")

@@ -16,13 +16,14 @@ SYSTEM = ("dense_head", "audio_features", "vision", "train_vision")  # named wit
 PLACED = ("dataset", "fusion", "heads", "dropout", "fold_scheme", "fold", "seed")  # with fixed places in the name
 OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "protocol")
 # What a taught frame network depends on: of a dataset's frames, and of a folder of images.
-OF_FRAMES = (*OF_STORE, "fold_scheme", "fold", "vision", "frame_epochs", "seed")
-OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "seed")
+OF_FRAMES = (*OF_STORE, "fold_scheme", "fold", "vision", "frame_epochs", "class_weights", "seed")
+OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "class_weights", "seed")
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
 WORDS = {
     "dense_head": "dense",
     "train_vision": "frozen",
     "balanced": "balanced",
+    "class_weights": "weighted",
     "even_attention": "even",
 }  # for parameters that are true or false
 LONGEST = 24  # characters kept of the name of a file or folder
@@ -68,7 +69,8 @@ def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images:
     tags = _tags(values, usual)
     vision = f"pretrained-{_tag('vision', values['vision'])}"
     if of_images:
-        settings = [_tag(name, values[name]) for name in OF_IMAGES if name not in ("vision", "seed")]
+        settings = [_tag(name, values[name]) for name in ("pretrained", "image_size", "frame_epochs")]
+        settings += [tags["class_weights"]] if "class_weights" in tags else []
         return Path("images", "-".join([vision, *settings]), f"seed{values['seed']}")
     settings = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
     return Path(values["dataset"], "-".join([vision, *settings]), _split(values, tags))

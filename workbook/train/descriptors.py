@@ -202,7 +202,7 @@ def digest(text: str, module: nn.Module) -> str:
 def _differences(net: AudiovisualNet, clips: Clips, black: torch.Tensor, rows: np.ndarray) -> np.ndarray:
     """Descriptors of some rows of the clips' store, minus the black frame's; exactly 0 for black frames.
 
-    (N, Tv, C) float32 for all N clips of the store; other rows are 0.
+    (N, Tv, C) float32 for all N clips of the store; other rows are 0. A frame like the one before is described with it.
     """
     N, Tv = clips.store.video.shape[:2]
     differences = np.zeros((N, Tv, black.shape[-1]), np.float32)
@@ -210,6 +210,10 @@ def _differences(net: AudiovisualNet, clips: Clips, black: torch.Tensor, rows: n
         for few in np.split(rows, range(8, len(rows), 8)):
             video = as_input(rows_of(clips.store.video, few).to(clips.device))
             visible = video.flatten(2).any(dim=2, keepdim=True)  # (B, Tv, 1) True = not black
-            differences[few] = ((describe(net, video) - black) * visible).cpu()
+            is_new = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)  # (B, Tv)
+            is_new[:, 1:] = (video[:, 1:] != video[:, :-1]).flatten(2).any(dim=2)
+            descriptors = describe(net, video[is_new][:, None])[:, 0]
+            descriptors = descriptors[is_new.flatten().cumsum(0) - 1].unflatten(0, video.shape[:2])
+            differences[few] = ((descriptors - black) * visible).cpu()
             bar.update(len(few))
     return differences

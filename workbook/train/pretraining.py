@@ -5,12 +5,12 @@ frames of a corpus, or on a folder of face images: a linear layer names what its
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import pandas as pd
@@ -27,14 +27,16 @@ from workbook import ROOT, InputError
 from workbook.data.datasets import Corpus
 from workbook.data.folds import split_rows
 from workbook.data.store import Store, stamp
-from workbook.files import checksum
+from workbook.files import checksum, writing
+from workbook.progress import progress_bar
 from workbook.task import Classification, count_answers
-from workbook.train.batches import Batch, Clips
+from workbook.train.batches import Clips, name_actors
 from workbook.train.memory import channels_last
 from workbook.train.training import fit
 
 BATCH_SIZE, LEARNING_RATE = 32, 2e-3  # frames; of Adam, falling: a constant rate leaves twice as many frames misnamed
 VALIDATION = 0.1  # of the images of each class in a folder
+READ_TOGETHER = 1024  # images
 
 
 class FrameClassifier(nn.Module):
@@ -87,45 +89,45 @@ def frame_clips(
     return splits
 
 
-class ImageClips(Clips):
-    """Image files as clips of one frame; they are read, and made squares, batch by batch."""
-
-    def keep_on_device(self) -> None:
-        """Does nothing: the images are not in the store."""
-
-    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Batch]:
-        """All clips in batches; while one is in use, the next one is read."""
-        with ThreadPoolExecutor(1) as reader:
-            batches = deque()
-            for chosen in self.chunks(size, order):
-                batches.append(reader.submit(self.__getitem__, chosen))
-                if len(batches) > 1:
-                    yield batches.popleft().result()
-            yield batches.pop().result()
-
-    def _read(self, modality: str, chosen: torch.Tensor) -> torch.Tensor:
-        if modality == "audio":
-            return super()._read(modality, chosen)
-        with ThreadPoolExecutor() as readers:
-            images = list(readers.map(self._image, self.table["clip"].iloc[chosen.numpy()]))
-        return torch.from_numpy(np.stack(images))[:, None].to(self.device)  # (B, 1, S, S, 3)
-
-    def _image(self, path: str) -> np.ndarray:
-        """An image file as (S, S, 3) uint8 RGB; InputError where it cannot be read."""
-        S = self.store.video.shape[2]
-        try:
-            with Image.open(path) as image:
-                return np.array(image.convert("RGB").resize((S, S), Image.Resampling.BILINEAR))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as an image ({error}): repair it or remove it") from None
-
-
-def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -> dict[str, Clips]:
+def image_clips(
+    folder: Path, image_size: int, seed: int, device: str = "cpu", scratch: Path | None = None
+) -> dict[str, Clips]:
     """The images of a folder with one subfolder per class, {"train", "validation"}, each as a clip of one frame.
 
     A tenth of each class, drawn by `seed`, is for validation. A folder names no people, so one may be in both.
-    Raises InputError where the folder holds no such images.
+    A folder with `train` and `test`, each with subfolders, also has the split "test", which nothing is learned from.
+    The tables have a column `grey`: True = an image without colour.
+
+    scratch : the folder of the temporary file that holds the decoded images; None is the system's
+    Raises InputError where the folder holds no such images, and where an image cannot be read.
     """
+    classes, table = _list_images(training_images(folder))
+    held_out = table.groupby("label")["clip"].sample(frac=VALIDATION, random_state=seed).index
+    if not len(held_out):
+        raise InputError(f"{folder} holds {len(table)} images: a class needs at least 6, to have one for validation")
+    rows = {"train": table.index.difference(held_out).to_numpy(), "validation": np.sort(held_out)}
+    if training_images(folder) != folder:
+        names, test = _list_images(folder / "test")
+        if others := set(names) - set(classes):
+            raise InputError(f"{folder / 'test'} has a class {min(others)}, of which nothing is in {folder / 'train'}")
+        rows["test"] = len(table) + np.arange(len(test))
+        table = pd.concat([table, test.assign(label=test["emotion"].map(classes.index))], ignore_index=True)
+    video, grey = decode(table["clip"].tolist(), image_size, scratch)
+    table = table.assign(actor="", has_audio=False, has_video=True, grey=grey)
+    manifest = {"fingerprint": images_fingerprint(folder)}
+    store = Store(folder, table, video, np.zeros((0, 1, 1), np.float32), pd.DataFrame(), manifest)
+    task, labels = Classification(tuple(classes)), table["label"].to_numpy()
+    return {split: Clips(store, own, labels[own], task, device, ("video",)) for split, own in rows.items()}
+
+
+def training_images(folder: Path) -> Path:
+    """The folder of the classes to learn: its `train` where a folder has `train` and `test`, else the folder itself."""
+    has_test = all((folder / name).is_dir() for name in ("train", "test"))
+    return folder / "train" if has_test else folder
+
+
+def _list_images(folder: Path) -> tuple[list[str], pd.DataFrame]:
+    """The classes of a folder, and its images: columns clip (the path), emotion (the class), label (its number)."""
     from torchvision.datasets import ImageFolder
 
     try:
@@ -133,22 +135,54 @@ def image_clips(folder: Path, image_size: int, seed: int, device: str = "cpu") -
     except FileNotFoundError as error:
         raise InputError(f"{folder} needs a subfolder of images for each class: {error}") from None
     paths, labels = zip(*images.samples, strict=True)
-    table = pd.DataFrame({"clip": paths, "emotion": [images.classes[label] for label in labels], "label": labels})
-    table = table.assign(actor="", has_audio=False, has_video=True)
-    held_out = table.groupby("label")["clip"].sample(frac=VALIDATION, random_state=seed).index
-    if not len(held_out):
-        raise InputError(f"{folder} holds {len(table)} images: a class needs at least 6, to have one for validation")
-    video = np.broadcast_to(np.uint8(0), (len(table), 1, image_size, image_size, 3))  # its shape only
-    manifest = {"fingerprint": images_fingerprint(folder)}
-    store = Store(folder, table, video, np.zeros((0, 1, 1), np.float32), pd.DataFrame(), manifest)
-    rows = {"train": table.index.difference(held_out).to_numpy(), "validation": np.sort(held_out)}
-    task = Classification(tuple(images.classes))
-    labels = table["label"].to_numpy()
-    return {split: ImageClips(store, own, labels[own], task, device, ("video",)) for split, own in rows.items()}
+    names = [images.classes[label] for label in labels]
+    return images.classes, pd.DataFrame({"clip": paths, "emotion": names, "label": labels})
+
+
+def decode(paths: Sequence[str], image_size: int, scratch: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Image files as squares, (N, 1, S, S, 3) uint8 RGB, and whether each is grey, (N,).
+
+    The array lies on the disk, in a temporary file of the folder `scratch`, which vanishes with the process. Raises
+    InputError where an image cannot be read or the disk is full.
+    """
+    S, grey, scratch = image_size, [], Path(scratch or gettempdir())
+    with writing(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        with (
+            TemporaryFile(dir=scratch) as file,
+            ThreadPoolExecutor() as readers,
+            progress_bar(len(paths), "images read", unit="image", delay=2, leave=False) as bar,
+        ):
+            for start in range(0, len(paths), READ_TOGETHER):
+                images = np.stack([*readers.map(partial(read_image, size=S), paths[start : start + READ_TOGETHER])])
+                grey.append((images == images[..., :1]).all(axis=(1, 2, 3)))
+                file.write(images)
+                bar.update(len(images))
+            file.flush()
+            return np.memmap(file, np.uint8, "r", shape=(len(paths), 1, S, S, 3)), np.concatenate(grey)
+
+
+def read_image(path: str, size: int) -> np.ndarray:
+    """An image file as a square, (S, S, 3) uint8 RGB; InputError where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    except Exception as error:  # torn files fail in many ways
+        raise InputError(f"{path} cannot be read as an image ({error}): repair it or remove it") from None
+
+
+def weigh_classes(splits: dict[str, Clips]) -> dict[str, Clips]:
+    """The same frames with a loss in which every class counts alike, however few of the training frames show it."""
+    task = splits["train"].task
+    counts = np.bincount(splits["train"].labels.numpy(), minlength=task.outputs)
+    weights = counts.sum() / (task.outputs * np.maximum(counts, 1))
+    task = replace(task, weights=tuple(weights.tolist()))
+    return {split: replace(clips, task=task) for split, clips in splits.items()}
 
 
 def images_fingerprint(folder: Path) -> str:
-    """Twelve hex digits that change with the names and the bytes of the images in the subfolders of a folder."""
+    """Twelve hex digits that change with the names and the bytes of the images to learn in a folder."""
+    folder = training_images(folder)
     files = sorted(path for path in folder.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
     listed = "\n".join(f"{path.relative_to(folder).as_posix()} {_checksum(path, *stamp(path))}" for path in files)
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
@@ -167,6 +201,16 @@ def teach(net: FrameClassifier, clips: dict[str, Clips], folder: Path, **setting
     return fit(net, clips["train"], clips["validation"], folder, share=False, **settings)
 
 
+def describe_frames(splits: dict[str, Clips]) -> str:
+    """Whose frames each split has; of a folder of images, how many are grey. Markdown with the numbers first."""
+    tables = pd.concat([clips.table for clips in splits.values()])
+    if "grey" in tables:
+        count = f"**{tables['grey'].sum()} of {len(tables)}** images are grey, the others in colour"
+        return f"{count}. The network gets three channels of each, as of the frames of films."
+    counts = (f"**{len(clips)}** {split} frames of {name_actors(clips.table)}" for split, clips in splits.items())
+    return f"{'; '.join(counts)}."
+
+
 def count_labels(splits: dict[str, Clips]) -> pd.DataFrame:
     """How many frames of each split show what: a row per name, a column per split."""
     counts = {split: clips.table["emotion"].value_counts() for split, clips in splits.items()}
@@ -181,13 +225,31 @@ def one_of_each(clips: Clips, seed: int) -> tuple[np.ndarray, list[str]]:
     return (255 * frames).round().byte().cpu().numpy(), [clips.task.names[label] for label in labels]
 
 
-def confusion_of_frames(net: FrameClassifier, clips: Clips, weights: Path) -> np.ndarray:
-    """The numbers of frames by what they show (rows) and what the net takes them for (columns): (names, names).
+def confusions_of_frames(net: FrameClassifier, splits: dict[str, Clips], weights: Path) -> dict[str, np.ndarray]:
+    """By split: the numbers of frames by what they show (rows) and what the net takes them for (columns).
 
     weights : a model.safetensors of `teach`, which is loaded first
+    A table has the shape (names, names). The training frames have none.
     """
     net.load_state_dict(load_file(weights))
-    return count_answers(clips.labels.numpy(), recognise(net, clips), clips.task.outputs)
+    return {
+        split: count_answers(clips.labels.numpy(), recognise(net, clips), clips.task.outputs)
+        for split, clips in splits.items()
+        if split != "train"
+    }
+
+
+def recalls(confusions: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFrame:
+    """How many frames of each split and name are named right: columns split, name, frames, right, recall (percent).
+
+    confusions : as in `confusions_of_frames`
+    """
+    tables = [
+        pd.DataFrame({"split": split, "name": names, "frames": table.sum(axis=1), "right": table.diagonal()})
+        for split, table in confusions.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(recall=100 * table["right"] / table["frames"])
 
 
 @torch.inference_mode()
