@@ -68,7 +68,7 @@ def _panel(rows: pd.DataFrame, condition: str, windows: "Windows", labels: Seque
 def _strip(windows: "Windows", ax: Axes) -> None:
     """Draws faces evenly over the clip, each at its time; grey = no face."""
     times, has_face = windows.frame_times.ravel(), (windows.has_face & windows.has_video[:, None]).ravel()
-    faces = windows.video.reshape(-1, *windows.video.shape[2:])
+    faces = windows.pictures.reshape(-1, *windows.video.shape[2:])
     width = windows.seconds / min(STRIP, len(times))
     half = min(0.48 * width, FACE / INCHES * windows.seconds / 2)
     for centre in (np.arange(round(windows.seconds / width)) + 0.5) * width:

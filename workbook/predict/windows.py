@@ -40,6 +40,12 @@ class Windows:
     faces: int  # the most faces in one frame
     switches: list[float]  # seconds at which the followed face is lost and the largest one takes its place
     notes: list[str] = field(default_factory=list)  # why it has no sound, or no picture
+    protocol: str = "paper"  # authors has the colours of `video` in the order blue, green, red
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """The faces as a reader sees them: `video` in red, green, blue."""
+        return self.video[..., ::-1] if self.protocol == "authors" else self.video
 
     def sentence(self) -> str:
         """How long the clip is, and where its windows lie."""
@@ -71,7 +77,7 @@ class Windows:
         places = np.argwhere(self.has_face & self.has_video[:, None])
         times = self.frame_times[tuple(places.T)].round(2)
         times, first = np.unique(times, return_index=True)
-        return doubts(self.video[tuple(places[first].T)], times)
+        return doubts(self.pictures[tuple(places[first].T)], times)
 
 
 @contextmanager
@@ -144,6 +150,7 @@ def read_windows(
         has_audio=has_audio,
         **(picture or nobody),
         notes=list(dict.fromkeys(notes)),
+        protocol=protocol,
     )
 
 
