@@ -7,7 +7,6 @@ import torch
 from avlib import build_model
 from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
-from workbook.data.store import Store
 from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, descriptor_file, freeze
@@ -50,13 +49,7 @@ def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clip
 def test_black_frames_have_descriptors_of_zeros(clips):
     video = clips[0].store.video.copy()
     video[2], video[5, 1:] = 0, 0
-    store = Store(
-        clips[0].store.path,
-        clips[0].store.clips,
-        video,
-        *[getattr(clips[0].store, name) for name in ("audio", "problems", "manifest")],
-    )
-    dark = Clips(store, np.arange(7), clips[0].labels[:7], EMOTION)
+    dark = Clips(replace(clips[0].store, video=video), np.arange(7), clips[0].labels[:7], EMOTION)
     descriptors = freeze(network(), dark)[1][0][torch.arange(7)][1]
     shown = descriptors.any(dim=2)
     assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]

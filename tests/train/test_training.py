@@ -21,12 +21,15 @@ from workbook.train.training import augment, fit, informative, optimizer_and_sch
 EMOTION = Classification(EMOTIONS)
 
 
+def parts(store, *device):
+    """Clips to train on and to validate with."""
+    labels = store.clips.label.to_numpy()
+    return [Clips(store, rows, labels[rows], EMOTION, *device) for rows in (np.arange(32), np.arange(32, 48))]
+
+
 @pytest.fixture(scope="module")
 def clips(tiny_store):
-    labels = tiny_store.clips.label.to_numpy()
-    return Clips(tiny_store, np.arange(32), labels[:32], EMOTION), Clips(
-        tiny_store, np.arange(32, 48), labels[32:], EMOTION
-    )
+    return parts(tiny_store)
 
 
 def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard", protocol="paper", features=0):
@@ -43,6 +46,12 @@ def run(folder, clips, epochs, stop_after=None, fusion="ia", dropout="softhard",
     return rows
 
 
+def same_weights(*folders):
+    """Whether the best networks of two runs are equal in every bit."""
+    one, other = (load_file(folder / "model.safetensors") for folder in folders)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize("fusion, features", [("ia", 0), *((fusion, 11) for fusion in FUSIONS)])
 def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(fusion, features, tmp_path, clips):
     """Also of mult, which has a dropout of its own, from torch's global generator."""
@@ -56,8 +65,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers_bit_for_bit(fusion, featu
     torch.rand(99)  # what happens in between must not matter
     resumed = run(tmp_path / "broken", clips, **settings)
     assert resumed == whole
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_a_first_epoch_that_is_interrupted_begins_again_from_the_same_weights(tmp_path, clips):
@@ -97,44 +105,35 @@ def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(tmp_path, clips
 def test_a_branch_alone_is_not_taught_by_variants_of_the_other_one(tiny_store, monkeypatch):
     labels = tiny_store.clips.label.to_numpy()
     heard = Clips(tiny_store, np.arange(48), labels, EMOTION, modalities=("audio",))
-    seen_by_net = []
-    net = build_model("audio", image_size=64)
-    monkeypatch.setattr(
-        net, "fuse", lambda audio, video: seen_by_net.append(audio) or type(net).fuse(net, audio, video)
-    )
+    net, sounds = build_model("audio", image_size=64), []
+    monkeypatch.setattr(net, "fuse", lambda audio, video: sounds.append(audio) or type(net).fuse(net, audio, video))
     optimizer, _ = optimizer_and_schedule(net, 0.01, "paper")
     generators = {"order": torch.Generator(), "device": torch.Generator()}
     train_epoch(net, heard, optimizer, dropout="softhard", batch_size=16, generators=generators)
-    assert len(torch.cat(seen_by_net)) == 3 * 48, "full, softened and without picture; not without sound"
+    assert len(torch.cat(sounds)) == 3 * 48, "full, softened and without picture; not without sound"
 
 
 KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = ["tests", "tests/train"]
-import numpy as np
-from test_training import EMOTION, run
-from workbook.train.batches import Clips
+from test_training import parts, run
 from workbook.data.store import Store
-store = Store.open(sys.argv[1])
-labels = store.clips.label.to_numpy()
-clips = Clips(store, np.arange(32), labels[:32], EMOTION), Clips(store, np.arange(32, 48), labels[32:], EMOTION)
-run(Path(sys.argv[2]), clips, epochs=20, fusion="audio", dropout="none")
+run(Path(sys.argv[2]), parts(Store.open(sys.argv[1])), epochs=20, fusion="audio", dropout="none")
 """
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path, tiny_store, clips):
-    folder = tmp_path / "killed"
+    folder, history = tmp_path / "killed", tmp_path / "killed" / "history.csv"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tiny_store.path), str(folder)], cwd=ROOT)
-    while not (folder / "history.csv").exists() or len(pd.read_csv(folder / "history.csv")) < 3:
+    while not history.exists() or len(pd.read_csv(history)) < 3:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     process.kill()
     process.wait()
     resumed = run(folder, clips, epochs=20, fusion="audio", dropout="none")
     assert resumed == run(tmp_path / "whole", clips, epochs=20, fusion="audio", dropout="none")
-    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert same_weights(tmp_path / "whole", folder)
 
 
 def test_the_network_learns_and_its_best_epoch_is_kept(tmp_path, clips):
@@ -183,9 +182,8 @@ def test_augmentation_turns_by_at_most_ten_degrees():
     moved = augment(video, torch.Generator().manual_seed(0))[:, 0, 0]
     rows, columns = torch.meshgrid(torch.arange(65.0) - 32, torch.arange(65.0) - 32, indexing="ij")
     mass = moved.sum(dim=(1, 2))
-    angles = torch.rad2deg(
-        torch.atan(((moved * rows).sum(dim=(1, 2)) / mass) / ((moved * columns).sum(dim=(1, 2)) / mass))
-    )
+    down, right = ((moved * places).sum(dim=(1, 2)) / mass for places in (rows, columns))
+    angles = torch.rad2deg(torch.atan(down / right))
     assert angles.abs().max() < 10.5 and angles.abs().max() > 8
 
 
@@ -201,11 +199,8 @@ def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
     torch.manual_seed(0)
     ours = build_model("lt", image_size=64).double().train()
     plain = copy.deepcopy(ours)
-    audio, video, labels = (
-        torch.randn(3, 10, 156).double(),
-        torch.rand(3, 2, 3, 64, 64).double(),
-        torch.tensor([5, 0, 7]),
-    )
+    audio, video = torch.randn(3, 10, 156).double(), torch.rand(3, 2, 3, 64, 64).double()
+    labels = torch.tensor([5, 0, 7])
     sgd, other = (optimizer_and_schedule(net, 0.04, "paper")[0] for net in (ours, plain))
     step = {"task": EMOTION, "dropout": dropout, "generator": torch.Generator().manual_seed(1)}
     loss, logits, seen = train_step(ours, (audio, video, labels), sgd, **step)
@@ -220,27 +215,19 @@ def test_a_step_moves_the_weights_as_one_on_the_plain_batch(dropout):
 
 
 def test_batches_hold_the_stored_numbers_in_the_asked_order(tiny_store):
-    rows = np.array([5, 41, 7, 11, 13])
+    rows, order = np.array([5, 41, 7, 11, 13]), [2, 0, 3, 1, 4]
     clips = Clips(tiny_store, rows, tiny_store.clips.label.to_numpy()[rows], EMOTION)
-    order = torch.tensor([2, 0, 3, 1, 4])
-    first, second = clips.batches(3, order)
-    assert len(second[2]) == 2
-    for place, clip in enumerate(order[:3]):
-        row = rows[clip]
-        assert np.array_equal(first[0][place].numpy(), tiny_store.audio[row])
-        expected = torch.from_numpy(tiny_store.video[row]).permute(0, 3, 1, 2).float() / 255
-        assert torch.equal(first[1][place], expected)
-        assert first[2][place] == tiny_store.clips.label[row]
+    batches = list(clips.batches(3, torch.tensor(order)))
+    audio, video, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    np.testing.assert_array_equal(audio, tiny_store.audio[rows[order]])
+    np.testing.assert_array_equal(video, np.moveaxis(tiny_store.video[rows[order]], -1, 2).astype(np.float32) / 255)
+    assert [len(batch[2]) for batch in batches] == [3, 2] and (labels == clips.labels[order]).all()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_a_gpu_trains_with_the_same_code(tmp_path, tiny_store):
-    labels = tiny_store.clips.label.to_numpy()
-    clips = (
-        Clips(tiny_store, np.arange(32), labels[:32], EMOTION, "cuda"),
-        Clips(tiny_store, np.arange(32, 48), labels[32:], EMOTION, "cuda"),
-    )
+    clips = parts(tiny_store, "cuda")
     assert clips[0].video_of(torch.tensor([0])).is_cuda
     assert len(run(tmp_path / "run", clips, epochs=2)) == 2
 
