@@ -177,7 +177,7 @@ def test_a_test_folder_is_a_split_of_its_own_that_nothing_depends_on(images, tmp
     for split in plain:
         assert torch.equal(clips[split].labels, plain[split].labels)
         assert clips[split].store.fingerprint == plain[split].store.fingerprint
-    assert pretraining.describe_frames(clips).startswith("**1 of 32** images are grey, the others in colour")
+    assert pretraining.describe_frames(clips).startswith("**1** images are grey and **31** in colour;")
     (folder / "test" / "red").rename(folder / "test" / "green")
     with pytest.raises(InputError, match=r"test has a class green, of which nothing is in .*train"):
         image_clips(folder, 32, seed=1)

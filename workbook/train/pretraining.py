@@ -205,8 +205,8 @@ def describe_frames(splits: dict[str, Clips]) -> str:
     """Whose frames each split has; of a folder of images, how many are grey. Markdown with the numbers first."""
     tables = pd.concat([clips.table for clips in splits.values()])
     if "grey" in tables:
-        count = f"**{tables['grey'].sum()} of {len(tables)}** images are grey, the others in colour"
-        return f"{count}. The network gets three channels of each, as of the frames of films."
+        grey, colour = tables["grey"].sum(), (~tables["grey"]).sum()
+        return f"**{grey}** images are grey and **{colour}** in colour; the network gets three channels of each."
     counts = (f"**{len(clips)}** {split} frames of {name_actors(clips.table)}" for split, clips in splits.items())
     return f"{'; '.join(counts)}."
 
