@@ -109,7 +109,16 @@ def write_corpus(
         raise InputError(f"{root} holds clips that are not this toy corpus: give an empty folder")
     missing = [clip for clip in clips if not all(clip.path(root, kind).exists() for kind in ("mp4", "wav"))]
     if missing:
-        _write_clips(root, missing, draw, workers or os.cpu_count(), progress)
+        workers, context = min(workers or os.cpu_count(), len(missing)), get_context("spawn")  # forks can hang
+        try:
+            with (
+                progress_bar(len(missing), "toy corpus", unit="clip", disable=not progress) as bar,
+                ProcessPoolExecutor(workers, context, initializer=start_worker) as pool,
+            ):
+                for _ in pool.map(partial(write_clip, root, draw=draw), missing, chunksize=4):
+                    bar.update()
+        except BrokenProcessPool as error:
+            raise error if bar.n else InputError(UNGUARDED) from None
     write_truth(root, truth)
 
 
@@ -138,19 +147,3 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
         sound.sample_rate = SAMPLE_RATE
         container.mux(audio.encode(sound))
         container.mux(audio.encode())
-
-
-def _write_clips(
-    root: Path, clips: list[Take], draw: Callable[[Take], Recording], workers: int, progress: bool
-) -> None:
-    """Writes the clips in `workers` processes; stops at the first error."""
-    context = get_context("spawn")  # a fork of a process with PyTorch's threads can hang
-    try:
-        with (
-            progress_bar(len(clips), "toy corpus", unit="clip", disable=not progress) as bar,
-            ProcessPoolExecutor(min(workers, len(clips)), context, initializer=start_worker) as pool,
-        ):
-            for _ in pool.map(partial(write_clip, root, draw=draw), clips, chunksize=4):
-                bar.update()
-    except BrokenProcessPool as error:
-        raise error if bar.n else InputError(UNGUARDED) from None
