@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from avlib import build_model
-from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.task import Classification
 from workbook.train.batches import Clips
@@ -114,9 +113,3 @@ def test_a_frame_like_the_one_before_is_not_described_again(clips):
     moving, still = described
     assert sum(looked_at[len(looked_at) // 2 :]) == sum(looked_at[: len(looked_at) // 2]) - TILE
     assert torch.equal(still[8:], moving[8:]) and torch.equal(still[:8], moving[:8, :1].expand(-1, 3, -1))
-
-
-@pytest.mark.parametrize("net", [{"fusion": "audio"}, {"fusion": "ia", "video_channels": 5}])
-def test_a_network_without_a_frame_network_has_nothing_to_freeze(net, clips):
-    with pytest.raises(InputError, match="train_vision is false, but this network has no frame network"):
-        freeze(build_model(**net), *clips)

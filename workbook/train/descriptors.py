@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avlib.model import AudiovisualNet, precision
-from workbook import InputError
 from workbook.files import atomic_write
 from workbook.progress import progress_bar
 from workbook.train.batches import Clips, as_input, rows_of
@@ -152,10 +151,7 @@ def freeze(net: AudiovisualNet, *splits: Clips) -> tuple[AudiovisualNet, list[Cl
     Descriptors (B, Tv, C) are of stored frames, without augmentation, and differences from a black frame's. Zeros
     therefore mean a missing picture, as they do in frames, and modality dropout works on both. They are kept beside
     the store, in a file named after the store and the frame network's weights.
-    Raises InputError where there is no frame network: for features, and for the audio branch alone.
     """
-    if isinstance(net.frame_network, nn.Identity):
-        raise InputError("train_vision is false, but this network has no frame network: leave it at true")
     black = describe_black(net.eval(), splits[0])
     path = descriptor_file(splits[0], net)
     if not path.exists():
