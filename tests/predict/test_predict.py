@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from in_process import without_kernels
+from PIL import Image
 from test_media import write_video
 
 from avlib import build_model
@@ -148,6 +149,13 @@ def test_a_sound_is_answered_as_sound_and_a_silent_film_as_picture(tmp_path, per
         prediction = predict_windows(net, windows, drawn)
         assert set(prediction.table["condition"]) == {condition} and len(prediction.sentences()) == 1
         assert windows.remarks()[0].startswith(said)
+
+
+def test_an_image_is_answered_as_picture(tmp_path, person):
+    Image.fromarray(person[3]).save(tmp_path / "me.jpg")
+    windows = read_windows(tmp_path / "me.jpg", **SIZES)
+    assert not windows.notes and windows.seconds == WINDOW and len(windows.starts) == 1
+    assert windows.has_video.all() and not windows.has_audio.any() and (windows.video == windows.video[0, 0]).all()
 
 
 def test_a_network_of_one_branch_answers_from_it_alone_or_says_that_it_cannot(film, voice, tmp_path, drawn):

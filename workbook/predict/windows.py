@@ -14,7 +14,7 @@ from workbook.data.audio import channels
 from workbook.data.faces import crop_face, fill_boxes, follow
 from workbook.data.media import Film, check_file
 from workbook.data.prepare import Report, detector, groups, open_clip, window_features
-from workbook.data.window import MFCC_STEPS, WINDOW, Window
+from workbook.data.window import IMAGES, MFCC_STEPS, WINDOW, Window
 from workbook.files import path_text
 from workbook.predict.doubts import doubts
 from workbook.progress import progress_bar
@@ -106,7 +106,7 @@ def read_windows(
     sound: Path | str = "",
     progress: bool = False,
 ) -> Windows:
-    """The windows of a film or a sound. The middle one is what `prepare_clip` makes of the same file.
+    """The windows of a film, a sound or an image. The middle one is what `prepare_clip` makes of the same file.
 
     But `prepare_clip` takes the largest face of each frame, in however few frames there is one; here one face is
     followed, through at least half of a window's frames.
@@ -120,11 +120,13 @@ def read_windows(
     for file in (path, sound):
         check_file(file)
     report, picture = Report(path.name), None
-    samples, video, window, seconds = open_clip(report, path_text(sound), path_text(path), protocol, frames)
+    is_mute = sound == path and path.suffix.lower() in IMAGES
+    sound = "" if is_mute else path_text(sound)
+    samples, video, window, seconds = open_clip(report, sound, path_text(path), protocol, frames)
     windows = _spread(window, hop if protocol == "paper" else np.inf)
     audio: list[np.ndarray | None] = [None] * len(windows)
     if samples is not None:
-        features = "audio", path_text(sound), window_features, samples
+        features = "audio", sound, window_features, samples
         audio = [report.attempt(*features, window, audio_features) for window in windows]
     if video:
         picture = report.attempt("video", path_text(path), _follow_face, video, windows, image_size, protocol, progress)
