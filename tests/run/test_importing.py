@@ -118,7 +118,7 @@ def test_what_a_checkpoint_does_not_tell_is_said_wherever_it_is_shown(checkpoint
     run, record = open_trained(out, device="cpu"), read_record(out)
     assert record.imported.assumed == ["heads"] and record.imported.unknown == list(TRAINING)
     assert (run.parameters.protocol, run.parameters.fold_scheme, run.parameters.fold) == ("authors", "authors", 0)
-    unknown = "Assumed: heads 1. Unknown: what it has learnt from, dropout, pretrained, frame_epochs"
+    unknown = "Assumed: heads 1. Unknown: what it has learnt from, pretrained, frame_epochs, "
     assert all(unknown in text for text in (said, repr(run), " ".join(run.card.sentences())))
     assert "heads          1 (assumed)" in repr(run) and "epochs         unknown" in repr(run)
     assert run.parameters.dropout == "unknown" and "epochs <code>unknown" in run._repr_markdown_()

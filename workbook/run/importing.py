@@ -20,17 +20,18 @@ from avlib.weights import (
 from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.files import atomic_write, checksum, path_text, writing
-from workbook.run.parameters import Parameters
+from workbook.run.parameters import NAMES, Parameters
 from workbook.run.provenance import provenance
 from workbook.run.record import Origin, Record, now
+from workbook.run.run_name import UNNAMED
 from workbook.train.batches import task_and_labels
 
 # The test of a checkpoint in the authors' format: their readme names the test actors of those that they released.
 AUTHORS = {"dataset": "ravdess", "protocol": "authors", "fold_scheme": "authors", "fold": 0}
 AUTHORS |= {"audio_features": "mfcc", "image_size": 224, "frames": 15}
 INPUT = ("heads", "protocol", "fold_scheme", "fold", "audio_features", "image_size", "frames")  # a test needs them
-TRAINING = ("dropout", "pretrained", "frame_epochs", "train_vision", "balanced", "seed", "epochs", "batch_size")
-TRAINING += ("learning_rate",)  # a test does without
+READ = ("dataset", "data_root", "fusion", "dense_head", "even_attention", "vision", "classes", *UNNAMED)
+TRAINING = tuple(name for name in NAMES if name not in (*INPUT, *READ))  # a test does without
 
 
 def import_network(path: Path, folder: Path, values: dict[str, Any]) -> Record:
