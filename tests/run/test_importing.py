@@ -147,6 +147,7 @@ def test_weights_of_a_run_become_a_run_that_every_notebook_reads(weights, smoke,
     record = read_record(out)
     assert record.fingerprint == read_record(smoke).fingerprint, "its data are those of its first test"
     assert record.material is None and record.state == "done"
+    assert read_record(smoke).material == (128, 16, 128), "clips, people, clips with both: known of a run of ours"
     assert "if it was trained on this split" in open_trained(out).card.about()[1]
 
 
