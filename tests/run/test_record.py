@@ -1,7 +1,6 @@
 """Damaged records: whatever a file of a run holds, others read one sentence and go on with the other runs."""
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -117,17 +116,6 @@ def test_all_commands_go_on_beside_a_damaged_value(good, damaged, tmp_path):
 @pytest.mark.parametrize("form", FILES)
 def test_another_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, form):
     (damaged / "run.json").write_bytes(FILES[form])
-    all_readers_go_on(good, damaged, tmp_path)
-
-
-@pytest.mark.parametrize("form", ["folder", "pipe"])
-def test_what_is_no_file_in_place_of_a_record_is_one_line(good, damaged, tmp_path, form):
-    path = damaged / "run.json"
-    path.unlink()
-    if form == "folder":
-        path.mkdir()
-    else:
-        getattr(os, "mkfifo", pytest.skip)(path)
     all_readers_go_on(good, damaged, tmp_path)
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -57,12 +56,6 @@ def train(config):
     return run
 
 
-def content(folder):
-    """What training left, but for times."""
-    files = ("history.csv", "model.safetensors")
-    return [(folder / name).read_bytes() for name in files], torch.load(folder / "checkpoint.pt", weights_only=True)
-
-
 def state(folder):
     return read_record(folder).describe_state(folder)
 
@@ -103,20 +96,6 @@ def test_a_notebook_opens_the_run_that_it_names_and_again_when_its_guard_runs_ag
     assert (opened.folder, opened.parameters) == (run.folder, config())
     assert str(run.folder) in opened._repr_markdown_() and "trained 20" in repr(opened)
     assert open_run(namespace).folder == run.folder
-
-
-def test_more_epochs_go_on_from_a_run_of_fewer_to_the_very_numbers_of_training_anew(config, tmp_path):
-    short = train(config(epochs=2))
-    short_before = content(short.folder)[0]
-    longer = train(config(epochs=5))
-    anew = train(config(epochs=5, outputs_root=str(tmp_path / "anew")))
-    assert longer.folder != short.folder and longer.record.seconds["train"] >= short.record.seconds["train"]
-    files, state = content(longer.folder)
-    assert files == content(anew.folder)[0]
-    for name, weight in content(anew.folder)[1]["net"].items():
-        torch.testing.assert_close(state["net"][name], weight, rtol=0, atol=0)
-    assert len(pd.read_csv(longer.folder / "history.csv")) == 5
-    assert content(short.folder)[0] == short_before, "the shorter run stays as it was"
 
 
 def test_a_run_says_how_it_stands(config):
