@@ -10,7 +10,7 @@ from time import perf_counter
 from benchmarks.timing import aim
 from workbook import InputError
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import LIBRARIES
+from workbook.run.record import LIBRARIES
 from workbook.sweep.grid import expand
 
 RUNS = 10_000

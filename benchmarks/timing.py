@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from workbook.run.provenance import versions
+from workbook.run.record import versions
 
 MB = 2**20
 

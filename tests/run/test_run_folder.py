@@ -13,7 +13,7 @@ from avlib import build_model
 from workbook import InputError, load_run
 from workbook.files import write_table
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import git_commit
+from workbook.run.record import git_commit
 from workbook.run.reopen import find_run
 from workbook.run.run_folder import ARTEFACTS, check_same_run, start_run
 
@@ -158,7 +158,7 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
 
 def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    monkeypatch.setattr("workbook.run.provenance.ROOT", tmp_path)
+    monkeypatch.setattr("workbook.run.record.ROOT", tmp_path)
     (tmp_path / "file").write_text("one"), (tmp_path / "train.ipynb").write_text("{}")
     for step in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
         subprocess.run([*git, *step], check=True)
@@ -167,5 +167,5 @@ def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):
     assert git_commit() == {"commit": head, "dirty": False}, "a notebook's parameters and outputs are no code"
     (tmp_path / "file").write_text("two")
     assert git_commit()["dirty"]
-    monkeypatch.setattr("workbook.run.provenance.ROOT", tmp_path / "inside")
+    monkeypatch.setattr("workbook.run.record.ROOT", tmp_path / "inside")
     assert git_commit() is None, "a workbook inside another checkout is not that checkout"

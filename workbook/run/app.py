@@ -28,7 +28,7 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
     names = dict(zip((run.folder for run in runs), names_of([run.folder for run in runs]), strict=True))
     tests: dict[tuple, list[TrainedRun]] = {}
     for run in runs:
-        tests.setdefault(tuple(clips_key(run.record)), []).append(run)
+        tests.setdefault(clips_key(run.record), []).append(run)
     titles = [test[0].folder.parents[1].name for test in tests.values()]
     if len({*titles}) < len(titles):
         titles = [f"{title} {number}" for number, title in enumerate(titles, 1)]

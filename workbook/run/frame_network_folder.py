@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from workbook import InputError
 from workbook.files import checksum, folder_lock
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import provenance
-from workbook.run.record import Made, epochs_done
+from workbook.run.record import Made, epochs_done, provenance
 from workbook.run.run_folder import clear, interruptible
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES
 
@@ -123,13 +122,11 @@ def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
     fingerprint : of the data; None = do not compare the data
     """
     folder = config.frame_network_folder
-    record, weights = Pretraining.read(folder), folder / "model.safetensors"
-    if not record or not weights.exists():
+    record = Pretraining.read(folder)
+    if not record or not (folder / "model.safetensors").exists():
         return "is missing"
     if not record.sha256:
         return f"was taught for {epochs_done(folder)} of {config.frame_epochs} epochs"
-    if record.sha256 != checksum(weights):
-        return "has changed since it was written (add -p resume False)"
     if config.images:
         from workbook.train.pretraining import images_fingerprint
 

@@ -21,8 +21,7 @@ from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.files import atomic_write, checksum, path_text, writing
 from workbook.run.parameters import NAMES, Parameters
-from workbook.run.provenance import provenance
-from workbook.run.record import Origin, Record, now
+from workbook.run.record import Origin, Record, now, provenance
 from workbook.run.run_name import UNNAMED
 from workbook.train.batches import task_and_labels
 

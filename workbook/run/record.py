@@ -1,9 +1,11 @@
 """The files of a run that others read: run.json, metrics.json and predictions.parquet, each through one check."""
 
-import stat
+import platform
+import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -11,7 +13,7 @@ from annotated_types import BaseMetadata
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from workbook import InputError
+from workbook import ROOT, InputError
 from workbook.files import write_json
 from workbook.run.claim import is_claimed
 from workbook.run.parameters import CHOICES, DEFAULTS, FIELDS, not_a_choice
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOG = "run.log"  # what `avlib run` and the notebooks print
+LIBRARIES = ("avlib", "torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av")
+LIBRARIES += ("facenet-pytorch", "papermill")
 STRICT = {"strict": True, "allow_inf_nan": False}
-LARGEST = 2**22  # bytes of a record; one has a few thousand
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=0, le=2**20)]
@@ -39,8 +42,7 @@ def _check_choices(values: dict[str, Any]) -> dict[str, Any]:
 def _kind(name: str) -> type:
     """The type of a parameter in a record, with its limits."""
     kind = Count if type(DEFAULTS[name]) is int else type(DEFAULTS[name])
-    limits = [rule for rule in FIELDS[name].metadata if isinstance(rule, BaseMetadata)]
-    return Annotated[kind, *limits] if limits else kind
+    return Annotated[kind, Field(), *(rule for rule in FIELDS[name].metadata if isinstance(rule, BaseMetadata))]
 
 
 _KINDS = {name: _kind(name) for name in DEFAULTS}
@@ -66,20 +68,15 @@ class Saved(BaseModel):
     def read(cls, folder: Path) -> Self | None:
         """The content of the file; None where there is none. Raises InputError where it is damaged."""
         path = folder / cls.FILE
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:  # a pipe would wait for ever
-                raise InputError(f"{path} is no file of a run: {cls.REPAIR}")
-            return cls.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.is_file():
             return None
-        except OSError as error:
-            reason = error.strerror
+        try:
+            return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
             reason = f"{place}: {message}" if place else message
-        raise InputError(f"{path} is damaged ({reason}): {cls.REPAIR}") from None
+            raise InputError(f"{path} is damaged ({reason}): {cls.REPAIR}") from None
 
     def write(self, folder: Path) -> None:
         """Writes the file."""
@@ -87,7 +84,7 @@ class Saved(BaseModel):
 
 
 class Made(Saved):
-    """What was made, and where its numbers come from; see `workbook.run.provenance`."""
+    """What was made, and where its numbers come from; see `provenance`."""
 
     versions: dict[str, str | None] = {}
     git: Commit | None = None
@@ -114,9 +111,7 @@ class Record(Made):
     labels: Annotated[list[str], Field(min_length=1)]
     fingerprint: str  # of the data; "" = of an imported network that nobody has tested yet
     imported: Origin | None = None
-    material: tuple[Count, Count, Count] | None = (
-        None  # of training: clips, people, clips with both; None before a test
-    )
+    material: tuple[Count, Count, Count] | None = None  # of training: clips, people, clips with both
     starts_from_sha256: str | None = None  # of the file of weights that training starts from
     started: str
     ended: str | None = None
@@ -203,3 +198,45 @@ def note(folder: Path, **changes: Any) -> None:
 def now(precision: str = "seconds") -> str:
     """This moment, as run.json has it."""
     return datetime.now(UTC).isoformat(timespec=precision)
+
+
+def as_sentence(error: Exception) -> str:
+    """An error in one line; its kind is named where its text is not a sentence of ours."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """The entries of a record that say where its numbers come from: versions, commit, device.
+
+    The device is the name of the GPU, or of the processor with the number of threads that torch uses.
+    """
+    import torch
+
+    processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device == "cuda" else processor
+    return {"versions": versions(), "git": git_commit(), "device": name}
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of Python and of libraries; None for one that is not installed."""
+    numbers: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            numbers[name] = version(name)
+        except PackageNotFoundError:
+            numbers[name] = None
+    return numbers
+
+
+def git_commit() -> dict[str, Any] | None:
+    """The commit of the workbook, and whether its code, notebooks aside, has changes; None outside a git checkout."""
+    if not (ROOT / ".git").exists():  # git would also find a checkout around the workbook
+        return None
+    commands = ["rev-parse", "HEAD"], ["diff", "--name-only", "HEAD", "--", ".", ":!*.ipynb"]
+    try:
+        git = {"text": True, "stderr": subprocess.DEVNULL}
+        commit, changes = (subprocess.check_output(["git", "-C", ROOT, *command], **git) for command in commands)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.strip(), "dirty": bool(changes)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import workbook
-from workbook import ROOT, InputError
+from workbook import InputError
 from workbook.data.datasets import DATASETS
 from workbook.run.parameters import CHOICES, NAMES, OWN_FUSIONS, Parameters, absolute_path, refuse_empty
 from workbook.run.record import Record, epochs_done, read_metrics, read_predictions, read_record, run_folders
@@ -124,24 +124,23 @@ def find_run(run: str | Path = "") -> Path:
     Raises InputError where it is missing or not fully trained, with the runs that there are or the command to train.
     """
     refuse_empty("run", run, ("",))
-    folder = absolute_path("run", run) if run else None
-    record = _record_with_weights(folder) if run else None
-    if record and not record.trained:  # the weights exist from the first epoch on
+    if not run:
+        folders = trained_runs()
+        if not folders:
+            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
+            raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
+        return folders[0]
+    folder = absolute_path("run", run)
+    record = _record_with_weights(folder)
+    if record is None:
+        runs = ", ".join(map(str, trained_runs()[:LISTED]))
+        choices = f"choose one of {runs}" if runs else "train one with train.ipynb"
+        raise InputError(f"run is {run}, which holds no trained run; {choices}")
+    if not record.trained:  # the weights exist from the first epoch on
         config = Parameters(**record.parameters)
         done = f"was trained for {epochs_done(folder)} of {config.epochs} epochs"
         raise InputError(f"{folder} {done}; go on with: {config.command('train', NAMES)}")
-    if record:
-        return folder
-    folders = trained_runs()
-    if run:
-        runs = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in folders[:LISTED]]
-        more = f" and {len(folders) - LISTED} more" if len(folders) > LISTED else ""
-        choices = f"choose one of {', '.join(runs)}{more}" if runs else "train one with train.ipynb"
-        raise InputError(f"run is {run}, which holds no trained run; {choices}")
-    if not folders:
-        train = "papermill notebooks/train.ipynb outputs/train.ipynb"
-        raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
-    return folders[0]
+    return folder
 
 
 def trained_runs(outputs_root: Path | None = None) -> list[Path]:
@@ -278,10 +277,10 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     return dict(zip(names_of([*records]), openers, strict=True))
 
 
-def clips_key(record: Record) -> list:
+def clips_key(record: Record) -> tuple:
     """What the records of two runs share exactly where these are tested with the same clips."""
     common = sorted({*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"})
-    return [record.fingerprint, *(record.parameters[name] for name in common)]
+    return record.fingerprint, *(record.parameters[name] for name in common)
 
 
 def names_of(folders: list[Path]) -> list[str]:

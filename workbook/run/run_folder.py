@@ -1,9 +1,8 @@
 """The run folder: the stages of a run, its files, and whether two runs are the same."""
 
-import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -11,25 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from avlib.dropout import LEARNED
 from workbook import InputError
-from workbook.files import checksum, write_json, write_table, writing
+from workbook.files import checksum, write_json, write_table
 from workbook.run.claim import claim, refuse_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.provenance import provenance
-from workbook.run.record import Record, epochs_done, now, read_record
+from workbook.run.record import Record, as_sentence, epochs_done, now, provenance, read_record
 from workbook.run.run_name import UNNAMED
 from workbook.run.tracker import MlflowCopy, copy_in
 
 if TYPE_CHECKING:
     from workbook.data.store import Store
 
-TRAINING = ("checkpoint.pt", "model.safetensors", "history.csv")  # files that training goes on from
 ARTEFACTS = (  # starting over removes the record first: without it the next run removes the rest
-    *("run.json", *TRAINING, "predictions.parquet", "metrics.json", "faithfulness.parquet", "faithfulness.json"),
-    *("studies", "protocol", "protocol.csv", "figures"),
+    *("run.json", "checkpoint.pt", "model.safetensors", "history.csv", "predictions.parquet", "metrics.json"),
+    *("faithfulness.parquet", "faithfulness.json", "studies", "protocol", "protocol.csv", "figures"),
 )
 MAY_CHANGE = (*UNNAMED, "data_root")  # parameters that may change within a run
-
-log = logging.getLogger(__name__)
 
 
 def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
@@ -102,8 +97,7 @@ class Run:
         try:
             yield
         except Exception as error:
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            record.state, record.ended, record.error = "failed", now(), kind + " ".join(str(error).split())
+            record.state, record.ended, record.error = "failed", now(), as_sentence(error)
             raise
         else:
             record.state, record.ended = "done", now()
@@ -124,8 +118,7 @@ class Run:
 def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
     """A block in which this process trains the run of these parameters, as in `Run.stage`.
 
-    If `resume` is true and the folder holds the same run, training continues it. A new run continues the same run with
-    fewer epochs, if there is one. Otherwise the folder is cleared first.
+    If `resume` is true and the folder holds the same run, training continues it. Otherwise the folder is cleared first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
     with interruptible(config.folder, config.epochs), claim(config.folder):
@@ -150,16 +143,8 @@ def _prepare(config: Parameters, store: "Store") -> Run:
     folder = config.folder
     check_same_run(config, store.fingerprint, even_if_claimed=True)
     old = read_record(folder) if config.resume else None
-    shorter = _shorter_run(config, store.fingerprint) if config.resume and not old else None
     if old is None:
         clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
-    seconds = old.seconds if old else {}
-    if shorter:
-        log.info("training continues after the %d epochs of %s", epochs_done(shorter), shorter)
-        with writing(folder):
-            for name in TRAINING:
-                shutil.copyfile(shorter / name, folder / name)
-        seconds = {"train": read_record(shorter).seconds.get("train", 0)}
     record = Record(
         parameters=config.model_dump(mode="json"),
         network=network_settings(config, store),
@@ -167,7 +152,7 @@ def _prepare(config: Parameters, store: "Store") -> Run:
         fingerprint=store.fingerprint,
         starts_from_sha256=_checksum_of_start(config),
         started=old.started if old else now(),
-        seconds=seconds,
+        seconds=old.seconds if old else {},
         **provenance(config.device),
     )
     return Run(folder, record, copy_in(config.tracker, folder))
@@ -196,13 +181,13 @@ def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_c
     return f"trained {done} of {config.epochs} epochs so far; training goes on from there"
 
 
-def difference(record: Record, config: Parameters, fingerprint: str | None, ignored: tuple[str, ...] = ()) -> str:
+def difference(record: Record, config: Parameters, fingerprint: str | None) -> str:
     """The first difference of a recorded run from one of these parameters, such as `fold 0, not 1`; "" = the same.
 
-    fingerprint : of the data; None = do not compare them      ignored : parameters that may differ, beside MAY_CHANGE
+    fingerprint : of the data; None = do not compare them
     Weights at the start are compared where both runs have them.
     """
-    for name, value in config.model_dump(mode="json", exclude={*MAY_CHANGE, *ignored}).items():
+    for name, value in config.model_dump(mode="json", exclude={*MAY_CHANGE}).items():
         if value != record.parameters[name]:
             return f"{name} {record.parameters[name]}, not {value}"
     if fingerprint not in (None, record.fingerprint):
@@ -217,18 +202,6 @@ def _checksum_of_start(config: Parameters) -> str | None:
     """The SHA-256 of the file of weights that training starts from; None where there is none."""
     start = config.starts_from
     return checksum(start) if start and start.exists() else None
-
-
-def _shorter_run(config: Parameters, fingerprint: str) -> Path | None:
-    """The folder of the same run with fewer epochs, all of them done: with most of them; None where there is none."""
-    folders = []
-    for folder in config.name.siblings(config.outputs_root):
-        with suppress(InputError):  # damaged
-            record = read_record(folder)
-            if record and record.trained and all((folder / name).exists() for name in TRAINING):
-                is_same = not difference(record, config, fingerprint, ignored=("epochs",))
-                folders += [folder] if is_same and record.parameters["epochs"] < config.epochs else []
-    return max(folders, key=epochs_done, default=None)
 
 
 def clear(folder: Path, names: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ Runs with different parameters have different names, so they never share a folde
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +54,6 @@ class RunName:
     def path(self) -> Path:
         """The run folder, relative to outputs_root."""
         return Path(self.dataset, "-".join([*self.system, self.dropout, *self.settings]), self.split)
-
-    def siblings(self, outputs_root: Path) -> Iterator[Path]:
-        """The folders of all runs that differ from this one only in their settings, and its own."""
-        return outputs_root.glob(f"{self.dataset}/{'-'.join([*self.system, self.dropout])}*/{self.split}")
 
 
 def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images: bool) -> Path:

@@ -8,7 +8,6 @@ the next run in a kernel that stays, and every child process, would go to the sa
 an error is FINISHED there.
 """
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 STORE = "mlflow.db"  # below outputs_root, unless MLFLOW_TRACKING_URI names another store
 STATUS = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}  # state of a run -> MLflow's word
 BATCH = 1000  # metrics that MLflow takes at once
-IDENTITY = "avlib.run"  # the tag that names a run folder and the start of its training
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # seconds; MLflow's own
 # values hold up training for minutes where a server is away
 
@@ -71,7 +69,6 @@ class MlflowCopy:
             logging.getLogger(name).setLevel(logging.WARNING)  # else a new store lists its tables
         dataset, system, split = self.folder.parts[-3:]
         store = self.folder.parents[2] / STORE
-        identity = hashlib.sha256(f"{self.folder} {record.started}".encode()).hexdigest()[:16]
         with folder_lock(store):  # several jobs would make its tables, and the experiment
             client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store}")
             experiment = os.environ.get("MLFLOW_EXPERIMENT_ID")
@@ -79,12 +76,14 @@ class MlflowCopy:
                 name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or dataset
                 known = client.get_experiment_by_name(name)
                 experiment = known.experiment_id if known else client.create_experiment(name)
-            runs = client.search_runs([experiment], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+            identity = {"folder": str(self.folder), "started": record.started}
+            condition = " and ".join(f"tags.{name} = '{value}'" for name, value in identity.items())
+            runs = client.search_runs([experiment], condition, max_results=1)
             if runs:
                 self.run_id = runs[0].info.run_id
             else:
-                tags = {IDENTITY: identity, "folder": str(self.folder), "device": record.device or ""}
-                tags["mlflow.source.git.commit"] = record.git.commit if record.git else ""
+                git = {"mlflow.source.git.commit": record.git.commit if record.git else ""}
+                tags = identity | git | {"device": record.device or ""}
                 run = client.create_run(experiment, tags=tags, run_name=f"{system}/{split}")
                 self.run_id = run.info.run_id
                 parameters = [Param(name, str(value)) for name, value in record.parameters.items()]
@@ -93,9 +92,11 @@ class MlflowCopy:
 
     def _send(self, record: Record) -> None:
         """Sends the epochs, the results and the state that MLflow does not have."""
+        import pandas as pd
         from mlflow.entities import Metric
 
-        run, history, moment = self.client.get_run(self.run_id), _history(self.folder), int(1000 * time())
+        path, run, moment = self.folder / "history.csv", self.client.get_run(self.run_id), int(1000 * time())
+        history = pd.read_csv(path).astype(float).to_dict("records") if path.exists() else []
         sent = run.data.metrics
         epochs = [row for row in history if row["epoch"] > sent.get("epoch", 0)]
         new = [Metric(name, value, moment, int(row["epoch"])) for row in epochs for name, value in row.items()]
@@ -114,11 +115,3 @@ class MlflowCopy:
 def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
     """The copy of a run in a tracker, None for none."""
     return MlflowCopy(folder) if tracker == "mlflow" else None
-
-
-def _history(folder: Path) -> list[dict[str, float]]:
-    """The rows of history.csv; none before the first epoch."""
-    import pandas as pd
-
-    path = folder / "history.csv"
-    return pd.read_csv(path).astype(float).to_dict("records") if path.exists() else []

@@ -13,7 +13,7 @@ from workbook import InputError
 from workbook.files import atomic_write, without_links
 from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.record import LOG, note, now, read_record
+from workbook.run.record import LOG, as_sentence, note, now, read_record
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
 from workbook.text import as_time, printable
@@ -121,9 +121,3 @@ class Job:
 def _log(folder: Path, line: str) -> None:
     with suppress(OSError), open(folder / LOG, "a", encoding="utf-8", opener=without_links) as file:
         file.write(f"{printable(line)}\n")  # a full disk hides no other error
-
-
-def as_sentence(error: Exception) -> str:
-    """An error in one line; its kind is named where its text is not a sentence of ours."""
-    kind = "" if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split())

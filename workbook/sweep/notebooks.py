@@ -28,7 +28,7 @@ RESULT = {"train": "model.safetensors", "evaluate": "metrics.json"}  # the file 
 Echo = Callable[[str], None]
 
 
-class RunFailed(RuntimeError):
+class RunFailed(InputError):
     """A notebook failed: one sentence with the notebook, the cell, and the file with its outputs."""
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import workbook
 from workbook import InputError
 from workbook.run.parameters import Parameters
-from workbook.sweep.job import MEMORY_LEAST, Job, Outcome, as_sentence
+from workbook.run.record import as_sentence
+from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
 from workbook.sweep.notebooks import Echo
 
 try:
