@@ -67,12 +67,6 @@ def claim(folder: Path, file: str = FILE, on_loss: Callable[[], None] = _thread.
         lock.release()
 
 
-def refuse_claimed(folder: Path) -> None:
-    """Raises Claimed where a running process has claimed the folder, with that process and its start."""
-    if is_claimed(folder):
-        raise Claimed(_refusal(folder / FILE))
-
-
 def is_claimed(folder: Path, file: str = FILE) -> bool:
     """Whether a running process has claimed the folder."""
     path = folder / file

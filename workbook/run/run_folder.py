@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from avlib.dropout import LEARNED
 from workbook import InputError
 from workbook.files import checksum, write_json, write_table
-from workbook.run.claim import claim, refuse_claimed
+from workbook.run.claim import claim
 from workbook.run.parameters import Parameters
 from workbook.run.record import Record, as_sentence, epochs_done, now, provenance, read_record
 from workbook.run.run_name import UNNAMED
@@ -121,8 +121,25 @@ def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
     If `resume` is true and the folder holds the same run, training continues it. Otherwise the folder is cleared first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
-    with interruptible(config.folder, config.epochs), claim(config.folder):
-        run = _prepare(config, store)
+    from workbook.train.batches import task_and_labels
+
+    folder = config.folder
+    with interruptible(folder, config.epochs), claim(folder):
+        check_same_run(config, store.fingerprint)
+        old = read_record(folder) if config.resume else None
+        if old is None:
+            clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
+        record = Record(
+            parameters=config.model_dump(mode="json"),
+            network=network_settings(config, store),
+            labels=list(task_and_labels(store, config.classes)[0].names),
+            fingerprint=store.fingerprint,
+            starts_from_sha256=_checksum_of_start(config),
+            started=old.started if old else now(),
+            seconds=old.seconds if old else {},
+            **provenance(config.device),
+        )
+        run = Run(folder, record, copy_in(config.tracker, folder))
         with run._record_stage("train"):
             yield run
 
@@ -136,37 +153,13 @@ def interruptible(folder: Path, epochs: int) -> Iterator[None]:
         raise InputError(f"stopped after epoch {epochs_done(folder)} of {epochs}: run it again to go on") from None
 
 
-def _prepare(config: Parameters, store: "Store") -> Run:
-    """The run, with its folder, which must be claimed, prepared for training."""
-    from workbook.train.batches import task_and_labels
-
-    folder = config.folder
-    check_same_run(config, store.fingerprint, even_if_claimed=True)
-    old = read_record(folder) if config.resume else None
-    if old is None:
-        clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
-    record = Record(
-        parameters=config.model_dump(mode="json"),
-        network=network_settings(config, store),
-        labels=list(task_and_labels(store, config.classes)[0].names),
-        fingerprint=store.fingerprint,
-        starts_from_sha256=_checksum_of_start(config),
-        started=old.started if old else now(),
-        seconds=old.seconds if old else {},
-        **provenance(config.device),
-    )
-    return Run(folder, record, copy_in(config.tracker, folder))
-
-
-def check_same_run(config: Parameters, fingerprint: str | None = None, even_if_claimed: bool = False) -> str:
+def check_same_run(config: Parameters, fingerprint: str | None = None) -> str:
     """One sentence on the run folder before training: a new run, or how many epochs are done.
 
-    fingerprint : of the data; None = do not compare them      even_if_claimed : by any process
-    Raises InputError where the folder holds another run, with the first difference, or is in use, with the process.
+    fingerprint : of the data; None = do not compare them
+    Raises InputError where the folder holds another run, with the first difference.
     """
     folder = config.folder
-    if not even_if_claimed:
-        refuse_claimed(folder)
     record = read_record(folder) if config.resume else None
     if record is None:
         return f"a new run: {folder}"

@@ -70,7 +70,7 @@ def plan(
         raise InputError("the grid holds no run: one of its lists is empty")
     for config in configs.values():
         config.check_inputs(is_here=is_here)
-        check_same_run(config, even_if_claimed=True)
+        check_same_run(config)
     for corpus in dict.fromkeys(config.corpus for config in configs.values()):
         is_missing = not corpus.store_path.exists()  # InputError where no file of features fits
         if is_missing and corpus.record.kind == "clips" and not corpus.record.make:

@@ -66,14 +66,16 @@ class Job:
                 notebooks = notebooks_left(config)  # another process may just have executed them
                 if not notebooks:
                     return Outcome(folder, "complete")
-                return self._execute(values, folder, notebooks, minutes, prepared)
+                start = monotonic()
+                self._execute(values, folder, notebooks, minutes, prepared)
+                return Outcome(folder, "done", seconds=monotonic() - start, notebooks=tuple(notebooks))
         except Claimed:
             return Outcome(folder, "claimed")
         except Exception as error:
-            return Outcome(folder, "failed", as_sentence(error))
+            return Outcome(folder, "claimed" if self.is_stopped else "failed", as_sentence(error))
 
-    def _execute(self, values, folder: Path, notebooks: list[str], minutes: float, prepared: Path | None) -> Outcome:
-        """The outcome of executing notebooks of a run, noted in its log; a failure is noted in run.json, too.
+    def _execute(self, values, folder: Path, notebooks: list[str], minutes: float, prepared: Path | None) -> None:
+        """Executes notebooks of a run. Its log gets each line, and how it ended; a failure is noted in run.json, too.
 
         preprocess.ipynb is copied from the run `prepared`.
         """
@@ -91,22 +93,17 @@ class Job:
                     shutil.copyfile(prepared / "preprocess.ipynb", copy)
                 say(f"preprocess: copied from {prepared}, since the store is the same")
             run_pipeline(values, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
+            _log(folder, f"done in {as_time(monotonic() - start)}")
         except Exception as error:
             if self.is_stopped:
                 _log(folder, "stopped")
-                return Outcome(folder, "claimed")
-            if isinstance(error, Claimed):
-                raise
-            reason = as_sentence(error)
-            _log(folder, f"failed: {reason}")
-            with suppress(OSError, InputError):
-                record = read_record(folder)  # refused input leaves it unchanged
-                if isinstance(error, RunFailed) or (record and record.state == "running"):
-                    note(folder, state="failed", error=reason, ended=now())
-            return Outcome(folder, "failed", reason, monotonic() - start)
-        seconds = monotonic() - start
-        _log(folder, f"done in {as_time(seconds)}")
-        return Outcome(folder, "done", seconds=seconds, notebooks=tuple(notebooks))
+            elif not isinstance(error, Claimed):
+                _log(folder, f"failed: {as_sentence(error)}")
+                with suppress(OSError, InputError):
+                    record = read_record(folder)  # refused input leaves it unchanged
+                    if isinstance(error, RunFailed) or (record and record.state == "running"):
+                        note(folder, state="failed", error=as_sentence(error), ended=now())
+            raise
 
     def stop(self) -> None:
         """Ends the run, from any thread; it counts as no failure."""
