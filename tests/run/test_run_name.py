@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from workbook.run.parameters import NAMES, Parameters, run_name, usual_values
-from workbook.run.run_name import UNNAMED
+from workbook.run.parameters import NAMES, Parameters, usual_values
+from workbook.run.run_name import UNNAMED, RunName
 
 # For each parameter that a name tells apart: two values, and what else has to be given with them.
 PAIRS = {
@@ -93,11 +93,7 @@ def test_a_file_is_named_by_its_stem_and_by_where_it_lies(folder):
 
 def test_names_that_differ_in_odd_characters_alone_stay_apart():
     usual = usual_values("toy", "ia")
-    one, two = (run_name(usual | {"vision": f"timm:hf{mark}x/y"}).path for mark in ":_")
+    one, two = (RunName.of(usual | {"vision": f"timm:hf{mark}x/y"}, usual).path for mark in ":_")
     assert one != two and len(one.parts) == 3
-    long = run_name(usual | {"data_root": f"/{'long' * 60} name\n.npz"}).path
+    long = RunName.of(usual | {"data_root": f"/{'long' * 60} name\n.npz"}, usual).path
     assert max(map(len, long.parts)) < 80 and str(long).isprintable() and " " not in str(long)
-
-
-def test_a_run_of_a_fusion_that_is_not_defined_here_has_a_name_too():
-    assert run_name(usual_values("toy", "") | {"fusion": "of_my_own"}).system == ("of_my_own1",)

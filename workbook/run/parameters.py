@@ -226,11 +226,6 @@ class Parameters(BaseModel):
             raise InputError(f"device is 'cuda', but {reason}; choose auto or cpu")
 
     @property
-    def name(self) -> RunName:
-        """The name of the run."""
-        return run_name(self.model_dump())
-
-    @property
     def of_training(self) -> dict[str, Any]:
         """The settings of `fit`."""
         names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision", "balanced"}
@@ -239,7 +234,7 @@ class Parameters(BaseModel):
     @property
     def folder(self) -> Path:
         """The run folder, below outputs_root."""
-        return self.outputs_root / self.name.path
+        return self.outputs_root / RunName.of(self.model_dump(), usual_values(self.dataset, self.fusion)).path
 
     @property
     def corpus(self) -> Corpus:
@@ -352,11 +347,6 @@ def _stand_ins(values: dict[str, Any]) -> dict[str, Any]:
     texts = {name: value if isinstance(value, str) else show(value) for name, value in values.items()}
     usual = _of_dataset(*(texts.get(name, DEFAULTS[name]) for name in ("dataset", "fusion")))
     return {name: value for name, value in usual.items() if texts.get(name, "") in ("", "0", "0.0", "auto")}
-
-
-def run_name(values: dict[str, Any]) -> RunName:
-    """The name of the run with these parameters, as run.json has them."""
-    return RunName.of(values, usual_values(values["dataset"], values["fusion"]))
 
 
 def allowed(name: str) -> str:

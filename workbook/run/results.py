@@ -203,10 +203,10 @@ def dropout_pair(folder: Path) -> pd.DataFrame:
 
     No row where there is no such pair. Beside a run without dropout stands the one with softhard, else any other.
     """
-    record, root = read_record(folder), folder.parents[2]
-    config = Parameters(**record.parameters)
+    record = read_record(folder)
+    config = Parameters(**record.parameters | {"outputs_root": folder.parents[2]})
     kinds = dict.fromkeys([config.dropout, "none", "softhard", *DROPOUTS])
-    runs = runs_in(root / config.model_copy(update={"dropout": kind}).name.path for kind in kinds)
+    runs = runs_in(config.model_copy(update={"dropout": kind}).folder for kind in kinds)
     runs = evaluated(runs[runs["fingerprint"] == record.fingerprint])
     without, trained = runs[runs["dropout"] == "none"], runs[runs["dropout"] != "none"]
     pair = pd.concat([without, trained[:1]])

@@ -22,7 +22,7 @@ from workbook.evaluate.conditions import Condition, Intact, paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
 from workbook.run.frame_network_folder import checkpoint, teach_missing
-from workbook.run.parameters import Parameters, run_name
+from workbook.run.parameters import Parameters
 from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun, build_network, clips_of
 from workbook.train.batches import Clips, task_and_labels
@@ -112,8 +112,8 @@ def rung_predictions(run: TrainedRun) -> dict[str, pd.DataFrame]:
         test = clips_of(config.model_copy(update=own), run.store)["test"]
         tables.append(predict(network, test, paper_conditions(config.dropout)[:3], fold=config.fold, seed=config.seed))
     tables.append(read_predictions(run.folder))
-    names = [run_name(config.model_dump() | {"fold": fold}).split for fold in range(FOLDS[config.fold_scheme])]
-    folders = [run.folder.parent / name for name in names]
+    splits = [config.model_copy(update={"fold": fold}).folder for fold in range(FOLDS[config.fold_scheme])]
+    folders = [run.folder.parent / folder.name for folder in splits]
     if any(folder.exists() for folder in folders if folder != run.folder):
         tables.append(pd.concat(map(read_predictions, folders), ignore_index=True))
     return dict(zip(RUNGS, tables, strict=False))
