@@ -33,7 +33,7 @@ from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_
 from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, USUAL, Corpus
 from workbook.data.folds import FOLDS, fold_range
-from workbook.run.run_name import RunName, frame_network_path
+from workbook.run.run_name import frame_network_path, path_of_run
 from workbook.text import in_markdown
 
 OWN_FUSIONS = ROOT / "notebooks" / "my_fusions.py"
@@ -234,7 +234,7 @@ class Parameters(BaseModel):
     @property
     def folder(self) -> Path:
         """The run folder, below outputs_root."""
-        return self.outputs_root / RunName.of(self.model_dump(), usual_values(self.dataset, self.fusion)).path
+        return self.outputs_root / path_of_run(self.model_dump(), usual_values(self.dataset, self.fusion))
 
     @property
     def corpus(self) -> Corpus:

@@ -6,7 +6,6 @@ Runs with different parameters have different names, so they never share a folde
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +17,22 @@ OF_STORE = ("dataset", "data_root", "image_size", "frames", "audio_features", "p
 OF_FRAMES = (*OF_STORE, "fold_scheme", "fold", "vision", "frame_epochs", "class_weights", "seed")
 OF_IMAGES = ("pretrained", "vision", "image_size", "frame_epochs", "class_weights", "seed")
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "image_size": "size"}
-WORDS = {
-    "dense_head": "dense",
-    "train_vision": "frozen",
-    "balanced": "balanced",
-    "class_weights": "weighted",
-    "even_attention": "even",
-}  # for parameters that are true or false
+WORDS = {"dense_head": "dense", "train_vision": "frozen", "balanced": "balanced"}  # for those that are true or false
+WORDS |= {"class_weights": "weighted", "even_attention": "even"}
 LONGEST = 24  # characters kept of the name of a file or folder
 
 
-@dataclass(frozen=True)
-class RunName:
-    """The parts of a run's name, each valid in a folder's name."""
+def path_of_run(values: dict[str, Any], usual: dict[str, Any]) -> Path:
+    """The folder of a run, relative to outputs_root; `usual` has the default of each parameter."""
+    system, settings = system_and_settings(values, usual)
+    return Path(values["dataset"], "-".join([*system, values["dropout"], *settings]), _split(values, usual))
 
-    dataset: str
-    system: tuple[str, ...]  # such as ("ia1", "dense")
-    dropout: str
-    settings: tuple[str, ...]  # other parameters that are not defaults, such as ("epochs20", "lr0.01")
-    split: str  # such as "fold0-seed1"
 
-    @classmethod
-    def of(cls, values: dict[str, Any], usual: dict[str, Any]) -> "RunName":
-        """The name of the run with these parameters; `usual` has the default of each."""
-        tags = _tags(values, usual)
-        return cls(
-            dataset=values["dataset"],
-            system=(f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)),
-            dropout=values["dropout"],
-            settings=tuple(tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)),
-            split=_split(values, tags),
-        )
-
-    @property
-    def path(self) -> Path:
-        """The run folder, relative to outputs_root."""
-        return Path(self.dataset, "-".join([*self.system, self.dropout, *self.settings]), self.split)
+def system_and_settings(values: dict[str, Any], usual: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Parts of a run's name: of its system, such as ia1, dense; of all else that is no default, such as epochs20."""
+    tags = _tags(values, usual)
+    system = [f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)]
+    return system, [tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)]
 
 
 def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images: bool) -> Path:
@@ -68,7 +47,7 @@ def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images:
         settings += [tags["class_weights"]] if "class_weights" in tags else []
         return Path("images", "-".join([vision, *settings]), f"seed{values['seed']}")
     settings = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
-    return Path(values["dataset"], "-".join([vision, *settings]), _split(values, tags))
+    return Path(values["dataset"], "-".join([vision, *settings]), _split(values, usual))
 
 
 def _tags(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
@@ -76,9 +55,9 @@ def _tags(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
     return {name: _tag(name, values[name]) for name in usual if str(values[name]) != str(usual[name])}
 
 
-def _split(values: dict[str, Any], tags: dict[str, str]) -> str:
+def _split(values: dict[str, Any], usual: dict[str, Any]) -> str:
     """The last part of a name, such as `fold0-seed1`."""
-    scheme = f"{values['fold_scheme']}-" if "fold_scheme" in tags else ""
+    scheme = "" if values["fold_scheme"] == usual["fold_scheme"] else f"{values['fold_scheme']}-"
     return f"{scheme}fold{values['fold']}-seed{values['seed']}"
 
 
