@@ -14,6 +14,13 @@ from workbook import DATA, OUTPUTS, InputError
 from workbook.text import printable
 
 PATH = click.Path(path_type=Path)
+IN = click.argument("outputs_root", type=PATH, default=OUTPUTS)
+RUNS = click.option(
+    "--run", "runs", type=PATH, multiple=True, metavar="FOLDER", help="A trained run; several for more."
+)
+CLIPS = click.option(
+    "--clips", type=click.IntRange(1), default=12, show_default=True, help="Test clips of each corpus."
+)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -121,7 +128,7 @@ def _show_results(folders: list[Path]) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=PATH, default=OUTPUTS)
+@IN
 def table(outputs_root: Path) -> None:
     """Print the results of all runs under OUTPUTS_ROOT (default: outputs/), then the runs that are not finished."""
     from workbook.run.results import all_runs, as_text, result_table
@@ -137,7 +144,7 @@ def table(outputs_root: Path) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=PATH, default=OUTPUTS)
+@IN
 @click.option("--where", "condition", metavar="CONDITION", help="Such as \"fusion == 'ia' and AV > 80\".")
 def runs(outputs_root: Path, condition: str | None) -> None:
     """List all runs under OUTPUTS_ROOT (default: outputs/) with their results, seconds, device, commit and state.
@@ -155,7 +162,7 @@ def runs(outputs_root: Path, condition: str | None) -> None:
 
 
 @main.command()
-@click.argument("outputs_root", type=PATH, default=OUTPUTS)
+@IN
 def report(outputs_root: Path) -> None:
     """Compare all runs under OUTPUTS_ROOT (default: outputs/) with the paper, in the notebook and files of report/."""
     from workbook.sweep.notebooks import execute_report
@@ -228,14 +235,6 @@ def parameters() -> None:
     _echo(own.replace(0, "-").to_string())
 
 
-RUNS = click.option(
-    "--run", "runs", type=PATH, multiple=True, metavar="FOLDER", help="A trained run; several for more."
-)
-CLIPS = click.option(
-    "--clips", type=click.IntRange(1), default=12, show_default=True, help="Test clips of each corpus."
-)
-
-
 @main.command()
 @RUNS
 @CLIPS
@@ -254,9 +253,7 @@ def page(runs: tuple[Path, ...], clips: int, out: Path) -> None:
 @main.command()
 @RUNS
 @CLIPS
-@click.option(
-    "--ip", default="127.0.0.1", show_default=True, help="Address to listen at; 127.0.0.1: this machine alone."
-)
+@click.option("--ip", default="127.0.0.1", show_default=True, help="Address to listen at; 127.0.0.1: only here.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Open it in a browser here.")
 def app(runs: tuple[Path, ...], clips: int, ip: str, port: int, browser: bool) -> None:
