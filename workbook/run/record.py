@@ -49,11 +49,11 @@ _KINDS = {name: _kind(name) for name in DEFAULTS}
 _Parameters = with_config(ConfigDict(**STRICT, extra="forbid"))(TypedDict("_Parameters", _KINDS))
 
 
-class Commit(BaseModel):
-    """The commit of the workbook; dirty = its code had changes."""
+class Commit(TypedDict):
+    """The commit of the workbook."""
 
     commit: str
-    dirty: bool
+    dirty: bool  # its code had changes
 
 
 class Saved(BaseModel):

@@ -144,7 +144,7 @@ def _record_row(folder: Path, record: Record, has_scores: bool) -> dict[str, Any
         "minutes": seconds / 60,
         "device": record.device,
         "fingerprint": record.fingerprint,
-        "commit": git.commit[:7] + "+" * git.dirty if git else "",
+        "commit": git["commit"][:7] + "+" * git["dirty"] if git else "",
     }
     if state == "done" and not has_scores:
         row["state"] = "imported, not evaluated" if record.imported else "trained, not evaluated"

@@ -82,7 +82,7 @@ class MlflowCopy:
             if runs:
                 self.run_id = runs[0].info.run_id
             else:
-                git = {"mlflow.source.git.commit": record.git.commit if record.git else ""}
+                git = {"mlflow.source.git.commit": record.git["commit"] if record.git else ""}
                 tags = identity | git | {"device": record.device or ""}
                 run = client.create_run(experiment, tags=tags, run_name=f"{system}/{split}")
                 self.run_id = run.info.run_id

@@ -22,21 +22,12 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
-from traitlets import default
 
 from workbook import ROOT
 
 ENGINE = "avlib"  # the name of this module's engine in papermill
 SAVE_EVERY = 2.0  # seconds between two writes of a notebook that is executed
 ANSWER = 120  # seconds in which a kernel starts, or forgets its last notebook
-
-
-class NativeKernelManager(AsyncKernelManager):
-    """Starts kernels of this interpreter, even if another environment has registered a `python3`."""
-
-    @default("kernel_spec_manager")
-    def _only_native(self) -> KernelSpecManager:
-        return KernelSpecManager(kernel_dirs=[])
 
 
 class Kernel:
@@ -77,9 +68,9 @@ class Kernel:
         """Ends the process and its children at once: every file of a run is written completely or not at all."""
         self.kill()
         client, self.client = self.client, None
-        if client is not None and client.kc is not None:
+        if client and client.kc:
             client.kc.stop_channels()
-        if client is not None and client.km is not None:
+        if client and client.km:
             run_sync(client.km.shutdown_kernel)(now=True)
 
     def make_ready(self) -> None:
@@ -99,7 +90,8 @@ class Kernel:
             self._start()
 
     def _start(self) -> None:
-        manager = NativeKernelManager(kernel_name="python3")
+        native = KernelSpecManager(kernel_dirs=[])  # this interpreter, even if another has registered a `python3`
+        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=native)
         self.client = NotebookClient(new_notebook(), km=manager, startup_timeout=ANSWER, timeout=ANSWER)
         self.client.start_new_kernel(cwd=str(ROOT), env=os.environ | self.variables)
         self.client.start_new_kernel_client()
