@@ -83,8 +83,7 @@ def run_pipeline(
     check_same_run(config)
     folder, seconds = config.folder, {}
     deadline = monotonic() + 60 * minutes if minutes else 0
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with nullcontext(kernel) if kernel else closing(Kernel()) as kernel:
         for name in notebooks:
             if reason := _reason_to_skip(name, config):
@@ -138,8 +137,7 @@ def execute_report(outputs_root: Path) -> Path:
     outputs_root = Path(outputs_root).absolute()
     sections(outputs_root)
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
-    with writing(output):
-        output.parent.mkdir(exist_ok=True)
+    output.parent.mkdir(exist_ok=True)
     streams = dict.fromkeys(("stdout_file", "stderr_file"))
     with closing(Kernel()) as kernel, _errors_as_sentences(source, output):
         task = partial(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)

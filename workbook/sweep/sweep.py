@@ -19,7 +19,7 @@ import psutil
 
 from workbook import InputError
 from workbook.run.parameters import Parameters
-from workbook.run.record import Record, epochs_done, note, now, read_record, run_folders
+from workbook.run.record import Record, as_sentence, epochs_done, note, now, read_record, run_folders
 from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
 from workbook.sweep.kernels import in_threads
 from workbook.sweep.notebooks import Echo, notebooks_left
@@ -116,12 +116,12 @@ class Sweep:
         for store, config in {config.corpus.store_path: config for config in configs}.items():
             try:
                 config.corpus.preprocess(prepare=self.engine.prepare)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
                 for folder in (config.folder for config in configs if config.corpus.store_path == store):
                     self.remaining.remove(folder)
-                    self._note(Outcome(folder, "failed", str(error)))
+                    self._note(Outcome(folder, "failed", as_sentence(error)))
 
     def _work(self, job: Job) -> None:
         """One thread: a run after the other, until none is left."""
