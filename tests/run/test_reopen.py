@@ -25,17 +25,6 @@ from workbook.run.run_folder import check_same_run, start_run
 from workbook.train.training import fit
 
 
-@pytest.fixture(scope="module")
-def features(tmp_path_factory):
-    """An .npz of 60 clips of 10 people, whose label can be heard and seen."""
-    path = tmp_path_factory.mktemp("features") / "own.npz"
-    rng, label = np.random.default_rng(0), np.arange(60) % 2
-    audio = rng.standard_normal((60, 5, 33)).astype(np.float32) + label[:, None, None]
-    video = rng.standard_normal((60, 7, 11)).astype(np.float32) + label[:, None, None]
-    np.savez(path, audio=audio, video=video, label=np.array(["no", "yes"])[label], group=np.arange(60) // 6)
-    return path
-
-
 @pytest.fixture
 def config(features, tmp_path):
     """Makes parameters of a run on these features."""
@@ -66,7 +55,7 @@ def test_a_trained_run_opens_by_its_folder_with_all_that_it_takes(config):
     assert opened.parameters == config(seed=3)
     assert (opened.folder, opened.record) == (run.folder, run.record)
     assert not opened.network.training
-    assert opened.task.names == ("no", "yes")
+    assert opened.task.names == ("0", "1", "2")
     assert sum(map(len, (opened.train, opened.validation, opened.test))) == len(opened.store) == 60
     assert not {*opened.train.table.actor} & {*opened.test.table.actor}
     audio, video, _ = opened.test[torch.arange(5)]
@@ -208,5 +197,5 @@ def test_a_run_of_ones_own_fusion_is_opened_evaluated_and_explored_once_its_file
     assert type(run.network.fusion).__name__ == "GatedMeans"
     table = predict(run.network, run.test, paper_conditions("none")[:3], fold=0, seed=1)
     assert set(table["condition"]) == {"AV", "A", "V"}
-    assert network_diagram(run.network, *run.test[torch.arange(1)][:2]).words.endswith("clip: 256; classifier: 2")
-    assert Explorer(subjects(run), run.test).names == ["no", "yes"]
+    assert network_diagram(run.network, *run.test[torch.arange(1)][:2]).words.endswith("clip: 256; classifier: 3")
+    assert Explorer(subjects(run), run.test).names == ["0", "1", "2"]

@@ -136,19 +136,12 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
     }  # fmt: skip
 
 
-def test_a_dry_run_lists_the_runs_with_the_time_of_those_that_are_recorded(grid, tmp_path, in_this_process):
-    file = grid(fusion="audio", seed=1)
-    (outcome,) = Sweep(plan(read_grids(file))).run()
-    output = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2, 3], epochs=[2]))), jobs=2).splitlines()
+def test_a_dry_run_lists_what_is_to_be_done_and_makes_nothing(grid, in_this_process):
+    (outcome,) = Sweep(plan(read_grids(grid(fusion="audio", seed=1)))).run()
+    output = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2], epochs=[2]))), jobs=2).splitlines()
     assert output[0] == f"{outcome.folder}: complete"
-    assert re.fullmatch(
-        rf"{outcome.folder.with_name('fold0-seed2')}: train, evaluate to be done, about \d+ s", output[1]
-    )
-    assert re.fullmatch(r"3 runs, 2 to be done: about \d+ s with --jobs 2", output[-1])
+    assert output[1].startswith(f"{outcome.folder.with_name('fold0-seed2')}: train, evaluate to be done, about ")
     assert not outcome.folder.with_name("fold0-seed2").exists()
-    assert "known once a run like each of them is done" in listing(
-        plan({"outputs_root": str(tmp_path / "none")}), jobs=1
-    )
 
 
 def test_estimates_come_from_the_runs_that_are_like_a_planned_one(tmp_path):
