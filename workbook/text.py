@@ -1,6 +1,6 @@
 """Texts of others, such as the name of a clip, as text: in Markdown, LaTeX, a figure and a terminal.
 
-In HTML that is `html.escape`, and `styled` for tables.
+In HTML that is `html.escape`, and `styled` for tables. Seconds in words, too.
 """
 
 import re
