@@ -135,6 +135,14 @@ def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(drawn):
     np.testing.assert_allclose(theirs[::-1], ours, atol=8)
 
 
+@pytest.mark.parametrize(("protocol", "colours"), [("paper", "rgb"), ("authors", "bgr")])
+def test_figures_show_faces_of_both_protocols_in_their_colours(protocol, colours, tmp_path):
+    faces = np.arange(3, dtype=np.uint8) + np.zeros((1, 1, 2, 2, 1), np.uint8)
+    manifest = {"plan": {"settings": {"protocol": protocol}}}
+    store = Store(tmp_path, pd.DataFrame(index=[0]), faces, np.zeros((1, 10, 156)), pd.DataFrame(), manifest)
+    assert "".join(colours[place] for place in store.video[0, 0, 0, 0, store.rgb]) == "rgb"
+
+
 def test_a_picture_that_is_there_twice_counts_twice_in_the_authors_protocol(tmp_path):
     one, two, three, four = (CLIP.format(actor=actor) for actor in (1, 2, 3, 4))
     touch(tmp_path, f"01-{one}.mp4", f"02-{one}.mp4", f"03-{one}.wav", f"02-{two}.mp4", f"03-{three}.wav")

@@ -169,7 +169,8 @@ def picture_and_sound(clips: Clips, row: int) -> tuple[np.ndarray, np.ndarray]:
     from workbook.data.window import cut_window, span_of
 
     about = store.clips.iloc[row]
-    return store.video[row], log_mel(cut_window(read_audio(about.audio_path), about.window_start, span_of(about)))
+    faces = store.video[row][..., store.rgb]
+    return faces, log_mel(cut_window(read_audio(about.audio_path), about.window_start, span_of(about)))
 
 
 def clip_sentence(clip: ClipAttention, at: Callable[[float], str]) -> str:

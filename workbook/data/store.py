@@ -33,7 +33,7 @@ class Store:
 
     path: Path
     clips: pd.DataFrame  # N rows in the order of the arrays; columns CLIP_COLUMNS
-    video: np.ndarray  # (N, F, S, S, 3) uint8 RGB or (N, Tv, Cv) float32; zeros: no picture, or it has ended
+    video: np.ndarray  # (N, F, S, S, 3) uint8, see `rgb`, or (N, Tv, Cv) float32; zeros: no picture, or it has ended
     audio: np.ndarray  # (N, Ca, Ta) float32, such as (N, 10, 156), zeros where a clip has no sound
     problems: pd.DataFrame  # files that cannot be used, and why: clip ("" where not known), path, modality, reason
     manifest: dict  # the plan that made it, counts, versions, fingerprint
@@ -71,6 +71,12 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def rgb(self) -> slice:
+        """What turns the colours of stored faces into RGB: protocol `authors` stores blue, green, red."""
+        is_reversed = self.video.ndim == 5 and self.manifest["plan"]["settings"].get("protocol") == "authors"
+        return slice(None, None, -1 if is_reversed else 1)
 
     @property
     def with_picture(self) -> np.ndarray:

@@ -282,7 +282,7 @@ export class Corpus {
         for (let x = 0; x < side; x++) {
           const place = 4 * (y * side * Tv + frame * side + x), gain = masked[frame] ? 0 : 255 * change.video_gain;
           for (let part = 0; part < 3; part++)
-            image.data[place + part] = gain * values[((frame * 3 + part) * S + y * step) * S + x * step];
+            image.data[place + part] = gain * values[((frame * 3 + this.rgb[part]) * S + y * step) * S + x * step];
           image.data[place + 3] = 255;
         }
     return image;

@@ -151,6 +151,7 @@ class _Export:
             "hop": HOP / SAMPLE_RATE if has_sound else 0,
             "audio": list(self.audio.shape[1:]),
             "video": list(self.video.shape[1:]),
+            "rgb": [*range(3)][self.clips.store.rgb],
             "times": {name: times.tolist() for name, times in self.inputs.times.items()},
             "features": self.clips.store.manifest["plan"]["settings"]["audio_features"] if has_sound else "",
             "file": self._tensors(noise | (_filters() if has_sound else {})),

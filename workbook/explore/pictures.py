@@ -22,7 +22,7 @@ class Pictures:
     """The pictures and the sound of changed clips; the latest ones are cached."""
 
     def __init__(self, inputs: Inputs):
-        self.inputs = inputs
+        self.inputs, self.rgb = inputs, inputs.clips.store.rgb
         self.small = lru_cache(CACHED)(self._small)
         self._row = lru_cache(CACHED)(self._video_picture)
         self._sound = lru_cache(CACHED)(self._audio_picture)
@@ -47,7 +47,9 @@ class Pictures:
     def video_values(self, clip: str, change: Change) -> np.ndarray:
         """The faces (Tv, S, S, 3) uint8 of a changed clip, or its features (C, T)."""
         values = self.inputs.video(clip, change)[0].cpu().numpy()
-        return (255 * np.moveaxis(values, 1, -1)).round().astype(np.uint8) if values.ndim == 4 else values.T
+        if values.ndim == 2:
+            return values.T
+        return (255 * np.moveaxis(values[:, self.rgb], 1, -1)).round().astype(np.uint8)
 
     def _small(self, clip: str, noise: float) -> np.ndarray:
         """The video of a noisy clip, faces (Tv, 3, S, S) about HEIGHT pixels high, before masks and gain."""
@@ -58,7 +60,7 @@ class Pictures:
     def _video_picture(self, clip: str, change: Change) -> bytes:
         video = self.small(clip, change.video_noise).copy()
         video[self.inputs.masked("video", change).numpy()] = 0
-        return row_of_faces(video * change.video_gain) if video.ndim == 4 else heat_png(video.T, "video")
+        return row_of_faces(video[:, self.rgb] * change.video_gain) if video.ndim == 4 else heat_png(video.T, "video")
 
     def _audio_picture(self, clip: str, change: Change) -> tuple[bytes, bytes]:
         values, samples = self.audio_values(clip, change), self.inputs.sound(clip, change)
