@@ -2,11 +2,11 @@
 
     with pretend_gpu() as card:
         net.to("cuda")
-    card.copies, card.waits, card.operations
+    card.copies, card.waits
 
 What CUDA refuses is refused: an operation on tensors of both devices, a CPU's random generator, numpy, and a backward
 pass of batch norm without its saved moments. `card` counts the copies to the device, the times that the CPU waits for
-it (a copy back, a number, a mask as index), both by the line of this project that caused it, and the operations.
+it (a copy back, a number, a mask as index), both by the line of this project that caused it.
 
 torch's own autograd starts a thread for each real device, so a backward pass is walked here, node by node.
 """
@@ -27,22 +27,11 @@ from workbook import ROOT
 
 aten = torch.ops.aten
 CARD = torch.device("cuda:0")
-WAITING = {  # operations with an answer whose size or value the CPU must know
-    aten._local_scalar_dense.default,
-    aten.nonzero.default,
-    aten.masked_select.default,
-    aten.equal.default,
-    aten.bincount.default,
-    aten.unique_consecutive.default,
-    aten._unique2.default,
-}
+WAITING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.equal.default}
+WAITING |= {aten.bincount.default, aten.unique_consecutive.default, aten._unique2.default}  # the CPU must know a number
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
-TensorGenerator, RealSave, RealGrad, RealBackward = (
-    torch.Generator,
-    torch.save,
-    torch.autograd.grad,
-    torch.Tensor.backward,
-)
+TensorGenerator, RealSave = torch.Generator, torch.save
+RealGrad, RealBackward = torch.autograd.grad, torch.Tensor.backward
 
 
 class OnCard(torch.Tensor):
@@ -146,7 +135,7 @@ class Card(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.copies, self.waits, self.operations = Counter(), Counter(), 0
+        self.copies, self.waits = Counter(), Counter()
         self.generator = CardGenerator()
         Card.present = self
 
@@ -161,7 +150,6 @@ class Card(TorchDispatchMode):
         if operation.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
             with self:
                 return operation.decompose(*arguments, **options)
-        self.operations += 1
         if operation in (aten._to_copy.default, aten.copy_.default):
             return self._copy(operation, arguments, options)
         self._check(operation, arguments, options, tensors)
@@ -224,9 +212,6 @@ class Card(TorchDispatchMode):
 
 def is_mask(value) -> bool:
     return value is not None and value.dtype == torch.bool and on_card(value)
-
-
-# ------------------------------------------------------------------------------------------------------ backward passes
 
 
 def walk(outputs, gradients, inputs=None):
@@ -298,9 +283,6 @@ def grad(outputs, inputs, grad_outputs=None, **options):
     return walk(as_list[0], [gradients] if isinstance(gradients, torch.Tensor) else gradients, as_list[1])
 
 
-# ----------------------------------------------------------------------------------------------------------- the block
-
-
 def in_main_memory(values):
     return tree_map(lambda value: value.detach().held.clone() if on_card(value) else value, values)
 
@@ -310,22 +292,11 @@ def pretend_gpu(has_bfloat16: bool = True) -> Iterator[Card]:
     """A block in which torch sees one GPU."""
     torch._C._ensureCUDADeviceGuardSet()
     card, cuda, off = Card(), torch.cuda, []  # off : open blocks without gradients
-    answers = {
-        "_lazy_init": None,
-        "is_available": True,
-        "is_initialized": True,
-        "is_bf16_supported": has_bfloat16,
-        "device_count": 1,
-        "current_device": 0,
-        "get_device_name": "Pretend",
-        "get_device_capability": (9, 0) if has_bfloat16 else (7, 5),
-        "get_arch_list": [],
-        "synchronize": None,
-        "empty_cache": None,
-        "max_memory_allocated": 0,
-        "reset_peak_memory_stats": None,
-        "mem_get_info": (2**40, 2**40),
-    }
+    answers = dict.fromkeys(("_lazy_init", "synchronize", "empty_cache", "reset_peak_memory_stats"))
+    answers |= {"is_available": True, "is_initialized": True, "is_bf16_supported": has_bfloat16}
+    answers |= {"device_count": 1, "current_device": 0, "get_device_name": "Pretend", "get_arch_list": []}
+    answers |= {"get_device_capability": (9, 0) if has_bfloat16 else (7, 5)}
+    answers |= {"max_memory_allocated": 0, "mem_get_info": (2**40, 2**40)}
     with ExitStack() as stack:
         for name, answer in answers.items():
             stack.enter_context(patch.object(cuda, name, lambda *_, answer=answer, **__: answer))

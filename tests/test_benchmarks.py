@@ -12,24 +12,13 @@ import torch
 
 import benchmarks
 import workbook
-from benchmarks import (
-    Options,
-    as_text,
-    attribution,
-    ceilings,
-    describe,
-    evaluate,
-    explore,
-    gpu,
-    scale,
-    sweep,
-    train,
-)
+from benchmarks import Options, as_text, attribution, ceilings, describe, evaluate, explore, gpu, scale, sweep, train
 from benchmarks.__main__ import NAMES, main
 from benchmarks.peer import Peer
 from benchmarks.timing import aim, in_turn
 from workbook import ROOT
 
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 SMALL = {"image_size": 64, "frames": 2, "batch": 3, "rounds": 2}
 
 
@@ -64,9 +53,7 @@ def test_a_step_is_a_step_and_its_sides_are_named():
     before = trainer.net.classifier.weight.clone()
     trainer.step()
     assert not torch.equal(before, trainer.net.classifier.weight)
-    result = train.measure(Options(**SMALL))
-    assert list(result["runs"]) == ["avlib"] and result["settings"]["batch"] == 3
-    assert "avlib" in as_text({"benchmark": "train"} | result)
+    assert list(train.measure(Options(**SMALL))["runs"]) == ["avlib"]
 
 
 def test_a_benchmark_says_whether_it_reaches_its_aim():
@@ -78,19 +65,11 @@ def test_a_benchmark_says_whether_it_reaches_its_aim():
     assert result["largest relative difference"] < 1e-5
 
 
-def test_evaluation_reports_the_three_conditions_for_each_batch_size():
+def test_evaluation_and_attribution_are_timed_by_size_of_batch_and_method():
     result = evaluate.measure(Options(**SMALL | {"clips": 5, "rounds": 1, "batch": None}))
-    assert list(result["runs"]) == ["avlib 8", "avlib 16", "avlib 32"]
-    assert set(result["accuracy"]) == {"AV", "A", "V"}
-    assert all(0 <= row["avlib"] <= 100 for row in result["accuracy"].values())
-
-
-def test_attribution_is_timed_by_method_for_a_clip_and_for_a_fold():
-    result = attribution.measure(Options(**SMALL | {"clips": 3, "rounds": 1}))
-    assert len(result["runs"]) == 3 and all(row["seconds"]["median"] > 0 for row in result["runs"].values())
-    fold = result["seconds for the fold"]
+    assert list(result["runs"]) == ["avlib 8", "avlib 16", "avlib 32"] and set(result["accuracy"]) == {"AV", "A", "V"}
+    fold = attribution.measure(Options(**SMALL | {"clips": 3, "rounds": 1}))["seconds for the fold"]
     assert list(fold) == ["describing the frames", *attribution.OF_DESCRIPTORS] and all(fold.values())
-    assert "Grad-CAM" in as_text({"benchmark": "attribution"} | result)
 
 
 def test_the_explorer_is_timed_by_control(small_toy, monkeypatch):
@@ -98,8 +77,6 @@ def test_the_explorer_is_timed_by_control(small_toy, monkeypatch):
     result = explore.measure(Options(**SMALL | {"clips": 3, "steps": 20}, data_root=small_toy))
     found = result["milliseconds of a step"]
     assert len(found) == 5 and all(found[name]["all"]["median"] > 0 for name in ("with pauses", "two networks"))
-    assert set(found["without a pause"]) <= {"all", *explore.CONTROLS}
-    assert any("clip" in found[name] for name in ("without a pause", "with pauses")), "some steps change the clip"
 
 
 def test_growth_becomes_a_figure(tmp_path, monkeypatch):
@@ -110,23 +87,13 @@ def test_growth_becomes_a_figure(tmp_path, monkeypatch):
     assert len(result["rows"]) == 6 and Path(result["figure"]).stat().st_size > 10_000
 
 
-# what a GPU's numbers are made of
-
-
-def test_the_floor_is_the_longer_of_computing_and_moving():
+def test_the_floor_is_the_longer_of_computing_and_moving_and_its_share_is_of_what_a_step_takes():
     counts = {"operations": 6e12, "bytes": 8e9}
     assert ceilings.floor(counts, rate=2e12, width=1e9) == 8
     assert ceilings.floor(counts, rate=1e12, width=4e9) == 6
-
-
-def test_the_share_of_the_floor_is_what_a_step_could_take_of_what_it_takes():
     one = torch.zeros(64, 64)
     found = ceilings.share(lambda: one @ one, seconds=3.0, device="cpu", bytes_=2**16, side=32)
     assert found["share of the floor"] == pytest.approx(found["floor in seconds"] / 3)
-    assert found["bytes per second"] > 0 and found["bf16 operations per second"] > 0
-
-
-# the command
 
 
 def test_the_command_prints_what_it_writes(tmp_path, capsys):
@@ -144,19 +111,13 @@ def test_the_command_prints_what_it_writes(tmp_path, capsys):
         (["preprocess", "--data-root", "{}"], "no mp4 file below"),
         (["train", "--peer", "{}"], "names a checkout of katerynaCh"),
         (["describe", "--image-size", "63"], "argument --image-size: 63 is below 64"),
+        pytest.param(["train", "--device", "cuda"], "sees no GPU", marks=NO_GPU),
     ],
 )
 def test_what_is_missing_is_said(tmp_path, given, says, capsys):
     with pytest.raises(SystemExit):
         main([part.format(tmp_path) for part in given])
     assert says in capsys.readouterr().err
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said(capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--device", "cuda"])
-    assert "sees no GPU" in capsys.readouterr().err
 
 
 def test_the_script_for_a_gpu_tries_every_step_on_its_own_and_keeps_what_it_has(tmp_path, monkeypatch):
@@ -180,9 +141,6 @@ def test_the_script_for_a_gpu_tries_every_step_on_its_own_and_keeps_what_it_has(
 def test_the_benchmarks_need_no_library_of_the_shell_command():
     code = "import sys; sys.modules.update(dict.fromkeys(['click', 'psutil', 'captum', 'scipy', 'av', 'librosa']))\n"
     subprocess.run([sys.executable, "-c", code + "import benchmarks.__main__, benchmarks.gpu"], check=True, cwd=ROOT)
-
-
-# beside the original code
 
 
 def test_both_sides_of_the_evaluation_find_the_same(peer):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 import tomllib
 
 import nbformat
@@ -14,15 +15,12 @@ from workbook.data.datasets import DATASETS
 from workbook.run.parameters import CHOICES, DEFAULTS, NAMES, comment
 from workbook.run.parameters_cell import REOPENING
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WITH_PYTHON = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```python" in path.read_text(encoding="utf-8")]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
 
-def cells(page: str) -> set[str]:
-    """The names in the first column of a page's tables."""
-    return set(re.findall(r"^\| `(\w+)` \|", (ROOT / page).read_text(encoding="utf-8"), re.M))
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_parameters_cell_has_the_types_defaults_and_comments_of_the_one_record(path):
     declared = papermill.inspect_notebook(path)
     known = {name: (DEFAULTS[name], comment(name)) for name in NAMES}
@@ -45,7 +43,8 @@ def test_where_a_page_lists_the_values_of_a_parameter_it_lists_them_all(page):
 
 def test_features_md_has_a_row_for_every_dataset_of_features():
     of_features = {name for name, dataset in DATASETS.items() if dataset.kind == "features"}
-    assert cells("docs/features.md") >= of_features, "docs/features.md, the first table: a dataset is missing"
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/features.md").read_text(encoding="utf-8"), re.M)
+    assert set(rows) >= of_features, "docs/features.md, the first table: a dataset is missing"
 
 
 def test_conda_takes_a_python_that_the_package_allows_and_all_else_from_its_files():
@@ -59,15 +58,13 @@ def test_conda_takes_a_python_that_the_package_allows_and_all_else_from_its_file
     assert (ROOT / "constraints.txt").exists() and "test" in project["optional-dependencies"]
 
 
-NOTEBOOKS_FOLDER = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS_FOLDER, ids=lambda path: path.stem)
-def test_a_notebook_imports_only_names_that_are_there(path):
-    cells = nbformat.read(path, as_version=4).cells
-    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-    own = [node for node in imports if node.module.split(".")[0] in ("avlib", "workbook")]
-    assert own
-    for node in own:
-        exec(ast.unparse(node), {})
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *WITH_PYTHON], ids=lambda path: path.stem)
+def test_a_notebook_or_page_imports_only_names_that_are_there(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        sources = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, re.S)]
+    else:
+        sources = [cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"]
+    for node in ast.walk(ast.parse("\n".join(sources))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ("avlib", "workbook"):
+            exec(ast.unparse(node), {})

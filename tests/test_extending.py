@@ -24,22 +24,13 @@ from workbook.train.batches import Clips, splits
 from workbook.train.training import fit
 
 
-def blocks(title: str) -> str:
-    """The Python of a section of docs/extending.md, all of its blocks as one text."""
+def run_section(title: str) -> dict:
+    """The names that the Python of a section of docs/extending.md defines."""
     text = (workbook.ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
-    assert section, f"docs/extending.md has no section '{title}'"
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", section[1], re.M | re.S))
-
-
-def run_section(title: str) -> dict:
-    """The names that the Python of a section defines."""
-    namespace = {}
-    exec(compile(blocks(title), f"docs/extending.md, {title}", "exec"), namespace)
+    code, namespace = "\n".join(re.findall(r"^```python\n(.*?)^```", section[1], re.M | re.S)), {}
+    exec(compile(code, f"docs/extending.md, {title}", "exec"), namespace)
     return namespace
-
-
-# a dataset
 
 
 @pytest.fixture
@@ -83,9 +74,6 @@ def test_a_dataset_is_one_record_and_one_reader(crema, tmp_path):
     given = {"dropout": "none", "batch_size": 4, "learning_rate": 0.01, "seed": 1, "epochs": 1}
     (row,) = fit(net, clips["train"], clips["validation"], tmp_path, **given)
     assert row["epoch"] == 1 and (tmp_path / "model.safetensors").exists()
-
-
-# a fusion, a condition, a figure
 
 
 @pytest.fixture

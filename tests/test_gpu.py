@@ -1,7 +1,6 @@
 """What runs on a GPU, on one that is not there (pretend_gpu): in float32 it gives what the CPU gives."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,13 @@ from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
 from avlib.model import precision
 from workbook import InputError
+from workbook.attention.attribution import answer_branches, answer_gradients, integrated_gradients
+from workbook.attention.faithfulness import cascade, curves, orders
+from workbook.attention.grad_cam import grad_cam
+from workbook.attention.perturbation import attention_changed, segment_clips
 from workbook.data.ravdess import EMOTIONS
-from workbook.evaluate.conditions import FILLS, Gone, Intact, Nothing, Shift, Voice, paper_conditions
+from workbook.evaluate.baselines import baselines
+from workbook.evaluate.conditions import FILLS, Gone, Intact, Nothing, Shift, paper_conditions
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore.probe import Change, Inputs, Probe
@@ -110,32 +114,22 @@ def test_a_frozen_frame_network_describes_on_the_gpu(frames, tmp_path):
     assert_same(card, history(frames("cpu"), tmp_path / "cpu", train_vision=False))
 
 
-def test_a_step_copies_three_lists_of_positions_and_does_not_wait(frames):
+@pytest.mark.parametrize("dropout, waits", [("softhard", 0), ("sampled", 3)])
+def test_a_step_copies_three_lists_of_positions_and_waits_only_where_rows_are_left_out(dropout, waits, frames):
     with pretend_gpu() as card:
-        steps(frames("cuda", 4), "softhard")  # the weights of shared norms are copied once
-        counts = []
-        for clips in (frames("cuda", 4), frames("cuda", 12)):
-            net = network(clips).to("cuda")
-            card.copies.clear(), card.waits.clear()
-            steps(clips, "softhard", net)
-            counts.append((card.copies.total(), card.waits.total()))
-        assert (counts[1][0] - counts[0][0], counts[1][1] - counts[0][1]) == (2 * 3, 0)
+        train_counted(card, frames("cuda", 4), dropout)  # the weights of shared norms are copied once
+        few, many = (train_counted(card, frames("cuda", count), dropout) for count in (4, 12))
+    assert (many[0] - few[0], many[1] - few[1]) == (2 * 3, 2 * waits)
 
 
-def test_leaving_rows_out_waits_for_the_gpu_three_times_a_step(frames):
-    with pretend_gpu() as card:
-        steps(frames("cuda", 4), "sampled")
-        few = card.waits.total()
-        steps(frames("cuda", 12), "sampled")
-        assert card.waits.total() - 2 * few == 2 * 3
-
-
-def steps(clips, dropout, net=None):
-    """One epoch in batches of four clips."""
-    net = net or network(clips).to(clips.device)
+def train_counted(card, clips, dropout):
+    """The copies and the waits of one epoch in batches of four clips."""
+    net = network(clips).to(clips.device)
     sgd, _ = optimizer_and_schedule(net, 0.01, "paper")
     generators = {"order": torch.Generator(), "device": torch.Generator(clips.device).manual_seed(2)}
+    card.copies.clear(), card.waits.clear()
     train_epoch(net, clips, sgd, dropout=dropout, batch_size=4, generators=generators)
+    return card.copies.total(), card.waits.total()
 
 
 def test_bfloat16_is_for_cards_that_compute_in_it():
@@ -144,44 +138,23 @@ def test_bfloat16_is_for_cards_that_compute_in_it():
             assert torch.nn.Linear(2, 2).to("cuda")(torch.rand(1, 2).to("cuda")).dtype == dtype
 
 
-# ----------------------------------------------------------------------------------------------------------- evaluation
-
-
-class Watched(Intact):
-    """A condition that notes whether autocast is on."""
-
-    seen: ClassVar[list[bool]] = []
-
-    def __call__(self, audio, video, context=None):
-        self.seen.append(torch.is_autocast_enabled("cuda"))
-        return audio, video
-
-
 def conditions():
-    gone = [
-        Gone(name, 0.5, fill=fill) for name in ("audio", "video") for fill in FILLS if fill not in ("silence", "noise")
-    ]
+    """All kinds, but voices."""
+    fills = FILLS.keys() - {"silence", "noise"}
+    gone = [Gone(name, 0.5, fill=fill) for name in ("audio", "video") for fill in sorted(fills)]
     gone += [Gone("video", 0.5, "scattered"), Gone("audio", 0.5, fill="noise")]
     pictures = [Blurred(5), Dark(50), Coarse(4), Covered(50)]
     own = {condition.name: condition for condition in paper_conditions("noise")}  # those with zeros and with noise
-    return [*own.values(), Nothing(), *gone, *pictures, Shift(0.2), Voice(1, "calm")]
+    return [*own.values(), Nothing(), *gone, *pictures, Shift(0.2)]
 
 
 def test_every_condition_is_the_one_of_the_cpu(frames):
     cpu = frames("cpu")
     net, settings = network(cpu), {"fold": 0, "seed": 1, "batch_size": 4}
-    chosen = [each for each in conditions() if not isinstance(each, Voice)]
-    expected = predict(net, cpu, chosen, **settings)
+    expected = predict(net, cpu, conditions(), **settings)
     with pretend_gpu(has_bfloat16=False):
         net.to("cuda")
-        assert_same(predict(net, frames("cuda"), chosen, **settings), expected)
-
-
-def test_conditions_change_clips_in_float32(frames):
-    with pretend_gpu():
-        clips = frames("cuda")
-        predict(network(clips).to("cuda"), clips, [Watched()], fold=0, seed=1)
-    assert Watched.seen == [False]
+        assert_same(predict(net, frames("cuda"), conditions(), **settings), expected)
 
 
 def test_attention_is_that_of_the_cpu(frames):
@@ -191,9 +164,6 @@ def test_attention_is_that_of_the_cpu(frames):
         found = attention(net.to("cuda"), frames("cuda"))
     for name, weights in expected.items():
         np.testing.assert_allclose(found[name], weights, atol=1e-4)
-
-
-# --------------------------------------------------------------------------------------------------------------- memory
 
 
 def test_clips_are_kept_on_the_gpu_for_training_alone(frames, features, tmp_path, monkeypatch):
@@ -224,21 +194,12 @@ def test_a_full_gpu_is_one_sentence(features, tmp_path, monkeypatch):
 @pytest.mark.parametrize("shared, plain, chosen", [(1, 2, "forward"), (2, 1, "plain_forward")])
 def test_a_gpu_shares_frames_where_that_is_faster(shared, plain, chosen, features, tmp_path, monkeypatch):
     monkeypatch.undo()
-    clock, calls = [0.0], []
-
-    def timed(name, seconds):
+    calls, seconds = [], {"forward": shared, "plain_forward": plain}
+    for name in seconds:
         real = getattr(sharing, name)
-
-        def forward(*arguments):
-            clock[0] += seconds
-            calls.append(name)
-            return real(*arguments)
-
-        return forward
-
-    for name, seconds in (("forward", shared), ("plain_forward", plain)):
-        monkeypatch.setattr(sharing, name, timed(name, seconds))
-    monkeypatch.setattr("workbook.train.sharing.time.perf_counter", lambda: clock[0])
+        timed = lambda *arguments, name=name, real=real: calls.append(name) or real(*arguments)  # noqa: E731
+        monkeypatch.setattr(sharing, name, timed)
+    monkeypatch.setattr("workbook.train.sharing.time.perf_counter", lambda: sum(map(seconds.get, calls)))
     with pretend_gpu():
         history(features("cuda"), tmp_path)
     assert calls == ["forward", "plain_forward"] * sharing.TRIALS + [chosen] * 2
@@ -247,15 +208,7 @@ def test_a_gpu_shares_frames_where_that_is_faster(shared, plain, chosen, feature
     assert calls == ["forward"] * 2, "a CPU always shares"
 
 
-# ---------------------------------------------------------------------------------- attribution, pretraining, explorer
-
-
 def test_every_method_of_attribution_is_that_of_the_cpu(frames):
-    pytest.importorskip("captum")
-    from workbook.attention.attribution import answer_branches, answer_gradients, integrated_gradients
-    from workbook.attention.grad_cam import grad_cam
-    from workbook.evaluate.baselines import baselines
-
     net, results = network(frames("cpu")), []
 
     def attribute(clips):
@@ -276,10 +229,6 @@ def test_every_method_of_attribution_is_that_of_the_cpu(frames):
 
 
 def test_deletion_and_shuffled_weights_run_on_the_gpu(features):
-    pytest.importorskip("captum")
-    from workbook.attention.faithfulness import cascade, curves, orders
-    from workbook.attention.perturbation import attention_changed, segment_clips
-
     with pretend_gpu():
         clips = features("cuda", 4)
         segmented = segment_clips(network(clips).to("cuda"), clips, "mean", most=3)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import papermill as pm
 import pytest
+import torch
 from in_process import without_kernels
 from smoke_runs import SMOKE, run_smoke
 
@@ -21,6 +22,7 @@ from workbook import DATA, ROOT, InputError, load_run
 from workbook.data.datasets import Corpus
 from workbook.evaluate.metrics import metrics
 from workbook.sweep.notebooks import run_pipeline
+from workbook.train.batches import splits
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -52,21 +54,16 @@ def test_the_run_folder_holds_what_is_promised(smoke):
     assert record["parameters"]["frames"] == SMOKE["frames"] and set(record["seconds"]) >= {"train", "evaluate"}
 
 
-def test_the_metrics_are_those_of_the_predictions(smoke):
-    written, predictions = (
-        json.loads((smoke / "metrics.json").read_text()),
-        pd.read_parquet(smoke / "predictions.parquet"),
-    )
+def test_the_metrics_are_those_of_the_predictions_and_the_true_cues_are_measured(smoke):
+    written, predictions = (smoke / "metrics.json").read_text(), pd.read_parquet(smoke / "predictions.parquet")
+    written = json.loads(written)
     assert written == json.loads(json.dumps(metrics(predictions)))
     assert set(predictions.actor) == {5, 10, 16, 19}
-    assert list(written["conditions"])[:3] == ["AV", "A", "V"]
+    shares = pd.read_csv(smoke / "attention_shares.csv")  # of attention inside the true cues
+    assert set(shares.modality) == {"audio", "video"} and shares.share.between(0, 1).all()
 
 
 def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
-    import torch
-
-    from workbook.train.batches import splits
-
     store = Corpus("toy", small_toy, frames=SMOKE["frames"], image_size=SMOKE["image_size"]).open_store()
     test = splits(store, 0, 8, ("audio", "video"))["test"]
     audio, video, _ = test[torch.arange(5)]
@@ -74,11 +71,6 @@ def test_the_saved_model_is_the_one_that_made_the_predictions(smoke, small_toy):
         ours = load_run(smoke)(audio, video).logits.softmax(dim=1).numpy()
     predictions = pd.read_parquet(smoke / "predictions.parquet").query("condition == 'AV'")[:5]
     np.testing.assert_allclose(ours, predictions.filter(regex=r"^p\d").to_numpy(), atol=1e-5)
-
-
-def test_the_true_cues_are_measured_in_the_attention_notebook(smoke):
-    shares = pd.read_csv(smoke / "attention_shares.csv")
-    assert set(shares.modality) == {"audio", "video"} and shares.share.between(0, 1).all()
 
 
 def test_one_branch_alone_and_another_fold_scheme_run(small_toy, tmp_path):
@@ -100,9 +92,7 @@ def test_the_explorer_runs_without_a_browser_and_writes_nothing(fusion, smoke, s
             run = run_smoke(small_toy, tmp_path, ("train",), fusion=fusion, dropout="none")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with without_kernels():
-        pm.execute_notebook(
-            ROOT / "notebooks" / "explorer.ipynb", None, parameters={"run": str(run)}, progress_bar=False
-        )
+        pm.execute_notebook(ROOT / "notebooks/explorer.ipynb", None, {"run": str(run)}, progress_bar=False)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
