@@ -25,14 +25,23 @@ STATE = """() => {
     const outputs = cells.flatMap(cell => cell.outputs.toJSON());
     const failed = outputs.filter(output => output.output_type === 'error');
     const stderr = outputs.filter(output => output.name === 'stderr').map(output => [output.text].flat().join(''));
+    const texts = selector => [...document.querySelectorAll(selector)].map(node => node.innerText.slice(0, 500));
     return {
         kernel: session?.isReady ? session.session?.kernel?.status ?? 'none' : 'not ready',
         prompts: cells.map(cell => cell.executionCount),
-        errors: [...failed.map(output => output.evalue), ...stderr.filter(text => text.includes('Error'))],
+        errors: [
+            ...failed.map(output => `${output.ename}: ${output.evalue}`),
+            ...stderr.filter(text => text.includes('Error')).map(text => text.slice(-500)),
+        ],
+        dialogs: texts('.jp-Dialog'),
+        widgets: texts('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.widget-view+json"]'),
     };
 }"""
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +66,12 @@ def lab(folder: Path, home: Path, **environment: str) -> Iterator[str]:
     settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight are in the page, too
     own = {name: str(home / folder) for name, folder in JUPYTER_FOLDERS.items()}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
-    command += [f"--LabApp.app_settings_dir={ROOT}/notebooks/.lab", f"--ServerApp.root_dir={folder}"]
-    command += ["--IdentityProvider.token=toy", "--expose-app-in-browser"]
+    command += [
+        f"--LabApp.app_settings_dir={ROOT}/notebooks/.lab",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=toy",
+        "--expose-app-in-browser",
+    ]
     log = folder / "server.log"
     process = subprocess.Popen(command, stderr=log.open("w"), env=os.environ | own | environment)
     try:
@@ -96,8 +109,12 @@ def run_all(page, seconds: int = 300) -> None:
     wait(page, 120, "a kernel is connected and idle", lambda state: state["kernel"] == "idle")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    has_ended = lambda state: state["kernel"] == "idle" and (state["errors"] or None not in state["prompts"])  # noqa: E731
-    ended = wait(page, seconds, "every cell has run, or one failed", has_ended)
+    ended = wait(
+        page,
+        seconds,
+        "every cell has run, or one failed",
+        lambda state: state["kernel"] == "idle" and (state["errors"] or None not in state["prompts"]),
+    )
     assert not ended["errors"], json.dumps(ended, indent=2)
 
 
@@ -181,11 +198,16 @@ def explore(page) -> None:
     assert watched["pictures"] > 20 and watched["empty"] == 0, watched
 
 
+def lies_within(page, height: int) -> bool:
+    """Whether the explorer is no higher than this, and no wider than the page."""
+    box = page.locator(".avlib-explorer").first.bounding_box()
+    return box["height"] <= height and box["x"] + box["width"] <= 1280
+
+
 def test_the_explorer_answers_in_jupyterlab_and_fits_a_projector(server, page, notebook):
     page.goto(f"{server}/lab/tree/explorer.ipynb?token=toy")
     run_all(page)
     explore(page)
-    box = page.locator(".avlib-explorer").first.bounding_box()
-    assert box["height"] <= 600 and box["x"] + box["width"] <= 1280  # what JupyterLab leaves of 1280 x 720
+    assert lies_within(page, 600)  # what JupyterLab leaves of 720
     assert not page.wrong
     page.screenshot(path=notebook.parent / "explorer.png")

@@ -15,7 +15,6 @@ from workbook.train.pretraining import load_pretrained
 
 AUDIO, VIDEO = torch.randn(2, 10, 156), torch.rand(2, 3, 3, 64, 64)
 LOADERS = [load_authors_checkpoint, load_mult, lambda path: load_efficientface(build_model("video"), path)]
-TRANSFORMERS = ("trans_a_with_v", "trans_v_with_a", "trans_a_mem", "trans_v_mem")
 
 
 def shuffled(net):
@@ -37,24 +36,6 @@ def face_weights(net, classes: int) -> dict:
     theirs = {name.removeprefix("visual_model."): value for name, value in to_authors(net).items() if "visual" in name}
     theirs = {name: value for name, value in theirs.items() if not name.startswith("conv1d_")}
     return theirs | {"fc.weight": torch.zeros(classes, 1024), "fc.bias": torch.zeros(classes)}
-
-
-def mult_weights() -> dict:
-    """A state dict in MULT's names, buffers included, for features of unusual widths."""
-    pairs = {"proj1": (60, 60), "proj2": (60, 60), "out_layer": (2, 60)}
-    for name in TRANSFORMERS:
-        for layer in (f"{name}.layers.{number}" for number in range(5)):
-            pairs |= {f"{layer}.self_attn.in_proj": (90, 30), f"{layer}.self_attn.out_proj": (30, 30)}
-            pairs |= {f"{layer}.fc1": (120, 30), f"{layer}.fc2": (30, 120)}
-            pairs |= {f"{layer}.layer_norms.{number}": (30,) for number in (0, 1)}
-        pairs |= {f"{name}.layer_norm": (30,)}
-    weights = {}
-    for name, shape in pairs.items():
-        joint = "_" if name.endswith("in_proj") else "."
-        weights |= {f"{name}{joint}weight": torch.randn(shape), f"{name}{joint}bias": torch.randn(shape[0])}
-    for name in TRANSFORMERS:
-        weights |= {f"{name}.version": torch.ones(1), f"{name}.embed_positions._float_tensor": torch.ones(1)}
-    return weights | {"proj_a.weight": torch.randn(30, 11, 1), "proj_v.weight": torch.randn(30, 7, 1)}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -185,8 +166,9 @@ def test_what_is_no_state_dict_is_refused(held, sentence, tmp_path):
 
 def test_a_checkpoint_of_another_architecture_is_refused_with_its_first_mismatch(tmp_path):
     authors, faces, mult = (tmp_path / name for name in ("authors.pth", "faces.pth.tar", "mult.pt"))
-    net = build_model("it")
-    saved(authors_state_dict(net), authors), saved(face_weights(net, 7), faces), saved(mult_weights(), mult)
+    net, names = build_model("it"), ("proj_a.weight", "proj_v.weight", "out_layer.weight")
+    saved(authors_state_dict(net), authors), saved(face_weights(net, 7), faces)
+    saved({name: torch.randn(30, 11, 1) for name in names}, mult)
     for path in (faces, mult):
         with pytest.raises(ValueError, match=r"no checkpoint of the authors' network: it lacks av.attn.q.weight or"):
             load_authors_checkpoint(path)

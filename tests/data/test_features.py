@@ -13,6 +13,7 @@ import psutil
 import pytest
 import soundfile
 import torch
+from test_pickles import Call
 
 import workbook
 from workbook import InputError
@@ -208,18 +209,8 @@ def test_a_file_of_another_format_is_one_sentence(saved, tmp_path):
         assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
 
 
-class Bomb:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def test_code_in_a_file_is_not_executed(saved, tmp_path):
-    path = saved(group=np.array([Bomb(tmp_path / "gone off")] * N, dtype=object))
+    path = saved(group=np.array([Call(os.mkdir, str(tmp_path / "gone off"))] * N, dtype=object))
     with pytest.raises(InputError, match="cannot be read"):
         read_npz(path)
     assert not (tmp_path / "gone off").exists()

@@ -167,24 +167,20 @@ def test_a_sound_of_a_phone_is_read_and_the_cover_of_a_sound_is_no_picture(tmp_p
         open_video(path)
 
 
-@pytest.mark.parametrize("name, what", [("a.txt", "text"), ("a.png", "a still picture"), ("a.mp4", "a still picture")])
-def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name, what):
+FOREIGN = {"a.txt": "text", "a.png": "a still picture", "still.mp4": "a still picture"}
+FOREIGN |= dict.fromkeys(("a.ffconcat", "list.mp4"), "a list of other files")
+
+
+@pytest.mark.parametrize("name, content", FOREIGN.items())
+def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name, content):
     path = tmp_path / name
-    path.write_text("Dear all,\n" * 99)
-    if what == "a still picture":
+    write_video(tmp_path / "other.ts", grey_levels(30))
+    path.write_text("ffconcat version 1.0\nfile other.ts\n" if "list" in content else "Dear all,\n" * 99)
+    if "picture" in content:
         Image.fromarray(grey_levels(1)[0]).save(path, format="png")
     for read in (read_audio, *[open_video] * (name != "a.png")):
-        with pytest.raises(InputError, match=f"{name} is {what}, where a film or a sound is expected"):
+        with pytest.raises(InputError, match=f"{name} is {content}, where a film or a sound is expected"):
             read(path)
-
-
-@pytest.mark.parametrize("name", ["a.ffconcat", "a.mp4"])
-def test_a_list_of_other_files_is_no_film_and_no_sound(tmp_path, name):
-    write_video(tmp_path / "other.ts", grey_levels(30))
-    (tmp_path / name).write_text("ffconcat version 1.0\nfile other.ts\n")
-    for read in (read_audio, open_video):
-        with pytest.raises(InputError, match=f"{name} is a list of other files, where a film or a sound is expected"):
-            read(tmp_path / name)
 
 
 def wav_that_says(path, rate):

@@ -119,17 +119,11 @@ def test_a_clap_is_seen_and_heard_together_and_in_the_authors_code_apart_by_the_
     assert lag("authors") == pytest.approx(max(0, seconds - WINDOW) / 2, abs=0.08)
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A drawn clip of at most 3.6 s, so that both protocols look at its beginning."""
-    root = tmp_path_factory.mktemp("drawn")
-    clip = toy.plan_clip(0, 3, "happy", 0)
-    write_clip(root, clip, toy.draw_clip)
-    return {"clip": "c", "audio_path": "", "video_path": str(clip.path(root, "mp4"))}
-
-
-def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(drawn):
-    ours, theirs = (prepare_clip(drawn, 15, 64, protocol).video.astype(float) for protocol in ("paper", "authors"))
+def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(tmp_path):
+    clip = toy.plan_clip(0, 3, "happy", 0)  # of at most 3.6 s, so that both protocols look at its beginning
+    write_clip(tmp_path, clip, toy.draw_clip)
+    trial = {"clip": "c", "audio_path": "", "video_path": str(clip.path(tmp_path, "mp4"))}
+    ours, theirs = (prepare_clip(trial, 15, 64, protocol).video.astype(float) for protocol in ("paper", "authors"))
     ours, theirs = (faces[faces.any(axis=(1, 2, 3))].mean(axis=(0, 1, 2)) for faces in (ours, theirs))
     assert ours[0] > ours[2] + 10, "skin is red rather than blue"
     np.testing.assert_allclose(theirs[::-1], ours, atol=8)

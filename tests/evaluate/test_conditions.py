@@ -1,16 +1,28 @@
+"""Conditions change what they should and leave the rest: shifts, noise of the level asked for, worse pictures."""
+
+import math
+import re
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from smoke_runs import clips_from_files
 
-from workbook.data.audio import mfcc
+from avlib import build_model
+from workbook import ROOT, InputError
+from workbook.data.audio import mfcc, samples_of
 from workbook.data.media import read_audio
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, cut_window
-from workbook.evaluate.conditions import Context, Shift
+from workbook.evaluate.conditions import Both, Context, Intact, Shift
+from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy
+from workbook.studies import STUDIES, predictions, surface
+from workbook.studies.estimates import select
 from workbook.task import Classification
 from workbook.train.batches import Clips
+from workbook.train.descriptors import TILE
 
 B, Ta, Tv, Ca, Cv = 6, 29, 5, 7, 11
 
@@ -46,8 +58,8 @@ def test_sound_of_features_is_shifted_by_whole_steps_and_zeros_come_in(by, expec
 
 @pytest.fixture(scope="module")
 def heard(small_toy, tmp_path_factory):
-    """Some clips of the toy corpus, from its files."""
-    return clips_from_files(small_toy, tmp_path_factory.mktemp("heard"), 4)
+    """Eight clips of the toy corpus, of four actors, from their files."""
+    return clips_from_files(small_toy, tmp_path_factory.mktemp("heard"), 8)
 
 
 def test_a_shift_reads_what_lies_outside_of_the_window(heard):
@@ -62,3 +74,87 @@ def test_a_shift_reads_what_lies_outside_of_the_window(heard):
     torch.testing.assert_close(applied(Shift(0.0), heard)[1][0], audio)
     silent = applied(Shift(100.0), heard)[1][0]
     assert torch.equal(silent, silent[:, :, :1].expand_as(silent)), "nothing is heard after the end"
+
+
+def context(clips):
+    return Context(clips, torch.arange(len(clips)), torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("snr", [-10, 20])
+def test_the_snr_measured_on_the_output_is_the_one_asked_for(kind, snr, heard):
+    for place in range(3):
+        clean = samples_of(heard.store, heard.rows[place])
+        noise = Noisy(kind, snr).samples(heard, place, seed=7).astype(float) - clean
+        measured = 10 * np.log10(np.mean(clean.astype(float) ** 2) / np.mean(noise**2))
+        assert measured == pytest.approx(snr, abs=0.1)
+
+
+def test_white_noise_hum_and_babble_are_what_they_are_called(heard):
+    rng, length = np.random.default_rng(0), 2 * SAMPLE_RATE
+    power = {kind: np.abs(np.fft.rfft(NOISES[kind](heard, 0, length, rng))) ** 2 for kind in ("white", "hum")}
+    hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+    low = hertz < SAMPLE_RATE / 4
+    assert power["white"][low].sum() == pytest.approx(power["white"][~low].sum(), rel=0.05)
+    assert sorted(hertz[np.argsort(power["hum"])[-6:]]) == [50, 100, 150, 200, 250, 300]
+    alone = heard.where(heard.table["actor"] == heard.table["actor"][0])
+    with pytest.raises(InputError, match="babble needs other people's voices, and all clips are of actor"):
+        Noisy("babble", 0)(*heard[torch.arange(1)][:2], context(alone))
+
+
+@pytest.mark.parametrize("picture", [Blurred(5), Dark(50), Coarse(4), Covered(50)], ids=lambda one: one.name)
+def test_a_picture_keeps_its_shape_and_its_sound_and_loses_what_it_should(picture, heard):
+    audio, video, _ = heard[torch.arange(len(heard))]
+    same, worse = picture(audio, video, context(heard))
+    assert same is audio and worse.shape == video.shape and worse.min() >= 0 and worse.max() <= 1
+    fine = video.diff(dim=-1).abs().mean()
+    lost = {
+        "blurred 5 %": worse.diff(dim=-1).abs().mean() < fine / 2 and abs(worse.mean() - video.mean()) < 0.02,
+        "dark 50 %": torch.allclose(worse, video / 2),
+        "coarse 4 pixels": len(worse[0, 0, 0].unique()) <= 16,
+        "covered 50 %": not worse[..., 32:, :].any() and torch.equal(worse[..., :32, :], video[..., :32, :]),
+    }
+    assert lost[picture.name]
+
+
+def test_a_picture_of_ones_own_is_one_method_and_meets_any_sound(heard):
+    """The example of docs/studies.md, as it is printed."""
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").split("## A condition of your own")[1]
+    names = {}
+    exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], names)
+    audio, video, _ = heard[torch.arange(len(heard))]
+    same, mirrored = names["Mirrored"](100)(audio, video, context(heard))
+    assert same is audio and torch.equal(mirrored, video.flip(-1))
+    rows = predictions(build_model("ia", image_size=64), heard, names["conditions"], fold=0, seed=1)
+    assert list(rows["condition"].unique()) == ["mirrored 100 %", "babble noise at 5 dB and mirrored 100 %"]
+    assert Both(None, None).name == "AV"
+
+
+def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypatch):
+    monkeypatch.setattr(surface, "SNRS", (0,))
+    monkeypatch.setattr(surface, "PICTURES", (Dark(50),))
+    torch.manual_seed(0)
+    net, asked = build_model("ia", image_size=64).eval(), surface.conditions(heard)
+    described = []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
+    rows = predictions(net, heard, asked, fold=0, seed=1)
+    assert described == [TILE] * 3, "the 16 frames of 8 clips, dark ones once for all sounds, and a black one"
+    table = STUDIES["surface"].table({"mine": rows}, asked)
+    cells = select(table, measure="ahead")
+    assert {*zip(cells["snr"], cells["picture"], strict=True)} == {*product((np.inf, 0), ("AV", "dark 50 %"))}
+    of_sound = select(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
+    of_picture = select(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
+    assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
+    whole = predictions(net, heard, [Intact()], fold=0, seed=1)
+    np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
+    assert "the accuracy of mine" in STUDIES["surface"].sentence(table)
+
+
+def test_a_blur_in_two_passes_is_the_gaussian_of_two_dimensions():
+    frames, sigma = torch.rand(2, 3, 37, 41), 0.1 * 41
+    reach = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1)
+    line = (-(reach**2) / (2 * sigma**2)).exp()
+    kernel = (line[:, None] * line / line.sum() ** 2).expand(3, 1, -1, -1)
+    padded = torch.nn.functional.pad(frames, [len(reach) // 2] * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel, groups=3)
+    torch.testing.assert_close(Blurred(10).changed(frames, None), expected, rtol=0, atol=1e-5)

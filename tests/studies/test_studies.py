@@ -11,8 +11,7 @@ from torch import nn
 from avlib.attention import Output
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.evaluate.conditions import PLACES, Context, Gone, Intact, Shift, Voice
-from workbook.evaluate.evaluation import predict
+from workbook.evaluate.conditions import PLACES, Context, Gone, Intact, Voice
 from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions
 from workbook.studies.estimates import select
 from workbook.studies.kept_predictions import fingerprint
@@ -302,14 +301,7 @@ def test_a_calibration_error_stands_beside_what_chance_makes_of_it_and_has_no_in
     assert chance < 3
 
 
-def test_a_shift_by_whole_steps_equals_shifted_arrays(clips):
-    by, net = 3 / Ta, averages()
-    rows = predictions(net, clips, [Shift(by)], **HOW)
-    moved = np.zeros_like(clips.store.audio)
-    moved[..., :-3] = clips.store.audio[..., 3:]
-    store = Store(clips.store.path, clips.store.clips, clips.store.video, moved, pd.DataFrame(), clips.store.manifest)
-    expected = predict(net, Clips(store, clips.rows, clips.labels, clips.task), [Intact()], **HOW)
-    np.testing.assert_array_equal(rows.filter(regex=r"^p\d"), expected.filter(regex=r"^p\d"))
+def test_offsets_are_in_order_around_none(clips):
     table = asked(STUDIES["offset"], clips, listens=listens())
     assert list(table["by"]) == sorted(table["by"]) and len(table) == 2 * offset.STEPS + 1
     assert np.isnan(offset.authors_lag(clips))

@@ -1,12 +1,12 @@
 """The toy speakers as clips: what is written, what tells the speaker, and what tells nothing."""
 
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from facenet_pytorch import MTCNN
 from sklearn.linear_model import LogisticRegression
+from test_toy import twin
 
 from workbook.data.audio import mfcc
 from workbook.data.build import build_store
@@ -32,13 +32,6 @@ def corpus(tmp_path_factory):
 def store(corpus):
     settings = {"frames": 6, "image_size": 64, "workers": 1, "progress": False}
     return build_store(corpus.with_name("store"), *find_trials(corpus), **settings)
-
-
-def twin(clip, **changes):
-    """A clip that takes its random numbers from another one."""
-    other = replace(clip, **changes)
-    object.__setattr__(other, "generator", clip.generator)
-    return other
 
 
 def test_every_clip_goes_through_the_pipeline_with_picture_and_sound(corpus, store):

@@ -8,8 +8,10 @@ import workbook
 from avlib import build_model
 from workbook.attention.truth import shares, summary
 from workbook.data.datasets import Corpus
+from workbook.data.features import read_npz
 from workbook.evaluate.metrics import best_reachable
 from workbook.toy import speaker_features as toy
+from workbook.toy.accents import PEOPLE, TAKES, make_file
 from workbook.toy.speaker import EXPRESSIONS, VOICE_GROUPS, reachable
 from workbook.train.batches import splits
 from workbook.train.training import fit
@@ -74,3 +76,24 @@ def test_ia_finds_the_speaker_among_people_not_met(corpus, tmp_path):
 def test_a_product_of_the_two_means_names_the_emotion_and_a_sum_cannot(fusion, low, high, corpus, tmp_path):
     _, output, accuracy = trained(fusion, corpus[0], tmp_path)
     assert low < accuracy <= high and not output.attention  # of a sum a third, give or take four standard errors
+
+
+def clip_means(path, people):
+    """The clips of some people, and the mean of each over time: (N, audio and video channels)."""
+    make_file(path, people)
+    corpus = read_npz(path)
+    return corpus.clips, np.hstack([corpus.audio.mean(axis=2), corpus.video.mean(axis=1)])
+
+
+def test_people_share_the_emotions_but_not_their_accents(tmp_path):
+    clips, values = clip_means(tmp_path / "corpus.npz", PEOPLE)
+    assert np.array_equal(values, clip_means(tmp_path / "again.npz", PEOPLE)[1])
+    assert clips.groupby(["actor", "emotion"]).size().eq(TAKES).all() and set(clips["actor"]) == set(PEOPLE)
+    strangers, others = clip_means(tmp_path / "strangers.npz", range(101, 401))
+    shared = [
+        np.stack([x[each["label"] == k].mean(axis=0) for k in range(8)])
+        for each, x in ((clips, values), (strangers, others))
+    ]
+    assert np.corrcoef(*map(np.ravel, shared))[0, 1] > 0.8
+    first, second = (values[(clips["actor"] == who) & (clips["label"] == 0)] for who in (1, 2))
+    assert abs(first.mean(axis=0) - second.mean(axis=0)).mean() > 2 * first.std(axis=0).mean()

@@ -39,12 +39,17 @@ def heard(path):
         return np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
 
 
+def twin(clip, **changes):
+    """A clip that takes its random numbers from another one."""
+    other = replace(clip, **changes)
+    object.__setattr__(other, "generator", clip.generator)
+    return other
+
+
 def twins(emotion, other, take=0):
-    """Two clips that differ in the emotion only: the second takes its random numbers from the first."""
+    """Two clips that differ in the emotion only."""
     clip = toy.plan_clip(SEED, 1, emotion, take)
-    twin = replace(clip, emotion=other)
-    object.__setattr__(twin, "generator", clip.generator)
-    return clip, twin
+    return clip, twin(clip, emotion=other)
 
 
 def test_every_clip_is_a_trial_with_picture_and_sound(corpus):
@@ -104,8 +109,8 @@ def test_cues_lie_inside_the_clip_and_its_central_window():
 
 def test_without_the_cue_the_faces_of_all_emotions_are_equal():
     for emotion in EMOTIONS[1:]:
-        clip, twin = twins("neutral", emotion)
-        film, other = toy.frames_of(clip), toy.frames_of(twin)
+        clip, other_clip = twins("neutral", emotion)
+        film, other = toy.frames_of(clip), toy.frames_of(other_clip)
         times = np.arange(len(film)) / FPS
         away = (times < clip.face[0] - MARGIN) | (times > clip.face[1] + MARGIN)
         assert 5 < away.sum() < len(film)
@@ -124,16 +129,16 @@ def test_emotions_of_one_group_look_or_sound_the_same():
 
 def test_before_its_cue_the_voice_is_the_same_whatever_follows():
     for emotion in EMOTIONS[1:]:
-        clip, twin = twins("neutral", emotion)
-        plain, other = toy.samples_of(clip), toy.samples_of(twin)
+        clip, other_clip = twins("neutral", emotion)
+        plain, other = toy.samples_of(clip), toy.samples_of(other_clip)
         start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
         np.testing.assert_array_equal(plain[: start - STEP], other[: start - STEP])
         assert np.abs(plain[start:end] - other[start:end]).mean() > 0.1 * np.abs(plain[start:end]).mean()
 
 
 def test_a_loud_cue_is_loud_and_the_voice_after_it_is_not():
-    clip, twin = next(pair for take in range(4) if (pair := twins("neutral", "angry", take))[0].voice[1] < 2.6)
-    plain, cued = toy.samples_of(clip), toy.samples_of(twin)
+    clip, other_clip = next(pair for take in range(4) if (pair := twins("neutral", "angry", take))[0].voice[1] < 2.6)
+    plain, cued = toy.samples_of(clip), toy.samples_of(other_clip)
     start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
     rise = lambda part: 20 * np.log10(np.std(cued[part]) / np.std(plain[part]))  # noqa: E731
     assert rise(slice(start, end)) > 4

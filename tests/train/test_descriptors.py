@@ -1,19 +1,25 @@
-"""Each frame is described alone: to the same bits in any company, and as the plain network does."""
+"""Each frame is described alone, to the same bits in any company, and once where the frame network is frozen."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from test_training import EMOTION, parts
 from torch import nn
 
 from avlib import build_model
 from workbook.train import descriptors
-from workbook.train.descriptors import TILE, describe, folded
+from workbook.train.batches import Clips
+from workbook.train.descriptors import TILE, describe, descriptor_file, folded, freeze
+from workbook.train.training import fit
 
 FRAMES, S = 37, 64
 
 
-def network(vision="efficientface", **settings):
+def network(vision="efficientface", seed=5, **settings):
     """A network in eval mode whose batch norms change what they get."""
-    torch.manual_seed(5)
+    torch.manual_seed(seed)
     net = build_model("ia", image_size=S, vision=vision, **settings).eval()
     for norm in net.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -80,3 +86,98 @@ def test_black_frames_are_described_as_missing_where_a_vector_is_learned_for_the
     video[:, 2] = 0
     assert not describe(net, video)[:, 2].any()
     assert describe(net, video)[:, :2].any()
+
+
+@pytest.fixture
+def clips(tiny_store):
+    yield parts(tiny_store)
+    for path in tiny_store.path.parent.glob("*descriptors*"):
+        path.unlink()
+
+
+def run(folder, clips, net, epochs=2, dropout="softhard"):
+    folder.mkdir(exist_ok=True)
+    settings = {"dropout": dropout, "epochs": epochs, "batch_size": 8, "learning_rate": 0.1, "seed": 3}
+    return list(fit(net, *clips, folder, **settings, train_vision=False))
+
+
+def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clips):
+    net = network()
+    seen, (train, _) = freeze(net, *clips)
+    chosen = torch.tensor([5, 17, 2])
+    (audio, video, labels), (_, descriptors, again) = clips[0][chosen], train[chosen]
+    assert descriptors.shape == (3, 3, 1024) and torch.equal(labels, again)
+    whole, behind = net.eval()(audio, video).logits, seen.eval()(audio, descriptors).logits
+    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
+    dark = net(audio, torch.zeros_like(video)).logits
+    torch.testing.assert_close(seen(audio, torch.zeros_like(descriptors)).logits, dark, rtol=1e-4, atol=1e-5)
+
+
+def test_black_frames_have_descriptors_of_zeros(clips):
+    video = clips[0].store.video.copy()
+    video[2], video[5, 1:] = 0, 0
+    dark = Clips(replace(clips[0].store, video=video), np.arange(7), clips[0].labels[:7], EMOTION)
+    descriptors = freeze(network(), dark)[1][0][torch.arange(7)][1]
+    shown = descriptors.any(dim=2)
+    assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
+
+
+def test_a_learned_stand_in_is_read_behind_a_frozen_frame_network_too(clips):
+    """Also where a network without stand-ins has kept its descriptors of the same store before."""
+    freeze(network(), *clips)
+    torch.manual_seed(3)
+    net = build_model("ia", image_size=64, learned_stand_ins=True)
+    torch.nn.init.normal_(net.video.stand_in)
+    behind, (train, _) = freeze(net, *clips)
+    chosen = torch.tensor([5, 17, 2])
+    (audio, video, _), (_, descriptors, _) = clips[0][chosen], train[chosen]
+    video[1], descriptors[1] = 0, 0
+    torch.testing.assert_close(
+        net.eval()(audio, video).logits, behind.eval()(audio, descriptors).logits, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_frame_network_stays_frozen_and_all_the_rest_learns(tmp_path, clips):
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    run(tmp_path / "run", clips, net)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("frame_network."), name
+
+
+def test_a_frozen_run_resumes_bit_for_bit(tmp_path, clips):
+    whole = run(tmp_path / "whole", clips, network(), epochs=2)
+    run(tmp_path / "broken", clips, network(), epochs=1)
+    assert run(tmp_path / "broken", clips, network(), epochs=2) == whole
+
+
+def test_descriptors_are_kept_and_made_again_for_another_frame_network(tmp_path, clips):
+    net = network()
+    freeze(net, *clips)
+    path = descriptor_file(clips[0], net)
+    written = path.stat().st_mtime_ns
+    freeze(network(), *clips)
+    assert path.stat().st_mtime_ns == written
+    assert descriptor_file(clips[0], network(seed=4)) != path
+    assert not list(path.parent.glob(".*"))
+
+
+def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
+    net, looked_at = network(), []
+    freeze(net, *clips)
+    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    run(tmp_path / "run", clips, net, epochs=2)
+    assert looked_at == [TILE]  # the black one, in the time of these
+
+
+def test_a_frame_like_the_one_before_is_not_described_again(clips):
+    net, looked_at, described = network(), [], []
+    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    video = np.array(clips[0].store.video)
+    video[:8] = video[:8, :1]  # still pictures: 8 frames to describe in place of 24
+    for store in (clips[0].store, replace(clips[0].store, video=video)):
+        described.append(freeze(net, replace(clips[0], store=store))[1][0][torch.arange(32)][1])
+        descriptor_file(clips[0], net).unlink()
+    moving, still = described
+    assert sum(looked_at[len(looked_at) // 2 :]) == sum(looked_at[: len(looked_at) // 2]) - TILE
+    assert torch.equal(still[8:], moving[8:]) and torch.equal(still[:8], moving[:8, :1].expand(-1, 3, -1))
