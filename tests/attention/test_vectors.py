@@ -158,6 +158,8 @@ def test_attention_on_the_cue_is_sure_and_even_attention_is_not():
     rows, tests = summary(found).set_index("modality"), ["p_chance", "p_elsewhere"]
     assert (rows.loc["video", tests] < 0.001).all() and (rows.loc["audio", tests] > 0.4).all()
     assert rows.loc["audio", "lift"] == pytest.approx(1)
+    away = summary(shares(clips, {"video": 6 - on_cue}, {"video": times}, cues)).loc[0, tests]
+    assert (away > 0.99).all(), "attention that avoids the cue is no sign of following it"
 
 
 def test_a_habit_beats_chance_but_not_the_other_clips():

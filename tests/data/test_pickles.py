@@ -36,9 +36,10 @@ def mult(ids=True, dtype=np.float64):
 
 
 def mosi():
-    """The same with ids as bytes, as those of MOSI are."""
+    """The same with ids as bytes, as those of MOSI are, and with another order of axes in memory."""
     splits = mult()
     for arrays in splits.values():
+        arrays["audio"] = np.asfortranarray(arrays["audio"])
         arrays["id"] = np.array([[f"{row[0]}[3]", *row[1:]] for row in arrays["id"]]).astype("S")
     return splits
 
