@@ -158,7 +158,9 @@ def _names(parameters: dict[str, Any]) -> dict[str, str]:
     """The columns data, system (as the paper's tables name it, such as `IA1 dense`) and settings."""
     fusion, usual = parameters["fusion"], usual_values(parameters["dataset"], parameters["fusion"])
     (first, *tags), settings = system_and_settings(parameters | {"data_root": usual["data_root"]}, usual)
-    data = set(system_and_settings(parameters, usual)[1]) - set(settings)
+    data = set()
+    if str(parameters["data_root"]) != str(usual["data_root"]):
+        data = set(system_and_settings(parameters, usual)[1]) - set(settings)
     has_heads = fusion not in FUSIONS or bool(FUSIONS[fusion].widths)  # of another session's fusion nothing is known
     of_system = [tag for tag in tags if tag == "dense" or tag in CHOICES["audio_features"]]
     settings = [*(tag for tag in tags if tag not in of_system), *settings]
