@@ -86,6 +86,9 @@ def test_bars_stand_in_order_with_their_values_below_their_yardsticks():
     noisy = pd.DataFrame({"dropout": "none", "condition": ["V noise", "A noise"], "accuracy": [11.0, 22.0]})
     ax = plots.conditions(pd.concat([noisy, table[table["dropout"] == "none"]]))
     assert bars(ax) == [[94.0, 26.6, 39.1, 53.2, 22.0, 11.0]]
+    seeds = [noisy.assign(accuracy=accuracy) for accuracy in (10.0, 20.0, 60.0)]
+    ax = plots.conditions(pd.concat(seeds))
+    assert bars(ax) == [[30.0, 30.0]] and whiskers(ax, axis=1)[0] == [(10.0, 60.0)] * 2
     rows = [(name, condition, 10.0 * i + 3 * j) for i, name in enumerate(EMOTIONS) for j, condition in enumerate("VA")]
     ax = plots.per_emotion(pd.DataFrame(rows, columns=["emotion", "condition", "accuracy"]))
     assert bars(ax) == [[3, 13, 23], [0, 10, 20]] and labels(ax.get_xticklabels()) == EMOTIONS
