@@ -66,11 +66,11 @@ class Explorer(widgets.VBox):
         self._maps: dict[str, tuple[str, int]] = {}  # direction and head by the name of an attention map
         self.figure_widget = FigureWidget()
         self.message = widgets.HTML(layout={"display": "none"}).add_class("message")
-        self.about = widgets.HTML()
+        self.about = widgets.HTML(layout={"max_width": "50%"})
         self._make_controls(list(networks), first)
         top = [self.network, self.beside, self.map, self.gradients, self.reset, self.save]
         rows = [["audio_gain", "audio_noise", "shift"], ["video_gain", "video_noise", "voice"]]
-        words = [self.line, self.message, self.about]
+        words = [widgets.HBox([self.line, self.about]), self.message]
         sliders = [widgets.HBox([self.controls[name] for name in row]) for row in rows]
         super().__init__([widgets.HBox(top), self.clips, self.figure_widget, *sliders, *words])
         self.add_class("avlib-explorer")
@@ -98,7 +98,7 @@ class Explorer(widgets.VBox):
             "shift": widgets.FloatSlider(description=f"audio early ({self.clock.words})", **shift, **SLIDER),
             "voice": dropdown("voice of", [("itself", "")]),
         }
-        self.line = widgets.Text(description="this view", continuous_update=False, layout={"width": "auto"})
+        self.line = widgets.Text(description="this view", continuous_update=False, layout={"flex": "1"})
 
     def _observe(self) -> None:
         def on_change(action: Callable[[], None], *controls: widgets.Widget, of: str = "value") -> None:
@@ -226,7 +226,8 @@ class Explorer(widgets.VBox):
     def _change_clip(self) -> None:
         """Shows another clip or network, and offers its voices and maps."""
         about = [f"{name}: {' '.join(self._subject(name).about)}" for name in self.probes if self._subject(name).about]
-        self.about.value = "".join(f"<p>{escape(sentences)}</p>" for sentences in about)
+        words = "".join(f"<p>{escape(sentences)}</p>" for sentences in about)
+        self.about.value = f"<details><summary>about the networks</summary>{words}</details>" if words else ""
         with self._quiet():
             try:
                 self._say("")
