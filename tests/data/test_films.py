@@ -185,7 +185,7 @@ def test_an_image_is_a_clip_without_sound_and_its_face_is_looked_for_unless_it_i
 
 def test_the_script_of_the_docs_lists_voices_and_faces_to_train_and_films_to_test(tmp_path, monkeypatch):
     sources = [(actor, source) for actor in (1, 5, 9) for source in ("01.mp4", "02.mp4", "03.wav")]
-    files = [f"ravdess/Actor_{a:02}/{s[:2]}-01-02-01-01-01-{a:02}{s[2:]}" for a, s in sources]
+    files = [f"ravdess/Actor_{a:02}/{s[:2]}-01-{2 if a == 5 else 6:02}-01-01-01-{a:02}{s[2:]}" for a, s in sources]
     files += [f"faces/{split}/fear/{number:05}.png" for split in ("train", "test") for number in range(6)]
     for path in (tmp_path / "data/real" / file for file in files):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,10 +197,15 @@ def test_the_script_of_the_docs_lists_voices_and_faces_to_train_and_films_to_tes
     trials = trials.sort_values("clip").set_index("clip")
     assert problems.empty and [*trials.index[:6]] == [f"faces/test/fear/{number:05}" for number in range(6)]
     assert trials["split"].tolist() == ["validation", *["train"] * 4, "validation", "validation", "test", "train"]
-    assert trials["emotion"].tolist() == ["fearful"] * 6 + ["neutral"] * 3
+    assert trials["emotion"].tolist() == ["fearful"] * 7 + ["neutral", "fearful"]
     assert trials["cropped"].tolist() == [True] * 6 + [False] * 3
     assert (trials["video_path"] != "").tolist() == [True] * 6 + [False, True, False]
     assert (trials["audio_path"] != "").tolist() == [False] * 6 + [True] * 3
+    pairs, problems = read_films(tmp_path / "data/real_pairs")
+    assert problems.empty and pairs["split"].tolist() == ["test", *trials["split"][:6]]
+    assert (pairs[["video_path", "audio_path"]] != "").all(axis=None)
+    heard = pairs[pairs["split"] != "test"]["audio_path"].map(lambda path: int(path[-6:-4]))
+    assert heard.tolist() == [1 if split == "validation" else 9 for split in trials["split"][:6]]
 
 
 def test_clips_are_prepared_anew_once_they_are_called_cropped(folder, tmp_path, monkeypatch):
