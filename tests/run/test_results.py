@@ -90,7 +90,7 @@ def test_the_comparison_is_a_figure_and_a_table(tmp_path):
     assert table["AV"].tolist() == [92, 94, 100]
 
 
-def test_a_run_is_compared_with_the_one_that_differs_in_dropout_alone(tmp_path):
+def test_a_run_is_compared_with_the_one_that_differs_in_dropout_alone(tmp_path, monkeypatch):
     folders = {}
     for dropout, seed, fusion in (("none", 1, "ia"), ("softhard", 1, "ia"), ("none", 2, "ia"), ("none", 1, "lt")):
         folder = finished_run(tmp_path, {"AV": 90}, dropout=dropout, seed=seed, fusion=fusion)
@@ -101,6 +101,8 @@ def test_a_run_is_compared_with_the_one_that_differs_in_dropout_alone(tmp_path):
         pair = dropout_pair(folders[dropout, 1, "ia"])
         assert pair["dropout"].tolist() == ["none", "softhard"] and pair["seed"].tolist() == [1, 1]
     assert dropout_sentence(pair).startswith("**-100.0** in AV: points gained with softhard over none. **0.125** is")
+    monkeypatch.setattr("workbook.run.parameters.DATA", tmp_path / "elsewhere")  # the corpora have moved
+    assert len(dropout_pair(folders["none", 1, "ia"])) == 2
     alone = dropout_pair(folders["none", 2, "ia"])
     assert alone.empty and "trains such a pair" in dropout_sentence(alone)
 

@@ -14,7 +14,7 @@ from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
 from workbook.files import write_table
 from workbook.run.claim import PIPELINE, is_claimed
-from workbook.run.parameters import CHOICES, NAMES, Parameters, usual_values
+from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.record import LOG, Record, read_metrics, read_predictions, read_record
 from workbook.run.run_name import UNNAMED, system_and_settings
 from workbook.task import AVERAGED
@@ -204,9 +204,11 @@ def dropout_pair(folder: Path) -> pd.DataFrame:
     No row where there is no such pair. Beside a run without dropout stands the one with softhard, else any other.
     """
     record = read_record(folder)
-    config = Parameters(**record.parameters | {"outputs_root": folder.parents[2]})
-    kinds = dict.fromkeys([config.dropout, "none", "softhard", *DROPOUTS])
-    runs = runs_in(config.model_copy(update={"dropout": kind}).folder for kind in kinds)
+    own = record.parameters["dropout"]
+    kinds = dict.fromkeys([own, "none", "softhard", *DROPOUTS])
+    name = folder.parent.name.split("-")
+    names = ["-".join(kind if part == own else part for part in name) for kind in kinds]
+    runs = runs_in(folder.parents[1] / each / folder.name for each in names)
     runs = evaluated(runs[runs["fingerprint"] == record.fingerprint])
     without, trained = runs[runs["dropout"] == "none"], runs[runs["dropout"] != "none"]
     pair = pd.concat([without, trained[:1]])
