@@ -12,7 +12,7 @@ import numpy as np
 from workbook import InputError
 from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
 from workbook.data.media import Film, check_file, open_video, read_audio
-from workbook.data.window import FULL_SPAN, WINDOW, Window, cut_window, duration, place_window, span_of
+from workbook.data.window import FULL_SPAN, WINDOW, Window, colours, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
 
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
@@ -172,7 +172,7 @@ def _faces(
         faces[rows[i]] = crop_face(picture, filled[i], size)
     if video.picture.is_still:
         faces[rows] = faces[rows[0]]
-    return faces[..., ::-1] if protocol == "authors" else faces, float(np.mean(sure))
+    return faces[..., colours(protocol)], float(np.mean(sure))
 
 
 def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
+from workbook.data.window import colours
 from workbook.files import checksum, path_of, write_json
 
 TABLES = ("clips.parquet", "problems.parquet")
@@ -75,8 +76,7 @@ class Store:
     @property
     def rgb(self) -> slice:
         """What turns the colours of stored faces into RGB: protocol `authors` stores blue, green, red."""
-        is_reversed = self.video.ndim == 5 and self.manifest["plan"]["settings"].get("protocol") == "authors"
-        return slice(None, None, -1 if is_reversed else 1)
+        return colours(self.manifest["plan"]["settings"].get("protocol") if self.video.ndim == 5 else "")
 
     @property
     def with_picture(self) -> np.ndarray:

@@ -16,6 +16,11 @@ AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm")  # suffixes of still pictures
 
 
+def colours(protocol: str) -> slice:
+    """The order of the colours of faces that a network reads, from RGB, and back: protocol `authors` reverses it."""
+    return slice(None, None, -1 if protocol == "authors" else 1)
+
+
 @dataclass(frozen=True)
 class Picture:
     """When the picture of a film begins and ends, on the file's clock."""

@@ -14,7 +14,7 @@ from workbook.data.audio import channels
 from workbook.data.faces import crop_face, fill_boxes, follow
 from workbook.data.media import Film, check_file
 from workbook.data.prepare import Report, detector, groups, open_clip, window_features
-from workbook.data.window import IMAGES, MFCC_STEPS, WINDOW, Window
+from workbook.data.window import IMAGES, MFCC_STEPS, WINDOW, Window, colours
 from workbook.files import path_text
 from workbook.predict.doubts import doubts
 from workbook.progress import progress_bar
@@ -45,7 +45,7 @@ class Windows:
     @property
     def pictures(self) -> np.ndarray:
         """The faces as a reader sees them: `video` in red, green, blue."""
-        return self.video[..., ::-1] if self.protocol == "authors" else self.video
+        return self.video[..., colours(self.protocol)]
 
     def sentence(self) -> str:
         """How long the clip is, and where its windows lie."""
@@ -196,7 +196,7 @@ def _follow_face(path: str, video: Film, windows: list[Window], size: int, proto
             if window in filled:
                 crops[window, frame] = crop_face(picture, filled[window][frame], size)
     return {
-        "video": crops[..., ::-1] if protocol == "authors" else crops,
+        "video": crops[..., colours(protocol)],
         "has_video": has_video,
         "has_face": has_face,
         "frames": len(faces),
