@@ -105,6 +105,18 @@ class Recorder(Local):
     stop = close
 
 
+def test_a_run_at_which_another_process_fails_meanwhile_is_not_tried_again(grid, tmp_path):
+    (values,) = plan(read_grids(grid(fusion="audio", seed=1)))
+    folder = finished_run(tmp_path / "runs", {"A": 50}, **{k: v for k, v in values.items() if k != "outputs_root"})
+    assert folder == Parameters(**values).folder
+    engine = Recorder()
+    engine.prepare, engine.close = None, lambda: None
+    together = Sweep([values], engine=engine)
+    note(folder, state="failed", error="no memory", ended="2999-01-01T00:00:00+00:00")
+    (outcome,) = together.run()
+    assert (outcome.state, outcome.reason, engine.attempts) == ("failed", "no memory", [])
+
+
 def test_an_engine_makes_missing_stores_first_and_where_that_fails_only_their_runs_have_failed(tmp_path):
     for corpus, actor in product(("good", "torn"), (1, 2)):
         (tmp_path / corpus).mkdir(exist_ok=True)

@@ -127,7 +127,9 @@ class Sweep:
         """One thread: a run after the other, until none is left."""
         with closing(job):
             while folder := self._next():
-                outcome = job.attempt(self.values[folder], minutes=self.minutes, prepared=self._prepared(folder))
+                outcome = self._failed_elsewhere(folder) or job.attempt(
+                    self.values[folder], minutes=self.minutes, prepared=self._prepared(folder)
+                )
                 with self.lock:
                     self._note(outcome)
                 if outcome.state == "claimed":
@@ -141,6 +143,13 @@ class Sweep:
             folder = self.remaining.pop(0)
             self.running.add(folder)
             return folder
+
+    def _failed_elsewhere(self, folder: Path) -> Outcome | None:
+        """The outcome of a run at which another process has failed since this sweep began: it is not tried again."""
+        with suppress(InputError, OSError):  # `Job.attempt` says what is damaged
+            record = read_record(folder)
+            if record and record.state == "failed" and (record.ended or "") > self.started:
+                return Outcome(folder, "failed", record.error or "")
 
     def _prepared(self, folder: Path) -> Path | None:
         """The folder of a run that has executed preprocess.ipynb on the same store."""
