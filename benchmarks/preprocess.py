@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn, memory, ratio_aims
 from workbook import DATA, InputError
-from workbook.data.faces import FaceDetector
 from workbook.data.media import probe, read_frames
+from workbook.data.mtcnn import FaceDetector
 from workbook.data.window import place_window
 from workbook.data.workers import prepare_all
 

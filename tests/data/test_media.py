@@ -14,9 +14,9 @@ from PIL import Image
 from scipy.signal import correlate
 
 from workbook import InputError
-from workbook.data.faces import FaceDetector, crop_face
+from workbook.data.faces import crop_face
 from workbook.data.media import open_video, probe, read_audio, read_frames
-from workbook.data.mtcnn import Sums
+from workbook.data.mtcnn import FaceDetector, Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
 from workbook.toy import corpus as toy
 

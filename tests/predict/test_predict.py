@@ -23,7 +23,8 @@ from test_media import write_video
 from avlib import build_model
 from workbook import ROOT, InputError, plots
 from workbook.cli import main
-from workbook.data.faces import FaceDetector, crop_face, follow
+from workbook.data.faces import crop_face, follow
+from workbook.data.mtcnn import FaceDetector
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.predict.doubts import doubts

@@ -1,75 +1,12 @@
-"""Finding the face in each frame of a clip and cutting it out."""
+"""The boxes of faces: following one face through a film, and cutting it out. `workbook.data.mtcnn` finds them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from workbook.data.mtcnn import FACTOR, Cascade, Sums
-
-# MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
-# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box, and nearly
-# all of the work is in the smallest sizes. So they are looked at only where no face is clearly larger.
-SMALLEST = 20.0  # pixels
-LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
-BESIDE = 1 / 8  # of it: the smallest face beside a large one, where all faces are searched
 OVERLAP = 0.3  # least intersection over union of two boxes that show the same face
 ABSENCE = 1.0  # seconds; a face that is away for longer is lost, and another one is followed
-SURE = 0.95  # confidence in a large face from which on no smaller one is searched
-
-
-def large_face(side: int, share: float = LARGE) -> float:
-    """The size of face to begin with in frames with this shorter side: one of MTCNN's own, in pixels.
-
-    share : of the shorter side; the size is that much or the next smaller one
-    """
-    steps = np.log(max(side * share / SMALLEST, 1.0)) / -np.log(FACTOR)
-    return float(SMALLEST / FACTOR ** np.floor(steps))
-
-
-class FaceDetector:
-    """MTCNN with its weights loaded once."""
-
-    def __init__(self, device: str = "cpu"):
-        self.cascade = Cascade(device)
-
-    def detect(self, frames: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The largest face of each frame: boxes (n, 4) float32 as left, top, right, bottom in pixels, and how sure
-        the detector is, (n,) in [0, 1]. A frame without a face has a row of NaN and a confidence of 0.
-
-        frames : (n, H, W, 3) uint8 RGB, or as many of (H, W, 3)
-        """
-        boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
-        for i, (faces, scores) in enumerate(self._find([Sums(frame) for frame in frames])):
-            if len(faces) and _area(_clip_box(faces[0], *frames[i].shape[:2])):
-                boxes[i], confidence[i] = faces[0], scores[0]
-        return boxes, confidence
-
-    def detect_all(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """All faces of each frame: boxes (k, 4) as in `detect`, first the one that `detect` returns.
-
-        Beside a large face, the smallest others have BESIDE of the frame's shorter side.
-        """
-        sums = [Sums(frame) for frame in frames]
-        smaller = self.cascade.find(sums, large_face(min(sums[0].height, sums[0].width), BESIDE))
-        faces = []
-        for (boxes, _), (others, _), frame in zip(self._find(sums), smaller, frames, strict=True):
-            more = [box for box in others if not (overlaps(box, boxes) > OVERLAP).any()]
-            inside = [box for box in (*boxes, *more) if _area(_clip_box(box, *frame.shape[:2]))]
-            faces.append(np.array(inside, np.float32).reshape(-1, 4))
-        return faces
-
-    def _find(self, frames: list[Sums]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The faces of each frame, the largest first: of all sizes, unless the search for large faces succeeds.
-
-        A large face has at least the next size up: at the edge of a search, boxes differ.
-        """
-        if not frames:
-            return
-        smallest = large_face(min(frames[0].height, frames[0].width))
-        for frame, (faces, scores) in zip(frames, self.cascade.find(frames, smallest), strict=True):
-            is_large = len(faces) and scores[0] > SURE and min(faces[0, 2:] - faces[0, :2]) > smallest / FACTOR
-            yield (faces, scores) if is_large or smallest == SMALLEST else self.cascade.find([frame], SMALLEST)[0]
 
 
 class EdgeToEdge:
@@ -128,7 +65,6 @@ def fill_boxes(boxes: np.ndarray) -> np.ndarray:
     The original code takes the box of the frame before, which may belong to the clip before (extract_faces.py).
     """
     known = np.flatnonzero(~np.isnan(boxes[:, 0]))
-    assert len(known), "no frame has a face"
     nearest = np.abs(np.arange(len(boxes))[:, None] - known).argmin(axis=1)  # (n,)
     return boxes[known[nearest]]
 
@@ -140,16 +76,6 @@ def crop_face(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
 
     frame : (H, W, 3) uint8        box : left, top, right, bottom in pixels, may reach over the edge
     """
-    left, top, right, bottom = _clip_box(box, *frame.shape[:2])
+    left, top, right, bottom = (max(round(float(edge)), 0) for edge in box)
     image = Image.fromarray(frame[top:bottom, left:right])
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _clip_box(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    left, top, right, bottom = (round(float(edge)) for edge in box)
-    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-
-
-def _area(box: tuple[int, int, int, int]) -> int:
-    left, top, right, bottom = box
-    return max(right - left, 0) * max(bottom - top, 0)

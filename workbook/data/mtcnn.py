@@ -1,18 +1,32 @@
-"""Faces in a frame: the three networks of MTCNN (Zhang et al., 2016); each one checks the boxes of the one before.
+"""Finding faces: the three networks of MTCNN (Zhang et al., 2016); each one checks the boxes of the one before.
 
-Weights, thresholds, overlaps, rounding and boxes are those of facenet-pytorch's `MTCNN.detect`. Only the shrinking of
-frames differs: facenet-pytorch averages all pixels again for every face size and every candidate, which takes nearly
-all of its time. Here the columns of a frame are summed once, and any part at any size is computed from these sums.
+Weights, thresholds, overlaps, rounding and boxes are facenet-pytorch's. Two things are left out of its `MTCNN.detect`:
+it averages all pixels again for every face size and every candidate, where here the columns of a frame are summed once;
+and it looks for the smallest faces also in frames with a large one, which is nearly all of the remaining work.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+from facenet_pytorch.models.utils.detect_face import batched_nms_numpy, bbreg, generateBoundingBox, rerec
+from torchvision.ops import nms
+
+from workbook.data.faces import OVERLAP, overlaps
 
 FACTOR = 0.709  # from one size of faces to the next smaller one
-CELL, STRIDE = 12, 2  # pixels: the first network scores cells of 12 x 12, one every 2
+CELL = 12  # pixels: the first network scores cells of 12 x 12
 CERTAIN = 0.6, 0.7, 0.7  # lowest score for a face, in [0, 1], by network
+
+# MTCNN looks for faces at sizes 20, 28.2, 39.8, ... pixels, each 1/0.709 of the one before, up to the frame's height.
+# Leaving out the smallest sizes leaves the others where they are: a large face then gets the very same box.
+SMALLEST = 20.0  # pixels
+LARGE = 1 / 4  # of the frame's shorter side: the face of somebody who speaks to the camera
+BESIDE = 1 / 8  # of it: the smallest face beside a large one, where all faces are searched
+SURE = 0.95  # confidence in a large face from which on no smaller one is searched
+
+Faces = tuple[np.ndarray, np.ndarray]  # boxes (k, 4) as left, top, right, bottom in pixels; their scores (k,) in [0, 1]
 
 
 class Sums:
@@ -47,65 +61,100 @@ def _windows(first: int, last: int, count: int) -> tuple[np.ndarray, np.ndarray]
     return first + steps[:-1] // count, first - (-steps[1:] // count)
 
 
-class Cascade:
+def smallest_size(frame: Sums, share: float) -> float:
+    """The largest of MTCNN's sizes of faces, in pixels, that is at most this share of the frame's shorter side."""
+    side = min(frame.height, frame.width)
+    steps = np.log(max(side * share / SMALLEST, 1.0)) / -np.log(FACTOR)
+    return float(SMALLEST / FACTOR ** np.floor(steps))
+
+
+class FaceDetector:
     """MTCNN's three networks with their weights."""
 
-    def __init__(self, device: str = "cpu"):
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # slow: imports torchvision
-
-        self.device = device
+    def __init__(self):
         self.propose, self.refine, self.decide = (
-            net().eval().to(device, memory_format=torch.channels_last) for net in (PNet, RNet, ONet)
+            net().eval().to(memory_format=torch.channels_last) for net in (PNet, RNet, ONet)
         )
 
-    @torch.inference_mode()
-    def find(self, frames: Sequence[Sums], smallest: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The faces of each frame, the largest first: boxes (n, 4) and their scores (n,) in [0, 1].
+    def detect(self, frames: np.ndarray | Sequence[np.ndarray]) -> Faces:
+        """The largest face of each frame: boxes (n, 4) float32 as left, top, right, bottom in pixels, and how sure
+        the detector is, (n,) in [0, 1]. A frame without a face has a row of NaN and a confidence of 0.
 
-        frames : all of one size, processed together
-        boxes : left, top, right, bottom in pixels
-        smallest : size of the smallest faces to search, in pixels
+        frames : (n, H, W, 3) uint8 RGB, or as many of (H, W, 3)
         """
-        proposed = self._proposals(frames, smallest)
-        refined = [
-            _move_edges(boxes[kept], moves[kept])
-            for boxes, scores, moves in self._score(frames, proposed, self.refine, 24, CERTAIN[1])
-            for kept in [_suppress_overlaps(boxes, scores, 0.7)]
-        ]
+        boxes, confidence = np.full((len(frames), 4), np.nan, np.float32), np.zeros(len(frames), np.float32)
+        for i, (faces, scores) in enumerate(self._find([Sums(frame) for frame in frames])):
+            if len(faces):
+                boxes[i], confidence[i] = faces[0], scores[0]
+        return boxes, confidence
+
+    def detect_all(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """All faces of each frame: boxes (k, 4) as in `detect`, first the one that `detect` returns.
+
+        Beside a large face, the smallest others have BESIDE of the frame's shorter side.
+        """
+        sums = [Sums(frame) for frame in frames]
+        smaller = self._search(sums, smallest_size(sums[0], BESIDE))
         faces = []
-        for boxes, scores, moves in self._score(frames, refined, self.decide, 48, CERTAIN[2]):
-            boxes = _move_edges(boxes, moves)
-            kept = _suppress_contained(boxes, scores, 0.7)
-            kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
-            faces.append((boxes[kept].numpy(), scores[kept].numpy()))
+        for (boxes, _), (others, _) in zip(self._find(sums), smaller, strict=True):
+            more = [box for box in others if not (overlaps(box, boxes) > OVERLAP).any()]
+            faces.append(np.array([*boxes, *more], np.float32).reshape(-1, 4))
         return faces
 
     @torch.inference_mode()
     def confidence(self, faces: Sequence[np.ndarray]) -> np.ndarray:
         """How sure the last network is, (n,) in [0, 1], that each of these pictures (S, S, 3) uint8 is a face."""
         parts = [Sums(face).part(0, 0, face.shape[1], face.shape[0], 48, 48) for face in faces]
-        return self._apply(self.decide, np.stack(parts))[-1][:, 1].numpy()
+        return _apply(self.decide, parts)[-1][:, 1].numpy()
+
+    def _find(self, frames: list[Sums]) -> Iterator[Faces]:
+        """The faces of each frame, the largest first: of all sizes, unless the search for large faces succeeds.
+
+        A large face has at least the next size up: at the edge of a search, boxes differ.
+        """
+        if not frames:
+            return
+        smallest = smallest_size(frames[0], LARGE)
+        for frame, (faces, scores) in zip(frames, self._search(frames, smallest), strict=True):
+            is_large = len(faces) and scores[0] > SURE and min(faces[0, 2:] - faces[0, :2]) > smallest / FACTOR
+            yield (faces, scores) if is_large or smallest == SMALLEST else self._search([frame], SMALLEST)[0]
+
+    @torch.inference_mode()
+    def _search(self, frames: Sequence[Sums], smallest: float) -> list[Faces]:
+        """The faces of each frame that lie in it at least in part, the largest first.
+
+        frames : all of one size, processed together        smallest : size of the smallest faces to search, in pixels
+        """
+        proposed, refined, faces = self._proposals(frames, smallest), [], []
+        for boxes, scores, moves in self._score(frames, proposed, self.refine, 24, CERTAIN[1]):
+            kept = nms(boxes, scores, 0.7)
+            refined.append(bbreg(boxes[kept], moves[kept]))
+        size = torch.tensor([frames[0].width, frames[0].height])
+        for boxes, scores, moves in self._score(frames, refined, self.decide, 48, CERTAIN[2]):
+            boxes = bbreg(boxes, moves)
+            kept = batched_nms_numpy(boxes, scores, torch.zeros(len(boxes)), 0.7, "Min")
+            edges = boxes[kept].round()
+            kept = kept[(edges[:, 2:].minimum(size) > edges[:, :2].clamp(min=0)).all(dim=1)]
+            kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).prod(dim=1).argsort(descending=True)]
+            faces.append((boxes[kept].numpy(), scores[kept].numpy()))
+        return faces
 
     def _proposals(self, frames: Sequence[Sums], smallest: float) -> list[torch.Tensor]:
         """The boxes (n, 4) in each frame where the first network sees a face of any size."""
         height, width, scale = frames[0].height, frames[0].width, CELL / smallest
-        proposals = [[(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4))] for _ in frames]
+        proposals = [[torch.zeros(0, 9)] for _ in frames]  # by size (n, 9): box, score, moves of its edges
         while min(height, width) * scale >= CELL:
             size = int(height * scale + 1), int(width * scale + 1)
-            images = np.stack([frame.part(0, 0, width, height, *size) for frame in frames])
-            moves, scores = self._apply(self.propose, images)  # (frames, 4, h, w), (frames, 2, h, w)
-            for move, score, at_all_sizes in zip(moves, scores[:, 1], proposals, strict=True):
-                row, column = torch.nonzero(score >= CERTAIN[0], as_tuple=True)
-                corner = STRIDE * torch.stack([column, row, column, row], dim=1).float() + 1
-                box = ((corner + torch.tensor([0, 0, CELL - 1, CELL - 1])) / scale).floor()
-                kept = _suppress_overlaps(box, score[row, column], 0.5)
-                at_all_sizes.append((box[kept], score[row, column][kept], move[:, row, column].T[kept]))
+            moves, scores = _apply(self.propose, [frame.part(0, 0, width, height, *size) for frame in frames])
+            rows, owners = generateBoundingBox(moves, scores[:, 1], scale, CERTAIN[0])
+            for i, of_frame in enumerate(proposals):
+                own = rows[owners == i]
+                of_frame.append(own[nms(own[:, :4], own[:, 4], 0.5)])
             scale *= FACTOR
         merged = []
-        for at_all_sizes in proposals:
-            boxes, scores, moves = map(torch.cat, zip(*at_all_sizes, strict=True))
-            kept = _suppress_overlaps(boxes, scores, 0.7)
-            merged.append(_move_edges(boxes[kept], moves[kept], pixel=0))
+        for rows in map(torch.cat, proposals):
+            boxes, _, moves = rows[nms(rows[:, :4], rows[:, 4], 0.7)].split([4, 1, 4], dim=1)
+            merged.append(boxes + moves * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2))
         return merged
 
     def _score(
@@ -113,54 +162,20 @@ class Cascade:
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """For each frame: the squared boxes (n, 4) with a face, by a network for `size` pixels, scores and moves."""
         squares, parts = [], []
-        for frame, square in zip(frames, map(_square, boxes), strict=True):
+        for frame, square in zip(frames, map(rerec, boxes), strict=True):
             edges = square.int()
             edges[:, :2] = edges[:, :2].clamp(min=1) - 1
             edges[:, 2:] = edges[:, 2:].minimum(torch.tensor([frame.width, frame.height]))
             inside = (edges[:, 2:] > edges[:, :2]).all(dim=1)  # True = some of the box lies in the frame
             squares.append(square[inside])
             parts += [frame.part(*box, size, size) for box in edges[inside].tolist()]
-        moves, *_, scores = self._apply(net, np.stack(parts)) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
+        moves, *_, scores = _apply(net, parts) if parts else (torch.zeros(0, 4), torch.zeros(0, 2))
         counts = list(map(len, squares))
         for square, score, move in zip(squares, scores[:, 1].split(counts), moves.split(counts), strict=True):
             kept = score > certain
             yield square[kept], score[kept], move[kept]
 
-    def _apply(self, net, images: np.ndarray) -> list[torch.Tensor]:
-        """The outputs of a network for images (n, H, W, 3) in [0, 255]."""
-        scaled = torch.from_numpy((images - 127.5) / 128).to(self.device).permute(0, 3, 1, 2)
-        return [output.cpu() for output in net(scaled)]
 
-
-def _move_edges(boxes: torch.Tensor, moves: torch.Tensor, pixel: int = 1) -> torch.Tensor:
-    """The boxes with each edge moved by a share of their width or height; pixel : added to the length of a side."""
-    sides = boxes[:, 2:] - boxes[:, :2] + pixel
-    return boxes + moves * sides.repeat(1, 2)
-
-
-def _square(boxes: torch.Tensor) -> torch.Tensor:
-    """The boxes made square: the shorter side grows, the centre stays."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    longer = sides.amax(dim=1, keepdim=True)
-    corner = boxes[:, :2] + sides * 0.5 - longer * 0.5
-    return torch.cat([corner, corner + longer], dim=1)
-
-
-def _suppress_overlaps(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """Non-maximum suppression: the indices of boxes to keep, highest score first; overlap : largest allowed IoU."""
-    from torchvision.ops import nms
-
-    return nms(boxes, scores, overlap)
-
-
-def _suppress_contained(boxes: torch.Tensor, scores: torch.Tensor, overlap: float) -> torch.Tensor:
-    """As `_suppress_overlaps`; the overlap of two boxes is their common part, as a share of the smaller one."""
-    corner = torch.maximum(boxes[:, None, :2], boxes[:, :2])
-    shared = (torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - corner + 1).clamp(min=0).prod(dim=2)
-    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(dim=1)
-    hides = shared / torch.minimum(areas[:, None], areas) > overlap  # (n, n)
-    kept: list[int] = []
-    for box in scores.argsort(descending=True).tolist():
-        if not hides[box, kept].any():
-            kept.append(box)
-    return torch.tensor(kept, dtype=torch.long)
+def _apply(net, images: list[np.ndarray]) -> tuple[torch.Tensor, ...]:
+    """The outputs of a network for n images (H, W, 3) in [0, 255]."""
+    return net(torch.from_numpy((np.stack(images) - 127.5) / 128).permute(0, 3, 1, 2))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from workbook import InputError
-from workbook.data.faces import EdgeToEdge, FaceDetector, crop_face, fill_boxes
+from workbook.data.faces import EdgeToEdge, crop_face, fill_boxes
 from workbook.data.media import Film, check_file, open_video, read_audio
 from workbook.data.window import FULL_SPAN, WINDOW, Window, colours, cut_window, duration, place_window, span_of
 from workbook.files import checksum, path_of, path_text
@@ -183,14 +183,16 @@ def groups(frames: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 @cache
-def detector(is_cropped: bool = False) -> FaceDetector | EdgeToEdge:
+def detector(is_cropped: bool = False):
     """This process's detector, on one thread: clips are prepared side by side.
 
-    is_cropped : True = the frames are faces already, as in the authors' files
+    is_cropped : True = the frames are faces already, as in the authors' files: then an `EdgeToEdge`
     """
     if is_cropped:
         return EdgeToEdge()
     import torch
+
+    from workbook.data.mtcnn import FaceDetector  # takes seconds, and a corpus may have no pictures
 
     torch.set_num_threads(1)
     return FaceDetector()

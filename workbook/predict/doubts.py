@@ -24,11 +24,11 @@ def doubts(faces: np.ndarray, times: np.ndarray) -> list[str]:
 
 def upright_share(faces: np.ndarray) -> float:
     """The share of faces of which the detector is no less sure than of the same face turned by a quarter or a half."""
-    from workbook.data.mtcnn import Cascade
+    from workbook.data.mtcnn import FaceDetector
 
     chosen = faces[np.linspace(0, len(faces) - 1, min(LOOKED_AT, len(faces))).astype(int)]
-    cascade = Cascade()
-    sure = np.stack([cascade.confidence([np.rot90(face, turn) for face in chosen]) for turn in range(4)])
+    detector = FaceDetector()
+    sure = np.stack([detector.confidence([np.rot90(face, turn) for face in chosen]) for turn in range(4)])
     return float((sure[0] >= sure.max(axis=0) - NEARLY).mean())
 
 
