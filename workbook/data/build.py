@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.data.store import PROBLEM_COLUMNS, Store, partial_folder, refuse_other_folder, stamp, write_store
+from workbook.data.store import PROBLEM_COLUMNS, Store, partial_folder, stamp, write_store
 from workbook.files import read_json, write_json, writing
 from workbook.progress import progress_bar
 
@@ -63,11 +63,10 @@ def build_store(
     """
     path, trials = Path(path), trials.sort_values("clip", ignore_index=True)
     settings = {"frames": frames, "image_size": image_size, "protocol": protocol, "audio_features": audio_features}
-    plan = plan_of(trials, problems, settings)
-    refuse_other_folder(path)
+    plan, folder = plan_of(trials, problems, settings), partial_folder(path)
     old_plan = read_json(path / "manifest.json").get("plan", {})
     if old_plan == plan:
-        shutil.rmtree(partial_folder(path), ignore_errors=True)  # left by a kill after the very last step
+        shutil.rmtree(folder, ignore_errors=True)  # left by a kill after the very last step
         log.info("the store %s is up to date: nothing to do", path)
         return Store.open(path)
     if path.exists():
@@ -77,11 +76,11 @@ def build_store(
 
         prepare = partial(pool.prepare_all, workers=min(workers or os.cpu_count() or 1, len(trials)))
     with writing(path):
-        draft = _Draft(partial_folder(path), plan, len(trials))
-        if {**old_plan, "corpus": None} == {**plan, "corpus": None}:
-            draft.take_over(Store.open(path), trials)
-        _fill(draft, trials, prepare, progress)
-        return draft.finish(path, trials, problems, names)
+        draft = _Draft(folder, plan, trials)
+        if old_plan | {"corpus": None} == plan | {"corpus": None}:
+            draft.take_over(Store.open(path))
+        draft.fill(prepare, progress)
+        return draft.finish(path, problems, names)
 
 
 def plan_of(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict[str, Any]) -> dict[str, Any]:
@@ -93,36 +92,23 @@ def plan_of(trials: pd.DataFrame, problems: pd.DataFrame, settings: dict[str, An
     return {"format": FORMAT, "settings": settings, "corpus": {"files": len(stamps), "listing_sha256": digest}}
 
 
-def _fill(draft: "_Draft", trials: pd.DataFrame, prepare: Callable, progress: bool) -> None:
-    """Prepares the clips that the draft lacks. Raises InputError where it is interrupted."""
-    remaining = {row: trial for row, trial in enumerate(trials.to_dict("records")) if row not in draft.entries}
-    try:
-        with progress_bar(
-            len(trials), "clips to arrays", initial=len(draft.entries), unit="clip", disable=not progress
-        ) as bar:
-            for row, prepared in prepare(remaining, draft.plan["settings"]):
-                draft.add(row, prepared.record, prepared.problems, prepared.video, prepared.audio)
-                bar.update()
-    except KeyboardInterrupt:
-        raise InputError(f"stopped after {len(draft.entries)} of {len(trials)} clips: run it again to go on") from None
-
-
 class _Draft:
     """A store in the making: arrays with a row for every trial, and a journal with a line for every finished one.
 
     The plan is written last when the folder is made, and a journal line after its rows.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], count: int):
-        self.folder, self.plan, self.count = folder, plan, count
-        self.names = {"video": "faces", "audio": plan["settings"]["audio_features"]}  # of the arrays
+    def __init__(self, folder: Path, plan: dict[str, Any], trials: pd.DataFrame):
+        self.folder, self.plan, self.trials = folder, plan, trials
+        self.arrays = {"video": "faces", "audio": plan["settings"]["audio_features"]}  # their names
+        self.journal = folder / "journal.jsonl"
         has_links = any(file.is_symlink() for file in folder.rglob("*"))  # never made here, and never followed
         if folder.exists() and (has_links or read_json(folder / "plan.json") != plan):
             log.info("%s was begun from another corpus or with other settings: it is discarded", folder)
             shutil.rmtree(folder)
         if not folder.exists():
             self._create()
-        self.entries = self._read_journal()
+        self.entries = self._read_journal()  # row -> its record and its problems
 
     def _create(self) -> None:
         from workbook.data.audio import channels
@@ -130,25 +116,23 @@ class _Draft:
 
         settings = self.plan["settings"]
         size = settings["image_size"]
-        faces = (self.count, settings["frames"], size, size, 3)
-        sound = (self.count, channels(settings["audio_features"]), MFCC_STEPS)
+        faces = (len(self.trials), settings["frames"], size, size, 3)
+        sound = (len(self.trials), channels(settings["audio_features"]), MFCC_STEPS)
         (self.folder / "store").mkdir(parents=True)
         np.lib.format.open_memmap(self._file("video"), "w+", np.uint8, faces)
         np.lib.format.open_memmap(self._file("audio"), "w+", np.float32, sound)
-        (self.folder / "journal.jsonl").touch()
+        self.journal.touch()
         write_json(self.folder / "plan.json", self.plan)
 
     def _file(self, modality: str) -> Path:
-        return self.folder / f"{self.names[modality]}.npy"
+        return self.folder / f"{self.arrays[modality]}.npy"
 
     def _read_journal(self) -> dict[int, dict]:
         """The finished rows; a last line that was torn by a kill is cut off."""
-        path = self.folder / "journal.jsonl"
-        lines = path.read_bytes().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            os.truncate(path, sum(map(len, lines[:-1])))
-            lines.pop()
-        return {entry["row"]: entry for entry in map(json.loads, lines)}
+        content = self.journal.read_bytes()
+        end = content.rfind(b"\n") + 1
+        os.truncate(self.journal, end)
+        return {entry["row"]: entry for entry in map(json.loads, content[:end].splitlines())}
 
     def add(
         self, row: int, record: dict, problems: list[dict], video: np.ndarray | None, audio: np.ndarray | None
@@ -156,54 +140,71 @@ class _Draft:
         """Keeps the record, the problems and the arrays of one clip; None = it has none of this modality."""
         for modality, values in (("video", video), ("audio", audio)):
             if values is not None:
-                _write_row(self._file(modality), row - self.count, values)
-        entry = {"row": row, "record": record, "problems": problems}
-        with open(self.folder / "journal.jsonl", "a", encoding="utf-8") as journal:
-            journal.write(json.dumps(entry) + "\n")
-        self.entries[row] = entry
+                with open(self._file(modality), "r+b") as file:  # a full disk would end a process with a memory map
+                    file.seek((row - len(self.trials)) * values.nbytes, os.SEEK_END)
+                    file.write(np.ascontiguousarray(values))
+        self.entries[row] = {"row": row, "record": record, "problems": problems}
+        with open(self.journal, "a", encoding="utf-8") as journal:
+            journal.write(json.dumps(self.entries[row]) + "\n")
 
-    def take_over(self, store: Store, trials: pd.DataFrame) -> None:
+    def take_over(self, store: Store) -> None:
         """Keeps the clips of a store whose files have the same bytes, without those that it had a problem with."""
         from workbook.data.prepare import sha256_of
 
-        sums, span = ["video_sha256", "audio_sha256"], [name for name in ("start", "end", "cropped") if name in trials]
+        span = [name for name in ("start", "end", "cropped") if name in self.trials]
         usable = store.clips[~store.clips["clip"].isin(store.problems["clip"])].reindex(columns=[*RECORD, *span])
-        known = {tuple(key): row for row, key in zip(usable.index, usable[sums + span].to_numpy(), strict=True)}
+        keys = usable[["video_sha256", "audio_sha256", *span]].itertuples(index=False, name=None)
+        known = dict(zip(keys, usable.index, strict=True))
         records = usable[RECORD].to_dict("index")
-        for row, trial in enumerate(trials.to_dict("records")):
+        for row, trial in enumerate(self.trials.to_dict("records")):
             if row not in self.entries:
                 files = [sha256_of(trial[name]) for name in ("video_path", "audio_path")]
                 old = known.get((*files, *(trial[name] for name in span)))
                 if old is not None:
-                    arrays = (getattr(store, name)[old] if records[old][f"has_{name}"] else None for name in self.names)
-                    self.add(row, records[old], [], *arrays)
-        log.info("%d of %d clips are ready already", len(self.entries), len(trials))
+                    record = records[old]
+                    arrays = (getattr(store, name)[old] if record[f"has_{name}"] else None for name in self.arrays)
+                    self.add(row, record, [], *arrays)
+        log.info("%d of %d clips are ready already", len(self.entries), len(self.trials))
 
-    def finish(self, path: Path, trials: pd.DataFrame, problems: pd.DataFrame, names: list[str] | None) -> Store:
+    def fill(self, prepare: Callable, progress: bool) -> None:
+        """Prepares the clips that are missing. Raises InputError where it is interrupted."""
+        count, done = len(self.trials), len(self.entries)
+        missing = {row: trial for row, trial in enumerate(self.trials.to_dict("records")) if row not in self.entries}
+        try:
+            with progress_bar(count, "clips to arrays", initial=done, unit="clip", disable=not progress) as bar:
+                for row, clip in prepare(missing, self.plan["settings"]):
+                    self.add(row, clip.record, clip.problems, clip.video, clip.audio)
+                    bar.update()
+        except KeyboardInterrupt:
+            raise InputError(f"stopped after {len(self.entries)} of {count} clips: run it again to go on") from None
+
+    def finish(self, path: Path, problems: pd.DataFrame, names: list[str] | None) -> Store:
         """The store at `path`, made of the complete draft; may be repeated after a kill."""
-        entries = [self.entries[row] for row in range(self.count)]
-        records = [entry["record"] for entry in entries]
-        usable = [row for row, record in enumerate(records) if record.get("has_audio") or record.get("has_video")]
+        entries = [self.entries[row] for row in range(len(self.trials))]
+        records = pd.DataFrame([entry["record"] for entry in entries], self.trials.index, RECORD)
         more = [problem for entry in entries for problem in entry["problems"]]
         problems = pd.DataFrame([*problems.to_dict("records"), *more], columns=PROBLEM_COLUMNS)
-        if not usable:
+        usable = np.flatnonzero(records[["has_audio", "has_video"]].eq(True).any(axis=1))
+        if not len(usable):
             raise InputError(f"no clip of the corpus can be used; the first problem is: {problems['reason'].iloc[0]}")
-        clips = pd.concat([trials, pd.DataFrame(records)], axis=1).iloc[usable]
+        clips = self.trials.join(records).iloc[usable].reset_index(drop=True)
         clips = clips[[name for name in (*CLIP_COLUMNS, *EXTRA_COLUMNS) if name in clips]]
-        clips = clips.reset_index(drop=True).astype({"has_audio": bool, "has_video": bool})
-        for file in map(self._file, self.names):
-            _keep_rows(file, self.folder / "store" / file.name, usable, self.count)
-        return write_store(path, clips, problems, _manifest(self.plan, self.names, clips, names))
+        clips = clips.astype({"has_audio": bool, "has_video": bool})
+        for file in map(self._file, self.arrays):
+            _keep_rows(file, self.folder / "store" / file.name, usable, len(entries))
+        content = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
+        content = json.dumps([FORMAT, self.plan["settings"]]) + content
+        manifest = {
+            "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],
+            "arrays": self.arrays,
+            "plan": self.plan,
+            **({"names": names} if names else {}),
+            "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},
+        }
+        return write_store(path, clips, problems, manifest)
 
 
-def _write_row(file: Path, row: int, values: np.ndarray) -> None:
-    """Writes a row of an array; row : from its end, negative. A full disk ends a process that writes a memory map."""
-    with open(file, "r+b") as stream:
-        stream.seek(row * values.nbytes, os.SEEK_END)
-        stream.write(np.ascontiguousarray(values))
-
-
-def _keep_rows(source: Path, target: Path, rows: list[int], count: int) -> None:
+def _keep_rows(source: Path, target: Path, rows: np.ndarray, count: int) -> None:
     """Some of the `count` rows of an array as a file of their own; moved, not copied, where these are all."""
     if len(rows) == count:
         if source.exists():  # else it was moved before a kill
@@ -215,15 +216,3 @@ def _keep_rows(source: Path, target: Path, rows: list[int], count: int) -> None:
         np.lib.format.write_array_header_1_0(stream, header)
         for row in rows:
             stream.write(array[row])
-
-
-def _manifest(plan: dict[str, Any], arrays: dict[str, str], clips: pd.DataFrame, names: list[str] | None) -> dict:
-    table = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
-    content = json.dumps([FORMAT, plan["settings"]]) + table
-    return {
-        "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],
-        "arrays": arrays,
-        "plan": plan,
-        **({"names": names} if names else {}),
-        "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},
-    }

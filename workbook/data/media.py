@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 
 import av
@@ -240,7 +241,14 @@ class CroppedFaces:
     cropped = True
 
     def __init__(self, path: Path | str):
-        self._faces = _read_faces(check_file(path))
+        path = check_file(path)
+        try:
+            faces = np.load(path, allow_pickle=False, mmap_mode="r")  # takes no memory for what a header promises
+            if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
+                raise ValueError(f"{faces.dtype} of shape {faces.shape}, not uint8 (15, 224, 224, 3), or all zero")
+        except (ValueError, EOFError, OSError) as error:
+            raise InputError(f"{path.name} cannot be read as an array of faces: {error}") from error
+        self._faces = np.array(faces)
         self._count = int(np.flatnonzero(self._faces.any(axis=(1, 2, 3))).max()) + 1  # without the padding
         self.picture = Picture(WINDOW * self._count / len(self._faces), AUTHORS_FPS)
 
@@ -274,7 +282,7 @@ class Still:
 Film = Video | CroppedFaces | Still
 
 
-def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> np.ndarray:
+def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> list[bool]:
     """Which packets of a file have to be decoded (True) for the frames with the chosen time stamps.
 
     From each key frame up to the last chosen one before the next key frame; and up to that key frame where chosen
@@ -282,15 +290,14 @@ def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> np.ndarray:
 
     packets : (time stamp, True = a key frame, ...) in the order of the file
     """
-    stamps = [stamp for stamp, *_ in packets]
-    needed = np.array([stamp is None for stamp in stamps])  # the packet that ends the decoding
-    keys = [i for i, (_, is_key, *_) in enumerate(packets) if is_key] or [0]
-    is_crossed = False
-    for begin, end in reversed(list(zip(keys, [*keys[1:], len(stamps)], strict=True))):
-        last = max((i + 1 for i in range(begin, end) if stamps[i] in chosen), default=begin)
-        needed[begin : end if is_crossed else last] = True
-        is_crossed = any(stamps[i] in chosen and stamps[i] < stamps[begin] for i in range(begin, last))
-    return needed
+    needed, is_needed, first = [], False, inf  # first : the earliest chosen frame since the key frame, in the file
+    for stamp, is_key, *_ in reversed(packets):
+        if stamp in chosen:
+            is_needed, first = True, min(first, stamp)
+        needed.append(is_needed or stamp is None)  # None: the packet that ends the decoding
+        if is_key:
+            is_needed, first = first < (stamp or 0), inf
+    return needed[::-1]
 
 
 def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
@@ -304,17 +311,6 @@ def _to_rgb(frame: av.VideoFrame, bt601: bool) -> np.ndarray:
     if abs(int(b)) > abs(int(a)):
         picture, across, down = picture.swapaxes(0, 1), c, b
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
-def _read_faces(path: Path) -> np.ndarray:
-    """The array of one of the authors' `*_facecroppad.npy`."""
-    try:
-        faces = np.load(path, allow_pickle=False, mmap_mode="r")  # takes no memory for what a header promises
-        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3 or not faces.any():
-            raise ValueError(f"{faces.dtype} of shape {faces.shape}, not uint8 (15, 224, 224, 3), or all zero")
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as an array of faces: {error}") from error
-    return np.array(faces)
 
 
 def _main_track(path: Path, streams: Sequence[av.stream.Stream], content: str):

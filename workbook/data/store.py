@@ -89,20 +89,15 @@ class Store:
         return int((both & self.clips["emotion"].isin(emotions)).argmax() or both.argmax())
 
 
-def refuse_other_folder(path: Path) -> None:
-    """Raises InputError where `path` is there and is not a store."""
+def partial_folder(path: Path) -> Path:
+    """The folder in which the store at `path` is made. Raises InputError where `path` is there and is no store."""
     if path.exists() and not (path / "manifest.json").exists():
         raise InputError(f"{path} exists and is not a store: move it away, or give another folder")
-
-
-def partial_folder(path: Path) -> Path:
-    """The folder in which the store at `path` is made."""
     return path.with_name(path.name + ".partial")
 
 
 def new_draft(path: Path) -> Path:
-    """An empty folder for the arrays of the store at `path`. Raises InputError where `path` is there and no store."""
-    refuse_other_folder(path)
+    """An empty folder for the arrays of the store at `path`."""
     draft = partial_folder(path) / "store"
     shutil.rmtree(draft.parent, ignore_errors=True)  # left by a run that was killed
     draft.mkdir(parents=True)
@@ -116,15 +111,14 @@ def write_store(path: Path, clips: pd.DataFrame, problems: pd.DataFrame, manifes
 
     manifest : its entries beside counts and checksums; `arrays` names the array of each modality
     """
-    refuse_other_folder(path)
     partial = partial_folder(path)
     draft = partial / "store"
     for name, table in zip(TABLES, (clips, problems), strict=True):
         table.to_parquet(draft / name, index=False)
-    counts = {"clips": len(clips), "problems": len(problems)}
-    counts |= {f"with_{modality}": int(clips[f"has_{modality}"].sum()) for modality in ("audio", "video")}
-    checksums = {"sha256": {name: checksum(draft / name) for name in TABLES}}
-    write_json(draft / "manifest.json", manifest | counts | checksums)
+    manifest |= {"clips": len(clips), "problems": len(problems)}
+    manifest |= {f"with_{modality}": int(clips[f"has_{modality}"].sum()) for modality in ("audio", "video")}
+    manifest |= {"sha256": {name: checksum(draft / name) for name in TABLES}}
+    write_json(draft / "manifest.json", manifest)
     if path.exists():
         os.rename(path, partial / "old")
     os.rename(draft, path)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -53,12 +52,9 @@ def _attempt(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[
                 running[pool.schedule(prepare_clip, [trial], settings, SECONDS)] = row
             if not running:
                 return
-            finished, _ = wait(running, 2 * SECONDS, FIRST_COMPLETED)
-            if not finished:
-                raise BrokenProcessPool("no clip is finished, nor has any met its limit")
-            for future in finished:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), _outcome(future)
-    except RuntimeError as error:  # BrokenProcessPool, too
+    except RuntimeError as error:  # the pool's: none of its processes has started
         raise InputError(f"{UNGUARDED}; if it does, run it again") from error
     finally:
         pool.stop()
