@@ -86,14 +86,14 @@ def test_a_store_of_clips_is_enough_where_they_are_away(tmp_path):
 
 
 def test_the_only_pickle_of_a_folder_is_read(tmp_path, data):
-    with pytest.raises(InputError, match=r"mosei holds 0 of the pickles .*unaligned_50\.pkl: give one"):
+    with pytest.raises(InputError, match=r"mosei holds 0 of the files .*unaligned_50\.pkl: give one"):
         Corpus("mosei").open_store()
     (data / "mosei").mkdir(parents=True)
     (data / "mosei" / "aligned_50.pkl").touch()
     (data / "mosei" / "notes.pkl").touch()
     assert Corpus("mosei").root == data / "mosei" / "aligned_50.pkl"
     (data / "mosei" / "mosi_data.pkl").touch()
-    with pytest.raises(InputError, match=r"holds 2 of the pickles .*: give one of them"):
+    with pytest.raises(InputError, match=r"holds 2 of the files .*: give one of them"):
         Corpus("mosei").open_store()
     with pytest.raises(InputError, match=r"gone\.pkl, which is no file or folder"):
         Corpus("mosei", tmp_path / "gone.pkl").open_store()

@@ -58,7 +58,7 @@ def test_runs_that_a_given_value_makes_the_same_count_once(tmp_path):
             {"dataset": ["toy_mosei", "mosei"], "data_root": "/nowhere"},
             "data_root is /nowhere, which is no file or folder",
         ),
-        ({"dataset": "features", "data_root": __file__}, "give the path of an .npz"),
+        ({"dataset": "features", "data_root": "/nowhere.npz"}, "data_root is /nowhere.npz, which is no file"),
         ({"dataset": "ravdess", "data_root": str(Path(__file__).parent)}, "tests.sweep holds no speech clip"),
     ],
 )

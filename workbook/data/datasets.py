@@ -20,8 +20,7 @@ import pandas as pd
 
 import workbook
 from workbook import InputError
-from workbook.data.build import build_store, plan_of
-from workbook.data.features import is_current, missing_values, read_npz, write_features
+from workbook.data import build, features
 from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
@@ -57,7 +56,7 @@ class Dataset:
     defaults: dict[str, Any] = field(default_factory=dict)  # of other parameters, where they differ from USUAL
     needs: str = ""  # what data_root must be, one of ROOTS; "" = a missing dataset is made
     source: str = ""  # where to get it: the end of a sentence
-    locate: Callable = lambda path: path  # data_root -> root
+    files: tuple[str, ...] = ()  # names of its file, where data_root may be the folder that holds it
     make: Callable | None = None  # root -> None; makes the dataset where it is missing
     truth: Callable | None = None  # root -> the truth of each clip, a table with a column `clip`
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
@@ -77,24 +76,16 @@ class Dataset:
                 f"(a relative path starts at {workbook.ROOT}); {self.source}"
             )
 
-
-def _pickle(path: Path) -> Path:
-    """The pickle at `path`, or the only one with a known name in that folder."""
-    if path.is_file() or path.suffix == ".pkl":
-        return path
-    names = [name for name in PICKLES if (path / name).exists()]
-    if len(names) != 1:
-        raise InputError(
-            f"{path} holds {len(names)} of the pickles {', '.join(PICKLES)}: give one of them as data_root"
-        )
-    return path / names[0]
-
-
-def _npz(path: Path) -> Path:
-    """The .npz at `path`; the user must give one."""
-    if path.suffix != ".npz":
-        raise InputError("dataset 'features' is a file of your own: give the path of an .npz as data_root")
-    return path
+    def locate(self, path: Path) -> Path:
+        """The root at data_root: `path`, or the only one of `files` in that folder. Raises InputError without it."""
+        if not self.files or path.is_file() or path.suffix == Path(self.files[0]).suffix:
+            return path
+        names = [name for name in self.files if self.make or (path / name).exists()]
+        if len(names) != 1:
+            raise InputError(
+                f"{path} holds {len(names)} of the files {', '.join(self.files)}: give one of them as data_root"
+            )
+        return path / names[0]
 
 
 BY_ACTOR = ("paper", "authors", "luna", "loso")  # fold schemes of RAVDESS's 24 actors
@@ -129,18 +120,17 @@ DATASETS = {
         protocols=("mult", "paper"),
         needs="file or folder",
         source="docs/features.md says where it is found",
-        locate=_pickle,
+        files=PICKLES,
         paper_folds="own",
     ),
     "features": Dataset(
         title="features of your own",
         kind="features",
-        read=read_npz,
+        read=features.read_npz,
         fold_schemes=("groups", *BY_ACTOR, "clips"),
         protocols=("mult", "paper"),
         needs="file",
         source="docs/features.md says what such a file holds",
-        locate=_npz,
     ),
 }
 
@@ -194,11 +184,13 @@ class Corpus:
     @property
     def is_current(self) -> bool:
         """Whether the store was made of the files as they are now; also True where these are away, and of toy clips."""
-        if self.record.kind == "features":
-            return is_current(self.store_path, self.root)
-        if self.record.make or not self._place.exists():
+        is_toy = self.record.kind == "clips" and self.record.make
+        if is_toy or not self.root.exists():
             return True
-        return read_json(self.store_path / "manifest.json").get("plan") == plan_of(*self.find_clips(), self._settings)
+        plan = read_json(self.store_path / "manifest.json").get("plan")
+        if self.record.kind == "features":
+            return plan == features.plan_of(self.root)
+        return plan == build.plan_of(*self.find_clips(), self._settings)
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -251,15 +243,15 @@ class Corpus:
                 trials, problems = self.find_clips()
                 names = list(self.record.names or trials.sort_values("label")["emotion"].unique())
                 options = {"names": names, "workers": workers, "prepare": prepare, "progress": progress}
-                return build_store(self.store_path, trials, problems, **self._settings, **options)
+                return build.build_store(self.store_path, trials, problems, **self._settings, **options)
             self._make()
-            if is_current(self.store_path, self.root):
+            if self.store_path.exists() and self.is_current:
                 store = Store.open(self.store_path)
             else:
                 self.record.check_root(self._place)
                 log.info("making the store %s of the features in %s", self.store_path, self.root)
-                store = write_features(self.store_path, self.record.read(self.root), self.root)
-            for sentence in missing_values(store):
+                store = features.write_features(self.store_path, self.record.read(self.root), self.root)
+            for sentence in features.missing_values(store):
                 log.warning("%s: %s", self.root, sentence)
             return store
 

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,12 @@ import pandas as pd
 from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
-from workbook.files import as_bytes, read_json
+from workbook.files import as_bytes
 
-VERSION = 2  # of the store; another number makes it again
+FORMAT = 2  # a change makes stores again
 MODALITIES = ("audio", "video")
-REQUIRED, MASKS = (*MODALITIES, "label", "group"), ("has_audio", "has_video")  # arrays of an .npz
-OPTIONAL = ("clip", *MASKS)
+MASKS = {name: f"has_{name}" for name in MODALITIES}
+REQUIRED, OPTIONAL = (*MODALITIES, "label", "group"), ("clip", *MASKS.values())  # arrays of an .npz
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def read_npz(path: Path | str) -> Features:
     clips = pd.DataFrame({"clip": _clip_names(path, arrays), "actor": actors, "label": labels})
     clips["emotion"] = polarity(labels) if task == "sentiment" else np.array(names)[labels]
     audio, video = (values if values.ndim == 3 else values[:, :, None] for values in map(arrays.get, MODALITIES))
-    masks = [arrays[name].astype(bool) if name in arrays else None for name in MASKS]
     series = {"audio": audio, "video": video.swapaxes(1, 2)}  # (N, Ca, Ta), (N, Tv, Cv)
+    masks = {name: arrays[mask].astype(bool) for name, mask in MASKS.items() if mask in arrays}
     return assemble(path, clips, series, masks, task=task, names=names, standardise=True)
 
 
@@ -86,7 +87,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     check_names(path, names, REQUIRED, OPTIONAL)
     for name, values in arrays.items():
         axes = "(N, channels, steps) or (N, channels)" if name in MODALITIES else "(N,)"
-        content, kinds = ("numbers", "biuf") if name in (*MODALITIES, *MASKS) else ("numbers or text", "biufUS")
+        content, kinds = ("numbers", "biuf") if name in (*MASKS, *MASKS.values()) else ("numbers or text", "biufUS")
         is_shaped = values.ndim in ((2, 3) if name in MODALITIES else (1,)) and values.size
         if not is_shaped or values.dtype.kind not in kinds:
             where = f"{name} in {path} has shape {values.shape} and type {values.dtype}"
@@ -154,7 +155,7 @@ def assemble(
     path: Path,
     clips: pd.DataFrame,
     series: dict[str, np.ndarray],
-    masks: list[np.ndarray | None],
+    masks: dict[str, np.ndarray],
     *,
     task: str,
     names: list[str],
@@ -164,19 +165,19 @@ def assemble(
 
     clips, task, names, standardise : as in `Features`, of all clips, without has_audio and has_video
     series : audio (N, Ca, Ta) and video (N, Tv, Cv), any numbers; float32 arrays are changed in place
-    masks : of audio and of video, (N,) bool, True = present; None = a clip whose values are all 0 lacks the modality
+    masks : of a modality, (N,) bool, True = present; without it, a clip whose values are all 0 lacks the modality
     Values that are not finite become NaN where channels are standardised, else 0; so does a clip with no finite value.
     Raises InputError where no clip is left.
     """
     facts = {}
-    for (name, values), mask in zip(series.items(), masks, strict=True):
+    for name, values in series.items():
         with np.errstate(over="ignore"):  # values too large for float32 become infinite
             series[name] = values = values.astype(np.float32, order="C", copy=False)
-        if mask is not None:
-            values[~mask] = 0
+        if name in masks:
+            values[~masks[name]] = 0
         is_missing = ~np.isfinite(values)
         values[is_missing] = 0
-        has = values.any(axis=(1, 2)) if mask is None else mask & ~is_missing.all(axis=(1, 2))
+        has = masks[name] & ~is_missing.all(axis=(1, 2)) if name in masks else values.any(axis=(1, 2))
         is_missing &= has[:, None, None]
         if standardise:
             values[is_missing] = np.nan
@@ -212,7 +213,7 @@ def missing_values(store: Store) -> list[str]:
 def write_features(path: Path | str, features: Features, origin: Path | str) -> Store:
     """The store of these features, written at `path` completely or not at all; replaces an older one.
 
-    origin : the file of the features, for `is_current`
+    origin : the file of the features, for the plan
     Raises InputError where `path` exists and is no store.
     """
     path, origin = Path(path), Path(origin)
@@ -221,28 +222,26 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
         np.save(draft / f"{name}.npy", getattr(features, name))
     manifest = {
         "fingerprint": _fingerprint(features),
-        "version": VERSION,
+        "plan": plan_of(origin),
         "arrays": {"video": "video", "audio": "audio"},
         "task": features.task,
         "names": features.names,
         "standardise": features.standardise,
         **features.facts,
-        "stamp": stamp(origin),
         "versions": {"numpy": version("numpy")},
     }
     return write_store(path, features.clips, features.problems, manifest)
 
 
-def is_current(path: Path, origin: Path) -> bool:
-    """Whether the store at `path` was made of the file `origin`, unchanged since; also True without that file."""
-    manifest = read_json(path / "manifest.json")
-    return manifest.get("version") == VERSION and (not origin.exists() or manifest.get("stamp") == stamp(origin))
+def plan_of(origin: Path) -> dict[str, Any]:
+    """The file that determines a store; equal plans make equal stores."""
+    return {"format": FORMAT, "stamp": stamp(origin)}
 
 
 def _fingerprint(features: Features) -> str:
     """Twelve hex digits that change with the task, the clips and the values; not with paths."""
     shapes = [features.audio.shape, features.video.shape]
-    settings = [VERSION, features.task, features.names, features.standardise, *shapes]
+    settings = [FORMAT, features.task, features.names, features.standardise, *shapes]
     digest = hashlib.sha256((json.dumps(settings) + features.clips.to_csv(index=False)).encode())
     for series in (features.audio, features.video):
         digest.update(np.ascontiguousarray(series))

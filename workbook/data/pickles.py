@@ -122,7 +122,7 @@ def read_pickle(path: Path | str) -> Features:
     except Exception as error:  # a torn, foreign or forged file can fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read as a pickle of MOSEI or MOSI: {reason}") from None
-    return assemble(path, clips, series, [None, None], task="sentiment", names=[], standardise=False)
+    return assemble(path, clips, series, {}, task="sentiment", names=[], standardise=False)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -36,11 +36,6 @@ def _maker(title: str, module: str, name: str) -> Callable:
     return make_missing
 
 
-def _file_in(name: str) -> Callable:
-    """A function of a path: the path itself where it has the suffix of `name`, else `name` in that folder."""
-    return lambda path: path if path.suffix == Path(name).suffix else path / name
-
-
 TOYS = {
     "toy": Dataset(
         title="toy corpus",
@@ -76,7 +71,7 @@ TOYS = {
         fold_schemes=(*BY_ACTOR, "groups"),
         protocols=("mult", "paper"),
         defaults={"epochs": 6},
-        locate=_file_in("toy_speaker.npz"),
+        files=("toy_speaker.npz",),
         make=_maker("the toy speakers' features", "speaker_features", "make_file"),
         truth=read_truth,
         reachable=_lazy("speaker", "reachable"),
@@ -88,7 +83,7 @@ TOYS = {
         fold_schemes=("own", "groups"),
         protocols=("mult", "paper"),
         defaults={"epochs": 12},
-        locate=_file_in(PICKLES[0]),
+        files=PICKLES[:1],
         make=_maker("the toy MOSEI", "mosei", "make_pickle"),
         truth=read_truth,
         reachable=_lazy("mosei", "reachable"),
