@@ -57,16 +57,9 @@ AUDIO_FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # samples (79
 }
 
 
-def extractor(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function in AUDIO_FEATURES with this name. Raises InputError where there is none."""
-    if name not in AUDIO_FEATURES:
-        raise InputError(f"there are no audio features '{name}': choose one of {', '.join(AUDIO_FEATURES)}")
-    return AUDIO_FEATURES[name]
-
-
 def channels(name: str) -> int:
     """The number of channels of these audio features: mfcc 10, logmel 64, chroma 12, spectrogram 257."""
-    return len(extractor(name)(np.zeros(WINDOW_SAMPLES, np.float32)))
+    return len(AUDIO_FEATURES[name](np.zeros(WINDOW_SAMPLES, np.float32)))
 
 
 def samples_of(store: Store, row: int, later: float = 0.0) -> np.ndarray:
@@ -85,7 +78,7 @@ def samples_of(store: Store, row: int, later: float = 0.0) -> np.ndarray:
 
 def features_of(store: Store, samples: np.ndarray) -> np.ndarray:
     """The features (channels, 156) of a window's samples (79380,), of the kind that the store holds."""
-    return extractor(store.manifest["plan"]["settings"]["audio_features"])(samples)
+    return AUDIO_FEATURES[store.manifest["plan"]["settings"]["audio_features"]](samples)
 
 
 def audio_later(store: Store, row: int, by: float) -> np.ndarray:

@@ -3,8 +3,6 @@
 import codecs
 import csv
 import io
-import os
-import re
 from math import inf
 from pathlib import Path
 from unicodedata import normalize
@@ -36,15 +34,15 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
     """
     path = Path(root) / TABLE
     table = _read(path)
-    sound = table["file"].str.lower().str.endswith(SOUNDS)  # True = no picture
-    tracks = table["file"].mask(table["file"].str.lower().str.endswith(IMAGES), "")  # "" = an image, without sound
+    files, suffixes = table["file"], table["file"].str.lower().str
+    pictures, tracks = (files.mask(suffixes.endswith(others), "") for others in (SOUNDS, IMAGES))  # "" = none
     trials = pd.DataFrame(
         {
             "clip": table["clip"] if "clip" in table else _names(table),
             "actor": people(path, table["person"]),
             "emotion": table["label"],
-            "video_path": _paths(path.parent, table["file"].mask(sound, "")),
-            "audio_path": _paths(path.parent, table["audio"].where(table["audio"] != "", tracks)),
+            "video_path": pictures.map(lambda file: _path(path.parent, file)),
+            "audio_path": table["audio"].where(table["audio"] != "", tracks).map(lambda file: _path(path.parent, file)),
             "start": _seconds(path, table, "start", 0.0),
             "end": _seconds(path, table, "end", inf),
         }
@@ -76,12 +74,12 @@ def _read(path: Path) -> pd.DataFrame:
         text = normalize("NFC", content.decode("utf-16" if content[:2] in UTF_16 else "utf-8-sig"))
         divider = max(",;\t", key=text.strip().partition("\n")[0].count)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=divider, skipinitialspace=True, strict=True)
-        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+        lines = ((rows.line_num, [cell.strip() for cell in row]) for row in rows)
+        cells = {line: row for line, row in lines if any(row)}
     except (OSError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
         hint = "; save it as CSV in UTF-8" if isinstance(error, UnicodeError) else ""
         raise InputError(f"{path} cannot be read as a table: {reason}{hint}") from None
-    cells = {line: row for line, row in lines if any(row)}
     header = [name.lower() for name in cells.pop(min(cells, default=0), [])]
     while header and not header[-1]:
         header.pop()
@@ -111,19 +109,13 @@ def _names(table: pd.DataFrame) -> pd.Series:
     return names.where(~names.duplicated(keep=False) | ("start" not in table), names + "@" + table.get("start", ""))
 
 
-def _paths(folder: Path, files: pd.Series) -> pd.Series:
-    return files.map(lambda file: path_text(_existing(folder, file)) if file else "")
-
-
-def _existing(folder: Path, file: str) -> Path:
-    """The file of this name, though its accents are written in another way, or its folders Windows's; else the name."""
-    place = folder / file
-    if not place.exists():
-        place = folder
-        for part in re.split(r"[\\/]", file):
-            names = os.listdir(place) if place.is_dir() else []
-            place /= next((name for name in names if normalize("NFC", name) == normalize("NFC", part)), part)
-    return place
+def _path(folder: Path, file: str) -> str:
+    """The path of a file; its accents on the disk may be decomposed, and its folders in the table Windows's."""
+    if not file:
+        return ""
+    plain = file.replace("\\", "/")
+    paths = (folder / name for name in (file, plain, normalize("NFD", plain)))
+    return path_text(next((path for path in paths if path.exists()), folder / file))
 
 
 def _seconds(path: Path, table: pd.DataFrame, name: str, default: float) -> pd.Series:

@@ -125,13 +125,13 @@ def _refuse_vanished(path: str) -> None:
 
 def window_features(path: str, samples: np.ndarray, window: Window, name: str) -> np.ndarray:
     """The audio features of a clip's window, (channels, 156)."""
-    from workbook.data.audio import extractor  # librosa takes a second, and a clip may have no sound
+    from workbook.data.audio import AUDIO_FEATURES  # librosa takes a second, and a clip may have no sound
 
     part = cut_window(samples, window.audio_start, window.span)
     if np.abs(part).max() < SILENCE:
         raise InputError(f"{Path(path).name} is silent: nothing in its {WINDOW} s window rises above -80 dBFS")
     with np.errstate(all="ignore"):
-        features = extractor(name)(part)
+        features = AUDIO_FEATURES[name](part)
     if not np.isfinite(features).all():
         peak = np.abs(samples).max()
         raise InputError(f"{Path(path).name} has damaged samples, up to {peak:.2g} where 1 is loud")

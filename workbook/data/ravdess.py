@@ -10,7 +10,6 @@ Protocol `authors` reads these files.
 
 import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -93,44 +92,42 @@ def _best_source(files: pd.DataFrame, sources: tuple) -> pd.Series:
 
 def _scan(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every media file below `root` with a valid name, with its fields; and the problems, sorted by path."""
-    rows, problems = [], []
-
-    def report(path: Path | str, reason: str) -> None:
-        problems.append({"clip": "", "path": path_text(path), "modality": "", "reason": path_text(reason)})
-
-    def report_folder(error: OSError) -> None:
-        if not isinstance(error, PermissionError):  # such as a drive that is away
-            raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
-        report(error.filename, f"the folder cannot be read ({error.strerror}): its files are left out")
-
-    for path in _walk(root, report_folder):
-        stem, kind = _stem_and_kind(path)
+    rows, reasons = [], {}  # reasons : file or folder -> why it cannot be used
+    for path in _walk(root, reasons):
+        kind = next(filter(path.name.endswith, AUTHORS_FILES), path.suffix)
+        stem, kind = path.name.removesuffix(kind), kind.lower()
+        if kind not in SUFFIXES + AUTHORS_FILES:
+            continue
         try:
             fields = parse_name(stem)
         except InputError as error:
-            report(path, str(error))
+            reasons[path] = str(error)
             continue
         if (fields["modality"], kind) not in VIDEO_SOURCES + AUDIO_SOURCES:
-            report(path, f"in '{path.name}', modality {fields['modality']:02} and '{kind}' contradict each other")
+            reasons[path] = f"in '{path.name}', modality {fields['modality']:02} and '{kind}' contradict each other"
         else:
             file = {"clip": stem[3:], "path": path_text(path), "kind": kind, "label": fields["emotion"] - 1}
             rows.append(fields | file | {"emotion": EMOTIONS[fields["emotion"] - 1]})
-    problems.sort(key=lambda problem: problem["path"])
+    problems = sorted(("", path_text(path), "", path_text(reason)) for path, reason in reasons.items())
     return pd.DataFrame(rows, columns=FILE_COLUMNS), pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
 
 
-def _stem_and_kind(path: Path) -> tuple[str, str]:
-    """The seven fields of a file's name, and the rest: its suffix, or the ending of the authors' scripts."""
-    kind = next(filter(path.name.endswith, AUTHORS_FILES), path.suffix)
-    return path.name.removesuffix(kind), kind.lower()
+def _walk(root: Path, reasons: dict[Path, str]) -> list[Path]:
+    """The files below `root`, sorted, without hidden ones; follows links, but enters each real folder once.
 
-
-def _walk(root: Path, onerror: Callable[[OSError], None]) -> Iterator[Path]:
-    """The files of a corpus below `root`, sorted; follows links, but enters each real folder once."""
+    A folder that one may not read gets an entry in `reasons`. Raises InputError for others, such as of a drive that is
+    away.
+    """
     entered, files = {os.path.realpath(root)}, []
-    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, PermissionError):
+            raise InputError(f"{error.filename} cannot be read now: {error.strerror}") from error
+        reasons[Path(error.filename)] = f"the folder cannot be read ({error.strerror}): its files are left out"
+
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         targets = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
         folders[:] = [name for name, target in targets.items() if target not in entered]
         entered.update(targets.values())
         files += [Path(folder, name) for name in names if not name.startswith(".")]
-    yield from sorted(path for path in files if _stem_and_kind(path)[1] in SUFFIXES + AUTHORS_FILES)
+    return sorted(files)
