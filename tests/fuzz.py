@@ -106,8 +106,8 @@ def attempt(read, path: Path, content: bytes) -> str:
 def good_files(folder: Path) -> dict[str, tuple]:
     """By kind: a good file, and how it is read."""
     film = toy.plan_clip(0, 3, "happy", 0)
-    write_video(folder / "a.mp4", toy.frames_of(film)[:20], tone(440, 1.3), fps=toy.FPS)
-    frames = list(toy.frames_of(film)[:20])
+    write_video(folder / "a.mp4", film.frames()[:20], tone(440, 1.3), fps=toy.FPS)
+    frames = list(film.frames()[:20])
     for suffix, codec, sound in (("mkv", "libx264", "aac"), ("flv", "flv", "libmp3lame")):
         mux(
             folder / f"a.{suffix}",

@@ -12,7 +12,6 @@ from workbook.data.build import build_store
 from workbook.data.ravdess import find_trials
 from workbook.data.window import SAMPLE_RATE
 from workbook.toy import corpus as toy
-from workbook.toy.clip_files import write_clip
 
 FRAMES, SIZE = 7, 32
 
@@ -27,7 +26,7 @@ def store(tmp_path_factory):
     """The store of a corpus with good clips 1 and 24 and the bad ones between them."""
     root = tmp_path_factory.mktemp("corpus")
     good = toy.plan_clip(0, 1, "happy", 0)
-    write_clip(root / "good", good, toy.draw_clip)
+    good.write(root / "good")
     film, sound = good.path(root / "good", "mp4"), good.path(root / "good", "wav")
 
     def place(source, number, modality):
@@ -49,7 +48,7 @@ def store(tmp_path_factory):
     shutil.copy(sound, root / "03-01-0x-01-01-01-06.wav")
     write_video(root / f"01-{clip(7)}.mp4", np.full((1, 96, 96, 3), 99, np.uint8)), place(sound, 7, "03")
     # 8: a film without a sound track, 18: one with digital silence        9: a film of no face
-    pictures = toy.frames_of(good)
+    pictures = good.frames()
     write_video(root / f"01-{clip(8)}.mp4", pictures, fps=toy.FPS)
     write_video(root / f"01-{clip(18)}.mp4", pictures, np.zeros(3 * SAMPLE_RATE), fps=toy.FPS)
     write_video(root / f"01-{clip(9)}.mp4", np.full((45, 96, 96, 3), 99, np.uint8), tone(440, 3), fps=15)

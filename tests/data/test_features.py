@@ -246,7 +246,7 @@ def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(tmp_path, m
     for folder in ("openface", "sound"):
         (tmp_path / folder).mkdir()
     for clip in CLIPS:
-        colours = patches(toy.frames_of(clip))
+        colours = patches(clip.frames())
         units = pd.DataFrame(colours, columns=[f" AU{unit:02d}_r" for unit in range(12)])  # OpenFace has a space there
         about = {"frame": range(1, len(units) + 1), " face_id": 0, " success": [0] + [1] * (len(units) - 1)}
         units = pd.concat([pd.DataFrame(about), units], axis=1)
@@ -254,7 +254,7 @@ def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(tmp_path, m
         units = pd.concat([units, stranger]).sort_values("frame", kind="stable").astype(object)
         units.iloc[0, -1] = "-nan(ind)"  # as Microsoft's compiler writes it
         units.assign(**{" AU01_c": 9}).to_csv(tmp_path / "openface" / f"{clip.name}.csv", index=False)
-        soundfile.write(tmp_path / "sound" / f"{clip.name}.wav", toy.samples_of(clip), 22050)
+        soundfile.write(tmp_path / "sound" / f"{clip.name}.wav", clip.samples(), 22050)
     table = pd.DataFrame([{"clip": clip.name, "label": clip.emotion, "group": clip.actor} for clip in CLIPS])
     table.to_csv(tmp_path / "clips.csv", index=False)
     monkeypatch.chdir(tmp_path)
@@ -267,8 +267,8 @@ def test_the_script_of_the_docs_turns_clips_into_a_store_of_features(tmp_path, m
         == table[["clip", "group", "label"]].to_numpy().tolist()
     )
     for row, clip in enumerate(CLIPS):
-        np.testing.assert_allclose(store.video[row, -1], patches(toy.frames_of(clip))[-1], rtol=1e-6)
+        np.testing.assert_allclose(store.video[row, -1], patches(clip.frames())[-1], rtol=1e-6)
         assert np.isnan(store.video[row, 0]).all()  # no face there
-        expected = librosa.feature.mfcc(y=toy.samples_of(clip), sr=22050, n_mfcc=10)
+        expected = librosa.feature.mfcc(y=clip.samples(), sr=22050, n_mfcc=10)
         np.testing.assert_allclose(store.audio[row, :, 0], expected[:, 0], atol=0.5)  # 16 bits in between
     assert store.manifest["missing_video"] == 2 * 12 and store.manifest["missing_audio"] == 0

@@ -22,7 +22,6 @@ from workbook.data.window import SAMPLE_RATE, WINDOW, WINDOW_SAMPLES
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import network_settings
 from workbook.toy import corpus as toy
-from workbook.toy.clip_files import write_clip
 from workbook.train.batches import splits
 from workbook.train.training import fit
 
@@ -35,7 +34,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
     for actor, emotion, name in ((1, "happy", "ada"), (2, "angry", "ben"), (3, "angry", "cleo")):
         clip = toy.plan_clip(0, actor, emotion, 0)
-        write_clip(folder, clip, toy.draw_clip)
+        clip.write(folder)
         clip.path(folder, "mp4").rename(folder / f"{name}.mp4")
         clip.path(folder, "wav").rename(folder / f"{name}.wav")
     (folder / "clips.csv").write_text(

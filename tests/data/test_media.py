@@ -218,7 +218,7 @@ def test_faces_that_promise_terabytes_are_refused_before_they_take_memory(tmp_pa
 @pytest.fixture(scope="module")
 def large_faces():
     """Five frames of a drawn actor at 960 x 720 or so, with a face as large in them as RAVDESS's are."""
-    frames = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))[::9][:5]
+    frames = toy.plan_clip(0, 3, "happy", 0).frames()[::9][:5]
     return frames.repeat(720 // frames.shape[1], axis=1).repeat(720 // frames.shape[1], axis=2)
 
 

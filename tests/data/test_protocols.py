@@ -17,7 +17,6 @@ from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
 from workbook.data.window import SAMPLE_RATE, WINDOW, cut_window, place_window
 from workbook.toy import corpus as toy
-from workbook.toy.clip_files import write_clip
 from workbook.train.batches import splits
 
 CLIP = "01-03-01-01-01-{actor:02d}"
@@ -121,7 +120,7 @@ def test_a_clap_is_seen_and_heard_together_and_in_the_authors_code_apart_by_the_
 
 def test_faces_are_red_green_blue_and_in_the_authors_code_blue_green_red(tmp_path):
     clip = toy.plan_clip(0, 3, "happy", 0)  # of at most 3.6 s, so that both protocols look at its beginning
-    write_clip(tmp_path, clip, toy.draw_clip)
+    clip.write(tmp_path)
     trial = {"clip": "c", "audio_path": "", "video_path": str(clip.path(tmp_path, "mp4"))}
     ours, theirs = (prepare_clip(trial, 15, 64, protocol).video.astype(float) for protocol in ("paper", "authors"))
     ours, theirs = (faces[faces.any(axis=(1, 2, 3))].mean(axis=(0, 1, 2)) for faces in (ours, theirs))

@@ -26,7 +26,6 @@ from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
 from workbook.data.window import cut_window
 from workbook.toy import corpus as toy
-from workbook.toy.clip_files import write_clip
 
 SETTINGS = {"frames": 3, "image_size": 16}
 
@@ -37,7 +36,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpus")
     clips = [toy.plan_clip(0, actor, emotion, 0) for actor in (3, 8) for emotion in ("calm", "happy", "angry")]
     for clip in clips:
-        write_clip(root, clip, toy.draw_clip)
+        clip.write(root)
     for clip in clips[1::3]:
         clip.path(root, "mp4").unlink()
     (root / "03-01-01-01-01-01-01.wav").touch()

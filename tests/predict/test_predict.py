@@ -43,14 +43,14 @@ FPS = 5
 @pytest.fixture(scope="module")
 def person():
     """Frames (25, H, W, 3) of a drawn person, FPS to a second."""
-    frames = toy.frames_of(toy.plan_clip(0, 3, "happy", 0))
+    frames = toy.plan_clip(0, 3, "happy", 0).frames()
     return frames[np.linspace(0, len(frames) - 1, 25).astype(int)]
 
 
 @pytest.fixture(scope="module")
 def voice():
     """Five seconds of a synthesised voice."""
-    return np.resize(toy.samples_of(toy.plan_clip(0, 3, "happy", 0)), 5 * SAMPLE_RATE)
+    return np.resize(toy.plan_clip(0, 3, "happy", 0).samples(), 5 * SAMPLE_RATE)
 
 
 @pytest.fixture(scope="module")

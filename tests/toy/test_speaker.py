@@ -14,11 +14,11 @@ from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import WINDOW, cut_window
 from workbook.toy import face
 from workbook.toy import speaker as toy
-from workbook.toy.clip_files import write_clip
+from workbook.toy.clip_files import truth_of
 from workbook.toy.truth import read_truth
 
 FULL = toy.plan_corpus(0, 24, toy.MAX_TAKES)  # all clips that have names, which costs no drawing
-TRUTH = toy.truth_of(FULL)
+TRUTH = truth_of(FULL)
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +80,15 @@ def test_without_looking_up_the_speaker_one_of_three_is_the_best_answer():
 def test_a_voice_tells_its_kind_and_its_group_and_no_more():
     clip = next(clip for clip in FULL if clip.emotion == "sad")
     for emotion in EMOTIONS:
-        same = np.array_equal(toy.samples_of(twin(clip, emotion=emotion)), toy.samples_of(clip))
+        same = np.array_equal(twin(clip, emotion=emotion).samples(), clip.samples())
         assert same == (toy.VOICE_GROUPS[emotion] == toy.VOICE_GROUPS["sad"])
     others = clip.turns._replace(kinds=clip.turns.kinds[::-1], speaker=2 - clip.turns.speaker)
-    np.testing.assert_array_equal(toy.samples_of(twin(clip, turns=others)), toy.samples_of(clip))
+    np.testing.assert_array_equal(twin(clip, turns=others).samples(), clip.samples())
 
 
 def test_the_kind_of_speakers_not_met_is_heard():
     clips = [clip for clip in FULL if clip.take == 0 and clip.emotion in ("calm", "angry")]
-    heard = np.stack([mfcc(cut_window(toy.samples_of(clip), 0.0)) for clip in clips])
+    heard = np.stack([mfcc(cut_window(clip.samples(), 0.0)) for clip in clips])
     described = np.concatenate([heard.mean(axis=2), heard.std(axis=2)], axis=1)
     kinds = np.array([clip.turns.kinds[clip.turns.speaker] for clip in clips])
     met = np.array([clip.actor <= 12 for clip in clips])
@@ -110,6 +110,6 @@ def test_a_film_has_the_same_bytes_whatever_was_in_memory_before(tmp_path):
     for _ in range(12):
         used = [rng.bytes(int(rng.integers(1, 400_000))) for _ in range(20)]
         del used
-        write_clip(tmp_path, clip, toy.draw_clip)
+        clip.write(tmp_path)
         films.add(clip.path(tmp_path, "mp4").read_bytes())
     assert len(films) == 1

@@ -13,13 +13,14 @@ from workbook import InputError
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.toy import corpus as toy
+from workbook.toy.clip_files import truth_of
 from workbook.toy.face import FPS
 from workbook.toy.truth import read_truth
 from workbook.toy.voice import STEP
 
 ACTORS, SEED = 2, 3
 MARGIN = 0.01  # seconds either side of a cue that are neither inside nor outside of it
-FULL = toy.truth_of(toy.plan_corpus(0, 24, 2))  # the truth of the whole corpus, which costs no drawing
+FULL = truth_of(toy.plan_corpus(0, 24, 2))  # the truth of the whole corpus, which costs no drawing
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_cues_lie_inside_the_clip_and_its_central_window():
 def test_without_the_cue_the_faces_of_all_emotions_are_equal():
     for emotion in EMOTIONS[1:]:
         clip, other_clip = twins("neutral", emotion)
-        film, other = toy.frames_of(clip), toy.frames_of(other_clip)
+        film, other = clip.frames(), other_clip.frames()
         times = np.arange(len(film)) / FPS
         away = (times < clip.face[0] - MARGIN) | (times > clip.face[1] + MARGIN)
         assert 5 < away.sum() < len(film)
@@ -121,7 +122,7 @@ def test_without_the_cue_the_faces_of_all_emotions_are_equal():
 
 
 def test_emotions_of_one_group_look_or_sound_the_same():
-    for table, made in ((toy.FACE_GROUPS, toy.frames_of), (toy.VOICE_GROUPS, toy.samples_of)):
+    for table, made in ((toy.FACE_GROUPS, toy.Clip.frames), (toy.VOICE_GROUPS, toy.Clip.samples)):
         for emotion, other in (("fearful", "surprised"), ("fearful", "angry"), ("happy", "surprised"), ("sad", "calm")):
             same = np.array_equal(*(made(clip) for clip in twins(emotion, other)))
             assert same == (table[emotion] == table[other])
@@ -130,7 +131,7 @@ def test_emotions_of_one_group_look_or_sound_the_same():
 def test_before_its_cue_the_voice_is_the_same_whatever_follows():
     for emotion in EMOTIONS[1:]:
         clip, other_clip = twins("neutral", emotion)
-        plain, other = toy.samples_of(clip), toy.samples_of(other_clip)
+        plain, other = clip.samples(), other_clip.samples()
         start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
         np.testing.assert_array_equal(plain[: start - STEP], other[: start - STEP])
         assert np.abs(plain[start:end] - other[start:end]).mean() > 0.1 * np.abs(plain[start:end]).mean()
@@ -138,7 +139,7 @@ def test_before_its_cue_the_voice_is_the_same_whatever_follows():
 
 def test_a_loud_cue_is_loud_and_the_voice_after_it_is_not():
     clip, other_clip = next(pair for take in range(4) if (pair := twins("neutral", "angry", take))[0].voice[1] < 2.6)
-    plain, cued = toy.samples_of(clip), toy.samples_of(other_clip)
+    plain, cued = clip.samples(), other_clip.samples()
     start, end = (round(second * SAMPLE_RATE) for second in clip.voice)
     rise = lambda part: 20 * np.log10(np.std(cued[part]) / np.std(plain[part]))  # noqa: E731
     assert rise(slice(start, end)) > 4

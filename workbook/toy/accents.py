@@ -37,5 +37,5 @@ def make_file(path: Path | str, people: Iterable[int] = PEOPLE, seed: int = 0) -
         clips = strength * patterns[label] + accents + rng.normal(0, CLIP, (len(label), CHANNELS))
         steps = clips[:, :, None] + rng.standard_normal((len(label), CHANNELS, STEPS))
         arrays[modality] = steps.astype(np.float32)
-    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    with atomic_write(Path(path)) as temporary:
+        np.savez(temporary, **arrays)

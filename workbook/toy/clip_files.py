@@ -1,17 +1,16 @@
 """The clips of a toy corpus as mp4 and wav files with RAVDESS's names: their names and their writing.
 
-A corpus supplies its clips, and a function that draws one.
+A corpus subclasses `Take`: its clips plan themselves, draw their frames and speak.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -22,9 +21,9 @@ from workbook import InputError
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import start_worker
-from workbook.files import UNGUARDED, atomic_write, read_json, write_json
+from workbook.files import UNGUARDED, atomic_write, read_json, write_json, write_table
 from workbook.progress import progress_bar
-from workbook.toy.truth import write_truth
+from workbook.toy.truth import truth_path
 
 MAX_ACTORS = 24
 STREAMS = ("plan", "face", "voice")  # of random numbers
@@ -33,7 +32,11 @@ LOOKAHEAD = 40  # frames; x264 looks ahead no farther
 
 @dataclass(frozen=True)
 class Take:
-    """A clip's place in a corpus: who shows which emotion for which time."""
+    """A clip's place in a corpus: who shows which emotion for which time.
+
+    Subclasses implement `frames`, (N, H, W, 3) uint8 RGB at `fps` frames per second; `samples`, float32 in (-1, 1) at
+    SAMPLE_RATE; and `truth`, the row of the clip in the table of truth.
+    """
 
     seed: int
     actor: int  # 1 to 24
@@ -71,13 +74,13 @@ class Take:
             [self.seed, self.actor, EMOTIONS.index(self.emotion), self.take, STREAMS.index(stream)]
         )
 
-
-class Recording(NamedTuple):
-    """The film and the sound of a clip."""
-
-    frames: np.ndarray  # (N, H, W, 3) uint8 RGB
-    fps: int  # frames per second
-    samples: np.ndarray  # float32 in (-1, 1) at SAMPLE_RATE
+    def write(self, root: Path) -> None:
+        """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit), each completely or not at all."""
+        samples = self.samples()
+        with atomic_write(self.path(root, "mp4")) as part:
+            _write_mp4(str(part), self.frames(), self.fps, samples)
+        with atomic_write(self.path(root, "wav")) as part:
+            soundfile.write(part, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
 def every_take(seed: int, actors: int, takes: int, most: int) -> list[tuple[int, int, str, int]]:
@@ -87,19 +90,16 @@ def every_take(seed: int, actors: int, takes: int, most: int) -> list[tuple[int,
     return [(seed, actor, emotion, take) for actor in numbers for emotion in EMOTIONS for take in range(takes)]
 
 
-def write_corpus(
-    root: Path,
-    clips: Sequence[Take],
-    draw: Callable[[Take], Recording],
-    truth: pd.DataFrame,
-    settings: dict,
-    workers: int | None = None,
-    progress: bool = True,
-) -> None:
+def truth_of(clips: Sequence[Take]) -> pd.DataFrame:
+    """The table of truth, one row per clip: as in `workbook.toy.truth`."""
+    return pd.DataFrame({"clip": clip.name, "actor": clip.actor, **clip.truth()} for clip in clips)
+
+
+def write_corpus(root: Path, clips: Sequence[Take], settings: dict, workers: int | None, progress: bool) -> None:
     """Writes the missing files of the clips below `root`, then their truth.
 
-    draw : a function of a module, since other processes call it        settings : what distinguishes the corpus
-    workers : processes, by default one per core; the files are the same with any number
+    settings : what distinguishes the corpus from others
+    workers : processes; None = one per core. The files are the same with any number.
     Raises InputError where root holds other clips.
     """
     note = root / "corpus.json"
@@ -115,20 +115,11 @@ def write_corpus(
                 progress_bar(len(missing), "toy corpus", unit="clip", disable=not progress) as bar,
                 ProcessPoolExecutor(workers, context, initializer=start_worker) as pool,
             ):
-                for _ in pool.map(partial(write_clip, root, draw=draw), missing, chunksize=4):
+                for _ in pool.map(partial(Take.write, root=root), missing, chunksize=4):
                     bar.update()
         except BrokenProcessPool as error:
             raise error if bar.n else InputError(UNGUARDED) from None
-    write_truth(root, truth)
-
-
-def write_clip(root: Path, clip: Take, draw: Callable[[Take], Recording]) -> None:
-    """Writes the mp4 (H.264 and AAC) and the wav (PCM, 16 bit) of a clip, each completely or not at all."""
-    recording = draw(clip)
-    with atomic_write(clip.path(root, "mp4")) as part:
-        _write_mp4(str(part), *recording)
-    with atomic_write(clip.path(root, "wav")) as part:
-        soundfile.write(part, recording.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    write_table(truth_path(root), truth_of(clips))
 
 
 def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> None:

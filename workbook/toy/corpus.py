@@ -13,7 +13,7 @@ import pandas as pd
 
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
-from workbook.toy.clip_files import Recording, Take, every_take, write_corpus
+from workbook.toy.clip_files import Take, every_take, write_corpus
 from workbook.toy.face import EXPRESSIONS, FPS, draw_look, film
 from workbook.toy.truth import read_truth
 from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
@@ -73,11 +73,44 @@ class Clip(Take):
     duration: float
     face: tuple[float, float]  # start and end of the facial cue
     voice: tuple[float, float]  # start and end of the vocal cue
+    fps = FPS
 
     @property
     def intensity(self) -> int:
         """1 normal, 2 strong; neutral is always 1, as in RAVDESS."""
         return 1 if self.emotion == "neutral" else super().intensity
+
+    def truth(self) -> dict:
+        """Its row in the table of truth, with emotion, face_group and voice_group.
+
+        face_shows and voice_shows are False where the cue is the resting face or the plain voice.
+        """
+        face_group, voice_group = FACE_GROUPS[self.emotion], VOICE_GROUPS[self.emotion]
+        return {
+            "emotion": self.emotion,
+            "face_group": face_group,
+            "voice_group": voice_group,
+            "face_start": self.face[0],
+            "face_end": self.face[1],
+            "voice_start": self.voice[0],
+            "voice_end": self.voice[1],
+            "face_shows": face_group != "rest",
+            "voice_shows": voice_group != "plain",
+            "duration": self.duration,
+        }
+
+    def frames(self) -> np.ndarray:
+        """The film, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
+        look = draw_look(np.random.default_rng([self.seed, self.actor, 0]))
+        strength = presence(self.face, np.arange(round(self.duration * FPS)) / FPS) * self.strength
+        return film(look, EXPRESSIONS[FACE_GROUPS[self.emotion]], strength, self.generator("face"))
+
+    def samples(self) -> np.ndarray:
+        """The sound, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
+        voice = draw_voice(self.actor % 2 == 0, np.random.default_rng([self.seed, self.actor, 1]))
+        times = np.arange(round(self.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND
+        prosody, strength = PROSODIES[VOICE_GROUPS[self.emotion]], presence(self.voice, times) * self.strength
+        return speak(voice, prosody, strength, self.statement, self.generator("voice"))
 
 
 def plan_clip(seed: int, actor: int, emotion: str, take: int) -> Clip:
@@ -101,55 +134,10 @@ def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
     return [plan_clip(*take) for take in every_take(seed, actors, takes, MAX_TAKES)]
 
 
-def truth_of(clips: list[Clip]) -> pd.DataFrame:
-    """The table of truth, one row per clip: as in `workbook.toy.truth`, with emotion, face_group and voice_group.
-
-    face_shows and voice_shows are False where the cue is the resting face or the plain voice.
-    """
-    return pd.DataFrame(
-        {
-            "clip": clip.name,
-            "actor": clip.actor,
-            "emotion": clip.emotion,
-            "face_group": FACE_GROUPS[clip.emotion],
-            "voice_group": VOICE_GROUPS[clip.emotion],
-            "face_start": clip.face[0],
-            "face_end": clip.face[1],
-            "voice_start": clip.voice[0],
-            "voice_end": clip.voice[1],
-            "face_shows": FACE_GROUPS[clip.emotion] != "rest",
-            "voice_shows": VOICE_GROUPS[clip.emotion] != "plain",
-            "duration": clip.duration,
-        }
-        for clip in clips
-    )
-
-
 def presence(interval: tuple[float, float], times: np.ndarray) -> np.ndarray:
     """The strength of a cue at each time in seconds: 0 outside of its interval, 1 inside, a ramp at both ends."""
     start, end = interval
     return np.clip(np.minimum(times - start, end - times) / RAMP, 0.0, 1.0)
-
-
-def frames_of(clip: Clip) -> np.ndarray:
-    """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
-    look = draw_look(np.random.default_rng([clip.seed, clip.actor, 0]))
-    times = np.arange(round(clip.duration * FPS)) / FPS
-    strength = presence(clip.face, times) * clip.strength
-    return film(look, EXPRESSIONS[FACE_GROUPS[clip.emotion]], strength, clip.generator("face"))
-
-
-def samples_of(clip: Clip) -> np.ndarray:
-    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
-    voice = draw_voice(clip.actor % 2 == 0, np.random.default_rng([clip.seed, clip.actor, 1]))
-    times = np.arange(round(clip.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND
-    strength = presence(clip.voice, times) * clip.strength
-    return speak(voice, PROSODIES[VOICE_GROUPS[clip.emotion]], strength, clip.statement, clip.generator("voice"))
-
-
-def draw_clip(clip: Clip) -> Recording:
-    """The film and the sound of a clip."""
-    return Recording(frames_of(clip), FPS, samples_of(clip))
 
 
 def make_corpus(
@@ -159,9 +147,8 @@ def make_corpus(
 
     The same seed gives the same clips. actors : at most 24        takes : at most 4
     """
-    clips = plan_corpus(seed, actors, takes)
     settings = {"version": VERSION, "seed": seed, "actors": actors, "takes": takes}
-    write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
+    write_corpus(root, plan_corpus(seed, actors, takes), settings, workers, progress)
 
 
 def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:

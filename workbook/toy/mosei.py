@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbook.files import atomic_write
-from workbook.toy.truth import write_truth
+from workbook.files import atomic_write, write_table
+from workbook.toy.truth import truth_path
 
 LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of each part, equally likely; the sum of two is -3, -2, ..., 3
 VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video has one speaker and is in one split
@@ -38,7 +38,7 @@ def make_pickle(path: Path | str, seed: int = 0) -> None:
         table = _plan(rng, split, videos)
         splits[split] = _arrays(rng, table, patterns)
         tables.append(table)
-    write_truth(path, pd.concat(tables, ignore_index=True).drop(columns="start"))
+    write_table(truth_path(path), pd.concat(tables, ignore_index=True).drop(columns="start"))
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(splits, protocol=4))
 

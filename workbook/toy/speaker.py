@@ -21,7 +21,7 @@ import workbook.toy.face as face
 import workbook.toy.voice as voice
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
-from workbook.toy.clip_files import Recording, Take, every_take, write_corpus
+from workbook.toy.clip_files import Take, every_take, write_corpus
 from workbook.toy.truth import read_truth
 
 # The prosody of each emotion, and its expression. Voices tell two groups of four; every face is different.
@@ -106,46 +106,37 @@ class Clip(Take):
     """The plan of a clip."""
 
     turns: Turns
+    fps = FPS
+
+    def truth(self) -> dict:
+        """Its row in the table of truth: see `truth_row`."""
+        return truth_row(self.turns, WINDOW)
+
+    def frames(self) -> np.ndarray:
+        """The film, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
+        rng, strength = self.generator("face"), np.full(round(TURN * FPS), self.strength)
+        turns = zip(self.turns.kinds, self.turns.emotions, strict=True)
+        looks = [(face.draw_person(kind, self._person(kind)), EXPRESSIONS[emotion]) for kind, emotion in turns]
+        return np.concatenate([face.film(look, face.EXPRESSIONS[name], strength, rng, FPS) for look, name in looks])
+
+    def samples(self) -> np.ndarray:
+        """The sound, float32 samples in (-1, 1) at SAMPLE_RATE: the speaker's voice all the time."""
+        kind = self.turns.kinds[self.turns.speaker]
+        speaker, prosody = voice.draw_person(kind, self._person(kind)), voice.PROSODIES[VOICE_GROUPS[self.emotion]]
+        strength = np.full(round(WINDOW * voice.STEPS_PER_SECOND), self.strength)
+        return voice.speak(speaker, prosody, strength, self.statement, self.generator("voice"))
+
+    def _person(self, kind: str) -> np.random.Generator:
+        """The random numbers of the look and of the voice of one of the cast."""
+        return np.random.default_rng([self.seed, self.actor, face.KINDS.index(kind)])
 
 
 def plan_corpus(seed: int, actors: int, takes: int) -> list[Clip]:
     """All clips of a corpus, by actor, emotion and take."""
-    plan = []
-    for take in every_take(seed, actors, takes, MAX_TAKES):
-        rng = Take(*take).generator("plan")
-        plan.append(Clip(*take, draw_turns(take[2], face.KINDS, rng)))
-    return plan
-
-
-def truth_of(clips: list[Clip]) -> pd.DataFrame:
-    """The table of truth, one row per clip: see `truth_row`."""
-    return pd.DataFrame({"clip": clip.name, "actor": clip.actor, **truth_row(clip.turns, WINDOW)} for clip in clips)
-
-
-def frames_of(clip: Clip) -> np.ndarray:
-    """The film of a clip, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
-    rng, strength = clip.generator("face"), np.full(round(TURN * FPS), clip.strength)
-    turns = zip(clip.turns.kinds, clip.turns.emotions, strict=True)
-    looks = [(face.draw_person(kind, _person(clip, kind)), EXPRESSIONS[emotion]) for kind, emotion in turns]
-    return np.concatenate([face.film(look, face.EXPRESSIONS[name], strength, rng, FPS) for look, name in looks])
-
-
-def samples_of(clip: Clip) -> np.ndarray:
-    """The sound of a clip, float32 samples in (-1, 1) at SAMPLE_RATE: the speaker's voice all the time."""
-    kind = clip.turns.kinds[clip.turns.speaker]
-    speaker, prosody = voice.draw_person(kind, _person(clip, kind)), voice.PROSODIES[VOICE_GROUPS[clip.emotion]]
-    strength = np.full(round(WINDOW * voice.STEPS_PER_SECOND), clip.strength)
-    return voice.speak(speaker, prosody, strength, clip.statement, clip.generator("voice"))
-
-
-def _person(clip: Clip, kind: str) -> np.random.Generator:
-    """The random numbers of the look and of the voice of one of a cast."""
-    return np.random.default_rng([clip.seed, clip.actor, face.KINDS.index(kind)])
-
-
-def draw_clip(clip: Clip) -> Recording:
-    """The film and the sound of a clip."""
-    return Recording(frames_of(clip), FPS, samples_of(clip))
+    return [
+        Clip(*take, draw_turns(take[2], face.KINDS, Take(*take).generator("plan")))
+        for take in every_take(seed, actors, takes, MAX_TAKES)
+    ]
 
 
 def make_corpus(
@@ -155,9 +146,8 @@ def make_corpus(
 
     The same seed gives the same clips. actors : at most 24        takes : at most 8
     """
-    clips = plan_corpus(seed, actors, takes)
     settings = {"corpus": "speaker", "version": VERSION, "seed": seed, "actors": actors, "takes": takes}
-    write_corpus(root, clips, draw_clip, truth_of(clips), settings, workers, progress)
+    write_corpus(root, plan_corpus(seed, actors, takes), settings, workers, progress)
 
 
 def frame_labels(root: Path, clips: pd.DataFrame, frames: int) -> np.ndarray:

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from workbook.data.ravdess import EMOTIONS
-from workbook.files import atomic_write
+from workbook.files import atomic_write, write_table
 from workbook.toy.speaker import PEOPLE, VOICE_GROUPS, draw_turns, truth_row
-from workbook.toy.truth import write_truth
+from workbook.toy.truth import truth_path
 
-FILE = "toy_speaker.npz"
 KINDS = ("deep", "high", "child", "hoarse")  # of voices, and of looks that go with them
 CASTS = 24
 TAKES = 8  # clips of a cast with each emotion
@@ -33,17 +32,15 @@ def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = 
     names = [f"cast{cast:02d}-{emotion}-{take}" for cast, emotion, take in plan]
     rows = zip(names, plan, turns, strict=True)
     table = pd.DataFrame({"clip": clip, "actor": cast, **truth_row(people, 1.0)} for clip, (cast, *_), people in rows)
-    write_truth(path, table)
+    write_table(truth_path(path), table)
     arrays = {"clip": names, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays, video=_video(rng, table), audio=_audio(rng, table))
+    with atomic_write(path) as temporary:
+        np.savez(temporary, **arrays, video=_video(rng, table), audio=_audio(rng, table))
 
 
 def _video(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
     """The looks, (N, 2 CHANNELS, STEPS) float32: kind, then expression, of each person for a third of the steps."""
-    kinds, expressions = (
-        np.array(table[name].str.split().tolist()) for name in ("kinds", "expressions")
-    )  # (N, PEOPLE)
+    kinds, expressions = (np.array([*table[name].str.split()]) for name in ("kinds", "expressions"))  # (N, PEOPLE)
     actors = np.repeat(table["actor"].to_numpy()[:, None], PEOPLE, axis=1)
     people = np.concatenate([_patterns(rng, kinds), _patterns(rng, expressions)], axis=-1)
     people += _differences(rng, actors, kinds)

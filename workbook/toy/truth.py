@@ -2,25 +2,17 @@
 
 clip, actor; face_start, face_end, voice_start, voice_end, duration : the spans of the cues, and the length of the clip,
 in seconds (files of features: as shares of the clip, in [0, 1]); face_shows, voice_shows : False where nothing differs
-in the span; and columns that the makers of the datasets describe (`truth_of`, `truth_row`, `make_pickle`).
+in the span; and columns that the makers of the datasets describe (`truth`, `truth_row`, `make_pickle`).
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from workbook.files import atomic_write
-
 
 def truth_path(root: Path) -> Path:
     """Where the truth of a dataset is; root : its folder of clips, or its file of features."""
     return root / "truth.parquet" if root.is_dir() else root.with_suffix(".truth.parquet")
-
-
-def write_truth(root: Path, table: pd.DataFrame) -> None:
-    """Writes the truth of a dataset."""
-    with atomic_write(truth_path(root)) as temporary:
-        table.to_parquet(temporary)
 
 
 def read_truth(root: Path) -> pd.DataFrame:
