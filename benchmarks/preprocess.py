@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.peer import Peer
 from benchmarks.timing import in_turn, memory, ratio_aims
 from workbook import DATA, InputError
-from workbook.data.media import probe, read_frames
+from workbook.data.media import open_video
 from workbook.data.mtcnn import FaceDetector
 from workbook.data.window import place_window
 from workbook.data.workers import prepare_all
@@ -77,8 +77,9 @@ def compare_boxes(videos: list[Path]) -> dict:
 
     ours, full, shared, missed = FaceDetector(), MTCNN(), [], 0
     for video in videos:
-        times = place_window(SETTINGS["protocol"], 0, probe(video), SETTINGS["frames"]).frame_times
-        frames = read_frames(video, times, bt601=True)
+        film = open_video(video)
+        times = place_window(SETTINGS["protocol"], 0, film.picture, SETTINGS["frames"]).frame_times
+        frames = np.stack([*film.frames(times, bt601=True)])
         for frame, box in zip(frames, ours.detect(frames)[0], strict=True):
             expected, _ = full.detect(frame.copy())
             if expected is not None:

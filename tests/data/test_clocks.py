@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from workbook import InputError
-from workbook.data.media import open_video, probe, read_audio, read_frames
+from workbook.data.media import open_video, read_audio, read_frames
 from workbook.data.window import HOP, SAMPLE_RATE, Picture, place_window
 
 CODECS = {  # container -> codecs of picture and sound, and the rate of the sound
@@ -103,7 +103,7 @@ def write_film(
 def flash_and_beep(path):
     """The seconds at which a film is read as bright, and as loud, to 5 ms."""
     times = np.arange(0, 8, 0.005)
-    times = times[probe(path).shows(times)]
+    times = times[open_video(path).picture.shows(times)]
     bright = read_frames(path, times).mean(axis=(1, 2, 3)) > 130
     return times[bright.argmax()], (np.abs(read_audio(path)) > 0.2).argmax() / SAMPLE_RATE
 
@@ -145,7 +145,7 @@ def test_every_film_of_the_table_flashes_and_beeps_at_the_same_second(tmp_path):
 def test_a_whole_film_keeps_its_picture_whatever_its_tracks_and_its_last_frame_last(tmp_path, suffix, longer, last):
     path = write_film(tmp_path / f"a.{suffix}", longer=longer, last=last)
     has_lengths = suffix not in ("ts", "flv")  # of its frames
-    assert probe(path).seconds == pytest.approx(SECONDS + (last or 0) * has_lengths, abs=0.15)
+    assert open_video(path).picture.seconds == pytest.approx(SECONDS + (last or 0) * has_lengths, abs=0.15)
     assert (read_frames(path, np.array([0.1, 2.0, 3.9])).mean(axis=(1, 2, 3)) > 130).tolist() == [False, False, True]
 
 
@@ -174,7 +174,7 @@ def test_a_recording_of_a_browser_is_read_to_its_end(tmp_path, suffix, is_variab
         remux(film, Pipe(file), format=kind, container_options=options)
     with av.open(str(path)) as container:
         assert suffix == "mp4" or container.duration is None
-    assert probe(path).seconds == pytest.approx(SECONDS, abs=0.3)
+    assert open_video(path).picture.seconds == pytest.approx(SECONDS, abs=0.3)
     flash, heard = flash_and_beep(path)
     # An mp4 in fragments has no edit list: its tracks lose what they begin apart.
     assert abs(flash - heard) < 1 / 25 + STEP + 0.2 * (suffix == "mp4")
@@ -191,15 +191,15 @@ def test_a_torn_film_is_told_by_its_own_bytes(tmp_path, suffix, last):
     torn.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
     with pytest.raises(InputError, match=r"is cut short: its picture ends at .* s of "):
         open_video(torn)
-    assert probe(film).seconds > 3.9
+    assert open_video(film).picture.seconds > 3.9
 
 
 def test_a_picture_that_begins_late_has_no_frames_before(tmp_path):
     path = write_film(tmp_path / "a.mkv", offset=(1.5, 0))
-    assert probe(path) == Picture(pytest.approx(4.0, abs=0.05), 25.0, pytest.approx(1.52, abs=0.03))
-    times = np.array([0.5, 1.3, 1.6, 3.9])
-    assert probe(path).shows(times).tolist() == [False, False, True, True] and len(read_frames(path, times)) == 2
-    window = place_window("authors", 4 * SAMPLE_RATE, probe(path), 15)
+    picture, times = open_video(path).picture, np.array([0.5, 1.3, 1.6, 3.9])
+    assert picture == Picture(pytest.approx(4.0, abs=0.05), 25.0, pytest.approx(1.52, abs=0.03))
+    assert picture.shows(times).tolist() == [False, False, True, True] and len(read_frames(path, times)) == 2
+    window = place_window("authors", 4 * SAMPLE_RATE, picture, 15)
     assert window.frame_times[0] == pytest.approx(1.5 + 3 / 25, abs=0.03)
 
 

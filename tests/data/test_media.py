@@ -15,7 +15,7 @@ from scipy.signal import correlate
 
 from workbook import InputError
 from workbook.data.faces import crop_face
-from workbook.data.media import open_video, probe, read_audio, read_frames
+from workbook.data.media import open_video, read_audio, read_frames
 from workbook.data.mtcnn import FaceDetector, Sums
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, Picture, cut_window, place_window
 from workbook.toy import corpus as toy
@@ -72,7 +72,7 @@ def test_the_authors_crop_of_a_long_sound_is_theirs(length):
 
 def test_the_frames_read_are_the_nearest_in_time(tmp_path):
     path = write_video(tmp_path / "a.mp4", grey_levels(23))
-    assert probe(path) == Picture(2.3, FPS)
+    assert open_video(path).picture == Picture(2.3, FPS)
     times = np.array([0.0, 0.04, 0.06, 0.31, 0.77, 0.79, 1.44, 2.19, 2.29])
     nearest = np.abs(np.arange(23) / FPS - times[:, None]).argmin(axis=1)
     frames = read_frames(path, times)

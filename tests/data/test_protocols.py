@@ -11,7 +11,7 @@ from test_media import write_video
 
 from workbook import InputError
 from workbook.data.build import build_store
-from workbook.data.media import probe, read_audio, read_frames
+from workbook.data.media import open_video, read_audio, read_frames
 from workbook.data.prepare import prepare_clip
 from workbook.data.ravdess import find_trials
 from workbook.data.store import Store
@@ -72,13 +72,13 @@ def test_an_array_that_is_not_theirs_is_refused(tmp_path):
     path = tmp_path / f"01-{CLIP.format(actor=5)}_facecroppad.npy"
     path.touch()
     with pytest.raises(InputError, match=f"{path.name} is empty"):
-        probe(path)
+        open_video(path)
     shape, code = (15, 224, 224, 3), np.array([{"code": "in a pickle"}])
     says = {"all zero": np.zeros(shape, np.uint8), "faces: float64": np.ones(shape), "cannot be read as an array": code}
     for sentence, content in says.items():
         np.save(path, content, allow_pickle=True)
         with pytest.raises(InputError, match=f"{path.name}.*{sentence}"):
-            probe(path)
+            open_video(path)
 
 
 @pytest.mark.shared
@@ -109,7 +109,7 @@ def test_a_clap_is_seen_and_heard_together_and_in_the_authors_code_apart_by_the_
     def lag(protocol):
         """How much later in its window the flash comes than the clap, in seconds."""
         samples = read_audio(tmp_path / "a.wav")
-        window = place_window(protocol, len(samples), probe(path), 90)
+        window = place_window(protocol, len(samples), open_video(path).picture, 90)
         heard = np.abs(cut_window(samples, window.audio_start)).argmax() / SAMPLE_RATE
         seen = (read_frames(path, window.frame_times).mean(axis=(1, 2, 3)) > 100).argmax() / 90 * WINDOW
         return seen - heard

@@ -12,7 +12,6 @@ from workbook.data.features import read_npz
 from workbook.evaluate.metrics import best_reachable
 from workbook.toy import speaker_features as toy
 from workbook.toy.accents import PEOPLE, TAKES, make_file
-from workbook.toy.speaker import EXPRESSIONS, VOICE_GROUPS, reachable
 from workbook.train.batches import splits
 from workbook.train.training import fit
 
@@ -26,27 +25,9 @@ def corpus(tmp_path_factory):
         yield corpus.open_store(), corpus.truth()
 
 
-def test_the_three_people_of_a_clip_differ_in_kind_and_show_three_emotions_of_the_voice_group(corpus):
-    _, truth = corpus
-    groups = {EXPRESSIONS[emotion]: heard for emotion, heard in VOICE_GROUPS.items()}
-    for row in truth.itertuples():
-        kinds, shown = row.kinds.split(), row.expressions.split()
-        assert len(set(kinds)) == len(set(shown)) == 3 and set(kinds) < set(toy.KINDS)
-        assert {groups[name] for name in shown} == {VOICE_GROUPS[row.emotion]}
-        place = kinds.index(row.kind)
-        assert shown[place] == EXPRESSIONS[row.emotion]
-        assert (row.face_start, row.face_end) == pytest.approx((place / 3, (place + 1) / 3))
-
-
-def test_what_is_best_reachable_is_counted_from_the_truth(corpus):
-    """Who knows the voice, the set of faces, or both, can only name the most frequent emotion of these clips."""
-    _, truth = corpus
-    known = truth.assign(heard=truth["emotion"].map(VOICE_GROUPS), faces=truth["expressions"].str.split().map(sorted))
-    known["faces"] = known["faces"].str.join(" ")
-    for condition, columns in {"A": ["heard"], "V": ["faces"], "without an exchange": ["heard", "faces"]}.items():
-        right = known.groupby(columns).emotion.agg(lambda emotions: emotions.value_counts().max()).sum()
-        assert 100 * right / len(known) == pytest.approx(reachable()[condition]["accuracy"], abs=5)
-    assert known.groupby(["kinds", "expressions", "kind"]).emotion.nunique().eq(1).all()
+def test_each_clip_shows_three_of_the_four_kinds(corpus):
+    kinds = corpus[1]["kinds"].str.split()
+    assert kinds.map(set).map(len).eq(3).all() and set(kinds.explode()) == set(toy.KINDS)
     assert best_reachable("toy_speaker_features", 8)["M"] == pytest.approx((100 + 25 + 100 / 3) / 3)
 
 

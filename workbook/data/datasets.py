@@ -149,10 +149,6 @@ class Corpus:
     audio_features: str = "mfcc"
     protocol: str = "paper"
 
-    def __post_init__(self):
-        if self.dataset not in DATASETS:
-            raise InputError(f"there is no dataset '{self.dataset}': choose one of {', '.join(DATASETS)}")
-
     @property
     def record(self) -> Dataset:
         """All facts about the dataset."""
@@ -170,10 +166,11 @@ class Corpus:
     @property
     def store_path(self) -> Path:
         """The folder of the store, whether it exists or not."""
-        if self.record.kind == "features":
-            return workbook.DATA / "stores" / f"{self.dataset}-{_tag(f'{self.root}')}"
-        origin = f"{self.root} {self.protocol}" + f" {self.audio_features}" * (self.audio_features != "mfcc")
-        return workbook.DATA / "stores" / f"{self.dataset}-{self.frames}x{self.image_size}-{_tag(origin)}"
+        name, origin = self.dataset, f"{self.root}"
+        if self.record.kind == "clips":
+            name += f"-{self.frames}x{self.image_size}"
+            origin += f" {self.protocol}" + f" {self.audio_features}" * (self.audio_features != "mfcc")
+        return workbook.DATA / "stores" / f"{name}-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:6]}"
 
     @property
     def fingerprint(self) -> str | None:
@@ -269,7 +266,3 @@ def count_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """
     table = trials.assign(sound=trials["audio_path"] != "", picture=trials["video_path"] != "", trials=1)
     return table.groupby("emotion", sort=False)[["trials", "sound", "picture"]].sum()
-
-
-def _tag(origin: str) -> str:
-    return hashlib.sha256(os.fsencode(origin)).hexdigest()[:6]

@@ -58,7 +58,7 @@ def read_npz(path: Path | str) -> Features:
     path = Path(path)
     arrays = _load(path)
     task, names, labels = _labels(path, arrays["label"])
-    actors = people(path, texts(_as_integers(arrays["group"])))
+    actors = people(path, texts(arrays["group"]))
     clips = pd.DataFrame({"clip": _clip_names(path, arrays), "actor": actors, "label": labels})
     clips["emotion"] = polarity(labels) if task == "sentiment" else np.array(names)[labels]
     audio, video = (values if values.ndim == 3 else values[:, :, None] for values in map(arrays.get, MODALITIES))
@@ -109,9 +109,7 @@ def check_characters(values: np.ndarray) -> None:
 
 def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]:
     """The task, the names of its classes, and the label of every clip, (N,) int from 0 or float."""
-    if labels.dtype.kind == "f" and (labels >= 0).all():
-        labels = _as_integers(labels)
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "f" and not ((labels >= 0) & (labels == np.round(labels)) & np.isfinite(labels)).all():
         if not (np.abs(labels) <= 3).all():
             raise InputError(f"label in {path} must hold classes, integers or text, or sentiment, floats from -3 to 3")
         return "sentiment", [], labels.astype(np.float64)
@@ -120,12 +118,6 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[str, list[str], np.ndarray]
     if len(names) < 2:
         raise InputError(f"all clips in {path} have the label {names[0]}: at least two classes are expected")
     return "classes", names, np.array(list(map(names.index, words)))
-
-
-def _as_integers(values: np.ndarray) -> np.ndarray:
-    """The values as integers where all are whole numbers, else unchanged."""
-    is_integer = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all()
-    return values.astype(np.int64) if is_integer else values
 
 
 def _clip_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:

@@ -93,15 +93,9 @@ def _clock_filters(frame: av.AudioFrame, zero: float) -> av.filter.Graph:
     return graph
 
 
-def probe(path: Path | str) -> Picture:
-    """When a film's picture begins and ends, and its frame rate. Raises InputError as `open_video` does."""
-    return open_video(path).picture
-
-
-def read_frames(path: Path | str, times: np.ndarray, bt601: bool = False) -> np.ndarray:
-    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB; (0, 0, 0, 3) where there is none."""
-    frames = list(open_video(path).frames(times, bt601))
-    return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)
+def read_frames(path: Path | str, times: np.ndarray) -> np.ndarray:
+    """The frames of a film nearest to `times`, (n, H, W, 3) uint8 RGB."""
+    return np.stack([*open_video(path).frames(times)])
 
 
 def open_video(path: Path | str) -> "Film":
@@ -110,14 +104,29 @@ def open_video(path: Path | str) -> "Film":
     return CroppedFaces(path) if suffix == ".npy" else Still(path) if suffix in IMAGES else Video(path)
 
 
-class Video:
-    """The picture of a film.
+class Film:
+    """The picture of a clip's file.
 
     picture : when it begins and ends, and its frame rate
-    cropped : False; the frames show more than a face
+    cropped : True = each frame is a face from edge to edge
     """
 
+    picture: Picture
     cropped = False
+
+    def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
+        """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB, upright.
+
+        times : ascending, in seconds. Times outside of the picture have no frame: see `Picture.shows`.
+        bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
+                faces come out redder then, and the detector's boxes differ by a few pixels.
+        Raises InputError where the file cannot be decoded.
+        """
+        raise NotImplementedError
+
+
+class Video(Film):
+    """The picture of a film. A frame that is held for longer than the others is shown until the next one begins."""
 
     def __init__(self, path: Path | str):
         self.path = check_file(path)
@@ -135,15 +144,6 @@ class Video:
             self._check_end(container, stream)
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
-        """The frames nearest to some times, one after the other, each (H, W, 3) uint8 RGB.
-
-        A frame that is held for longer than the others is shown until the next one begins.
-
-        times : ascending, in seconds. Times outside of the picture have no frame: see `Picture.shows`.
-        bt601 : reads the colours as BT.601 whatever the file says, as the authors' OpenCV does. RAVDESS is BT.709: its
-                faces come out redder then, and the detector's boxes differ by a few pixels.
-        Raises InputError where the file cannot be decoded.
-        """
         times = np.asarray(times, float)
         stamps = self._nearest(times[self.picture.shows(times)])
         with self._open() as (container, stream):
@@ -230,12 +230,10 @@ class Video:
             raise InputError(f"{failure}: {len(stamps)} of its frames are damaged")
 
 
-class CroppedFaces:
-    """The faces that the authors' extract_faces.py has left of a film, (15, 224, 224, 3) uint8 BGR, as a `Video`.
+class CroppedFaces(Film):
+    """The faces that the authors' extract_faces.py has left of a film, (15, 224, 224, 3) uint8 BGR.
 
     Each face stands for its share of 3.6 s; zeros at the end are padding.
-
-    cropped : True; each frame is a face from edge to edge
     """
 
     cropped = True
@@ -253,19 +251,14 @@ class CroppedFaces:
         self.picture = Picture(WINDOW * self._count / len(self._faces), AUTHORS_FPS)
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
-        """The faces at some seconds, one after the other, each (224, 224, 3) uint8 RGB; `bt601` changes nothing."""
         times = np.asarray(times, float)
         shares = times[self.picture.shows(times)] / WINDOW * len(self._faces)
         yield from self._faces[np.minimum(shares.astype(int), self._count - 1), ..., ::-1]  # BGR to RGB
 
 
-class Still:
-    """An image as a `Video` of one window in which nothing moves; with a longer sound, it is there as long.
+class Still(Film):
+    """An image as a film of one window in which nothing moves; with a longer sound, it is there as long."""
 
-    cropped : False; the image shows more than a face
-    """
-
-    cropped = False
     picture = Picture(WINDOW, AUTHORS_FPS, is_still=True)
 
     def __init__(self, path: Path | str):
@@ -275,11 +268,7 @@ class Still:
             self._image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
     def frames(self, times: np.ndarray, bt601: bool = False) -> Iterator[np.ndarray]:
-        """The image once for each of some seconds, (H, W, 3) uint8 RGB, upright; `bt601` changes nothing."""
         yield from [self._image] * len(times)
-
-
-Film = Video | CroppedFaces | Still
 
 
 def _packets_to_decode(packets: list[tuple], chosen: set[int]) -> list[bool]:
