@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbook.data.datasets import read_truth
 from workbook.data.pickles import read_pickle
 from workbook.toy import mosei as toy_mosei
-from workbook.toy.truth import read_truth
 
 
 @pytest.fixture(scope="module")

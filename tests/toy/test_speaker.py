@@ -10,12 +10,12 @@ from test_toy import twin
 
 from workbook.data.audio import mfcc
 from workbook.data.build import build_store
+from workbook.data.datasets import read_truth
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import WINDOW, cut_window
 from workbook.toy import face
 from workbook.toy import speaker as toy
 from workbook.toy.clip_files import truth_of
-from workbook.toy.truth import read_truth
 
 FULL = toy.plan_corpus(0, 24, toy.MAX_TAKES)  # all clips that have names, which costs no drawing
 TRUTH = truth_of(FULL)

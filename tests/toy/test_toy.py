@@ -10,12 +10,12 @@ import soundfile
 from facenet_pytorch import MTCNN
 
 from workbook import InputError
+from workbook.data.datasets import read_truth
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.window import SAMPLE_RATE, WINDOW
 from workbook.toy import corpus as toy
 from workbook.toy.clip_files import truth_of
 from workbook.toy.face import FPS
-from workbook.toy.truth import read_truth
 from workbook.toy.voice import STEP
 
 ACTORS, SEED = 2, 3

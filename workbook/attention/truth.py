@@ -1,7 +1,7 @@
 """Attention against the truth: does the network look where a toy corpus shows its cue?
 
 The span of a cue and the steps of attention are in seconds of the window or, in a corpus of features, in places from 0
-to 1. `truth` is the table of a toy corpus, as `data.datasets.truth`: indexed by clip, with face_start, face_end and
+to 1. `truth` is the table of a toy corpus, as `Corpus.truth` returns it: indexed by clip, with face_start, face_end and
 face_shows, and the same of the voice. It may know one of the two alone.
 
 `chance` is the share of time steps inside the cue: what even attention gives. `lift_elsewhere` is the lift of the same

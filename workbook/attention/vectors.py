@@ -85,7 +85,7 @@ class Attention:
 def attention_of(net: AudiovisualNet, clips: Clips, truth: pd.DataFrame | None = None) -> Attention:
     """The attention of a network in all clips, with the cues that it should find.
 
-    truth : of a toy corpus, as `data.datasets.truth`; None where it is not known
+    truth : of a toy corpus, as `Corpus.truth` returns it; None where it is not known
     Raises InputError where the fusion has no attention or there is no clip.
     """
     tensors = attention(net, clips)

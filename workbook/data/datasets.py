@@ -57,8 +57,7 @@ class Dataset:
     needs: str = ""  # what data_root must be, one of ROOTS; "" = a missing dataset is made
     source: str = ""  # where to get it: the end of a sentence
     files: tuple[str, ...] = ()  # names of its file, where data_root may be the folder that holds it
-    make: Callable | None = None  # root -> None; makes the dataset where it is missing
-    truth: Callable | None = None  # root -> the truth of each clip, a table with a column `clip`
+    make: Callable | None = None  # root -> None; makes a dataset with a known truth, and writes this to `truth_path`
     reachable: Callable | None = None  # number of classes -> {condition: {measure: its best possible value}}
     frame_labels: Callable | None = None  # (root, clips of a store, frames) -> (N, frames) str: what each frame shows
     paper_folds: str = ""  # the fold scheme of the paper's numbers
@@ -196,8 +195,7 @@ class Corpus:
 
     def truth(self) -> pd.DataFrame | None:
         """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
-        truth = self.record.truth
-        return truth(self.root).set_index("clip", drop=False) if truth else None
+        return read_truth(self.root).set_index("clip", drop=False) if self.record.make else None
 
     def find_clips(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The trials and the problems of a dataset of clips, as `find_trials` returns them. InputError for features."""
@@ -256,7 +254,19 @@ class Corpus:
         """Makes a toy dataset that is missing."""
         if self.record.make:
             with folder_lock(self.root):
-                self.record.make(self.root)
+                if not (self.root.exists() and truth_path(self.root).exists()):
+                    log.info("making the %s in %s", self.record.title, self.root)
+                    self.record.make(self.root)
+
+
+def truth_path(root: Path) -> Path:
+    """Where the truth of a toy dataset is; root : its folder of clips, or its file of features."""
+    return root / "truth.parquet" if root.is_dir() else root.with_suffix(".truth.parquet")
+
+
+def read_truth(root: Path) -> pd.DataFrame:
+    """The truth of a toy dataset, one row per clip: see `workbook.toy`."""
+    return pd.read_parquet(truth_path(root))
 
 
 def count_trials(trials: pd.DataFrame) -> pd.DataFrame:

@@ -61,7 +61,7 @@ class Section:
     @property
     def origin(self) -> str:
         """toy | real"""
-        return "toy" if DATASETS[self.dataset].truth else "real"
+        return "toy" if DATASETS[self.dataset].make else "real"
 
     @property
     def folds(self) -> int:
@@ -130,7 +130,7 @@ def _key(run: Any) -> tuple[str, str, str]:
         return title, hashlib.sha256(str(run.data_root).encode()).hexdigest(), ""
     if dataset.paper_folds:
         return title, run.fingerprint, run.dataset if run.fold_scheme == dataset.paper_folds else ""
-    is_ravdess = not dataset.truth and run.fold_scheme == "paper" and set(run.labels) == set(EMOTIONS)
+    is_ravdess = not dataset.make and run.fold_scheme == "paper" and set(run.labels) == set(EMOTIONS)
     return title, run.fingerprint, "ravdess" if is_ravdess else ""
 
 

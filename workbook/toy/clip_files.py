@@ -18,12 +18,12 @@ import pandas as pd
 import soundfile
 
 from workbook import InputError
+from workbook.data.datasets import truth_path
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import start_worker
 from workbook.files import UNGUARDED, atomic_write, read_json, write_json, write_table
 from workbook.progress import progress_bar
-from workbook.toy.truth import truth_path
 
 MAX_ACTORS = 24
 STREAMS = ("plan", "face", "voice")  # of random numbers
@@ -91,7 +91,7 @@ def every_take(seed: int, actors: int, takes: int, most: int) -> list[tuple[int,
 
 
 def truth_of(clips: Sequence[Take]) -> pd.DataFrame:
-    """The table of truth, one row per clip: as in `workbook.toy.truth`."""
+    """The table of truth, one row per clip: as in `workbook.toy`."""
     return pd.DataFrame({"clip": clip.name, "actor": clip.actor, **clip.truth()} for clip in clips)
 
 

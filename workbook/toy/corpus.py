@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbook.data.datasets import read_truth
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
 from workbook.toy.clip_files import Take, every_take, write_corpus
 from workbook.toy.face import EXPRESSIONS, FPS, draw_look, film
-from workbook.toy.truth import read_truth
 from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
 
 # The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbook.data.datasets import truth_path
 from workbook.files import atomic_write, write_table
-from workbook.toy.truth import truth_path
 
 LEVELS = (-1.5, -0.5, 0.5, 1.5)  # of each part, equally likely; the sum of two is -3, -2, ..., 3
 VIDEOS = {"train": 120, "valid": 24, "test": 40}  # a video has one speaker and is in one split
@@ -28,7 +28,7 @@ INFINITE = 0.001  # share of the audio values that are -inf, as in COVAREP
 def make_pickle(path: Path | str, seed: int = 0) -> None:
     """Writes a toy MOSEI to `path`, 600 + 120 + 200 clips, and its truth beside it, the pickle last.
 
-    The truth is as in `workbook.toy.truth`, with face_part, voice_part and their sum, sentiment; actor is the video.
+    The truth is as in `workbook.toy`, with face_part, voice_part and their sum, sentiment; actor is the video.
     The same seed gives the same arrays.
     """
     path, rng = Path(path), np.random.default_rng(seed)

@@ -19,10 +19,10 @@ import pandas as pd
 
 import workbook.toy.face as face
 import workbook.toy.voice as voice
+from workbook.data.datasets import read_truth
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
 from workbook.toy.clip_files import Take, every_take, write_corpus
-from workbook.toy.truth import read_truth
 
 # The prosody of each emotion, and its expression. Voices tell two groups of four; every face is different.
 LOUD = ("happy", "angry", "disgust", "surprised")
@@ -83,7 +83,7 @@ def draw_turns(emotion: str, kinds: tuple[str, ...], rng: np.random.Generator) -
 def truth_row(turns: Turns, length: float) -> dict:
     """A row of the truth without clip and actor; `length` is the length of the clip in any unit.
 
-    As in `workbook.toy.truth`, with emotion; kind, of the speaker; kinds and expressions, of the three people in their
+    As in `workbook.toy`, with emotion; kind, of the speaker; kinds and expressions, of the three people in their
     order, such as "child man woman". The face's span is the speaker's turn. The voice is the same in the entire clip.
     """
     return {

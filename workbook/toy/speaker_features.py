@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbook.data.datasets import truth_path
 from workbook.data.ravdess import EMOTIONS
 from workbook.files import atomic_write, write_table
 from workbook.toy.speaker import PEOPLE, VOICE_GROUPS, draw_turns, truth_row
-from workbook.toy.truth import truth_path
 
 KINDS = ("deep", "high", "child", "hoarse")  # of voices, and of looks that go with them
 CASTS = 24
