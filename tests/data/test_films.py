@@ -12,7 +12,7 @@ from PIL import Image
 import workbook
 from avlib import build_model
 from workbook import InputError
-from workbook.data.audio import audio_later, mfcc
+from workbook.data.audio import features_of, mfcc, samples_of
 from workbook.data.columns import class_names, people
 from workbook.data.datasets import Corpus
 from workbook.data.films import read_films
@@ -63,7 +63,7 @@ def test_films_of_ones_own_are_a_dataset_like_any_other(folder, tmp_path, monkey
     assert clips["has_audio"].all() and clips["has_video"].tolist() == [True, True, True, False]
     assert clips["audio_path"].map(lambda path: path[-7:]).tolist() == ["ada.mp4", "ada.mp4", "ben.wav", "leo.wav"]
     assert clips.loc["ada@0", "duration"] == pytest.approx(2.1) and clips.loc["ada@2.1", "window_start"] == 2.1
-    cleared = audio_later(store, 0, by=3.0)  # Ada's first clip ends 2.1 s after its window begins
+    cleared = features_of(store, samples_of(store, 0, later=3.0))  # Ada's first clip ends 2.1 s after its window begins
     np.testing.assert_array_equal(cleared, mfcc(np.zeros(WINDOW_SAMPLES, np.float32)))
     (problem,) = store.problems.to_dict("records")
     assert (problem["clip"], problem["path"]) == ("dan", str(folder / "dan.mp4"))

@@ -79,8 +79,3 @@ def samples_of(store: Store, row: int, later: float = 0.0) -> np.ndarray:
 def features_of(store: Store, samples: np.ndarray) -> np.ndarray:
     """The features (channels, 156) of a window's samples (79380,), of the kind that the store holds."""
     return AUDIO_FEATURES[store.manifest["plan"]["settings"]["audio_features"]](samples)
-
-
-def audio_later(store: Store, row: int, by: float) -> np.ndarray:
-    """The features (channels, 156) of a clip in a window that begins `by` seconds after the stored one."""
-    return features_of(store, samples_of(store, row, by))

@@ -48,17 +48,17 @@ class Store:
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             clips, problems = (pd.read_parquet(path / name) for name in TABLES)
-            files = (path / f"{manifest['arrays'][modality]}.npy" for modality in ("video", "audio"))
-            video, audio = (np.load(file, mmap_mode="r") for file in files)
+            files = {modality: path / f"{manifest['arrays'][modality]}.npy" for modality in ("video", "audio")}
+            arrays = {modality: np.load(file, mmap_mode="r") for modality, file in files.items()}
             for name, digest in manifest["sha256"].items():
                 if checksum(path / name) != digest:
                     raise ValueError(f"{name} is not as it was written")
-            for name, array in (("video", video), ("audio", audio)):
+            for name, array in arrays.items():
                 if (name, array.ndim, array.dtype.name) not in KINDS or len(array) != len(clips):
                     raise ValueError(f"{name} has shape {array.shape} and type {array.dtype} for {len(clips)} clips")
             if not manifest["fingerprint"]:
                 raise ValueError("it has no fingerprint")
-            return cls(path, clips, video, audio, problems, manifest)
+            return cls(path, clips, **arrays, problems=problems, manifest=manifest)
         except Exception as error:  # torn files can fail in any way
             reason = f"{type(error).__name__}, {error}".splitlines()[0]
             raise InputError(

@@ -212,9 +212,9 @@ def shifted_audio(clips: Clips, chosen: torch.Tensor, by: float) -> torch.Tensor
     Raises InputError where a file cannot be read any more.
     """
     if "audio_path" in clips.table:
-        from workbook.data.audio import audio_later  # librosa takes a second
+        from workbook.data.audio import features_of, samples_of  # librosa takes a second
 
-        arrays = [audio_later(clips.store, row, by) for row in clips.rows[chosen.numpy()]]
+        arrays = [features_of(clips.store, samples_of(clips.store, row, by)) for row in clips.rows[chosen.numpy()]]
         return torch.from_numpy(np.stack(arrays)).to(clips.device)
     audio = clips.audio_of(chosen)
     T = audio.shape[-1]

@@ -13,7 +13,7 @@ import pandas as pd
 from workbook.data.datasets import truth_path
 from workbook.data.ravdess import EMOTIONS
 from workbook.files import atomic_write, write_table
-from workbook.toy.speaker import PEOPLE, VOICE_GROUPS, draw_turns, truth_row
+from workbook.toy.speaker import VOICE_GROUPS, draw_turns, truth_row
 
 KINDS = ("deep", "high", "child", "hoarse")  # of voices, and of looks that go with them
 CASTS = 24
@@ -29,31 +29,28 @@ def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = 
     path, rng = Path(path), np.random.default_rng(seed)
     plan = [(cast, emotion, take) for cast in range(1, casts + 1) for emotion in EMOTIONS for take in range(takes)]
     turns = [draw_turns(emotion, KINDS, rng) for _, emotion, _ in plan]
-    names = [f"cast{cast:02d}-{emotion}-{take}" for cast, emotion, take in plan]
-    rows = zip(names, plan, turns, strict=True)
+    clips = [f"cast{cast:02d}-{emotion}-{take}" for cast, emotion, take in plan]
+    rows = zip(clips, plan, turns, strict=True)
     table = pd.DataFrame({"clip": clip, "actor": cast, **truth_row(people, 1.0)} for clip, (cast, *_), people in rows)
     write_table(truth_path(path), table)
-    arrays = {"clip": names, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
+    arrays = {"clip": clips, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
+    looks = [np.array([*table[name].str.split()]) for name in ("kinds", "expressions")]  # (N, PEOPLE) each
+    voices = [names.to_numpy(str)[:, None] for names in (table["kind"], table["emotion"].map(VOICE_GROUPS))]  # (N, 1)
+    arrays |= {name: _series(rng, table["actor"], *shown) for name, shown in (("video", looks), ("audio", voices))}
     with atomic_write(path) as temporary:
-        np.savez(temporary, **arrays, video=_video(rng, table), audio=_audio(rng, table))
+        np.savez(temporary, **arrays)
 
 
-def _video(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
-    """The looks, (N, 2 CHANNELS, STEPS) float32: kind, then expression, of each person for a third of the steps."""
-    kinds, expressions = (np.array([*table[name].str.split()]) for name in ("kinds", "expressions"))  # (N, PEOPLE)
-    actors = np.repeat(table["actor"].to_numpy()[:, None], PEOPLE, axis=1)
-    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, expressions)], axis=-1)
-    people += _differences(rng, actors, kinds)
-    steps = np.repeat(people, STEPS // PEOPLE, axis=1).swapaxes(1, 2)
-    return (steps + rng.standard_normal(steps.shape)).astype(np.float32)
+def _series(rng: np.random.Generator, casts: pd.Series, kinds: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """The features of the people of each clip, (N, 2 CHANNELS, STEPS) float32, who share its steps one after the other.
 
-
-def _audio(rng: np.random.Generator, table: pd.DataFrame) -> np.ndarray:
-    """The voices, (N, 2 CHANNELS, STEPS) float32: the speaker's kind, then the group of the emotion, all the time."""
-    kinds, groups = table["kind"].to_numpy(str), table["emotion"].map(VOICE_GROUPS).to_numpy(str)
-    voices = np.concatenate([_patterns(rng, kinds), _patterns(rng, groups)], axis=-1)
-    voices += _differences(rng, table["actor"].to_numpy(), kinds)
-    steps = np.repeat(voices[:, :, None], STEPS, axis=2)
+    casts : (N,)        kinds, shown : (N, people), what the first and what the last CHANNELS channels show
+    Each person of a cast differs from all of their kind, in the same way in all clips.
+    """
+    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, shown)], axis=-1)
+    differences = rng.normal(0, PERSON, (casts.max() + 1, len(KINDS), 2 * CHANNELS))
+    people += differences[casts.to_numpy()[:, None], np.searchsorted(sorted(KINDS), kinds)]
+    steps = np.repeat(people, STEPS // kinds.shape[1], axis=1).swapaxes(1, 2)
     return (steps + rng.standard_normal(steps.shape)).astype(np.float32)
 
 
@@ -61,10 +58,3 @@ def _patterns(rng: np.random.Generator, names: np.ndarray) -> np.ndarray:
     """The pattern of each name (...), signs in CHANNELS channels: (..., CHANNELS)."""
     distinct, positions = np.unique(names, return_inverse=True)
     return rng.choice([-STRENGTH, STRENGTH], (len(distinct), CHANNELS))[positions]
-
-
-def _differences(rng: np.random.Generator, actors: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """How each person, one kind (...) of a cast (...), differs from all of that kind: (..., 2 CHANNELS)."""
-    shape = (actors.max() + 1, len(KINDS), 2 * CHANNELS)
-    of_kind = np.searchsorted(sorted(KINDS), kinds)
-    return rng.normal(0, PERSON, shape)[actors, of_kind]
