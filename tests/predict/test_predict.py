@@ -206,15 +206,10 @@ def test_the_page_needs_no_other_file_and_begins_with_what_to_know(film, drawn):
     assert all(sentence in unescape(text).replace("\xa0", " ") for sentence in prediction.sentences())
 
 
-def test_a_sentence_counts_how_often_the_answer_changes(drawn):
+def test_the_middle_window_is_compared_with_evaluation(drawn):
     values = [(0, "A", 0.7), (1, "A", 0.2), (2, "A", 0.3), (0, "V", 0.9), (2, "V", 0.8)]  # window, condition, a
     table = pd.DataFrame([(*row, 1 - row[2], 0, 0) for row in values], columns=["window", "condition", *"abcd"])
-    windows = SimpleNamespace(starts=np.arange(3.0), middle=1)
-    prediction = Prediction(windows, table, drawn)
-    assert prediction.change_sentence() == (
-        "**1** times from sound alone, **0** times from picture alone: how often the answer changes, in 2 steps from "
-        "window to window."
-    )
+    prediction = Prediction(SimpleNamespace(middle=1), table, drawn)
     own = prediction.middle()
     assert own.index.tolist() == ["A"] and own.loc["A"].tolist() == pytest.approx([0.2, 0.8, 0, 0])
     written = pd.DataFrame([("A", 0.2, 0.7, 0.1, 0)], columns=["condition", "p0", "p1", "p2", "p3"])
@@ -273,7 +268,7 @@ def test_a_network_of_drawn_faces_shows_no_answer_to_a_clip_of_ones_own_unless_a
     page, data, predictor = tmp_path / "page.html", tmp_path / "all.json", predictor_of(run)
     prediction = predictor(film, anyway=False)
     words = write_prediction(prediction, page, data)
-    assert "No answer is shown" in words and "%" not in words and prediction.change_sentence() == "No answer is shown."
+    assert "No answer is shown" in words and "%" not in words
     record = json.loads(data.read_text())
     assert record["withheld"] and not any(window["AV"] for window in record["windows"])
     assert "No answer is shown" in page.read_text() and "Window by window" not in page.read_text()

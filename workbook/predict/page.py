@@ -7,7 +7,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from workbook.data.window import WINDOW
-from workbook.predict.prediction import NEEDED, Prediction
+from workbook.predict.prediction import MEANING, Prediction
 
 
 def page(prediction: Prediction, figure: Figure) -> str:
@@ -18,7 +18,7 @@ def page(prediction: Prediction, figure: Figure) -> str:
     return environment.get_template("page.html").render(
         record=prediction.as_record(),
         sentences=prediction.sentences(),
-        conditions=list(NEEDED),
+        conditions=list(MEANING),
         figure=b64encode(image.getvalue()).decode(),
         window=WINDOW,
     )

@@ -11,16 +11,22 @@ from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.data.store import PROBLEM_COLUMNS, Store
 from workbook.data.window import WINDOW
-from workbook.evaluate.conditions import paper_conditions
+from workbook.evaluate.conditions import Both, paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.predict.windows import Windows, read_windows
 from workbook.task import Classification
-from workbook.text import in_markdown
 from workbook.train.batches import Clips
 
-NEEDED = {"AV": ("audio", "video"), "A": ("audio",), "V": ("video",)}  # condition -> what it answers from
 ASK = "Ask for it with `anyway`, to see how sure a network can be of what it has never seen."
-MEANING = {"AV": "sound and picture", "A": "sound alone", "V": "picture alone"}
+TOY = (
+    "It has seen only drawn faces and heard only synthesised voices.",
+    "What it says of a real face or a real voice means nothing.",
+)
+ACTED = (
+    "It names what a face and a voice show, as the people of its corpus showed it. Acted emotion is not felt "
+    "emotion: no answer says what somebody feels."
+)
+MEANING = {"AV": "sound and picture", "A": "sound alone", "V": "picture alone"}  # what a condition answers from
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class ModelCard:
         """What it has learnt from, and how well it does in its test."""
         if self.imported:
             return [f"This network is tested on {self.corpus}. {self.imported}", self._skill()]
-        parts = [self.corpus, *["acted"] * self.is_acted]
+        parts = [self.corpus, "acted"] if self.is_acted else [self.corpus]
         if self.material:
             clips, people, both = self.material
             some = f"{both:,} of them with sound and picture" if both else "unpaired: none with sound and picture"
@@ -55,17 +61,7 @@ class ModelCard:
     def sentences(self) -> list[str]:
         """What to know before reading an answer."""
         material, skill = self.about()
-        toy = [
-            "It has seen only drawn faces and heard only synthesised voices.",
-            "What it says of a real face or a real voice means nothing.",
-        ]
-        return [
-            material,
-            *(toy if self.is_toy else []),
-            skill,
-            "It names what a face and a voice show, as the people of its corpus showed it. Acted emotion is not felt "
-            "emotion: no answer says what somebody feels.",
-        ]
+        return [material, *(TOY if self.is_toy else ()), skill, ACTED]
 
     def _skill(self) -> str:
         if not self.accuracy:
@@ -89,11 +85,15 @@ class Prediction:
     windows: Windows
     table: pd.DataFrame  # columns window, start and end in seconds, condition, and a probability for each label
     card: ModelCard
-    is_withheld: bool = False  # True = the answer would mean nothing, and nobody asked for it; the table is empty
 
     @property
     def labels(self) -> list[str]:
         return list(self.card.labels)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether no answer is shown: it would mean nothing, and nobody asked for it."""
+        return self.table.empty
 
     def mean(self) -> pd.DataFrame:
         """The mean probabilities over the windows, one row per condition."""
@@ -125,26 +125,6 @@ class Prediction:
             sentences.append(f"{condition}, from {MEANING[condition]}: {mean}{first}, then {second}.")
         return sentences
 
-    def answer_sentence(self) -> str:
-        """The likeliest label of each condition, in Markdown: of one window, or by the mean of several."""
-        if self.is_withheld:
-            return f"No answer is shown: it would mean nothing. {ASK}"
-        parts = [
-            f"**{100 * row.max():.0f} %** {in_markdown(row.idxmax())} from {MEANING[name]}"
-            for name, row in self.mean().iterrows()
-        ]
-        several = ", by the mean of all windows" if self.table["window"].nunique() > 1 else ""
-        return f"{', '.join(parts)}: the likeliest label{several}."
-
-    def change_sentence(self) -> str:
-        """How often the answer changes from one window to the next, in Markdown."""
-        if self.is_withheld:
-            return "No answer is shown."
-        best = self.table.assign(label=self.table[self.labels].idxmax(axis=1)).groupby("condition", sort=False)["label"]
-        counts = best.agg(lambda labels: (labels != labels.shift()).sum() - 1)
-        parts = ", ".join(f"**{count}** times from {MEANING[name]}" for name, count in counts.items())
-        return f"{parts}: how often the answer changes, in {len(self.windows.starts) - 1} steps from window to window."
-
     def difference(self, predictions: pd.DataFrame) -> float:
         """The largest difference to evaluation; predictions : the rows of this clip in predictions.parquet"""
         own = self.middle()
@@ -159,7 +139,7 @@ class Prediction:
 
         def by_condition(rows: pd.DataFrame) -> dict[str, dict | None]:
             known = rows.set_index("condition")[self.labels].astype(float).to_dict("index")
-            return {condition: known.get(condition) for condition in NEEDED}
+            return {condition: known.get(condition) for condition in MEANING}
 
         card, windows = self.card, self.windows
         return {
@@ -214,7 +194,7 @@ class Predictor:
         is_own = self.corpus is None or not Path(clip).resolve().is_relative_to(self.corpus)
         if anyway or not self.card.is_toy or not is_own:
             return prediction
-        return replace(prediction, table=prediction.table[:0], is_withheld=True)
+        return replace(prediction, table=prediction.table[:0])
 
 
 def predict_windows(net: AudiovisualNet, windows: Windows, card: ModelCard, device: str = "cpu") -> Prediction:
@@ -225,22 +205,17 @@ def predict_windows(net: AudiovisualNet, windows: Windows, card: ModelCard, devi
     as many threads, where the network was not trained with noise.
     Raises InputError where the network reads nothing that the clip has.
     """
-    reads = {*net.fusion.modalities}
-    names = [name for name, needs in NEEDED.items() if ({*needs} == reads if len(reads) == 1 else {*needs} <= reads)]
-    conditions = [condition for condition in paper_conditions(card.dropout) if condition.name in names]
+    reads = net.fusion.modalities
+    alone = paper_conditions(card.dropout)[1:3]
+    conditions = [Both(None, None), *alone] if len(reads) == 2 else alone  # AV, of windows with sound and picture
     table = predict(net, _as_clips(net, windows, card, device), conditions, fold=0, seed=0, batch_size=8)
-    has = {"audio": windows.has_audio, "video": windows.has_video}
-    places = zip(table["clip"].astype(int), table["condition"], strict=True)
-    table = table[[all(has[name][window] for name in NEEDED[condition]) for window, condition in places]]
     if table.empty:
-        reads = " and ".join("sound" if name == "audio" else "a picture" for name in net.fusion.modalities)
-        raise InputError(f"this network reads {reads} alone, and {windows.name} has none that can be used")
+        missing = " and ".join("sound" if name == "audio" else "a picture" for name in reads)
+        raise InputError(f"this network reads {missing} alone, and {windows.name} has none that can be used")
     window = table["clip"].to_numpy(int)
     start = windows.starts[window]
-    rows = pd.DataFrame({"window": window, "start": start, "end": start + WINDOW})
-    values = table.filter(regex=r"^p\d+$").set_axis(card.labels, axis="columns")
-    rows = rows.join(pd.concat([table["condition"], values], axis="columns").reset_index(drop=True))
-    return Prediction(windows, rows, card)
+    places = pd.DataFrame({"window": window, "start": start, "end": start + WINDOW, "condition": table["condition"]})
+    return Prediction(windows, places.join(table.filter(regex=r"^p\d+$").set_axis(card.labels, axis="columns")), card)
 
 
 def _as_clips(net: AudiovisualNet, windows: Windows, card: ModelCard, device: str) -> Clips:

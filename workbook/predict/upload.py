@@ -6,17 +6,30 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import anywidget
 import ipywidgets as widgets
+import traitlets
 from matplotlib.figure import Figure
 
 from workbook import InputError
-from workbook.predict.webcam import Webcam
 
+SECONDS = 5.0  # of a recording: a window of 3.6 s and its edges
 HINT = (
     "Nothing leaves this computer but to the kernel of this notebook. Files above 10 MB need <code>make lab</code> "
     "(200 MB) or their path as <code>clip</code>: else the connection drops without a word."
 )
 Answer = Callable[[Path, bool], tuple[list[str], Figure]]
+
+
+class Webcam(anywidget.AnyWidget):
+    """A button that records the webcam in the browser; `take` gets the name of a file and its bytes."""
+
+    _esm = Path(__file__).with_name("webcam.js")
+    seconds = traitlets.Float(SECONDS).tag(sync=True)
+
+    def __init__(self, take: Callable[[str, bytes], None]):
+        super().__init__()
+        self.on_msg(lambda _, message, buffers: take(message["name"], bytes(buffers[0])))
 
 
 class Upload(widgets.VBox):
@@ -42,9 +55,7 @@ class Upload(widgets.VBox):
         super().__init__([row, self.message, self.picture])
 
     def _on_file(self, change: dict) -> None:
-        """Answers the uploaded file."""
-        if change["new"]:
-            file = change["new"][0]
+        for file in change["new"]:
             try:
                 self._on_clip(file["name"], file["content"])
             finally:

@@ -1,8 +1,8 @@
 """A clip of any length as windows of 3.6 s that slide over it: the arrays of each, and where its face was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -30,17 +30,21 @@ class Windows:
     seconds: float  # its length, the longer of sound and picture
     starts: np.ndarray  # (N,) of the windows, in seconds of the clip
     frame_times: np.ndarray  # (N, F) in seconds of the clip
-    middle: int  # the window that a corpus's clip is cut to
     audio: np.ndarray  # features (N, C, 156) float32, zeros where a window has no sound
     video: np.ndarray  # faces (N, F, S, S, 3) uint8, zeros where a window has no face
     has_audio: np.ndarray  # (N,) True = the window has sound
     has_video: np.ndarray  # (N,) True = at least half of the window's frames show the followed face
     has_face: np.ndarray  # (N, F) True = the frame shows the followed face; elsewhere its nearest box is cut out
-    frames: int  # the number of frames that the film has in all windows
-    faces: int  # the most faces in one frame
-    switches: list[float]  # seconds at which the followed face is lost and the largest one takes its place
-    notes: list[str] = field(default_factory=list)  # why it has no sound, or no picture
+    frames: int = 0  # the number of frames that the film has in all windows
+    faces: int = 0  # the most faces in one frame
+    switches: Sequence[float] = ()  # seconds at which the followed face is lost and the largest one takes its place
+    notes: Sequence[str] = ()  # why it has no sound, or no picture
     protocol: str = "paper"  # authors has the colours of `video` in the order blue, green, red
+
+    @property
+    def middle(self) -> int:
+        """The window that a corpus's clip is cut to."""
+        return len(self.starts) // 2
 
     @property
     def pictures(self) -> np.ndarray:
@@ -119,39 +123,38 @@ def read_windows(
     path, sound = Path(path), Path(sound or path)
     for file in (path, sound):
         check_file(file)
-    report, picture = Report(path.name), None
+    report = Report(path.name)
     is_mute = sound == path and path.suffix.lower() in IMAGES
     sound = "" if is_mute else path_text(sound)
     samples, video, window, seconds = open_clip(report, sound, path_text(path), protocol, frames)
     windows = _spread(window, hop if protocol == "paper" else np.inf)
-    audio: list[np.ndarray | None] = [None] * len(windows)
-    if samples is not None:
-        features = "audio", sound, window_features, samples
-        audio = [report.attempt(*features, window, audio_features) for window in windows]
+    audio = np.zeros((len(windows), channels(audio_features), MFCC_STEPS), np.float32)
+    has_audio = np.zeros(len(windows), bool)
+    for place, window in enumerate(windows if samples is not None else ()):
+        features = report.attempt("audio", sound, window_features, samples, window, audio_features)
+        if features is not None:
+            audio[place], has_audio[place] = features, True
+    picture = {  # without a face
+        "video": np.broadcast_to(np.uint8(0), (len(windows), frames, image_size, image_size, 3)),
+        "has_video": np.zeros(len(windows), bool),
+        "has_face": np.zeros((len(windows), frames), bool),
+    }
     if video:
-        picture = report.attempt("video", path_text(path), _follow_face, video, windows, image_size, protocol, progress)
-    has_audio = np.array([part is not None for part in audio])
-    missing = {name for name, is_there in (("audio", has_audio.any()), ("video", picture)) if not is_there}
+        arguments = video, windows, image_size, protocol, progress
+        picture |= report.attempt("video", path_text(path), _follow_face, *arguments) or {}
+    missing = {name for name, has in {"audio": has_audio, "video": picture["has_video"]}.items() if not has.any()}
     notes = [problem["reason"] for problem in report.problems() if missing & {*problem["modality"].split(" and ")}]
     if len(missing) == 2:
         raise InputError("; ".join(dict.fromkeys(notes)))
-    silence = np.zeros((channels(audio_features), MFCC_STEPS), np.float32)
-    shape = (len(windows), frames)
-    nobody = {
-        "video": np.broadcast_to(np.uint8(0), (*shape, image_size, image_size, 3)),
-        "has_video": np.zeros(shape[0], bool),
-    }
-    nobody |= {"has_face": np.zeros(shape, bool), "frames": 0, "faces": 0, "switches": []}
     return Windows(
         name=path_text(path.name),
         seconds=seconds,
         starts=np.array([window.audio_start for window in windows]),
         frame_times=np.stack([window.frame_times for window in windows]),
-        middle=len(windows) // 2,
-        audio=np.stack([silence if part is None else part for part in audio]),
+        audio=audio,
         has_audio=has_audio,
-        **(picture or nobody),
-        notes=list(dict.fromkeys(notes)),
+        **picture,
+        notes=[*dict.fromkeys(notes)],
         protocol=protocol,
     )
 

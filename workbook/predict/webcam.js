@@ -1,12 +1,5 @@
-"""A button that records the webcam in the browser, where the browser allows it: on this machine, or over https."""
+// A button that records the webcam, where the browser allows it: on this machine, or over https.
 
-from collections.abc import Callable
-
-import anywidget
-import traitlets
-
-SECONDS = 5.0  # of a recording: a window of 3.6 s and its edges
-SCRIPT = """
 export default { render({ model, el }) {
   el.innerHTML = `<button type="button" class="jupyter-button" style="width: auto; padding: 0 12px"></button>
     <span role="status"></span> <video muted playsinline hidden style="max-width: 100%; height: 120px"></video>`;
@@ -44,15 +37,3 @@ export default { render({ model, el }) {
     setTimeout(() => recorder.stop(), 1000 * model.get("seconds"));
   });
 } };
-"""
-
-
-class Webcam(anywidget.AnyWidget):
-    """The button; a recording goes to `take` as the name of a file and its bytes."""
-
-    _esm = SCRIPT
-    seconds = traitlets.Float(SECONDS).tag(sync=True)
-
-    def __init__(self, take: Callable[[str, bytes], None]):
-        super().__init__()
-        self.on_msg(lambda _, message, buffers: take(message["name"], bytes(buffers[0])))
