@@ -42,7 +42,7 @@ def measure(options) -> dict:
         begin = time.perf_counter()
         explorer = Explorer({"one": Subject(net), "two": Subject(build_model("ia", 1, CLASSES, size))}, clips)
         first = time.perf_counter() - begin
-        explorer._on_message({"shown": True})  # as a browser says
+        explorer._on_shown()  # as a browser says
         count, found = options.steps, {}
         found["without a pause"] = steps(explorer, count, seed=1)
         explorer.clips.later.click()

@@ -123,15 +123,13 @@ def test_the_graphs_answer_as_the_networks_do(number, corpora, folder, record):
         probe = Probe(subject.net, inputs)
         audio, video = inputs.audio(clip, change), probe.descriptors(clip, change)
         answer = probe.answer(clip, change)
-        pairs = zip(*(probe.under(condition, audio, video) for condition in probe.conditions), strict=True)
-        batch = dict(zip(("audio", "video"), (torch.cat(values).numpy() for values in pairs), strict=True))
+        given = {"audio": audio.numpy(), "video": video.numpy()}
         session = runtime.InferenceSession(folder / each["answers"])
-        outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, batch), strict=True))
+        outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, given), strict=True))
         np.testing.assert_allclose(outputs["> outputs"], [*answer.outputs.values()], atol=1e-5)
         for name, weights in answer.maps.items():
             np.testing.assert_allclose(outputs[f"> {name}"], weights, atol=1e-5)
-        target = np.eye(len(about["names"]), dtype=np.float32)[[answer.best]]
-        given = {"audio": audio.numpy(), "video": video.numpy(), "target": target}
+        given["target"] = np.eye(len(about["names"]), dtype=np.float32)[[answer.best]]
         scores = runtime.InferenceSession(folder / each["gradients"]).run(None, given)
         expected = probe.attribution(clip, change)
         for own, name in zip(scores, ("audio", "video"), strict=True):

@@ -1,11 +1,12 @@
 """Choosing a clip: by emotion, by actor, by the answer of a network, and by the loss without a modality."""
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import traitlets
 
 from workbook import InputError
-from workbook.explore.controls import button, dropdown
+from workbook.explore.controls import button, dropdown, set_options
 
 ALL = "all"
 ORDERS = {  # label -> column to sort by, the largest first
@@ -18,8 +19,8 @@ ORDERS = {  # label -> column to sort by, the largest first
 def with_answers(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """The table of clips with a network's answers, where the predictions have them.
 
-    New columns: correct (bool), and lost_without_audio, lost_without_video: how much less probable the answer is
-    without the modality, in [-1, 1]; of sentiment, how far the score moves. NaN where a clip was not tested so.
+    New columns: answer (right or wrong), and lost_without_audio, lost_without_video: how much less probable the answer
+    is without the modality, in [-1, 1]; of sentiment, how far the score moves. NaN where a clip was not tested so.
 
     predictions : as `workbook.evaluate.evaluation.predict` makes them, with the conditions AV, A and V or some of them
     """
@@ -29,7 +30,8 @@ def with_answers(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame
     is_score = "value" in both
     outputs = ["value"] if is_score else list(both.filter(regex=r"^p\d+$"))
     best = both[outputs].to_numpy().argmax(axis=1)
-    table["correct"] = ((both["value"] > 0) == (both["label"] > 0)) if is_score else best == both["label"]
+    is_right = (both["value"] > 0) == (both["label"] > 0) if is_score else best == both["label"]
+    table["answer"] = np.where(is_right, "right", "wrong")
     for missing, alone in {"audio": "V", "video": "A"}.items():
         if alone in tested:
             lost = both[outputs].to_numpy() - tested[alone].reindex(table.index)[outputs].to_numpy()
@@ -61,27 +63,26 @@ class ClipPicker(widgets.HBox):
         self.actor = dropdown("actor", [ALL, *sorted(set(clips["actor"]))])
         self.answer = dropdown("answer", [ALL, "right", "wrong"])
         self.order = dropdown("order", list(ORDERS), share=2)
-        self.labels = clip_labels(clips)
-        self.clip = dropdown("clip", [(self.labels[name], name) for name in clips["clip"]], share=2)
-        self.clip.index = 0
+        self.clip = dropdown("clip", [], share=2)
         self.earlier, self.later = button("◀", "clip before", "34px"), button("▶", "next clip", "34px")
         arrows = widgets.HBox([self.earlier, self.later], layout={"flex": "none"})
-        self.earlier.on_click(lambda _: self._step(-1))
-        self.later.on_click(lambda _: self._step(1))
-        self.chosen, self._refilling = self.clip.value, False
+        self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, arrows]
+        self.labels, self._refilling = clip_labels(clips), False
         self.take(clips)
-        self.clip.observe(lambda change: self._refilling or self.set_trait("chosen", change["new"]), names="value")
+        if first is not None:
+            self.reach(first)
+            self.chosen = first
         for control in (self.emotion, self.actor, self.answer):
             control.observe(lambda _: self._refill(), names="value")
         self.order.observe(lambda _: self._refill(to_first=True), names="value")
-        if first is not None:
-            self.reach(first)
-        self.children = [self.emotion, self.actor, self.answer, self.order, self.clip, arrows]
+        self.clip.observe(lambda _: self._refilling or self._choose(), names="value")
+        self.earlier.on_click(lambda _: self._step(-1))
+        self.later.on_click(lambda _: self._step(1))
 
     def take(self, clips: pd.DataFrame) -> None:
         """Offers the clips of another table, such as that of another network; the chosen one stays where it passes."""
         self.clips = clips
-        self.answer.layout.display = None if "correct" in clips else "none"
+        self.answer.layout.display = None if "answer" in clips else "none"
         self.order.options = [label for label, column in ORDERS.items() if column is None or column in clips]
         self.order.layout.display = None if len(self.order.options) > 1 else "none"
         self._refill()
@@ -107,20 +108,21 @@ class ClipPicker(widgets.HBox):
 
     def _refill(self, to_first: bool = False) -> None:
         """Offers the clips that pass the filters, in order, and keeps the chosen one or takes the first."""
-        passing, order = self.clips, ORDERS[self.order.value]
-        filters = {"emotion": self.emotion.value, "actor": self.actor.value}
-        if "correct" in passing:
-            filters["correct"] = ALL if self.answer.value == ALL else self.answer.value == "right"
-        for column, value in filters.items():
-            if value != ALL:
+        passing = self.clips
+        for column in ("emotion", "actor", "answer"):
+            value = getattr(self, column).value
+            if value != ALL and column in passing:
                 passing = passing[passing[column] == value]
-        if order:
+        if order := ORDERS[self.order.value]:
             passing = passing.sort_values(order, ascending=False, kind="stable")
-        names, chosen = list(passing["clip"]), self.clip.value
         self._refilling = True  # one choice, not one for each step of this change
-        self.clip.options = [(self.labels[name], name) for name in names]
-        self.clip.value = chosen if chosen in names and not to_first else next(iter(names), None)
+        set_options(self.clip, [(self.labels[name], name) for name in passing["clip"]])
+        if to_first and len(passing):
+            self.clip.index = 0
         self._refilling = False
+        self._choose()
+
+    def _choose(self) -> None:
         self.chosen = self.clip.value
 
     def _step(self, by: int) -> None:

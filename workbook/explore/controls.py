@@ -1,9 +1,8 @@
 """The explorer's dropdowns, sliders and buttons in one look, and how code sets them."""
 
-from contextlib import suppress
+from typing import Any
 
 import ipywidgets as widgets
-from traitlets import TraitError
 
 from workbook import InputError
 
@@ -29,7 +28,7 @@ def slider(name: str, options: list, value: float) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(description=name, options=options, value=value, **SLIDER)
 
 
-def set_value(control: widgets.Widget, value, name: str) -> None:
+def set_value(control: widgets.Widget, value: Any, name: str) -> None:
     """Sets a control. Raises InputError for a value that it does not have."""
     try:
         control.value = value
@@ -37,12 +36,8 @@ def set_value(control: widgets.Widget, value, name: str) -> None:
         raise InputError(f"{name} cannot be {value!r} here") from None
 
 
-def set_options(control: widgets.Dropdown, options: list) -> None:
-    """Offers other options; the value stays if it is among them, else the first is chosen."""
-    if tuple(options) != tuple(control.options):
-        value = control.value
-        control.options = options
-        control.index = 0 if options else None
-        if value is not None:
-            with suppress(TraitError):
-                control.value = value
+def set_options(control: widgets.Dropdown, options: list[tuple[str, Any]]) -> None:
+    """Offers other pairs of text and value; the value stays if it is among them, else the first is chosen."""
+    value, values = control.value, [value for _, value in options]
+    control.options = options
+    control.value = value if value in values else next(iter(values), None)

@@ -201,7 +201,7 @@ export class Corpus {
 
   async featuresOf(clip, shift, noise) {
     const shared = await this.shared(), steps = this.audio[1];
-    if (!this.hop) {
+    if (!this.features) {
       const by = round(shift * steps), { audio } = await this.arrays(clip);
       const shifted = audio.map((_, k) => ((k % steps) + by >= 0 && (k % steps) + by < steps ? audio[k + by] : 0));
       return withNoise(shifted, shared.audio, noise);
@@ -225,40 +225,38 @@ export class Corpus {
   }
 
   // The descriptors (Tv, C) that a network gets of a changed clip.
-  async descriptors({ frames, file, reads }, clip, change) {
-    const { black } = await tensors(file), C = black.length, { video_gain: gain, video_noise: noise } = change;
+  async descriptors({ frames, black, reads }, clip, change) {
+    const C = black.length, { video_gain: gain, video_noise: noise } = change;
     const values = gain && reads.includes("video") ? await this.describe(frames, clip, gain, noise) : null;
     const masked = this.masked("video", change);
     return Float32Array.from({ length: C * masked.length }, (_, k) =>
       values && !masked[Math.floor(k / C)] ? values[k] : black[k % C]);
   }
 
+  // What the graphs of a network read of a changed clip.
+  async inputsOf(network, clip, change) {
+    const [audio, video] = await Promise.all([this.audioOf(clip, change), this.descriptors(network, clip, change)]), [Tv] = this.video;
+    return { audio: [audio, [1, ...this.audio]], video: [video, [1, Tv, video.length / Tv]] };
+  }
+
   // A network's answer about a changed clip: outputs by condition, attention maps, vectors in multiples of even.
   async answerOf(number, clip, change) {
-    const network = this.networks[number], { conditions, answers, file, times } = network;
-    const [audio, video, own] = await Promise.all([this.audioOf(clip, change), this.descriptors(network, clip, change), tensors(file)]);
-    const stacked = (modality, values, shape) => [
-      Float32Array.from(conditions.flatMap(({ name }) => [...(own[`${name} ${modality}`] ?? values)])),
-      [conditions.length, ...shape],
-    ];
-    const [Tv] = this.video, inputs = { audio: stacked("audio", audio, this.audio), video: stacked("video", video, [Tv, video.length / Tv]) };
-    const { outputs, ...attention } = await run(answers, inputs), width = this.names.length, has = this.clips[clip].has;
-    const values = conditions.map(({ name, needs }, k) => [name, needs, [...outputs.data.slice(k * width, (k + 1) * width)]]);
+    const network = this.networks[number], width = this.names.length, { has } = this.clips[clip];
+    const { outputs, ...attention } = await run(network.answers, await this.inputsOf(network, clip, change));
+    const rows = network.conditions.map(({ name, needs }, k) => [name, needs, [...outputs.data.slice(k * width, (k + 1) * width)]]);
     return {
-      outputs: Object.fromEntries(values.filter(([, needs]) => needs.every((name) => has[name])).map(([name, , row]) => [name, row])),
+      outputs: Object.fromEntries(rows.filter(([, needs]) => needs.every((name) => has[name])).map(([name, , row]) => [name, row])),
       vectors: Object.fromEntries(Object.keys(ONTO).map((name) => [name, received(attention, name)]).filter(([, vector]) => vector)),
       maps: Object.fromEntries(Object.entries(attention).filter(([name]) => name.includes("_to_"))),
-      times,
+      times: network.times,
     };
   }
 
   // Integrated gradients of the answer: a score for each step of each modality that the network reads.
   async gradients(number, clip, change) {
     const network = this.networks[number], { outputs } = await this.answer(number, clip, change);
-    const [audio, video] = await Promise.all([this.audioOf(clip, change), this.descriptors(network, clip, change)]);
     const target = Float32Array.from(outputs.AV, (_, k) => Number(k === best(outputs.AV)));
-    const [Tv] = this.video;
-    const inputs = { audio: [audio, [1, ...this.audio]], video: [video, [1, Tv, video.length / Tv]], target: [target, [1, target.length]] };
+    const inputs = { ...(await this.inputsOf(network, clip, change)), target: [target, [1, target.length]] };
     const scores = await run(network.gradients, inputs);
     return Object.fromEntries(network.reads.map((name) => [name, [...scores[name].data]]));
   }
@@ -291,7 +289,7 @@ export class Corpus {
   // The picture and the wav file of a changed clip's sound; of features, and of a clip without sound, no file.
   async audioPicture(clip, change) {
     const voice = change.voice === "" ? clip : change.voice, { tables } = this.look;
-    if (!this.hop || !this.clips[voice].has.audio) return [heat(await this.audioOf(clip, change), this.audio[1], tables.audio), null];
+    if (!this.features || !this.clips[voice].has.audio) return [heat(await this.audioOf(clip, change), this.audio[1], tables.audio), null];
     const samples = (await this.window(voice, change.shift, change.audio_noise)).slice();
     for (const [start, end] of change.audio_masked) samples.fill(0, round(start * RATE), round(end * RATE));
     const { hann, mel64 } = await this.shared(), steps = this.audio[1], bands = decibels(product(mel64, spectrum(samples, hann), steps));

@@ -1,20 +1,68 @@
-"""The explorer's figure without a browser, composed of the panels of `plots`."""
+"""The explorer's figure: its content, and its drawing without a browser, composed of the panels of `plots`.
 
+In a browser, widget.js draws the same content.
+"""
+
+from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from workbook.explore.view import View, map_name
-from workbook.plots.attention import attention_limits, attention_map, draw_clip, heights_of, panels_of
+from workbook.attention.truth import Cues
+from workbook.explore.probe import Answer, Span, in_words
+from workbook.plots.attention import attention_limits, attention_map, draw_clip, heights_of, map_reach, panels_of
+from workbook.plots.clock import Clock
 from workbook.plots.marks import MOST_BARS
 from workbook.plots.prediction import network_look, outputs
-from workbook.plots.style import INK, QUIET, new_figure
+from workbook.plots.style import INK, QUIET, conditions_of, new_figure
 from workbook.text import in_figure
 
 FACE = 0.85  # inches of a face, at most
+
+
+@dataclass(frozen=True)
+class View:
+    """One changed clip under one or two networks, without its pictures."""
+
+    answers: dict[str, Answer]  # by the name of the network
+    before: dict[str, Answer]  # the same, before the clip was changed
+    names: list[str]  # of the outputs: the classes, or one name for a score
+    truth: str  # one of the names, or the true score
+    title: str  # the clip and its changes
+    clock: Clock
+    times: dict[str, np.ndarray]  # the centre of each input step on the clock, by modality
+    cues: Cues  # true spans of face and voice, where they are known
+    masked: dict[str, tuple[Span, ...]]  # spans of zeros, by modality
+    scores: dict[str, np.ndarray]  # integrated gradients of the first network, by modality; {} = not computed
+    head: tuple[str, int] | None  # direction and head (from 0) of the attention map
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions under which a network answers, in the order of the figure."""
+        return conditions_of({name for answer in self.answers.values() for name in answer.outputs})
+
+    @property
+    def words(self) -> str:
+        """The answers of the networks, for readers who do not see the figure."""
+        sentences = [f"{name}: {in_words(answer, self.names)}" for name, answer in self.answers.items()]
+        return " ".join(sentences).replace("**", "")
+
+    @property
+    def maps(self) -> dict[str, tuple[str, np.ndarray]]:
+        """The name and the weights (Tq, Tk) of the chosen map, of each network that has this head."""
+        return {
+            network: (name, answer.maps[direction][head])
+            for network, answer in self.answers.items()
+            for name, (direction, head) in answer.heads.items()
+            if (direction, head) == self.head
+        }
+
+    @property
+    def reach(self) -> float:
+        """How far from 1 the colours of all maps go."""
+        return max(map_reach(weights) for _, weights in self.maps.values())
 
 
 def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
@@ -24,6 +72,7 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
     """
     panels = heights_of(panels_of(next(iter(view.answers.values())).vectors, {"": view.scores}), video, FACE)
     figure = new_figure(max(7.2, sum(panels) + 0.25 * len(panels) + 0.9), 12.8)
+    figure.words = f"The explorer. {view.title}. {view.words}"
     left, right = figure.subfigures(1, 2, width_ratios=[1.65, 1])
     _over_time(left, view, video, audio)
     above, below = right.subfigures(2, 1, height_ratios=[1.3, 1]) if view.maps else (right, None)
@@ -43,19 +92,18 @@ def _over_time(figure: SubFigure, view: View, video: np.ndarray, audio: np.ndarr
     lines = [(next(iter(view.before.values())), {"color": QUIET})]
     lines += [(answer, {"color": INK, "linestyle": "--"}) for answer in others]
     for (modality, kind), ax in panels.items():
-        if kind == "attention":
-            _compare(ax, modality, [(answer, look) for answer, look in lines if modality in answer.vectors])
-            ax.set_ylim(*attention_limits(*view.vectors(modality)))
-        for start, end in view.masked.get(modality, ()):
+        for start, end in view.masked[modality]:
             ax.axvspan(start, end, color=INK, alpha=0.45, hatch="//", linewidth=0)
-
-
-def _compare(ax: Axes, modality: str, answers: list) -> None:
-    """Draws the attention of other answers, each with its look, over that of the first network."""
-    for answer, look in answers:
-        vector = answer.vectors[modality]
-        steps = "steps-mid" if len(vector) <= MOST_BARS else "default"
-        ax.plot(answer.times[modality], vector, linewidth=1.2, drawstyle=steps, **look)
+        if kind != "attention":
+            continue
+        vectors = [first.vectors[modality]]
+        for answer, look in lines:
+            if modality in answer.vectors:
+                vector = answer.vectors[modality]
+                steps = "steps-mid" if len(vector) <= MOST_BARS else "default"
+                ax.plot(answer.times[modality], vector, linewidth=1.2, drawstyle=steps, **look)
+                vectors.append(vector)
+        ax.set_ylim(*attention_limits(*vectors))
 
 
 def _answers(figure: SubFigure, view: View) -> None:
@@ -73,10 +121,7 @@ def _answers(figure: SubFigure, view: View) -> None:
 
 def _maps(figure: SubFigure, view: View) -> None:
     """The chosen attention map of each network, on one scale."""
-    direction, head = view.map_choice
-    for ax, (name, weights) in zip(
-        figure.subplots(1, len(view.maps), squeeze=False)[0], view.maps.items(), strict=True
-    ):
-        attention_map(weights, view.answers[name].times, direction, ax, view.reach, view.clock)
-        title = map_name(direction, head, len(view.answers[name].maps[direction]))
-        ax.set_title(f"{in_figure(name)}\n{title}" if len(view.answers) > 1 else title, fontsize=9)
+    axes = figure.subplots(1, len(view.maps), squeeze=False)[0]
+    for ax, (network, (name, weights)) in zip(axes, view.maps.items(), strict=True):
+        attention_map(weights, view.answers[network].times, view.head[0], ax, view.reach, view.clock)
+        ax.set_title(f"{in_figure(network)}\n{name}" if len(view.answers) > 1 else name, fontsize=9)

@@ -11,25 +11,26 @@ from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
-from workbook.explore.probe import POINTS
+from workbook.explore.probe import POINTS, Probe, under_each
 from workbook.files import atomic_write
-from workbook.task import Task
+from workbook.train.descriptors import behind_frames
 
 Tensors = tuple[torch.Tensor, ...]
 
 
 class Answers(nn.Module):
-    """A network behind its frames: the outputs of the task for K conditions, then the attention of the first one.
+    """A network behind its frames: the outputs (K, outputs) under K conditions, then the attention under the first one.
 
-    audio : (K, C, Ta)      video : descriptors (K, Tv, C)
+    audio : (1, C, Ta)      video : descriptors (1, Tv, C)
     """
 
-    def __init__(self, net: AudiovisualNet, task: Task):
+    def __init__(self, probe: Probe):
         super().__init__()
-        self.net, self.task = net, task
+        self.net, self.task = behind_frames(probe.net), probe.inputs.clips.task
+        self.stand_ins = [probe.stand_ins(condition) for condition in probe.conditions]
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Tensors:
-        output = self.net.fuse(*self.net.encode(audio, video))
+        output = self.net.fuse(*self.net.encode(*under_each(self.stand_ins, audio, video)))
         outputs = torch.stack(list(self.task.columns(output.logits).values()), dim=1)
         return outputs, *(weights[0] for weights in output.attention.values())
 

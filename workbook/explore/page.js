@@ -73,7 +73,7 @@ function set(next, changes) {
     const values = places[name](corpus);
     Object.assign(control[name], { min: 0, max: values.length - 1, step: 1, value: values.indexOf(changes[name]) });
   }
-  const isExact = !corpus.hop || ["mfcc", "logmel"].includes(corpus.features);
+  const isExact = ["", "mfcc", "logmel"].includes(corpus.features);
   control.audio_noise.disabled = control.shift.disabled = !isExact;
   traits.masked = { audio: changes.audio_masked, video: changes.video_masked };
 }
@@ -152,7 +152,7 @@ async function viewOf(changes) {
   return {
     title: title(corpus, clip, changes),
     words: hidden ? "hidden until you have guessed" : drawn.map((each) => `${each.label}: ${answerInWords(each, corpus.names)}`).join(" "),
-    clock: corpus.clock, frames: corpus.frames, hop: corpus.hop, names: corpus.names, range: corpus.names.length > 1 ? [0, 1] : [-3, 3],
+    clock: corpus.clock, frames: corpus.frames, times: corpus.times, names: corpus.names, range: corpus.names.length > 1 ? [0, 1] : [-3, 3],
     truth: hidden ? "" : about.truth, cues: hidden ? {} : about.cues, conditions: hidden ? {} : conditions,
     networks: hidden ? drawn.map(({ label }) => ({ label, ...nothing })) : drawn, colours: page.colours, text: page.text,
   };

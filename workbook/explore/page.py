@@ -25,26 +25,23 @@ from safetensors.numpy import save
 from torch import nn
 
 from workbook import DATA, InputError
-from workbook.attention.truth import CUE
-from workbook.attention.vectors import step_times
-from workbook.data.window import HOP, SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
+from workbook.attention.truth import CUE, Cues
+from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
 from workbook.explore.clip_picker import clip_labels
-from workbook.explore.explorer import GAINS, NOISES, REACH, Cues
+from workbook.explore.explorer import GAINS, INTACT, NOISES, REACH
 from workbook.explore.graphs import Answers, Descriptors, backward_graph, gradients_of, write_graph
-from workbook.explore.probe import SEED, Change, Inputs, Probe, Subject
-from workbook.explore.view import map_name
+from workbook.explore.probe import SEED, Inputs, Probe, Subject, noise_of
 from workbook.explore.widget import LOOK
 from workbook.files import atomic_write, checksum, folder_lock, write_json
 from workbook.plots.clock import SECONDS, clock_of
 from workbook.plots.style import AROUND, CONDITION_STYLE, SHADE
 from workbook.progress import progress_bar
-from workbook.task import Sentiment
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, digest
 
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
-FRONT = ("page.html", "page.css", "page.js", "engine.js", "widget.css", "widget.js")
+FRONT = ("index.html", "page.css", "page.js", "engine.js", "widget.css", "widget.js")
 RUNTIME = DATA / "onnxruntime-web-1.30.0"
 RUNTIME_FILES = {  # SHA-256
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
@@ -76,21 +73,19 @@ def write_page(folder: Path, corpora: Sequence[PageCorpus]) -> None:
 
     Raises InputError where the folder holds anything else, and where onnx or onnxruntime-web is missing.
     """
-    names = {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.exists() else ()
-    if names and not {"index.html", "widget.js"} & names:  # what is written first
+    if any(folder.glob("[!.]*")) and not (folder / "index.html").exists():  # which is written first
         raise InputError(f"{folder} holds other files: give a new folder, or that of an older page")
-    runtime = {path: f"ort/{path.name}" for path in runtime_files()}
-    front = {FOLDER / name: name.replace("page.html", "index.html") for name in FRONT}
+    sources = {name: FOLDER / name for name in FRONT} | {f"ort/{path.name}": path for path in runtime_files()}
     networks = sum(len(corpus.networks) for corpus in corpora)
     with folder_lock(folder), progress_bar(networks, "networks exported", leave=False) as bar:
-        for source, name in (front | runtime).items():
+        for name, source in sources.items():
             with atomic_write(folder / name) as temporary:
                 shutil.copyfile(source, temporary)
         exports = [_Export(folder, corpus, bar) for corpus in corpora]
-        records = [export.record() for export in exports]
-        write_json(folder / "page.json", _look() | {"corpora": records})
-        for path in folder.iterdir():
-            if path.suffix in (".onnx", ".tensors") and not any(path.name in export.files for export in exports):
+        write_json(folder / "page.json", _look() | {"corpora": [export.record() for export in exports]})
+        files = {name for export in exports for name in export.files}
+        for path in [*folder.glob("*.onnx"), *folder.glob("*.tensors")]:
+            if path.name not in files:
                 path.unlink()  # of an older page
 
 
@@ -132,23 +127,21 @@ class _Export:
 
     def __init__(self, folder: Path, corpus: PageCorpus, bar):
         self.folder, self.corpus, self.bar, self.files = folder, corpus, bar, set()
-        self.inputs, self.task = Inputs(corpus.clips), corpus.clips.task
+        self.inputs = Inputs(corpus.clips)
         self.clips = self.inputs.clips
         self.clock = clock_of(self.clips)
-        self.labels = clip_labels(self.clips.table)
+        self.labels = clip_labels(self.inputs.table)
         self.audio, self.video = self._unchanged(corpus.chosen[0])
 
     def record(self) -> dict[str, Any]:
         has_sound = self.inputs.has_sound
         shapes = {"audio": (WINDOW_SAMPLES,) if has_sound else self.audio.shape, "video": self.video.shape}
-        seeded = {name: torch.Generator().manual_seed(SEED) for name in shapes}
-        noise = {name: torch.randn(shape, generator=seeded[name]).numpy() for name, shape in shapes.items()}
+        noise = {name: noise_of(shape, torch.device("cpu")).numpy() for name, shape in shapes.items()}
         return {
             "name": self.corpus.name,
-            "names": ["sentiment"] if isinstance(self.task, Sentiment) else list(self.task.names),
+            "names": self.inputs.names,
             "clock": asdict(self.clock),
             "reach": REACH[self.clock.unit],
-            "hop": HOP / SAMPLE_RATE if has_sound else 0,
             "audio": list(self.audio.shape[1:]),
             "video": list(self.video.shape[1:]),
             "rgb": [*range(3)][self.clips.store.rgb],
@@ -160,18 +153,18 @@ class _Export:
         }
 
     def _clip(self, name: str) -> dict[str, Any]:
-        row, place, cues = self.inputs.table.loc[name], self.inputs.place[name], self.corpus.cues.get(name, {})
-        label = self.clips.labels[place].item()
+        row, cues = self.inputs.table.loc[name], self.corpus.cues.get(name, {})
         record = {
             "clip": name,
             "label": self.labels[name],
-            "truth": f"{label:+.2f}" if isinstance(self.task, Sentiment) else self.task.names[label],
+            "truth": self.inputs.truth(name),
             "has": {modality: bool(row[f"has_{modality}"]) for modality in CUE},
             "cues": {modality: cues[cue] for modality, cue in CUE.items() if cue in cues},
         }
         audio, video = (values[0].numpy() for values in self._unchanged(name))
         if self.clock is SECONDS:
-            video = np.moveaxis(self.clips.store.video[self.clips.rows[place]], -1, 1)  # (Tv, 3, S, S) uint8
+            frames = self.clips.store.video[self.clips.rows[self.inputs.place[name]]]
+            video = np.moveaxis(frames, -1, 1)  # (Tv, 3, S, S) uint8
         arrays = {"audio": audio, "video": video}
         if self.inputs.has_sound and row["has_audio"]:  # two windows: as far as the slider shifts
             record["start"] = row["window_start"]
@@ -182,43 +175,32 @@ class _Export:
         return record | {"file": self._tensors(arrays)}
 
     def _network(self, name: str, subject: Subject) -> dict[str, Any]:
-        probe = Probe(subject.net, self.inputs, subject.conditions)
-        net, count = behind_frames(probe.net), len(probe.conditions)
+        probe, clip = Probe(subject.net, self.inputs, subject.conditions), self.corpus.chosen[0]
+        net, answer = behind_frames(probe.net), probe.answer(clip, INTACT)
+        inputs = {"audio": self.audio, "video": probe.descriptors(clip, INTACT)}
         with torch.no_grad():
-            audio, video = self.audio.clone(), probe.descriptors(self.corpus.chosen[0], Change()).clone()
-            changed = {each.name: probe.under(each, audio, video) for each in probe.conditions}
-            attention = net.fuse(*net.encode(audio, video)).attention
-        stand_ins = {
-            f"{condition} {modality}": values[0].numpy()
-            for condition, pair in changed.items()
-            for modality, values, own in zip(("audio", "video"), pair, (audio, video), strict=True)
-            if values is not own
-        }
-        batch = {"audio": audio.repeat(count, 1, 1), "video": video.repeat(count, 1, 1)}
-        alone = {"audio": audio, "video": video, "target": torch.eye(self.task.outputs)[:1]}
-        heads = {key: weights.shape[1] for key, weights in attention.items() if "_to_" in key}
+            attention = net.fuse(*net.encode(*inputs.values())).attention
         record = {
             "name": name,
             "about": " ".join(subject.about),
             "reads": net.fusion.modalities,
             "conditions": [{"name": each.name, "needs": each.needs} for each in probe.conditions],
-            "maps": [
-                {"direction": key, "head": head, "name": map_name(key, head, heads[key])}
-                for key in heads
-                for head in range(heads[key])
-            ],
-            "times": {key: times.tolist() for key, times in step_times(self.clips.store, attention).items()},
-            "file": self._tensors(stand_ins | {"black": probe.black[0, 0].numpy()}),
-            "answers": self._graph("answers", net, lambda: Answers(net, self.task), batch, ["outputs", *attention]),
+            "maps": [{"direction": key, "head": head, "name": words} for words, (key, head) in answer.heads.items()],
+            "times": {key: times.tolist() for key, times in answer.times.items()},
+            "black": probe.black[0, 0].tolist(),
             "gradients": None,
         }
-        if self.clock is SECONDS and "video" in net.fusion.modalities:
+        # Both graphs hold the descriptor of a black frame, so they hang on the frame network, too.
+        kind, outputs = f"answers {probe.conditions}", ["outputs", *attention]
+        record["answers"] = self._graph(kind, probe.net, lambda: Answers(probe), inputs, outputs)
+        if self.clock is SECONDS and probe.reads_video:
             kind = f"frames, learned stand-ins {net.learned_stand_ins}"
             make, frames = lambda: Descriptors(probe.net), {"frames": self.video}
             record["frames"] = self._graph(kind, probe.net.frame_network, make, frames, ["video"])
-        make, kind = lambda: backward_graph(gradients_of(net, probe.black), (*alone.values(),)), "gradients"
-        try:  # the graph holds the descriptor of a black frame, so it hangs on the frame network, too
-            record["gradients"] = self._graph(kind, probe.net, make, alone, ["audio", "video"])
+        inputs |= {"target": torch.eye(self.clips.task.outputs)[:1]}
+        make = lambda: backward_graph(gradients_of(net, probe.black), (*inputs.values(),))  # noqa: E731
+        try:
+            record["gradients"] = self._graph("gradients", probe.net, make, inputs, ["audio", "video"])
         except Exception as error:  # an operation whose gradient ONNX cannot express
             log.warning("the page has no gradients of %s: %s", name, str(error).splitlines()[0])
         self.bar.update()
@@ -226,7 +208,7 @@ class _Export:
 
     def _unchanged(self, clip: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The audio (1, C, Ta) and the video (1, Tv, ...) of an unchanged clip."""
-        return self.inputs.audio(clip, Change()), self.inputs.video(clip, Change())
+        return self.inputs.audio(clip, INTACT), self.inputs.video(clip, INTACT)
 
     def _tensors(self, arrays: dict[str, np.ndarray]) -> str:
         """The name of a new file, compressed safetensors."""
@@ -237,20 +219,15 @@ class _Export:
         self.files.add(name)
         return name
 
-    def _graph(
-        self,
-        kind: str,
-        weights: nn.Module,
-        make: Callable[[], nn.Module],
-        inputs: dict[str, torch.Tensor],
-        outputs: list[str],
-    ) -> str:
+    def _graph(self, kind: str, weights: nn.Module, make: Callable, inputs: dict, outputs: list[str]) -> str:
         """The name of an ONNX file, which is written unless it is there; its outputs are named `> name`.
 
-        kind, weights : two graphs of the same kind and the same weights are the same
+        kind, weights : two graphs of the same kind and the same weights are the same      make : makes the module
+        inputs : examples by name, which give the shapes
         """
         shapes = {name: tuple(values.shape) for name, values in inputs.items()}
-        name = f"{digest(f'{kind} {torch.__version__} {type(self.task)} {shapes} {outputs} {weights}', weights)}.onnx"
+        text = f"{kind} {torch.__version__} {type(self.clips.task)} {shapes} {outputs} {weights}"
+        name = f"{digest(text, weights)}.onnx"
         if not (self.folder / name).exists():
             write_graph(self.folder / name, make(), inputs, [f"> {output}" for output in outputs])
         self.files.add(name)

@@ -6,34 +6,31 @@ from io import BytesIO
 import numpy as np
 from IPython.display import Audio
 from matplotlib import colormaps
+from matplotlib.colors import Colormap, Normalize
 from PIL import Image
 
 from workbook.data.window import SAMPLE_RATE
 from workbook.explore.probe import Change, Inputs
-from workbook.plots.attention import multiples_of_even
 from workbook.plots.inputs import reach_of, standardised
-from workbook.plots.style import AROUND, SHADE
+from workbook.plots.style import AROUND
 
 HEIGHT = 72  # pixels of a face
 CACHED = 32  # pictures, and sounds
 
 
 class Pictures:
-    """The pictures and the sound of changed clips; the latest ones are cached."""
+    """The pictures and the sound of changed clips; the latest ones are cached.
+
+    video : a row of faces as a JPEG, or a heat map of features as a PNG
+    audio : a spectrogram or a heat map of features as a PNG, and the sound as a wav file, empty where there is none
+    small : the video of a clip at a noise, faces (Tv, 3, S, S) about HEIGHT pixels high, before masks and gain
+    Each takes a clip and the part of a change that concerns it, as `Change.of`; `small` takes the noise alone.
+    """
 
     def __init__(self, inputs: Inputs):
         self.inputs, self.rgb = inputs, inputs.clips.store.rgb
+        self.video, self.audio = lru_cache(CACHED)(self._video), lru_cache(CACHED)(self._audio)
         self.small = lru_cache(CACHED)(self._small)
-        self._row = lru_cache(CACHED)(self._video_picture)
-        self._sound = lru_cache(CACHED)(self._audio_picture)
-
-    def video(self, clip: str, change: Change) -> bytes:
-        """A row of faces as a JPEG, or a heat map of features as a PNG."""
-        return self._row(clip, change.of("video"))
-
-    def audio(self, clip: str, change: Change) -> tuple[bytes, bytes]:
-        """A spectrogram or a heat map of features as a PNG, and the sound as a wav file, empty where there is none."""
-        return self._sound(clip, change.of("audio"))
 
     def audio_values(self, clip: str, change: Change) -> np.ndarray:
         """The log-mel spectrogram (bands, steps) of a changed clip; without a sound, the features (C, T)."""
@@ -52,45 +49,37 @@ class Pictures:
         return (255 * np.moveaxis(values[:, self.rgb], 1, -1)).round().astype(np.uint8)
 
     def _small(self, clip: str, noise: float) -> np.ndarray:
-        """The video of a noisy clip, faces (Tv, 3, S, S) about HEIGHT pixels high, before masks and gain."""
         values = self.inputs.video(clip, Change(video_noise=noise))[0].cpu().numpy()
         step = max(1, values.shape[-1] // HEIGHT) if values.ndim == 4 else 1
         return values[..., ::step, ::step].copy()  # frees the large ones
 
-    def _video_picture(self, clip: str, change: Change) -> bytes:
-        video = self.small(clip, change.video_noise).copy()
-        video[self.inputs.masked("video", change).numpy()] = 0
-        return row_of_faces(video[:, self.rgb] * change.video_gain) if video.ndim == 4 else heat_png(video.T, "video")
+    def _video(self, clip: str, change: Change) -> bytes:
+        video = self.small(clip, change.video_noise) * change.video_gain
+        video[self.inputs.masked("video", change)] = 0
+        if video.ndim == 2:
+            return features_png(video.T, "video")
+        row = np.concatenate(list(video[:, self.rgb].transpose(0, 2, 3, 1)), axis=1)  # (S, Tv * S, 3)
+        return _encoded(row, format="jpeg", quality=90, subsampling=0)
 
-    def _audio_picture(self, clip: str, change: Change) -> tuple[bytes, bytes]:
+    def _audio(self, clip: str, change: Change) -> tuple[bytes, bytes]:
         values, samples = self.audio_values(clip, change), self.inputs.sound(clip, change)
         if samples is None:
-            return heat_png(values, "audio"), b""
+            return features_png(values, "audio"), b""
         loudest = np.abs(self.inputs.sound(change.voice or clip, Change())).max()  # the same for all changes of a clip
-        return spectrogram_png(values, change.audio_gain), wav(samples, loudest)
+        spectrogram = heat_png(values, colormaps["magma"], values.min(), values.max(), change.audio_gain)
+        return spectrogram, wav(samples, loudest)
 
 
-def row_of_faces(video: np.ndarray) -> bytes:
-    """Faces (Tv, 3, S, S) in [0, 1] side by side, as a JPEG."""
-    row = np.concatenate(list(video.transpose(0, 2, 3, 1)), axis=1)  # (S, Tv * S, 3)
-    return _encoded((row * 255).round().astype(np.uint8), format="jpeg", quality=90, subsampling=0)
-
-
-def heat_png(values: np.ndarray, modality: str) -> bytes:
+def features_png(values: np.ndarray, modality: str) -> bytes:
     """Features (C, T) as a heat map, each channel standardised as in `plots.features`."""
     scaled = standardised(values.astype(float))
-    reach = reach_of(scaled)
-    return _png(_coloured(AROUND[modality], scaled, -reach, reach))
+    return heat_png(scaled, AROUND[modality], -reach_of(scaled), reach_of(scaled))
 
 
-def spectrogram_png(log_mel: np.ndarray, gain: float = 1.0) -> bytes:
-    """A log-mel spectrogram (bands, steps) in decibels, darker with a gain below 1, as a PNG."""
-    return _png((_coloured(colormaps["magma"], log_mel, log_mel.min(), log_mel.max()) * gain).astype(np.uint8))
-
-
-def map_png(weights: np.ndarray, key: str, reach: float) -> bytes:
-    """An attention map (Tq, Tk), the first query at the bottom, in the colours of `plots.attention_map`, as a PNG."""
-    return _png(_coloured(AROUND[key].with_extremes(bad=SHADE), multiples_of_even(weights), 1 - reach, 1 + reach))
+def heat_png(values: np.ndarray, colours: Colormap, low: float, high: float, gain: float = 1.0) -> bytes:
+    """Rows of values as a PNG, the first row at the bottom; gain : below 1 darkens it"""
+    pixels = colours(Normalize(low, high)(values))[::-1, :, :3]
+    return _encoded(gain * pixels, format="png", compress_level=1)
 
 
 def wav(samples: np.ndarray, loudest: float) -> bytes:
@@ -100,16 +89,8 @@ def wav(samples: np.ndarray, loudest: float) -> bytes:
     return Audio(np.clip(samples / max(loudest, 1e-9), -1, 1), rate=SAMPLE_RATE, normalize=False).data
 
 
-def _coloured(colours, values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Rows of values as pixels, the first row at the bottom."""
-    return colours((values[::-1] - low) / max(high - low, 1e-12), bytes=True)[..., :3]
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    return _encoded(pixels, format="png", compress_level=1)
-
-
 def _encoded(pixels: np.ndarray, **options) -> bytes:
+    """A picture (H, W, 3) in [0, 1] as the bytes of a file."""
     file = BytesIO()
-    Image.fromarray(pixels).save(file, **options)
+    Image.fromarray((255 * pixels).round().astype(np.uint8)).save(file, **options)
     return file.getvalue()

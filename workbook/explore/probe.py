@@ -7,9 +7,9 @@ A `Change` is one value. Where a condition of `evaluate.conditions` does the sam
 `Shift`, `voice` the audio of a clip of choice, a gain of 0 and a mask over everything are `Missing`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property, lru_cache
 from math import inf
 from threading import Lock
 
@@ -18,10 +18,13 @@ import pandas as pd
 import torch
 
 from avlib.model import AudiovisualNet, precision
-from workbook.attention.vectors import maps_and_vectors, relative_vectors, step_times
+from workbook.attention.truth import inside
+from workbook.attention.vectors import map_name, maps_and_vectors, relative_vectors, step_times
+from workbook.data.media import read_audio
 from workbook.data.window import SAMPLE_RATE, cut_window, span_of
-from workbook.evaluate.baselines import TIME, Baselines
+from workbook.evaluate.baselines import Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
+from workbook.task import Sentiment
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, behind_frames, describe, describe_black
 
@@ -78,22 +81,41 @@ class Answer:
         """The index of the class with the highest probability with both modalities; 0 for a score."""
         return int(self.outputs["AV"].argmax())
 
+    @property
+    def heads(self) -> dict[str, tuple[str, int]]:
+        """The direction and the head (from 0) of each map, by its name, such as `audio looks at video, head 1`."""
+        return {
+            map_name(direction) + f", head {head + 1}" * (len(maps) > 1): (direction, head)
+            for direction, maps in self.maps.items()
+            for head in range(len(maps))
+        }
+
 
 class Inputs:
     """The audio and video that a network gets of a changed clip, and its sound for a listener."""
 
     def __init__(self, clips: Clips):
         """clips : among which the clip and its voice are found by name"""
-        self.clips = Clips(clips.store, clips.rows, clips.labels, clips.task, clips.device, scales=clips.scales)
+        self.clips = replace(clips, modalities=("audio", "video"))
         self.table = clips.table.set_index("clip", drop=False)
         self.place = {name: place for place, name in enumerate(clips.table["clip"])}
         self.has_sound = "audio_path" in clips.table  # a corpus of features has none
-        steps = {"audio": clips.store.audio.shape[-1], "video": clips.store.video.shape[1]}
-        self.times = step_times(clips.store, {name: np.zeros(T) for name, T in steps.items()})
+        self.times = step_times(clips.store, {name: np.empty(T) for name, T in self.clips.steps.items()})
+        self.samples = lru_cache(8)(lambda clip: read_audio(self.table.loc[clip, "audio_path"]))
         self._video = lru_cache(2)(self._noisy_video)  # 9 MB each
-        self.samples = lru_cache(8)(self._read_samples)
         self._window = lru_cache(8)(self._noisy_window)
         self._audio = lru_cache(16)(self._noisy_audio)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of a network's outputs: the classes, or `sentiment`."""
+        task = self.clips.task
+        return ["sentiment"] if isinstance(task, Sentiment) else list(task.names)
+
+    def truth(self, clip: str) -> str:
+        """The true class of a clip, or its true score."""
+        label = self.clips.labels[self.place[clip]].item()
+        return f"{label:+.2f}" if isinstance(self.clips.task, Sentiment) else self.names[label]
 
     def chosen(self, clip: str) -> torch.Tensor:
         """The position (1,) of a clip."""
@@ -101,13 +123,15 @@ class Inputs:
 
     def audio(self, clip: str, change: Change) -> torch.Tensor:
         """The audio (1, C, Ta) of a changed clip. Raises InputError where a sound cannot be read any more."""
-        values = self._audio(change.voice or clip, change.shift, change.audio_noise)
-        return self._with_mask("audio", values, change) * change.audio_gain
+        audio = self._audio(change.voice or clip, change.shift, change.audio_noise) * change.audio_gain
+        audio[..., self.masked("audio", change)] = 0
+        return audio
 
     def video(self, clip: str, change: Change) -> torch.Tensor:
         """The video (1, Tv, 3, S, S) in [0, 1], or features (1, Tv, C), of a changed clip."""
-        values = self._video(clip, change.video_noise)
-        return self._with_mask("video", values, change) * change.video_gain
+        video = self._video(clip, change.video_noise) * change.video_gain
+        video[:, self.masked("video", change)] = 0
+        return video
 
     def sound(self, clip: str, change: Change) -> np.ndarray | None:
         """The 3.6 s (79380,) of sound that the network hears, silent where masked; None where there is none."""
@@ -119,19 +143,12 @@ class Inputs:
             samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = 0
         return samples
 
-    def masked(self, modality: str, change: Change) -> torch.Tensor:
+    def masked(self, modality: str, change: Change) -> np.ndarray:
         """(T,) bool, True for the input steps whose centre is in a masked span."""
-        times, spans = self.times[modality], getattr(change, f"{modality}_masked")
-        inside = [(times >= start) & (times <= end) for start, end in spans]
-        return torch.from_numpy(np.any([np.zeros(len(times), bool), *inside], axis=0))
-
-    def _with_mask(self, modality: str, values: torch.Tensor, change: Change) -> torch.Tensor:
-        """The values with zeros at masked steps."""
-        masked, shape = self.masked(modality, change), [1] * values.ndim
-        if not masked.any():
-            return values
-        shape[TIME[modality]] = -1
-        return values.masked_fill(masked.to(values.device).view(shape), 0)
+        masked = np.zeros(len(self.times[modality]), bool)
+        for span in getattr(change, f"{modality}_masked"):
+            masked |= inside(self.times[modality], span)
+        return masked
 
     def _noisy_video(self, clip: str, noise: float) -> torch.Tensor:
         """The video (1, Tv, ...) of a clip, noisy, before masks and gain."""
@@ -159,11 +176,6 @@ class Inputs:
         samples = cut_window(self.samples(name), row["window_start"] + shift, span_of(row))
         return samples if noise == inf else samples + _noise(torch.from_numpy(samples), noise).numpy()
 
-    def _read_samples(self, name: str) -> np.ndarray:
-        from workbook.data.media import read_audio
-
-        return read_audio(self.table.loc[name, "audio_path"])
-
 
 class Probe:
     """Caches a network's answers about edited clips."""
@@ -174,106 +186,106 @@ class Probe:
         self.conditions = [each for each in conditions if not set(net.fusion.modalities) <= set(each.removes)]
         self.answer = lru_cache(CACHED)(self._answer)
         self.attribution = lru_cache(CACHED)(self._attribution)
-        self._pieces = lru_cache(DESCRIBED)(lambda clip, gain, noise: [])
-        self._stand_ins: dict[Condition, torch.Tensor] = {}  # descriptors (1, Tv, C) of a condition's noise
+        self.stand_ins = cache(self._stand_ins)
+        self._pieces = lru_cache(DESCRIBED)(lambda clip, change: {})  # first frame -> descriptors
         self._lock = Lock()
+
+    @property
+    def reads_video(self) -> bool:
+        """Whether the network gets the picture at all."""
+        return "video" in self.net.fusion.modalities
 
     def _answer(self, clip: str, change: Change) -> Answer:
         """The network's answer about a changed clip; conditions whose modalities the clip lacks are left out."""
+        row = self.inputs.table.loc[clip]
+        conditions = [each for each in self.conditions if all(row[f"has_{name}"] for name in each.needs)]
         with torch.inference_mode(), precision(self.device):
-            audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
-            row = self.inputs.table.loc[clip]
-            conditions = [each for each in self.conditions if all(row[f"has_{name}"] for name in each.needs)]
-            pairs = [self.under(condition, audio, video) for condition in conditions]
-            audios, videos = (torch.cat(values) for values in zip(*pairs, strict=True))
-            output = self.net.fuse(*self.net.encode(audios, videos))
+            inputs = self.inputs.audio(clip, change), self.descriptors(clip, change)
+            output = self.net.fuse(*self.net.encode(*under_each(map(self.stand_ins, conditions), *inputs)))
         columns = self.inputs.clips.task.columns(output.logits.float().cpu()).values()
         outputs = torch.stack(list(columns), dim=1).numpy()
         attention = {name: weights[:1].float().cpu().numpy() for name, weights in output.attention.items()}
-        maps, vectors = maps_and_vectors(attention)[0], relative_vectors(attention)
-        times = step_times(self.inputs.clips.store, attention)
-        maps, vectors = ({name: values[0] for name, values in each.items()} for each in (maps, vectors))
         return Answer(
-            {condition.name: row for condition, row in zip(conditions, outputs, strict=True)}, maps, vectors, times
+            {condition.name: row for condition, row in zip(conditions, outputs, strict=True)},
+            {name: maps[0] for name, maps in maps_and_vectors(attention)[0].items()},
+            {name: vectors[0] for name, vectors in relative_vectors(attention).items()},
+            step_times(self.inputs.clips.store, attention),
         )
-
-    @cached_property
-    def black(self) -> torch.Tensor:
-        """The descriptor (1, 1, C) of a black frame; zeros for features, and for a network without video."""
-        if "video" not in self.net.fusion.modalities:
-            return torch.zeros(1, 1, 1, device=self.device)
-        with torch.inference_mode():
-            return describe_black(self.net, self.inputs.clips)
-
-    def descriptors(self, clip: str, change: Change) -> torch.Tensor:
-        """The descriptors (1, Tv, C) of a changed clip; of features, these; black where masked or at a gain of 0."""
-        black = self.black.expand(1, len(self.inputs.times["video"]), -1)
-        if change.video_gain == 0 or "video" not in self.net.fusion.modalities:
-            return black
-        *_, pieces = self.describing(clip, change)
-        masked = self.inputs.masked("video", change).to(self.device)[None, :, None]
-        return torch.where(masked, black, torch.cat(pieces, dim=1))
-
-    def describing(self, clip: str, change: Change) -> Iterator[list[torch.Tensor]]:
-        """Describes the frames of a clip at a gain and a noise of the picture, a piece for each `next`.
-
-        Each frame is described once: pieces that another thread has described are not described again.
-        """
-        change = Change(video_gain=change.video_gain, video_noise=change.video_noise)
-        pieces = self._pieces(clip, change.video_gain, change.video_noise)
-        starts = range(0, len(self.inputs.times["video"]), PIECE)
-        frames = self.inputs.video(clip, change) if len(pieces) < len(starts) else None
-        while len(pieces) < len(starts):
-            with self._lock, torch.inference_mode():
-                if len(pieces) < len(starts):  # another thread may have described the last one meanwhile
-                    start = starts[len(pieces)]
-                    pieces.append(describe(self.net, frames[:, start : start + PIECE]))
-            yield pieces
-        yield pieces
 
     def _attribution(self, clip: str, change: Change) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
         from workbook.attention.attribution import integrated_gradients  # captum takes a second
 
-        audio, video = self.inputs.audio(clip, change).clone(), self.descriptors(clip, change).clone()
+        audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
         baseline = Baselines(torch.zeros_like(audio), self.black.expand_as(video), "zeros")
         target = self.answer(clip, change).best
         result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=POINTS)
-        scores = {"video": result.video, "audio": result.audio}
-        return {name: values[0] for name, values in scores.items() if values is not None}
+        return {name: getattr(result, name)[0] for name in self.net.fusion.modalities}
 
-    def under(
-        self, condition: Condition, audio: torch.Tensor, video: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Audio and descriptors under a condition."""
-        frames = self._black_frames()
+    @cached_property
+    def black(self) -> torch.Tensor:
+        """The descriptor (1, 1, C) of a black frame; zeros for features, and for a network without video."""
+        if not self.reads_video:
+            return torch.zeros(1, 1, 1, device=self.device)
+        with torch.inference_mode(False):  # a graph can hold it
+            return describe_black(self.net, self.inputs.clips)
+
+    def descriptors(self, clip: str, change: Change) -> torch.Tensor:
+        """The descriptors (1, Tv, C) of a changed clip; of features, these; black where masked or at a gain of 0."""
+        descriptors = self.black.repeat(1, len(self.inputs.times["video"]), 1)
+        if self.reads_video and change.video_gain:
+            visible = ~self.inputs.masked("video", change)
+            descriptors[:, visible] = torch.cat([*self.describing(clip, change)], dim=1)[:, visible]
+        return descriptors
+
+    def describing(self, clip: str, change: Change) -> Iterator[torch.Tensor]:
+        """The descriptors (1, PIECE, C) of a clip's frames, piece by piece, at a gain and a noise of the picture.
+
+        Each frame is described once: a piece that another thread has described is not described again.
+        """
+        change = Change(video_gain=change.video_gain, video_noise=change.video_noise)
+        pieces = self._pieces(clip, change)
+        for start in range(0, len(self.inputs.times["video"]), PIECE):
+            if start not in pieces:
+                frames = self.inputs.video(clip, change)[:, start : start + PIECE]
+                with self._lock, torch.inference_mode():
+                    if start not in pieces:  # another thread may have described it meanwhile
+                        pieces[start] = describe(self.net, frames)
+            yield pieces[start]
+
+    @torch.inference_mode(False)
+    def _stand_ins(self, condition: Condition) -> dict[str, torch.Tensor]:
+        """What a condition puts in place of a modality: audio (1, C, Ta), descriptors (1, Tv, C), or none."""
         generator = torch.Generator(self.device).manual_seed(SEED)
-        changed_audio, changed_frames = condition(audio, frames, Context(self.inputs.clips, None, generator))
-        audio = torch.zeros_like(audio) if changed_audio is None else changed_audio
-        if changed_frames is frames or "video" not in self.net.fusion.modalities:
-            return audio, video
-        if changed_frames is None:
-            return audio, self.black.expand_as(video)
-        if condition not in self._stand_ins:
-            self._stand_ins[condition] = describe(self.net, changed_frames)
-        return audio, self._stand_ins[condition]
+        inputs = [torch.ones_like(values) for values in self.inputs.clips[torch.tensor([0])][:2]]
+        audio, frames = condition(*inputs, Context(self.inputs.clips, None, generator))
+        stand_ins = {}
+        if audio is not inputs[0]:
+            stand_ins["audio"] = torch.zeros_like(inputs[0]) if audio is None else audio
+        if self.reads_video and frames is not inputs[1]:
+            black = self.black.expand(1, inputs[1].shape[1], -1)
+            stand_ins["video"] = black if frames is None else describe(self.net, frames)
+        return stand_ins
 
-    def _black_frames(self) -> torch.Tensor:
-        """Zeros in the shape of a clip's video; they take no memory."""
-        _, Tv, *rest = self.inputs.clips.store.video.shape
-        shape = (1, Tv, rest[-1], *rest[:-1]) if len(rest) == 3 else (1, Tv, *rest)
-        return torch.zeros(1, device=self.device).expand(shape)
+
+def under_each(
+    stand_ins: Iterable[dict[str, torch.Tensor]], audio: torch.Tensor, video: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A clip's audio (K, C, Ta) and descriptors (K, Tv, C) under K conditions; stand_ins : as `Probe.stand_ins`"""
+    clips = [{"audio": audio, "video": video} | changed for changed in stand_ins]
+    return torch.cat([clip["audio"] for clip in clips]), torch.cat([clip["video"] for clip in clips])
 
 
 def changes_in_words(change: Change, unit: str, voice: str = "") -> list[str]:
     """Each change in words, such as `sound x 0.5`; unit : of the clock      voice : the name of the other clip"""
-    words = [f"voice of {voice}"] * bool(change.voice)
-    for name, word in {"audio": "sound", "video": "picture"}.items():
-        gain, noise = getattr(change, f"{name}_gain"), getattr(change, f"{name}_noise")
-        words += [f"{word} × {gain:g}"] * (gain != 1) + [f"noise in {word} {noise:g} dB"] * (noise != inf)
-        spans = getattr(change, f"{name}_masked")
-        words += [f"{word} masked {', '.join(f'{start:.2f}–{end:.2f}' for start, end in spans)} {unit}"] * bool(spans)
-    return words + [f"sound early by {change.shift:+.2f} {unit}"] * (change.shift != 0)
+    words = [f"voice of {voice}"] if change.voice else []
+    for modality, word in {"audio": "sound", "video": "picture"}.items():
+        gain, noise, masked = (getattr(change, f"{modality}_{name}") for name in ("gain", "noise", "masked"))
+        spans = ", ".join(f"{start:.2f}–{end:.2f}" for start, end in masked)
+        words += [f"{word} × {gain:g}"] if gain != 1 else []
+        words += [f"noise in {word} {noise:g} dB"] if noise != inf else []
+        words += [f"{word} masked {spans} {unit}"] if masked else []
+    return words + ([f"sound early by {change.shift:+.2f} {unit}"] if change.shift else [])
 
 
 def in_words(answer: Answer, names: Sequence[str]) -> str:
@@ -291,13 +303,9 @@ def compare(probe: Probe, clip: str, changes: dict[str, Change]) -> pd.DataFrame
 
     The first row is the clip without a change.
     """
-    answers = {name: probe.answer(clip, change) for name, change in ({"no change": Change()} | changes).items()}
-    best = answers["no change"].best
-    rows = {
-        name: {condition: values[best] for condition, values in answer.outputs.items()}
-        for name, answer in answers.items()
-    }
-    return pd.DataFrame(rows).T
+    rows = {name: probe.answer(clip, change).outputs for name, change in ({"no change": Change()} | changes).items()}
+    best = rows["no change"]["AV"].argmax()
+    return pd.DataFrame.from_dict(rows, orient="index").map(lambda output: output[best])
 
 
 def largest_change(table: pd.DataFrame) -> str:
@@ -313,14 +321,16 @@ def changes_of_picture(change: Change, gains: Sequence[float], noises: Sequence[
     gains, noises : the places of the two sliders, in order
     """
     gain, noise = change.video_gain, change.video_noise
-    distances = {(other, noise): abs(k - gains.index(gain)) for k, other in enumerate(gains)}
-    distances |= {(gain, other): abs(k - noises.index(noise)) for k, other in enumerate(noises)}
-    nearest = sorted(distances, key=distances.get)
-    return [Change(video_gain=gain, video_noise=noise) for gain, noise in nearest if gain]
+    places = {(abs(k - gains.index(gain)), other, noise) for k, other in enumerate(gains)}
+    places |= {(abs(k - noises.index(noise)), gain, other) for k, other in enumerate(noises)}
+    return [Change(video_gain=gain, video_noise=noise) for _, gain, noise in sorted(places) if gain]
+
+
+def noise_of(shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Standard normal noise, the same each time."""
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(SEED), device=device)
 
 
 def _noise(values: torch.Tensor, decibels: float) -> torch.Tensor:
     """Normal noise in the shape of the values and `decibels` weaker: at 20 dB a tenth of their size."""
-    generator = torch.Generator(values.device).manual_seed(SEED)
-    size = values.float().square().mean().sqrt() * 10 ** (-decibels / 20)
-    return size * torch.randn(values.shape, generator=generator, device=values.device)
+    return values.float().square().mean().sqrt() * 10 ** (-decibels / 20) * noise_of(values.shape, values.device)

@@ -59,13 +59,12 @@ function attention({ modality, top, height }, at, view) {
   return marks;
 }
 
-function scores({ modality, top, height }, at, { networks, clock, colours, hop, text: dark }) {
+function scores({ modality, top, height }, at, { networks, clock, colours, times, text: dark }) {
   const values = networks[0].scores[modality], fill = colours[modality], middle = top + height / 2;
   const most = Math.max(1e-9, ...values.map(Math.abs)), step = (at(clock.length) - LEFT) / values.length;
-  const place = (k) => (modality === "audio" && hop ? at(k * hop) : LEFT + (k + 0.5) * step);
   const marks = values.map((value, k) => {
     const tip = middle - (value / most) * height / 2;
-    return rect(place(k) - 0.46 * step, Math.min(middle, tip), 0.92 * step, Math.abs(tip - middle), { fill });
+    return rect(at(times[modality][k]) - 0.46 * step, Math.min(middle, tip), 0.92 * step, Math.abs(tip - middle), { fill });
   });
   marks.push(line(LEFT, middle, at(clock.length), middle, { "stroke-width": 0.8 }));
   marks.push(text(LEFT, top - 4, "integrated gradients: up speaks for the answer", { fill: dark[fill], class: "small" }));

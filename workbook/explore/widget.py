@@ -11,11 +11,12 @@ import anywidget
 import traitlets
 
 from workbook.attention.truth import CUE
-from workbook.data.window import HOP, SAMPLE_RATE
-from workbook.explore.pictures import map_png
-from workbook.explore.probe import Answer, in_words
-from workbook.explore.view import View, map_name
-from workbook.plots.style import AUDIO, BOTH, COLOUR, CONDITION_STYLE, INK, QUIET, SHADE, VIDEO, text_colour
+from workbook.explore.figure import View
+from workbook.explore.pictures import heat_png
+from workbook.explore.probe import Answer
+from workbook.plots.attention import multiples_of_even
+from workbook.plots.clock import SECONDS
+from workbook.plots.style import AROUND, AUDIO, BOTH, COLOUR, CONDITION_STYLE, INK, QUIET, SHADE, VIDEO, text_colour
 
 FOLDER = Path(__file__).parent
 LOOK = {
@@ -35,45 +36,40 @@ class FigureWidget(anywidget.AnyWidget):
     volume = traitlets.Float(1.0).tag(sync=True)
     masked = traitlets.Dict({"audio": [], "video": []}).tag(sync=True)  # spans, which the browser changes, too
 
-    def download(self, name: str, png: bytes) -> None:
-        """Makes the browser download a file."""
-        self.send({"download": name}, [png])
 
-
-def as_drawn(view: View, frames: int, has_hops: bool) -> dict[str, Any]:
-    """A view as widget.js draws it: numbers, the colours of all figures, and attention maps as PNG.
-
-    frames : in the row of faces, 0 = features      has_hops : audio step k is at k hops, not a share of the clip
-    """
+def as_drawn(view: View) -> dict[str, Any]:
+    """A view as widget.js draws it: numbers, the colours of all figures, and attention maps as PNG."""
     networks = [_network(view, name) for name in view.answers]
-    answers = [f"{name}: {in_words(answer, view.names)}" for name, answer in view.answers.items()]
     if view.scores:
-        networks[0]["scores"] = {modality: values.tolist() for modality, values in view.scores.items()}
-    return {
+        networks[0]["scores"] = _lists(view.scores)
+    return LOOK | {
         "title": view.title,
-        "words": " ".join(answers).replace("**", ""),
+        "words": view.words,
         "clock": asdict(view.clock),
-        "frames": frames,
-        "hop": HOP / SAMPLE_RATE if has_hops else 0,
+        "frames": len(view.times["video"]) if view.clock is SECONDS else 0,  # in the row of faces; 0 = features
+        "times": _lists(view.times),
         "names": view.names,
         "truth": view.truth,
         "range": [0, 1] if len(view.names) > 1 else [-3, 3],
         "cues": {modality: view.cues[cue] for modality, cue in CUE.items() if cue in view.cues},
-        "networks": networks,
         "conditions": {name: CONDITION_STYLE[name] for name in view.conditions},
-    } | LOOK
+        "networks": networks,
+    }
 
 
 def _network(view: View, name: str) -> dict[str, Any]:
-    drawn = {"label": name, **_numbers(view.answers[name]), "before": _numbers(view.before[name])}
+    network = {"label": name, **_numbers(view.answers[name]), "before": _numbers(view.before[name])}
     if name in view.maps:
-        direction, head = view.map_choice
-        key, query = direction.split("_to_")
-        words = map_name(direction, head, len(view.answers[name].maps[direction]))
-        drawn["map"] = {"name": words, "key": key, "query": query, "png": map_png(view.maps[name], key, view.reach)}
-    return drawn
+        (words, weights), (key, query) = view.maps[name], view.head[0].split("_to_")
+        values, colours = multiples_of_even(weights), AROUND[key].with_extremes(bad=SHADE)
+        png = heat_png(values, colours, 1 - view.reach, 1 + view.reach)
+        network["map"] = {"name": words, "key": key, "query": query, "png": png}
+    return network
 
 
 def _numbers(answer: Answer) -> dict[str, dict[str, list[float]]]:
-    parts = {"outputs": answer.outputs, "vectors": answer.vectors, "times": answer.times}
-    return {part: {name: values.tolist() for name, values in arrays.items()} for part, arrays in parts.items()}
+    return {name: _lists(getattr(answer, name)) for name in ("outputs", "vectors", "times")}
+
+
+def _lists(arrays: dict) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in arrays.items()}
