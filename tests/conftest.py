@@ -55,7 +55,7 @@ def quick_workers():
     from workbook.toy import clip_files
 
     context = get_context("forkserver")
-    context.set_forkserver_preload(["workbook.data.prepare", "workbook.toy.corpus", "librosa.feature.spectral"])
+    context.set_forkserver_preload(["workbook.data.mtcnn", "workbook.toy.corpus", "librosa.feature.spectral"])
     with pytest.MonkeyPatch.context() as patch:
         for module in (workers, clip_files):
             patch.setattr(module, "get_context", lambda method: context)
