@@ -2,7 +2,7 @@
 
 A score says how much a step raises the target: an output of the network, which is a class's logit or the score of
 sentiment. Positive scores speak for it. The clip is compared with a baseline: an empty picture and an empty sound.
-Another baseline gives other scores, so a baseline has a name, and every result carries it.
+Another baseline gives other scores.
 
     integrated_gradients    a score for each step; together they are the change from the baseline to the clip
     branches                how much of the change each modality brings
@@ -30,16 +30,15 @@ from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, describe
 from workbook.train.memory import memory_kept
 
-STEPS, BATCH = 32, 32  # points of integrated gradients, and how many are computed at a time
+STEPS, BATCH = 32, 32  # points of integrated gradients; inputs that are computed at a time
 CHUNK = 8  # clips read at a time
-Values = tuple[torch.Tensor, ...]  # of each modality that a network reads, audio first
+Values = dict[str, torch.Tensor]  # by modality, of those that a network reads, audio first
 
 
 @dataclass(frozen=True)
 class Attribution:
     """How much each input step of N clips speaks for the target; None = a modality that the network does not read."""
 
-    baseline: str  # its name
     audio: np.ndarray | None  # (N, Ta), a score for each MFCC step
     video: np.ndarray | None  # (N, Tv), a score for each frame
     change: np.ndarray  # (N,) the target's output for the clip minus that for the baseline
@@ -85,11 +84,9 @@ def integrated_gradients(
     `mult` gives a step of exact zeros no position. With baseline zeros its output jumps there, and no gradient sees it.
     """
     start = _start(net, audio, video, target, baseline)
-    scores = {
-        name: torch.cat([part.movedim(TIME[name], 1).flatten(2).sum(dim=2) for part in parts]).cpu().numpy()
-        for name, parts in zip(start.modalities, zip(*start.gradients(steps), strict=True), strict=True)
-    }
-    return Attribution(baseline.name, scores.get("audio"), scores.get("video"), start.change())
+    gradients = start.gradients(steps)
+    scores = {name: part.movedim(TIME[name], 1).flatten(2).sum(dim=2).cpu().numpy() for name, part in gradients.items()}
+    return Attribution(scores.get("audio"), scores.get("video"), start.change())
 
 
 @without_tf32()
@@ -110,12 +107,12 @@ def branches(
     A modality that the network does not read has 0. Arguments as in `integrated_gradients`
     """
     start = _start(net, audio, video, target, baseline, after_stage1=True)
-    rows = [[float(part.sum()) for part in parts] for parts in start.gradients(steps)]
-    table = pd.DataFrame(rows, columns=start.modalities).reindex(columns=[*TIME], fill_value=0.0)
-    table = table.assign(change=start.change(), together=0.0)
-    if len(start.modalities) == 2:
-        table["together"] = table["change"] - start.change(without="audio") - start.change(without="video")
-    return table
+    totals = {name: part.flatten(1).sum(dim=1).double().cpu().numpy() for name, part in start.gradients(steps).items()}
+    change, together = start.change(), 0.0
+    if len(totals) == 2:
+        together = change - start.change(without="audio") - start.change(without="video")
+    table = pd.DataFrame(totals).reindex(columns=[*TIME], fill_value=0.0)
+    return table.assign(change=change, together=together)
 
 
 # ------------------------------------------------------------------------------------------ of the network's own answer
@@ -168,16 +165,17 @@ def _with_answers(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Ite
 class _Start:
     """Where captum begins in a network: the values of N clips there, those of the baseline, and the rest of the net."""
 
-    modalities: list[str]  # that the network reads, in the order of all values
-    outputs: Callable[..., torch.Tensor]  # from values (B, ...) to outputs (B, outputs)
+    outputs: Callable[..., torch.Tensor]  # from values (B, ...) of each modality to outputs (B, outputs)
     clips: Values  # (N, ...)
     baseline: Values  # (1, ...)
-    targets: list[int]  # an output for each clip
+    targets: torch.Tensor  # (N,) an output for each clip
 
-    def gradients(self, steps: int) -> list[Values]:
-        """The integrated gradients (1, ...) of each clip."""
-        integrate, batch = IntegratedGradients(self.outputs).attribute, {"internal_batch_size": BATCH}
-        return [integrate(values, self.baseline, output, n_steps=steps, **batch) for values, output in self._each()]
+    def gradients(self, steps: int) -> Values:
+        """The integrated gradients (N, ...) of each modality."""
+        values, nothing = tuple(self.clips.values()), tuple(self.baseline.values())
+        batch = {"n_steps": steps, "internal_batch_size": max(BATCH, len(self.targets))}
+        parts = IntegratedGradients(self.outputs).attribute(values, nothing, self.targets, **batch)
+        return dict(zip(self.clips, parts, strict=True))
 
     @torch.no_grad()
     def change(self, without: str | None = None) -> np.ndarray:
@@ -185,16 +183,9 @@ class _Start:
 
         without : a modality in which the clips are replaced by the baseline
         """
-        nothing, changes = self.outputs(*self.baseline)[0], []
-        for values, target in self._each():
-            parts = zip(self.modalities, values, self.baseline, strict=True)
-            values = [base if name == without else own for name, own, base in parts]
-            changes.append(self.outputs(*values)[0, target] - nothing[target])
-        return torch.stack(changes).cpu().numpy()
-
-    def _each(self) -> Iterator[tuple[Values, int]]:
-        for clip, target in enumerate(self.targets):
-            yield tuple(values[clip : clip + 1] for values in self.clips), target
+        values = [self.baseline[name].expand_as(own) if name == without else own for name, own in self.clips.items()]
+        change = self.outputs(*values) - self.outputs(*self.baseline.values())
+        return change.gather(1, self.targets[:, None])[:, 0].cpu().numpy()
 
 
 @memory_kept()
@@ -202,22 +193,17 @@ class _Start:
 def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, after_stage1: bool = False) -> _Start:
     """The network from the descriptors or the outputs of stage 1 on, in eval mode."""
     net.eval()
-    reads = [name for name in TIME if name in net.fusion.modalities]
+    modalities = [name for name in TIME if name in net.fusion.modalities]
 
-    def rest(*values: torch.Tensor) -> torch.Tensor:
-        copies = {name: value.clone() for name, value in zip(reads, values, strict=True)}
-        branches = copies.get("audio"), copies.get("video")
-        return net.fuse(*(branches if after_stage1 else net.encode(*branches))).logits
+    def outputs(*values: torch.Tensor) -> torch.Tensor:
+        copies = {name: value.clone() for name, value in zip(modalities, values, strict=True)}
+        sides = copies.get("audio"), copies.get("video")
+        return net.fuse(*(sides if after_stage1 else net.encode(*sides))).logits
 
     def values_at(audio: torch.Tensor, video: torch.Tensor) -> Values:
-        sides = [audio, describe(net, video) if "video" in reads else None]
-        if after_stage1:
-            sides = net.encode(*sides)
-        return tuple(side for name, side in zip(TIME, sides, strict=True) if name in reads)
+        sides = audio, describe(net, video)
+        sides = dict(zip(TIME, net.encode(*sides) if after_stage1 else sides, strict=True))
+        return {name: sides[name] for name in modalities}
 
-    return _Start(reads, rest, values_at(audio, video), values_at(*baseline[:2]), output_of_each(target, len(audio)))
-
-
-def output_of_each(target: int | torch.Tensor, clips: int) -> list[int]:
-    """The index of the output that the scores of each clip speak for."""
-    return torch.as_tensor(target).expand(clips).tolist()
+    targets = torch.as_tensor(target, device=audio.device).expand(len(audio))
+    return _Start(outputs, values_at(audio, video), values_at(baseline.audio, baseline.video), targets)

@@ -8,7 +8,6 @@ from torch import nn
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
-from workbook.attention.attribution import output_of_each
 from workbook.train.memory import channels_last, memory_kept
 
 
@@ -21,9 +20,8 @@ def grad_cam(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor, targ
     Raises InputError for features, and for a frame network without maps.
     """
     attribute = LayerGradCam(lambda video, audio: net(audio, channels_last(video)).logits, last_maps(net, video))
-    clips = []
-    for clip, output in enumerate(output_of_each(target, len(audio))):
-        frames, sound = video[clip : clip + 1], audio[clip : clip + 1]
+    targets, clips = torch.as_tensor(target).expand(len(audio)).tolist(), []
+    for frames, sound, output in zip(video.split(1), audio.split(1), targets, strict=True):
         heat = attribute.attribute(frames, output, sound, relu_attributions=True).detach()  # (Tv, 1, s, s)
         heat = F.interpolate(heat, video.shape[-2:], mode="bilinear")[:, 0]
         clips.append((heat / heat.max().clamp(min=1e-12)).cpu())
