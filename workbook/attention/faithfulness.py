@@ -100,20 +100,18 @@ def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int 
     """
     if not segmented.ordered:
         raise InputError("every modality has one segment: there is nothing to order")
-    rng, tables = np.random.default_rng(seed), []
+    rng, tables, clips = np.random.default_rng(seed), [], segmented.clips.table[["clip", "actor"]]
     for name in segmented.ordered:
         random = [levels(segmented, name, rank, "delete") for rank in random_ranks(segmented, name, draws, rng)]
         mean = np.mean(random, axis=0)
         values = {(RANDOM, "delete"): mean, (RANDOM, "insert"): mean[:, ::-1]}
-        for order, importance in orders.items():
-            if name in importance:
-                rank = ranks(importance[name], rng)
-                values |= {(order, curve): levels(segmented, name, rank, curve) for curve in ("delete", "insert")}
-        for (order, curve), (score, kept) in values.items():
-            count, N = score.shape
-            table = pd.concat([segmented.clips.table[["clip", "actor"]]] * count, ignore_index=True)
-            table = table.assign(modality=name, order=order, curve=curve, share=np.repeat(np.linspace(0, 1, count), N))
-            tables.append(table.assign(score=score.ravel(), kept=kept.ravel()))
+        for order in (order for order in orders if name in orders[order]):
+            rank = ranks(orders[order][name], rng)
+            values |= {(order, curve): levels(segmented, name, rank, curve) for curve in ("delete", "insert")}
+        for (order, curve), (scores, kept) in values.items():
+            rows = clips.assign(modality=name, order=order, curve=curve)
+            points = zip(np.linspace(0, 1, len(scores)), scores, kept, strict=True)
+            tables += [rows.assign(share=share, score=score, kept=keeps) for share, score, keeps in points]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -150,20 +148,15 @@ def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd
     return pd.DataFrame(rows)
 
 
-def actor_means(values: np.ndarray, actors: np.ndarray) -> np.ndarray:
-    """The mean value (A,) of each actor. Values that are NaN do not count, nor do actors without others."""
-    return pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna().to_numpy()
-
-
 def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
-    """Mean, low and high: the mean of `actor_means`, and Student's 95 % interval of them.
+    """Mean, low and high: the mean of the actors' mean values, and Student's 95 % interval of them.
 
     It holds other people, not other trainings: those need runs of several seeds. With one actor low and high are NaN.
+    Values that are NaN do not count, nor do actors without others.
     """
-    means = actor_means(values, actors)
-    mean = float(means.mean()) if len(means) else np.nan
-    low, high, _ = student(mean, [error_of_mean(means)])
-    return {"mean": mean, "low": low, "high": high}
+    means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna()
+    low, high, _ = student(means.mean(), [error_of_mean(means)])
+    return {"mean": means.mean(), "low": low, "high": high}
 
 
 def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +167,7 @@ def area_summary(per_clip: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
     rows, reach = [], random.set_index("modality")[["low", "high"]].to_dict("index")
     for (modality, order), clips in per_clip.groupby(["modality", "order"], sort=False):
         between = interval(clips["between"], clips["actor"]) | (reach[modality] if order == RANDOM else {})
-        means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("delete", "insert")}
+        means = clips.groupby("actor")[["delete", "insert"]].mean().mean()
         rows.append({"modality": modality, "order": order, **means, "between": between.pop("mean"), **between})
     return pd.DataFrame(rows)
 
@@ -234,11 +227,12 @@ def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def agreement_sentence(table: pd.DataFrame) -> str:
     """Which two orders are most and least alike, in Markdown; table : as `agreement`."""
-    rows = {"most": table.loc[table["mean"].idxmax()], "least": table.loc[table["mean"].idxmin()]}
-    parts = [
-        f"**{row['mean']:.2f}** for {row['first']} and {row['second']} on {row['modality']}, the {name} alike"
-        for name, row in rows.items()
-    ]
+    parts = []
+    for name, place in (("most", table["mean"].idxmax()), ("least", table["mean"].idxmin())):
+        row = table.loc[place]
+        parts.append(
+            f"**{row['mean']:.2f}** for {row['first']} and {row['second']} on {row['modality']}, the {name} alike"
+        )
     return f"{'; '.join(parts)}: mean ρ of two orders."
 
 
@@ -323,7 +317,7 @@ def change_summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for change, clips in table.groupby("change", sort=False):
         changed = interval(clips["changed"], clips["actor"])
-        means = {name: actor_means(clips[name], clips["actor"]).mean() for name in ("right_before", "right")}
+        means = clips.groupby("actor")[["right_before", "right"]].mean().mean()
         low, high = np.clip([changed["low"], changed["high"]], 0, 1)
         rows.append({"change": change, "changed": changed["mean"], "low": low, "high": high, **means})
     return pd.DataFrame(rows)

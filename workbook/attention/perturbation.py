@@ -5,9 +5,8 @@ Steps are replaced by those of a baseline, a segment at a time. Frames are descr
 The network knows nothing of this: attention is replaced where PyTorch computes a softmax.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -167,12 +166,13 @@ def levels(segmented: SegmentedClips, name: str, rank: np.ndarray, curve: str) -
 class replaced_attention(TorchDispatchMode):
     """A block in which every softmax returns other weights; each row still sums to 1. `count` says how many did.
 
+    weights : from scores, whose first axis is the batch or batch times heads, and the softmax, to other weights
     It is no TorchFunctionMode, because MULT's attention computes its softmax inside a function of PyTorch.
     """
 
-    def __init__(self):
+    def __init__(self, weights: Callable[[torch.Tensor, Callable], torch.Tensor]):
         super().__init__()
-        self.count = 0
+        self.weights, self.count = weights, 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.overloadpacket not in SOFTMAX:
@@ -181,31 +181,23 @@ class replaced_attention(TorchDispatchMode):
         scores, *rest = args
         return self.weights(scores, lambda scores: function(scores, *rest, **(kwargs or {})))
 
-    @abstractmethod
-    def weights(self, scores: torch.Tensor, softmax: Callable) -> torch.Tensor:
-        """The weights for these scores, whose first axis is the batch, or batch times heads."""
 
-
-class even_attention(replaced_attention):
+def even_attention() -> replaced_attention:
     """A block in which attention is even; keys that are hidden (scores of minus infinity) stay hidden."""
-
-    def weights(self, scores: torch.Tensor, softmax: Callable) -> torch.Tensor:
-        return softmax(torch.where(scores.isneginf(), scores, 0))
+    return replaced_attention(lambda scores, softmax: softmax(torch.where(scores.isneginf(), scores, 0)))
 
 
-class swapped_attention(replaced_attention):
+def swapped_attention(partner: torch.Tensor) -> replaced_attention:
     """A block in which each clip of a batch gets the attention of another one.
 
     partner : (B,) for each clip the place of the other in the batch
     """
 
-    def __init__(self, partner: torch.Tensor):
-        super().__init__()
-        self.partner = partner
-
-    def weights(self, scores: torch.Tensor, softmax: Callable) -> torch.Tensor:
+    def weights(scores: torch.Tensor, softmax: Callable) -> torch.Tensor:
         own = softmax(scores)  # (B, …), or (B H, …) in nn.MultiheadAttention
-        return own.unflatten(0, (len(self.partner), -1))[self.partner].flatten(0, 1)
+        return own.unflatten(0, (len(partner), -1))[partner].flatten(0, 1)
+
+    return replaced_attention(weights)
 
 
 def attention_changed(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd.DataFrame:
@@ -217,37 +209,32 @@ def attention_changed(segmented: SegmentedClips, draws: int = 3, seed: int = 0) 
     answer is the label, NaN for a sentiment of 0).
     Raises InputError where the fusion computes no softmax.
     """
-    N, generator, inputs = len(segmented.clips), torch.Generator().manual_seed(seed), segmented.inputs
-    trials = {"attention even": [(even_attention(), inputs)], "attention of another clip": []}
-    for _ in range(draws):
-        trials["attention of another clip"].append((swapped_attention(partners(N, generator)), inputs))
-    for name in inputs:
-        deleted = getattr(segmented.baseline, name).expand_as(inputs[name])
-        trials[f"{name} deleted"] = [(nullcontext(), inputs | {name: deleted})]
-    clips = segmented.clips.table[["clip", "actor"]]
-    clips = clips.assign(right_before=_is_right(segmented.forward(inputs)[0], segmented.clips.labels))
+    inputs, generator = segmented.inputs, torch.Generator().manual_seed(seed)
+    swaps = [swapped_attention(partners(len(segmented.clips), generator)) for _ in range(draws)]
+    trials = [("attention even", even_attention(), inputs)]
+    trials += [("attention of another clip", swap, inputs) for swap in swaps]
+    for name, values in inputs.items():
+        deleted = getattr(segmented.baseline, name).expand_as(values)
+        trials.append((f"{name} deleted", nullcontext(), inputs | {name: deleted}))
+    clips, labels = segmented.clips.table[["clip", "actor"]], segmented.clips.labels
+    clips = clips.assign(right_before=_is_right(segmented.forward(inputs)[0], labels))
     tables = []
-    for change, blocks in trials.items():
-        outcomes = [_outcome(segmented, *block) for block in blocks]
-        changed, right = (np.mean(values, axis=0) for values in zip(*outcomes, strict=True))
-        tables.append(clips.assign(change=change, changed=changed, right=right))
-    return pd.concat(tables, ignore_index=True)
+    for change, block, values in trials:
+        with block:
+            logits = segmented.forward(values, size=len(clips))[0]
+        if isinstance(block, replaced_attention) and not block.count:
+            name = type(segmented.net.fusion).__name__
+            raise InputError(f"{name} computes no softmax: its attention cannot be replaced")
+        outcome = {"changed": ~segmented.is_answer(logits), "right": _is_right(logits, labels)}
+        tables.append(clips.assign(change=change, **outcome))
+    keys = ["change", "clip", "actor"]
+    return pd.concat(tables).groupby(keys, sort=False)[["changed", "right_before", "right"]].mean().reset_index()
 
 
 def partners(clips: int, generator: torch.Generator) -> torch.Tensor:
     """For each clip another one, drawn at random; each is drawn once."""
     order = torch.randperm(clips, generator=generator)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
-
-
-def _outcome(segmented: SegmentedClips, block: AbstractContextManager, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each answer (N,) changes within the block, and whether it is right there."""
-    with block:
-        logits = segmented.forward(inputs, size=len(segmented.clips))[0]
-    if isinstance(block, replaced_attention) and not block.count:
-        name = type(segmented.net.fusion).__name__
-        raise InputError(f"{name} computes no softmax: its attention cannot be replaced")
-    return ~segmented.is_answer(logits), _is_right(logits, segmented.clips.labels)
 
 
 def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
