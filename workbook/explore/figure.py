@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from workbook.attention.truth import Cues
 from workbook.explore.probe import Answer, Span, in_words
-from workbook.plots.attention import attention_limits, attention_map, draw_clip, heights_of, map_reach, panels_of
+from workbook.plots.attention import attention_limits, attention_map, attention_over_clip, map_reach, panel_heights
 from workbook.plots.clock import Clock
 from workbook.plots.marks import MOST_BARS
 from workbook.plots.prediction import network_look, outputs
@@ -70,11 +71,14 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
 
     video, audio : as in `plots.attention_over_clip`
     """
-    panels = heights_of(panels_of(next(iter(view.answers.values())).vectors, {"": view.scores}), video, FACE)
-    figure = new_figure(max(7.2, sum(panels) + 0.25 * len(panels) + 0.9), 12.8)
+    first, attribution = next(iter(view.answers.values())), {"integrated gradients": view.scores}
+    heights = panel_heights(first.vectors, video, attribution, FACE)
+    figure = new_figure(max(7.2, sum(heights.values()) + 0.25 * len(heights) + 0.9), 12.8)
     figure.words = f"The explorer. {view.title}. {view.words}"
     left, right = figure.subfigures(1, 2, width_ratios=[1.65, 1])
-    _over_time(left, view, video, audio)
+    clip = first.vectors, first.times, video, audio, view.cues
+    attention_over_clip(*clip, clock=view.clock, attribution=attribution, figure=left, face=FACE)
+    _compare_attention(dict(zip(heights, left.axes, strict=True)), view)
     above, below = right.subfigures(2, 1, height_ratios=[1.3, 1]) if view.maps else (right, None)
     _answers(above, view)
     if view.maps:
@@ -84,11 +88,12 @@ def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
     return figure
 
 
-def _over_time(figure: SubFigure, view: View, video: np.ndarray, audio: np.ndarray) -> None:
-    """Attention and scores over the inputs; masked spans are hatched, thin lines are attention before the change."""
+def _compare_attention(panels: dict[tuple[str, str], Axes], view: View) -> None:
+    """Draws other attention over that of the first network: thin before the change, dashed of the second network.
+
+    Masked spans are hatched. panels : as `panel_heights` names them
+    """
     first, *others = view.answers.values()
-    attribution = {"integrated gradients": view.scores}
-    panels = draw_clip(figure, first.vectors, first.times, video, audio, view.cues, view.clock, attribution, FACE)
     lines = [(next(iter(view.before.values())), {"color": QUIET})]
     lines += [(answer, {"color": INK, "linestyle": "--"}) for answer in others]
     for (modality, kind), ax in panels.items():

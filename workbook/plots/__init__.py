@@ -6,8 +6,15 @@ seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says
 """
 # ruff: noqa: F401
 
-from workbook.plots.attention import attention_by_emotion, attention_map, attention_maps, attention_over_clip
-from workbook.plots.attribution import branches, grad_cam, scores
+from workbook.plots.attention import (
+    attention_by_emotion,
+    attention_map,
+    attention_maps,
+    attention_over_clip,
+    branches,
+    grad_cam,
+    scores,
+)
 from workbook.plots.clock import PLACE, SECONDS, Clock, clock_of, even_times
 from workbook.plots.exchanges import exchanges
 from workbook.plots.faithfulness import areas_of_runs, changed_answers, deletion_curves, intervals, shuffled_layers

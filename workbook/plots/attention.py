@@ -1,4 +1,4 @@
-"""Attention between the two branches: vectors and maps, over the clip that they look at."""
+"""Attention between the two branches, and what speaks for an answer, over the clip that a network looks at."""
 
 import numpy as np
 import pandas as pd
@@ -8,16 +8,27 @@ from matplotlib.ticker import MaxNLocator
 
 from workbook.attention.truth import CUE
 from workbook.attention.vectors import map_name
-from workbook.plots.attribution import scores
+from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces, features, spectrogram
-from workbook.plots.marks import bold_title, colour_bar, steps
-from workbook.plots.style import AROUND, COLOUR, HALO, INK, SHADE, WIDTH, grid, new_figure, tidy_axes
+from workbook.plots.marks import bold_title, colour_bar, legend_above, steps
+from workbook.plots.style import (
+    AROUND,
+    COLOUR,
+    HALO,
+    INK,
+    QUIET,
+    SHADE,
+    WIDTH,
+    grid,
+    new_figure,
+    text_colour,
+    tidy_axes,
+)
 from workbook.text import in_figure
 
 FACE = 1.6  # inches of a face, at most
 Attribution = dict[str, dict[str, np.ndarray | None]]  # method -> modality -> a score for each input step
-Panels = dict[tuple[str, str], Axes]  # (modality, "attention" | a method of attribution | "input")
 
 
 def attention_over_clip(
@@ -29,7 +40,9 @@ def attention_over_clip(
     title: str | None = None,
     clock: Clock = SECONDS,
     attribution: Attribution | None = None,
-) -> Figure:
+    figure: Figure | SubFigure | None = None,
+    face: float = FACE,
+) -> Figure | SubFigure:
     """The attention vectors of one clip above its picture and its sound, on one time axis.
 
     vectors : {"video": (Tv,), "audio": (Ta,)} in multiples of even attention; one or both: a fusion in one direction
@@ -40,51 +53,15 @@ def attention_over_clip(
     cues : {"face": (start, end), "voice": (start, end)}, true spans on the clock; either may lack or be NaN
     attribution : {"integrated gradients": {"video": (Tv,), "audio": (Ta,)}, ...}, scores of the input steps, a panel
         for each under the attention; a modality may lack or be None
+    figure : an empty one, in which the panels stand in the order of `panel_heights`; None = a new one
+    face : inches of a face, at most
     """
-    names = panels_of(vectors, attribution)
-    figure = new_figure(sum(heights_of(names, video)) + 0.22 * len(names) + 0.4)
-    draw_clip(figure, vectors, times, video, audio, cues, clock, attribution)
-    if title:
-        figure.suptitle(in_figure(title), fontsize=11, x=0.01, ha="left")
-    return figure
-
-
-def panels_of(vectors: dict[str, np.ndarray], attribution: Attribution | None) -> list[tuple[str, str]]:
-    """The panels over a clip from top to bottom: of each modality the attention, its attributions and the input."""
-    over = {"attention": vectors} | (attribution or {})
-    return [
-        (modality, kind)
-        for modality in COLOUR
-        for kind in (*over, "input")
-        if kind == "input" or over[kind].get(modality) is not None
-    ]
-
-
-def heights_of(names: list[tuple[str, str]], video: np.ndarray, face: float = FACE) -> list[float]:
-    """The heights of panels in inches; faces are as high as their share of the width, up to `face`."""
-    faces_height = min(face, WIDTH / len(video)) if video.ndim == 4 else 1.15
-    heights = {"attention": 1.15, "input": 1.15}
-    return [faces_height if name == ("video", "input") else heights.get(name[1], 0.75) for name in names]
-
-
-def draw_clip(
-    figure: Figure | SubFigure,
-    vectors: dict[str, np.ndarray],
-    times: dict[str, np.ndarray],
-    video: np.ndarray,
-    audio: np.ndarray,
-    cues: dict[str, tuple[float, float]] | None,
-    clock: Clock,
-    attribution: Attribution | None,
-    face: float = FACE,
-) -> Panels:
-    """Draws a clip over time into an empty figure; arguments as in `attention_over_clip` and `heights_of`."""
-    names = panels_of(vectors, attribution)
-    axes = figure.subplots(len(names), 1, sharex=True, height_ratios=heights_of(names, video, face))
-    panels, last = dict(zip(names, axes, strict=True)), axes[-1]
-    for (modality, kind), ax in panels.items():
+    heights = panel_heights(vectors, video, attribution, face)
+    figure = figure or new_figure(sum(heights.values()) + 0.22 * len(heights) + 0.4)
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=[*heights.values()])
+    for ax, (modality, kind) in zip(panels, heights, strict=True):
         if kind == "attention":
-            received(vectors[modality], times[modality], modality, ax, clock, has_frames=video.ndim == 4)
+            _received(vectors[modality], times[modality], modality, ax, clock, has_frames=video.ndim == 4)
         elif kind != "input":
             scores(attribution[kind][modality], modality, kind, ax, clock)
         elif modality == "video" and video.ndim == 4:
@@ -95,24 +72,38 @@ def draw_clip(
             spectrogram(audio, ax)
         else:
             features(video if modality == "video" else audio, modality, ax, clock)
-        ax.set(xlim=(0, clock.length), xlabel=clock.label if ax is last else "")
-        ax.tick_params(labelbottom=ax is last, bottom=ax is last)
+        last = ax is panels[-1]
+        ax.set(xlim=(0, clock.length), xlabel=clock.label if last else "")
+        ax.tick_params(labelbottom=last, bottom=last)
     for modality in COLOUR:
-        *attended, picture = (ax for (name, _), ax in panels.items() if name == modality)
+        *attended, picture = (ax for ax, (name, _) in zip(panels, heights, strict=True) if name == modality)
         if attended:
             _mark_cue(attended, (cues or {}).get(CUE[modality]))
         else:
             bold_title(picture, modality, COLOUR[modality])
-    return panels
+    if title:
+        figure.suptitle(in_figure(title), fontsize=11, x=0.01, ha="left")
+    return figure
 
 
-def received(
-    vector: np.ndarray, times: np.ndarray, modality: str, ax: Axes, clock: Clock = SECONDS, has_frames: bool = True
-) -> None:
-    """Draws attention received from 1 = even up or down: bars for few steps such as frames, a line for many.
+def panel_heights(
+    vectors: dict[str, np.ndarray], video: np.ndarray, attribution: Attribution | None, face: float
+) -> dict[tuple[str, str], float]:
+    """The panels over a clip from top to bottom, (modality, attention | a method of attribution | input), in inches.
 
-    vector : (T,) in multiples of even attention      times : (T,) step centres
+    Faces are as high as their share of the width, up to `face`. Arguments as in `attention_over_clip`
     """
+    heights, over = {}, {"attention": vectors} | (attribution or {})
+    for modality in COLOUR:
+        kinds = [kind for kind, values in over.items() if values.get(modality) is not None]
+        heights |= {(modality, kind): 1.15 if kind == "attention" else 0.75 for kind in kinds}
+        has_faces = modality == "video" and video.ndim == 4
+        heights[modality, "input"] = min(face, WIDTH / len(video)) if has_faces else 1.15
+    return heights
+
+
+def _received(vector: np.ndarray, times: np.ndarray, modality: str, ax: Axes, clock: Clock, has_frames: bool) -> None:
+    """Draws attention (T,) in multiples of even, from 1 up or down, over its step centres."""
     tidy_axes(ax)
     steps(ax, times, vector, COLOUR[modality], time_span(times, clock)[2], base=1)
     ax.set_ylim(*attention_limits(vector))
@@ -232,3 +223,47 @@ def attention_by_emotion(
         bar = colour_bar(ax, "mean attention received (1 = even)", orientation="horizontal", pad=0.02)
         bar.ax.set_xlim(0, 1 + reach)
     return figure
+
+
+def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
+    """How much each input step speaks for an answer (up) or against it (down).
+
+    values : (T,), a score per MFCC step or frame        modality : audio | video      method : for the title
+    """
+    ax = tidy_axes(ax, WIDTH, 1.4)
+    has_hops = modality == "audio" and clock == SECONDS
+    times = np.arange(len(values)) * HOP / SAMPLE_RATE if has_hops else even_times(len(values), clock)
+    steps(ax, times, values, COLOUR[modality], time_span(times, clock)[2], linewidth=1.2)
+    ax.set(xlim=(0, clock.length), xlabel=clock.label)
+    title = f"{modality}: {method}, for (+) or against (−) the answer"
+    ax.set_title(title, loc="left", fontsize=9, color=text_colour(COLOUR[modality]))
+    return ax
+
+
+def grad_cam(strip: np.ndarray, heat: np.ndarray, ax: Axes | None = None, clock: Clock = SECONDS) -> Axes:
+    """A row of faces, bright where the frame network's maps speak for the answer and dark elsewhere.
+
+    EfficientFace's maps have S / 32 cells a side: 7 for faces of 224 pixels, 2 for faces of 64.
+
+    strip : (Tv, S, S, 3) uint8 RGB        heat : (Tv, S, S) in [0, 1]
+    """
+    lit = (strip * (0.25 + 0.75 * heat[..., None])).round().astype(np.uint8)
+    return faces(lit, even_times(len(strip), clock), ax, clock)
+
+
+def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """How much sound and picture raise the output of the answer, mean over the clips of each emotion.
+
+    table : a row per clip, columns emotion, audio, video and together, as `attention.attribution.answer_branches`
+    """
+    means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
+    ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)
+    heights = np.arange(len(means), dtype=float)
+    for place, name in enumerate(("audio", "video")):
+        ax.barh(heights + 0.38 * (place - 0.5), means[name], 0.36, color=COLOUR[name], label=f"{name}'s share")
+    ax.plot(means["together"], heights, "D", color=INK, markersize=5, label="only together")
+    ax.axvline(0, color=QUIET, linewidth=0.8)
+    ax.set(yticks=heights, yticklabels=means.index, xlabel="raises the output of the answer by")
+    ax.invert_yaxis()
+    legend_above(ax)
+    return ax
