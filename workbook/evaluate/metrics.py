@@ -26,38 +26,61 @@ class Metric(NamedTuple):
     limits: tuple[float, float] = (0, 100)  # the lowest and the highest value there is
 
 
+def mean_of(values: Callable[[pd.DataFrame], np.ndarray], scale: float = 100, limits=(0, 100)) -> Metric:
+    """The mean over clips of values (N,), times a scale, as in percent; a clip with NaN does not count."""
+
+    def columns(rows: pd.DataFrame) -> np.ndarray:
+        own = np.asarray(values(rows), dtype=float)
+        return np.column_stack([np.nan_to_num(own), np.isfinite(own)])
+
+    return Metric(columns, lambda sums: scale * (sums[..., 0] / sums[..., 1]), limits)
+
+
 def labels_and_answers(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The true and the most probable class of each row, (N,) each.
 
     Sentiment is rounded to one of the seven whole scores: class 0 is -3, class 6 is 3.
     """
     if "value" in predictions:
-        return sentiment_classes(predictions.label), sentiment_classes(predictions.value)
+        return _rounded(predictions, LARGEST_SENTIMENT)
     return predictions.label.to_numpy(), predictions.filter(regex=PROBABILITIES).to_numpy().argmax(axis=1)
 
 
-def sentiment_classes(scores: pd.Series, largest: int = LARGEST_SENTIMENT) -> np.ndarray:
-    """Sentiment scores as classes (N,): clipped to ±largest and rounded; class 0 is -largest."""
-    return np.round(np.clip(scores.to_numpy(dtype=float), -largest, largest)).astype(int) + largest
+def _rounded(rows: pd.DataFrame, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and answers of sentiment as classes: clipped to ±largest and rounded; class 0 is -largest."""
+    scores = rows[["label", "value"]].to_numpy(dtype=float).T
+    return tuple(np.round(np.clip(scores, -largest, largest)).astype(int) + largest)
 
 
-def _hits(truth: np.ndarray, guess: np.ndarray, classes: int = 2) -> np.ndarray:
-    """(N, 2) right answers, and clips."""
-    return np.column_stack([truth == guess, np.ones(len(truth))])
+def _signs(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Positive (1) against negative (0); the label of a neutral clip, which does not count, is NaN."""
+    return np.where(rows.label == 0, np.nan, rows.label > 0), (rows.value > 0).to_numpy()
 
 
-def _hits_by_class(truth: np.ndarray, guess: np.ndarray, classes: int = 2) -> np.ndarray:
-    """(N, 3 classes) right answers, clips of a class, and answers that name it."""
-    clips, answers = np.eye(classes)[truth.astype(int)], np.eye(classes)[guess.astype(int)]
-    return np.hstack([clips * answers, clips, answers])
+def _negative_or_not(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return (rows.label >= 0).to_numpy(), (rows.value >= 0).to_numpy()
 
 
-def _mean(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 0] / sums[..., 1]
+def _accuracy(classes: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]]) -> Metric:
+    """The share of answers that are the label, in percent; classes : labels and answers (N,) of rows."""
+
+    def hits(rows: pd.DataFrame) -> np.ndarray:
+        labels, answers = classes(rows)
+        return np.where(np.isnan(labels), np.nan, labels == answers)
+
+    return mean_of(hits)
 
 
-def _percent(sums: np.ndarray) -> np.ndarray:
-    return 100 * _mean(sums)
+def _by_class(classes: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]], score: Callable) -> Metric:
+    """A metric of three sums of each class: right answers, clips of the class, answers that name it."""
+
+    def columns(rows: pd.DataFrame) -> np.ndarray:
+        labels, answers = classes(rows)
+        names = np.arange(max(2, rows.filter(regex=PROBABILITIES).shape[1]))
+        clips, named = labels[:, None] == names, (answers[:, None] == names) & ~np.isnan(labels)[:, None]
+        return np.hstack([clips & named, clips, named])
+
+    return Metric(columns, score)
 
 
 def _mean_recall(sums: np.ndarray) -> np.ndarray:
@@ -69,27 +92,6 @@ def _f1(sums: np.ndarray, weigh_answers: bool = False) -> np.ndarray:
     right, clips, answers = np.split(sums, 3, axis=-1)
     f1, weights = 2 * right / np.maximum(clips + answers, 1e-12), answers if weigh_answers else clips
     return 100 * (weights * f1).sum(axis=-1) / weights.sum(axis=-1)
-
-
-def _classes(hits: Callable) -> Callable:
-    return lambda rows: hits(*labels_and_answers(rows), classes=rows.filter(regex=PROBABILITIES).shape[1])
-
-
-def _signs(hits: Callable) -> Callable:
-    """Positive against negative; a clip labelled 0 (neutral) adds nothing."""
-    return lambda rows: hits(rows.label > 0, rows.value > 0) * (rows.label != 0).to_numpy()[:, None]
-
-
-def _negative_or_not(hits: Callable) -> Callable:
-    return lambda rows: hits(rows.label >= 0, rows.value >= 0)
-
-
-def _sentiment_hits(largest: int) -> Callable:
-    return lambda rows: _hits(sentiment_classes(rows.label, largest), sentiment_classes(rows.value, largest))
-
-
-def _errors(rows: pd.DataFrame) -> np.ndarray:
-    return np.column_stack([(rows.label - rows.value).abs(), np.ones(len(rows))])
 
 
 def _products(rows: pd.DataFrame) -> np.ndarray:
@@ -106,24 +108,19 @@ def _correlation(sums: np.ndarray) -> np.ndarray:
 
 # Of emotions, in percent. UAR (unweighted average recall) is the mean of the classes' recalls: a frequent class weighs
 # no more than a rare one. A class without a clip does not count.
-EMOTION = {
-    "accuracy": Metric(_classes(_hits), _percent),
-    "uar": Metric(_classes(_hits_by_class), _mean_recall),
-}
+EMOTION = {"accuracy": _accuracy(labels_and_answers), "uar": _by_class(labels_and_answers, _mean_recall)}
 # Of sentiment, as in MULT's code; the `_neutral` ones as in MMSA's. F1 is the mean over both classes, weighted by the
 # clips of a class. MULT's code exchanges labels and answers, and so weighs by the answers that name a class: `f1_mult`.
 SENTIMENT = {
-    "accuracy": Metric(_signs(_hits), _percent),  # positive against negative, without neutral clips: the paper's
-    "uar": Metric(_signs(_hits_by_class), _mean_recall),
-    "f1": Metric(_signs(_hits_by_class), _f1),
-    "f1_mult": Metric(_signs(_hits_by_class), partial(_f1, weigh_answers=True)),
-    "accuracy_neutral": Metric(_negative_or_not(_hits), _percent),  # negative against all others, over all clips
-    "f1_neutral": Metric(_negative_or_not(_hits_by_class), _f1),
-    "accuracy7": Metric(_sentiment_hits(3), _percent),  # of scores clipped to ±3 and rounded
-    "accuracy5": Metric(_sentiment_hits(2), _percent),
-    "mae": Metric(
-        _errors, lambda sums: sums[..., 0] / sums[..., 1], (0, np.inf)
-    ),  # mean absolute error, in points of sentiment
+    "accuracy": _accuracy(_signs),  # positive against negative, without neutral clips: the paper's
+    "uar": _by_class(_signs, _mean_recall),
+    "f1": _by_class(_signs, _f1),
+    "f1_mult": _by_class(_signs, partial(_f1, weigh_answers=True)),
+    "accuracy_neutral": _accuracy(_negative_or_not),  # negative against all others, over all clips
+    "f1_neutral": _by_class(_negative_or_not, _f1),
+    "accuracy7": _accuracy(labels_and_answers),  # of scores clipped to ±3 and rounded
+    "accuracy5": _accuracy(partial(_rounded, largest=2)),
+    "mae": mean_of(lambda rows: (rows.label - rows.value).abs(), 1, (0, np.inf)),  # in points of sentiment
     "correlation": Metric(_products, _correlation, (-1, 1)),  # Pearson's; 0 where all scores are equal
 }
 

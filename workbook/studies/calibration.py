@@ -10,18 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import Condition, Gone, Intact
-from workbook.evaluate.metrics import PROBABILITIES, Metric
+from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of
 from workbook.evaluate.statistics import Systems
 from workbook.studies.estimates import (
     CONFIDENCE,
     check_classes,
     confidence,
     estimate,
-    mean_of,
     per_clip,
+    points_of,
     probabilities,
     results,
     select,
@@ -70,12 +71,10 @@ def ece_by_chance(rows: pd.DataFrame, seed: int = 0) -> float:
 
 def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
     chances = probabilities(rows)
-    errors = chances - np.eye(chances.shape[1])[rows["label"].to_numpy(int)]
-    return np.column_stack([(errors**2).sum(axis=1), np.ones(len(rows))])
+    return ((chances - np.eye(chances.shape[1])[rows["label"].to_numpy(int)]) ** 2).sum(axis=1)
 
 
-BRIER = Metric(_squared_errors, lambda sums: sums[..., 0] / sums[..., 1], (0, 2))
-METRICS = CONFIDENCE | {"ece": Metric(_binned, _ece), "brier": BRIER}
+METRICS = CONFIDENCE | {"ece": Metric(_binned, _ece), "brier": mean_of(_squared_errors, 1, (0, 2))}
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -114,7 +113,7 @@ def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> 
             rise = clips[other] - clips[intact]
             pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
             about = {"system": name, "condition": other}
-            measures = {"rises": share_of("rises"), "by": mean_of("by", 100)}
+            measures = {"rises": share_of("rises"), "by": points_of("by")}
             rows += [about | {"measure": m} | estimate(pairs, metric) for m, metric in measures.items()]
     return rows
 
@@ -149,7 +148,7 @@ def temperature(validation: pd.DataFrame) -> float:
     truth = np.arange(len(logs)), labels
 
     def loss(log_temperature: float) -> float:
-        return -np.mean(_scaled(logs, np.exp(log_temperature))[truth])
+        return -np.mean(log_softmax(logs / np.exp(log_temperature), axis=1)[truth])
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
@@ -166,17 +165,10 @@ def _logarithms(table: pd.DataFrame) -> np.ndarray:
     return np.log(np.maximum(probabilities(table), smallest))
 
 
-def _scaled(logs: np.ndarray, temperature: float) -> np.ndarray:
-    """Logarithms of probabilities (N, classes) at another temperature."""
-    scaled = logs / temperature
-    return scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-
-
 def with_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """The same predictions with their logits divided by a temperature: other probabilities, the same answers."""
-    logs = _logarithms(table)
     names = table.filter(regex=PROBABILITIES).columns
-    return table.assign(**dict(zip(names, np.exp(_scaled(logs, temperature)).T, strict=True)))
+    return table.assign(**dict(zip(names, softmax(_logarithms(table) / temperature, axis=1).T, strict=True)))
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Voice
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import check_classes, estimate, mean_of, probabilities, select, share_of
+from workbook.studies.estimates import check_classes, estimate, points_of, probabilities, select, share_of
 from workbook.train.batches import Clips
 
 MEASURES = ("face", "voice", "neither", "lead")
@@ -64,7 +64,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) -> dict:
     about = {"system": system, "condition": f"voice {voice}".strip(), "face": face, "voice": voice, "measure": measure}
-    return about | estimate(clips, mean_of(measure, 100) if measure == "lead" else share_of(measure))
+    return about | estimate(clips, points_of(measure) if measure == "lead" else share_of(measure))
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ import pandas as pd
 
 from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, mean_of, per_clip, right, select, share_of
+from workbook.studies.estimates import estimate, per_clip, points_of, right, select, share_of
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
@@ -67,7 +67,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         for by, group, clips in groups:
             for measure in CREDIT + CASES:
                 about = {"system": name, "condition": "", "by": by, "group": group, "measure": measure}
-                metric = share_of(measure) if measure in CASES else mean_of(measure, 100)
+                metric = share_of(measure) if measure in CASES else points_of(measure)
                 rows.append(about | estimate(clips, metric))
     return pd.DataFrame(rows)
 

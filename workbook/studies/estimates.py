@@ -7,6 +7,7 @@ study says otherwise.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate import statistics
 from workbook.evaluate.conditions import Condition
-from workbook.evaluate.metrics import PROBABILITIES, Metric, metrics_of
+from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of, metrics_of
 from workbook.evaluate.statistics import Systems, with_seeds
 from workbook.train.batches import Clips
 
@@ -48,19 +49,14 @@ def results(
                 yield row | {"measure": name} | estimate(rows, metric)
 
 
-def mean_of(column: str, scale: float = 1.0) -> Metric:
-    """The mean over clips of a column, times a scale; NaN does not count."""
-
-    def columns(rows: pd.DataFrame) -> np.ndarray:
-        values = rows[column].to_numpy(float)
-        return np.column_stack([np.nan_to_num(values), np.isfinite(values)])
-
-    return Metric(columns, lambda sums: scale * sums[..., 0] / sums[..., 1], (-np.inf, np.inf))
-
-
 def share_of(column: str) -> Metric:
-    """The mean over clips of a column from 0 to 1, in percent."""
-    return mean_of(column, 100)._replace(limits=(0, 100))
+    """The mean over clips of a column from 0 to 1, in percent; NaN does not count."""
+    return mean_of(itemgetter(column))
+
+
+def points_of(column: str) -> Metric:
+    """The same of a column that may be negative, in points of percent."""
+    return mean_of(itemgetter(column), limits=(-np.inf, np.inf))
 
 
 def check_classes(clips: Clips) -> None:
@@ -79,12 +75,7 @@ def confidence(table: pd.DataFrame) -> np.ndarray:
     return probabilities(table).max(axis=1)
 
 
-CONFIDENCE = {  # the mean, in percent
-    "confidence": Metric(
-        lambda rows: np.column_stack([confidence(rows), np.ones(len(rows))]),
-        lambda sums: 100 * sums[..., 0] / sums[..., 1],
-    )
-}
+CONFIDENCE = {"confidence": mean_of(confidence)}
 
 
 def right(table: pd.DataFrame) -> np.ndarray:
