@@ -19,7 +19,6 @@ SYSTEMS = {
     | {name: f"{name}1" for name in ("TAV", "TVA", "MLT")},
     "III": {name: f"{name} dense" for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT": "MULT5"},
 }
-PRINTED_TABLES = (("II", "ravdess"), ("II", "mosei"), ("III", "mosei"))  # each with its dataset
 FILE = Path(__file__).with_name("paper_tables.csv")
 DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "learned", "hard", "soft", "unknown")  # first the paper's
 KEYS = ["metric", "dropout", "system", "condition"]

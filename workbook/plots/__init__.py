@@ -16,7 +16,6 @@ from workbook.plots.attention import (
     scores,
 )
 from workbook.plots.clock import PLACE, SECONDS, Clock, clock_of, even_times
-from workbook.plots.exchanges import exchanges
 from workbook.plots.faithfulness import areas_of_runs, changed_answers, deletion_curves, intervals, shuffled_layers
 from workbook.plots.inputs import (
     contact_sheet,
@@ -34,7 +33,7 @@ from workbook.plots.lessons import attention_by_hand, exchange_sketches
 from workbook.plots.network import network_diagram
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
-from workbook.plots.results import conditions, confusions, per_emotion, score_table, sentiment
+from workbook.plots.results import conditions, confusions, exchanges, per_emotion, score_table, sentiment
 from workbook.plots.statistics import difference_matrices, differences, ladder, system_intervals
 from workbook.plots.studies import (
     study_calibration,

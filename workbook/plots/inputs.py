@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from scipy.stats import zscore
 
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
@@ -35,9 +36,7 @@ def faces(
 
 
 def features(values: np.ndarray, modality: str, ax: Axes | None = None, clock: Clock = PLACE) -> Axes:
-    """A sequence of features over its clip, each channel standardised for display: white is its mean in this clip.
-
-    A sequence of a single step is standardised over its channels.
+    """A sequence of features over its clip, as `standardised`: white is the mean of a channel in this clip.
 
     values : (C, T), any scales        modality : audio | video, for the colour
     """
@@ -58,11 +57,8 @@ def heat_map(values: np.ndarray, modality: str, reach: float, ax: Axes | None = 
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
-    """The rows of (C, T) with mean 0 and deviation 1; rows that are constant become 0."""
-    axis = _axis_of_scale(values)
-    deviation, size = values.std(axis=axis, keepdims=True), np.abs(values).max(axis=axis, keepdims=True)
-    varies = deviation > 1e-6 * size  # less is rounding
-    return np.where(varies, (values - values.mean(axis=axis, keepdims=True)) / np.where(varies, deviation, 1), 0)
+    """The rows of (C, T) with mean 0 and deviation 1, constant rows 0; a single step over its channels."""
+    return np.nan_to_num(zscore(values, axis=_axis_of_scale(values)))
 
 
 def _axis_of_scale(values: np.ndarray) -> int:

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avlib.fusion import FUSIONS, Fusion
-from workbook.plots.marks import bold_title, cells
-from workbook.plots.style import AUDIO, BOTH, COLOUR, HALO, INK, QUIET, VIDEO, WIDTH, grid, new_figure, text_colour
+from workbook.plots.marks import bold_title, box, cells
+from workbook.plots.style import AUDIO, BOTH, COLOUR, HALO, INK, QUIET, VIDEO, WIDTH, grid, new_figure
 
 CROSSES = {  # what each fusion hands over, in words
     "concat": "nothing crosses",
@@ -84,8 +84,8 @@ def _sketch(ax: Axes, name: str) -> None:
         ax.plot([0.2, 3.9], [y, y], color=COLOUR[modality], linewidth=1.4, zorder=1)
         ax.plot([3.9, 4.7], [y, 0.5], color=COLOUR[modality], linewidth=1.4, zorder=1)
         for text, x in {modality: 0.1, **BOXES}.items():
-            _box(ax, x, y, text, COLOUR[modality])
-    _box(ax, 4.85, 0.5, "answer", BOTH)
+            box(ax, x, y, text, COLOUR[modality], 7.5)
+    box(ax, 4.85, 0.5, "answer", BOTH, 7.5)
     place = place_of(name)
     if place == "pool":
         ax.text(4.3, 0.5, "×", fontsize=15, color=INK, ha="center", va="center")
@@ -97,8 +97,3 @@ def _sketch(ax: Axes, name: str) -> None:
             ax.annotate("", (x, end), (x, start), arrowprops=look | {"color": colour}, zorder=3)
     ax.set(xlim=(-0.3, 5.3), ylim=(-0.35, 1.35))
     bold_title(ax, f"{name}: {CROSSES[name]}", QUIET if place == "nowhere" else INK, fontsize=9.5)
-
-
-def _box(ax: Axes, x: float, y: float, text: str, colour: str) -> None:
-    edge = {"boxstyle": "round,pad=0.25", "edgecolor": colour, "facecolor": "white", "linewidth": 1.2}
-    ax.text(x, y, text, ha="center", va="center", fontsize=7.5, color=text_colour(colour), bbox=edge, zorder=2)

@@ -75,6 +75,12 @@ def bold_title(ax: Axes, text: str, colour: str, fontsize: float = 10, loc: str 
     ax.set_title(text, loc=loc, fontsize=fontsize, color=text_colour(colour), fontweight="bold")
 
 
+def box(ax: Axes, x: float, y: float, text: str, colour: str, fontsize: float) -> None:
+    """Writes text in a box of this colour; x, y : its centre."""
+    edge = {"boxstyle": "round,pad=0.3", "edgecolor": colour, "facecolor": "white", "linewidth": 1.4}
+    ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=text_colour(colour), bbox=edge, zorder=2)
+
+
 def legend_above(ax: Axes, height: float = 1.0, **options) -> None:
     """Puts the legend above the axes, in a row; height : of its lower edge, 1 = at the axes."""
     usual = {"ncols": 4, "loc": "lower left", "bbox_to_anchor": (0, height), "frameon": False, "fontsize": 9}

@@ -1,7 +1,5 @@
 """A network as a diagram: its parts in order, and the shape of what each passes on."""
 
-from itertools import starmap
-
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,9 +7,10 @@ from matplotlib.figure import Figure
 from avlib.fusion import Fusion
 from avlib.model import AudiovisualNet
 from workbook.attention.vectors import map_name
-from workbook.plots.style import BOTH, COLOUR, INK, WIDTH, new_figure, text_colour
+from workbook.plots.marks import box
+from workbook.plots.style import BOTH, COLOUR, INK, WIDTH, new_figure
 
-ROWS = {"audio": 1.0, "video": 0.0}
+ROWS = {"audio": 1.0, "video": 0.0, "both": 0.5}  # heights
 Parts = list[tuple[str, dict[str, str]]]  # name of a part, row (audio, video or both) -> the shape that it passes on
 
 
@@ -33,7 +32,7 @@ def network_diagram(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tenso
         x += half
         for row, shape in shapes.items():
             _arrows(ax, ends, row, x)
-            _box(ax, x, row, f"{name}\n{shape}".strip())
+            box(ax, x, ROWS[row], f"{name}\n{shape}".strip(), COLOUR.get(row, BOTH), 8)
         x += half
     ax.set(xlim=(0, x), ylim=(-0.4, 1.4))
     words = "; ".join(f"{name}: {', '.join(shapes.values())}" for name, shapes in parts)
@@ -46,7 +45,7 @@ def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Par
     kind = type(net.fusion)
 
     def shapes(*steps: torch.Tensor) -> dict[str, str]:
-        both = zip(ROWS, steps, strict=True)
+        both = zip(("audio", "video"), steps, strict=True)
         return {name: _shape(values) for name, values in both if name in net.fusion.modalities}
 
     descriptors = net.describe(video)
@@ -61,33 +60,24 @@ def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Par
         fuse = f"after_stage{number}"
         *steps, attention = getattr(net.fusion, fuse)(*steps)
         if getattr(kind, fuse) is not getattr(Fusion, fuse):
-            parts.append((f"fusion\n{kind.__name__}", {"both": "\n".join(starmap(_attention, attention.items()))}))
+            names = {name: map_name(name) if "_to_" in name else f"attention on {name}" for name in attention}
+            texts = [f"{names[name]}: {_shape(weights)}" for name, weights in attention.items()]
+            parts.append((f"fusion\n{kind.__name__}", {"both": "\n".join(texts)}))
     pooled = net.dense(net.fusion.pool(*steps))
     parts.append(("clip", {"both": _shape(pooled)}))
     parts.append(("classifier", {"both": _shape(net.classifier(pooled))}))
     return parts
 
 
-def _attention(name: str, weights: torch.Tensor) -> str:
-    """A map or a vector of attention and its shape."""
-    return f"{map_name(name) if '_to_' in name else f'attention on {name}'}: {_shape(weights)}"
-
-
 def _shape(values: torch.Tensor) -> str:
     return " × ".join(map(str, values.shape[1:]))
 
 
-def _box(ax: Axes, x: float, row: str, text: str) -> None:
-    colour, y = COLOUR.get(row, BOTH), ROWS.get(row, 0.5)
-    edge = {"boxstyle": "round,pad=0.35", "edgecolor": colour, "facecolor": "white", "linewidth": 1.6}
-    ax.text(x, y, text, ha="center", va="center", fontsize=8, color=text_colour(colour), bbox=edge, zorder=2)
-
-
 def _arrows(ax: Axes, ends: dict[str, float], row: str, x: float) -> None:
     """Lines from the parts before to this one, behind the boxes; `ends` has the last place of each row."""
-    branches = [name for name in (ROWS if row == "both" else [row]) if name in ends]
-    for source in branches or [name for name in ends if name == "both"]:
-        end, start = (x, ROWS.get(row, 0.5)), (ends[source], ROWS.get(source, 0.5))
+    branches = [name for name in ends if name != "both" and row in (name, "both")]
+    for source in branches or ends.keys() & {"both"}:
+        end, start = (x, ROWS[row]), (ends[source], ROWS[source])
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-", "color": INK}, zorder=1)
     if row == "both":
         ends.clear()

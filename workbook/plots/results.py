@@ -1,4 +1,4 @@
-"""The results of an evaluation: confusions, accuracies, and the effect of modality dropout."""
+"""The results of evaluations: confusions, accuracies, what modality dropout changes, and what an exchange buys."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from avlib.dropout import DROPOUTS
-from workbook.plots.marks import bold_title, cells, legend_above
+from workbook.plots.marks import bold_title, cells, legend_above, legend_around, name_rows, whiskers
 from workbook.plots.style import (
     CONDITION_STYLE,
     HALO,
@@ -25,6 +25,9 @@ from workbook.plots.style import (
     tidy_axes,
 )
 from workbook.text import in_figure
+
+EXCHANGES = {"no exchange": QUIET, "exchange without attention": "#7f9ccb", "attention": NAVY}  # colours
+COSTS = {"weights": "extra weights\n(thousands)", "time": "time of a step\n(concat = 1)"}
 
 
 def confusions(matrices: dict[str, np.ndarray], names: list[str], label: str = "emotion") -> Figure:
@@ -163,4 +166,39 @@ def sentiment(table: pd.DataFrame) -> Figure:
     for image in hexagons:
         image.set_clim(0, most)
     panels[0].set_ylabel("predicted sentiment")
+    return figure
+
+
+def exchanges(table: pd.DataFrame, chance: dict[str, float] | None = None) -> Figure:
+    """A row per fusion, a panel per corpus: AV as the mean over runs and their range; beside it weights and time.
+
+    table : as `workbook.run.exchanges.exchange_table`      chance : a line at this percentage, by corpus
+    """
+    order = table["kind"].map(list(EXCHANGES).index).argsort(kind="stable")
+    fusions = table.iloc[order].drop_duplicates("fusion")
+    places = {fusion: place for place, fusion in enumerate(fusions["fusion"])}
+    corpora = list(dict.fromkeys(table["corpus"]))
+    ratios = [3] * len(corpora) + [1] * len(COSTS)
+    figure, (panels,) = grid(1, len(ratios), 1.2 + 0.24 * len(places), sharey=True, width_ratios=ratios)
+    *panels, weights, time = panels
+    for ax, corpus in zip(panels, corpora, strict=True):
+        rows = table[table["corpus"] == corpus]
+        own, colours = rows["fusion"].map(places), rows["kind"].map(EXCHANGES)
+        whiskers(ax, rows, own, colours)
+        ax.scatter(rows["value"], own, 5.5**2, color=colours, zorder=3)
+        if chance and corpus in chance:
+            ax.axvline(chance[corpus], color=INK, linewidth=0.7, linestyle=":")
+        ax.set_title(corpus, fontsize=10, loc="left")
+        ax.set(xlim=(0, 104))
+        ax.set_xlabel("AV (%): mean, range of runs", fontsize=9)
+    for ax, (column, label) in zip((weights, time), COSTS.items(), strict=True):
+        values = fusions[column] / (1000 if column == "weights" else 1)
+        ax.barh(fusions["fusion"].map(places), values, 0.6, color=fusions["kind"].map(EXCHANGES))
+        ax.set_xlabel(label, fontsize=9)
+    for ax in (*panels[1:], weights, time):
+        ax.tick_params(axis="y", length=0)
+    name_rows(panels[0], list(places), 10)
+    for name, colour in EXCHANGES.items():
+        panels[0].plot([], [], "o", color=colour, label=name)
+    legend_around(figure, "upper left")
     return figure

@@ -3,7 +3,7 @@
 A system has one colour in all of them. Bands and lines around points are 95 % intervals.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, 
 
 SYSTEMS = (INK, "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
 DIVERGING = sns.blend_palette([AUDIO, "white", VIDEO], as_cmap=True)
+CURVE = {"alpha": 0.12, "linewidth": 1.6}  # of accuracy, with its interval as a band
 FEWEST = 5  # clips of a dot
 
 
@@ -27,25 +28,24 @@ def study_loss(table: pd.DataFrame) -> Figure:
     table : as `studies.loss.table`; a ring marks where the other modality alone becomes better
     """
     parts = table[table["share"].between(1, 99)]  # a modality of one step has no shares between
-    modalities, places = _unique(parts, "modality"), _unique(parts, "where")
+    modalities, places, colours = _unique(parts, "modality"), _unique(parts, "where"), _colours(table)
     figure, panels = _grid(len(modalities), len(places), 2.1)
     for row, modality in zip(panels, modalities, strict=True):
         for ax, where in zip(row, places, strict=True):
             own = table[(table.modality == modality) & (table["where"] == where)]
-            for system, colour in _colours(table).items():
+            for system, colour in colours.items():
                 _loss_curve(ax, own[own.system == system], colour)
             ax.set(xlim=(-2, 102), ylim=(0, 102))
-            ax.set_xlabel(
-                f"{modality} gone {PLACES.get(where, '')} (%)", fontsize=8, color=text_colour(COLOUR[modality])
-            )
+            text = f"{modality} gone {PLACES.get(where, '')} (%)"
+            ax.set_xlabel(text, fontsize=8, color=text_colour(COLOUR[modality]))
         row[0].set_ylabel("accuracy (%)", fontsize=9)
-    _legend(figure, _colours(table), "dotted: confidence; ring: the other modality alone is better from here on")
+    _legend(figure, colours, "dotted: confidence; ring: the other modality alone is better from here on")
     return figure
 
 
 def _loss_curve(ax: Axes, own: pd.DataFrame, colour: str) -> None:
     curve, confidence = (own[own.measure == measure] for measure in ("accuracy", "confidence"))
-    _accuracy(ax, curve, "share", colour)
+    band(ax, curve.share, curve, "value", colour, **CURVE)
     ax.plot(confidence.share, confidence.value, color=colour, linewidth=1.2, linestyle=":")
     crossing = own.loc[own.measure == "better alone", "value"]
     if len(crossing) and crossing.iloc[0] < 100:
@@ -60,10 +60,10 @@ def study_surface(table: pd.DataFrame) -> Figure:
     """
     ahead = table[table.measure == "ahead"]
     sounds, pictures = _unique(ahead, "snr"), _unique(ahead, "picture")
-    figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.28 * len(pictures))
+    figure, panels = _by_system(table, 0.9 + 0.28 * len(pictures))
     names = ["none" if np.isinf(snr) else f"{snr:g}" for snr in sounds]
     rows = ["unchanged" if picture == "AV" else picture for picture in pictures]
-    for ax, (system, own) in _by_system(panels, table):
+    for ax, _, own in panels:
         own = own[own.picture.isin(pictures) & own.sound.isin(ahead.sound)]
         wide = own.pivot_table("value", ["measure", "picture"], "snr", sort=False)
         values, leads = (wide.loc[name].reindex(index=pictures, columns=sounds) for name in ("accuracy", "ahead"))
@@ -72,7 +72,6 @@ def study_surface(table: pd.DataFrame) -> Figure:
             frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=AUDIO, linewidth=2, clip_on=False)
             ax.add_patch(frame)
         ax.set_xlabel("noise: SNR (dB)")
-        ax.set_title(system, fontsize=10, loc="left")
         ax.tick_params(labelsize=8)
     _heading(figure, "accuracy (%); blue frame: sound alone is better than picture alone")
     return figure
@@ -85,8 +84,9 @@ def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
     """
     ax, unit = tidy_axes(None, WIDTH, 2.6), table["unit"].iloc[0]
     for system, colour in _colours(table).items():
-        _accuracy(ax, table[table.system == system], "by", colour, label=system)
-    bottom = max(0, 10 * np.floor(table.loc[table.measure == "accuracy", "value"].min() / 10) - 10)
+        curve = table[table.system == system]
+        band(ax, curve.by, curve, "value", colour, label=system, **CURVE)
+    bottom = max(0, 10 * np.floor(table["value"].min() / 10) - 10)
     ax.axvline(0, color=QUIET, linewidth=0.7)
     if np.isfinite(lag):
         ax.axvline(lag, color=INK, linewidth=1, linestyle="--")
@@ -102,8 +102,8 @@ def study_conflict(table: pd.DataFrame) -> Figure:
 
     table : as `studies.conflict.table`; a cross marks pairs whose answers are mostly neither of the two
     """
-    figure, (panels,) = _grid(1, table.system.nunique(), 3.6)
-    for ax, (system, own) in _by_system(panels, table):
+    figure, panels = _by_system(table, 3.6)
+    for ax, system, own in panels:
         lead = own[(own.measure == "lead") & (own.face != "")]
         faces = _unique(lead, "face")
         emotions = list(dict.fromkeys([*faces, *lead.voice]))
@@ -117,11 +117,11 @@ def study_conflict(table: pd.DataFrame) -> Figure:
         shares = own[(own.face == "") & (own.measure != "agree")].set_index("measure")["value"]
         ax.set_title(f"{system}\nface {shares.face:.0f} %, voice {shares.voice:.0f} %", fontsize=9, loc="left")
         ax.set_xlabel("voice", color=AUDIO, fontsize=9)
-        ax.set_ylabel("face" if ax is panels[0] else "", color=VIDEO, fontsize=9)
+        ax.set_ylabel("face" if ax is figure.axes[0] else "", color=VIDEO, fontsize=9)
         ax.tick_params(labelsize=7)
         ax.tick_params(axis="x", labelrotation=90)
     label = "answers that follow the face, less those that follow the voice (points)"
-    colour_bar(panels, label, location="bottom", aspect=40, shrink=0.5)
+    colour_bar([ax for ax, *_ in panels], label, location="bottom", aspect=40, shrink=0.5)
     _heading(figure, "who wins; white: a tie; ×: most answers are neither; grey: no conflict")
     return figure
 
@@ -136,7 +136,7 @@ def study_calibration(table: pd.DataFrame) -> Figure:
     figure, panels = _grid(2, table.system.nunique(), 2.4)
     conditions = _unique(table, "condition")
     colours = dict(zip(conditions, (INK, *map(_shade, conditions[1:])), strict=True))
-    for (above, below), (system, own) in _by_system(panels.T, table):
+    for (above, below), (system, own) in zip(panels.T, table.groupby("system", sort=False), strict=True):
         for condition, rows in own.groupby("condition", sort=False):
             bins, risk = (rows[rows.measure == measure] for measure in ("bin", "risk"))
             bins = bins[bins.share / 100 * bins.clips >= FEWEST]
@@ -170,9 +170,9 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     """
     groups = table[table.by.isin(("all", "label"))]
     keys = [("all", ""), *(("label", group) for group in groups[groups.by == "label"].group.unique())]
-    figure, (panels,) = _grid(1, table.system.nunique(), 0.9 + 0.3 * len(keys))
+    figure, panels = _by_system(groups, 0.9 + 0.3 * len(keys))
     heights = np.arange(len(keys))
-    for ax, (system, own) in _by_system(panels, groups):
+    for ax, _, own in panels:
         wide = own.set_index(["measure", "by", "group"])[["value", "low", "high"]]
         sound, picture, together = (wide.loc[name].reindex(keys) for name in ("sound", "picture", "together"))
         ax.barh(heights - 0.28, sound["value"], color=AUDIO, height=0.26)
@@ -182,7 +182,6 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
         ax.axvline(0, color=INK, linewidth=0.7)
         name_rows(ax, ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])])
         ax.set(xlim=(-105, 105), xlabel="points of accuracy")
-        ax.set_title(system, fontsize=10, loc="left")
     _legend(figure, {"sound": AUDIO, "picture": VIDEO}, loc="upper right")
     _heading(figure, "◇ together: above 0 more than one by one")
     return figure
@@ -211,11 +210,9 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
                 intact = table[(table.system == system) & (table.share == 0)].value
                 ax.axvline(intact.iloc[0], color=colour, linewidth=0.8, linestyle=":")
             name_rows(ax, fills)
-            part = "all" if share == 100 else "the second half"
             ax.set_xlim(0, 102)
-            ax.set_xlabel(
-                f"accuracy (%), {part} of {modality} replaced", fontsize=8, color=text_colour(COLOUR[modality])
-            )
+            text = f"accuracy (%), {'all' if share == 100 else 'the second half'} of {modality} replaced"
+            ax.set_xlabel(text, fontsize=8, color=text_colour(COLOUR[modality]))
     _legend(figure, colours, "dotted: the intact clip")
     return figure
 
@@ -225,15 +222,14 @@ def _grid(rows: int, columns: int, height: float, sharey: bool | str = "row") ->
     return grid(rows, columns, rows * height + 0.4, WIDTH if columns > 1 else 0.6 * WIDTH, sharey=sharey)
 
 
-def _by_system(panels: np.ndarray, table: pd.DataFrame) -> Iterator[tuple]:
-    """Each panel with the name and the rows of its system."""
-    return zip(panels, table.groupby("system", sort=False), strict=True)
-
-
-def _accuracy(ax: Axes, rows: pd.DataFrame, x: str, colour: str, label: str | None = None) -> None:
-    """Draws accuracy as a curve with its interval as a band."""
-    rows = rows[rows.measure == "accuracy"]
-    band(ax, rows[x], rows, "value", colour, alpha=0.12, linewidth=1.6, label=label)
+def _by_system(table: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
+    """A figure with a panel for each system, side by side; each panel with its system's name and rows."""
+    groups = table.groupby("system", sort=False)
+    figure, (panels,) = _grid(1, len(groups), height)
+    panels = [(ax, *group) for ax, group in zip(panels, groups, strict=True)]
+    for ax, system, _ in panels:
+        ax.set_title(system, fontsize=10, loc="left")
+    return figure, panels
 
 
 def _colours(table: pd.DataFrame) -> dict[str, str]:

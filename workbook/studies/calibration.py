@@ -20,7 +20,7 @@ from workbook.studies.estimates import (
     CONFIDENCE,
     check_classes,
     confidence,
-    estimate,
+    estimates,
     per_clip,
     points_of,
     probabilities,
@@ -75,6 +75,7 @@ def _squared_errors(rows: pd.DataFrame) -> np.ndarray:
 
 
 METRICS = CONFIDENCE | {"ece": Metric(_binned, _ece), "brier": mean_of(_squared_errors, 1, (0, 2))}
+RISES = {"rises": share_of("rises"), "by": points_of("by")}
 
 
 def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -112,9 +113,7 @@ def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> 
         if {intact, other} <= set(clips):
             rise = clips[other] - clips[intact]
             pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
-            about = {"system": name, "condition": other}
-            measures = {"rises": share_of("rises"), "by": points_of("by")}
-            rows += [about | {"measure": m} | estimate(pairs, metric) for m, metric in measures.items()]
+            rows += estimates({"system": name, "condition": other}, pairs, RISES)
     return rows
 
 

@@ -17,10 +17,10 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Voice
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import check_classes, estimate, points_of, probabilities, select, share_of
+from workbook.studies.estimates import check_classes, estimates, points_of, probabilities, select, share_of
 from workbook.train.batches import Clips
 
-MEASURES = ("face", "voice", "neither", "lead")
+METRICS = {name: share_of(name) for name in ("face", "voice", "neither")} | {"lead": points_of("lead")}
 
 
 def conditions(clips: Clips) -> list[Condition]:
@@ -51,20 +51,17 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     for name, system in systems.items():
         answers, voices = probabilities(system).argmax(axis=1), system["condition"].map(labels).to_numpy()
         face, voice = answers == system["label"].to_numpy(), answers == voices
-        clips = system.assign(
-            face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, voice_label=voices
-        )
-        same = clips["voice_label"] == clips["label"]
-        rows.append(_row(name, "", "", "agree", clips[same].assign(agree=face[same])))
-        rows += [_row(name, "", "", measure, clips[~same]) for measure in MEASURES]
-        for (label, voice_label), pair in clips[~same].groupby(["label", "voice_label"]):
-            rows += [_row(name, emotions[label], emotions[voice_label], measure, pair) for measure in MEASURES]
+        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=voices)
+        same = clips["heard"] == clips["label"]
+        rows += estimates(_about(name), clips[same].assign(agree=face[same]), {"agree": share_of("agree")})
+        rows += estimates(_about(name), clips[~same], METRICS)
+        for (label, heard), pair in clips[~same].groupby(["label", "heard"]):
+            rows += estimates(_about(name, emotions[label], emotions[heard]), pair, METRICS)
     return pd.DataFrame(rows)
 
 
-def _row(system: str, face: str, voice: str, measure: str, clips: pd.DataFrame) -> dict:
-    about = {"system": system, "condition": f"voice {voice}".strip(), "face": face, "voice": voice, "measure": measure}
-    return about | estimate(clips, points_of(measure) if measure == "lead" else share_of(measure))
+def _about(system: str, face: str = "", voice: str = "") -> dict[str, str]:
+    return {"system": system, "condition": f"voice {voice}".strip(), "face": face, "voice": voice}
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

@@ -24,10 +24,11 @@ import pandas as pd
 
 from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, per_clip, points_of, right, select, share_of
+from workbook.studies.estimates import estimates, per_clip, points_of, right, select, share_of
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
+METRICS = {name: points_of(name) for name in CREDIT} | {name: share_of(name) for name in CASES}
 
 
 def conditions(clips: Clips) -> list[Condition]:
@@ -65,10 +66,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         for by in ("actor",) if "value" in system else ("label", "actor"):  # sentiment has no classes
             groups += [(by, str(group), rows) for group, rows in clips.groupby(by)]
         for by, group, clips in groups:
-            for measure in CREDIT + CASES:
-                about = {"system": name, "condition": "", "by": by, "group": group, "measure": measure}
-                metric = share_of(measure) if measure in CASES else points_of(measure)
-                rows.append(about | estimate(clips, metric))
+            rows += estimates({"system": name, "condition": "", "by": by, "group": group}, clips, METRICS)
     return pd.DataFrame(rows)
 
 

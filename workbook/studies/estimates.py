@@ -14,20 +14,19 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.evaluate import statistics
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of, metrics_of
-from workbook.evaluate.statistics import Systems, with_seeds
+from workbook.evaluate.statistics import Systems, estimate, with_seeds
 from workbook.train.batches import Clips
 
 
-def estimate(rows: pd.DataFrame, metric: Metric) -> dict[str, float]:
-    """value, low and high of a metric of these rows, and the numbers of actors and clips.
+def estimates(about: dict[str, Any], rows: pd.DataFrame, metrics: dict[str, Metric]) -> list[dict[str, Any]]:
+    """A row of results for each metric: what it is about, measure, value, low, high, actors, clips.
 
-    rows : columns clip, actor, perhaps fold and seed, and what the metric reads
+    rows : columns clip, actor, perhaps fold and seed, and what the metrics read      metrics : by measure
     """
     sizes = {"actors": rows["actor"].nunique(), "clips": rows["clip"].nunique()}
-    return statistics.estimate([rows], metric) | sizes
+    return [about | {"measure": name} | estimate([rows], metric) | sizes for name, metric in metrics.items()]
 
 
 def results(
@@ -44,9 +43,8 @@ def results(
         metrics = {"accuracy": metrics_of(table)["accuracy"]} | ({} if "value" in table else of_classes or {})
         for condition in conditions:
             rows = table[table["condition"] == condition.name]
-            row = {"system": system, "condition": condition.name, **about(condition)}
-            for name, metric in metrics.items() if len(rows) else ():
-                yield row | {"measure": name} | estimate(rows, metric)
+            if len(rows):
+                yield from estimates({"system": system, "condition": condition.name, **about(condition)}, rows, metrics)
 
 
 def share_of(column: str) -> Metric:

@@ -47,9 +47,7 @@ def predictions(
             table.attrs = {"source": source, "conditions": file_reprs}
             with atomic_write(path) as temporary:
                 table.to_parquet(temporary, index=False)
-    order = {name: place for place, name in enumerate(reprs)}
-    table = table[table["condition"].isin(order)]
-    return table.sort_values("condition", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return pd.concat([table[table["condition"] == name] for name in reprs], ignore_index=True)
 
 
 def _read(path: Path, source: str, reprs: dict[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:

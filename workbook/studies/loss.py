@@ -9,16 +9,7 @@ from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import (
-    CONFIDENCE,
-    estimate,
-    joined,
-    per_clip,
-    results,
-    right,
-    select,
-    share_of,
-)
+from workbook.studies.estimates import CONFIDENCE, estimates, joined, per_clip, results, right, select, share_of
 from workbook.train.batches import Clips
 
 FEWEST = 2  # clips: a difference of one says nothing
@@ -59,9 +50,8 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
             clips = per_clip(system, right(system))
             if {*names, alone} <= set(clips):
                 clips["area"] = np.trapezoid(clips[names], shares, axis=1)
-                summary = {"system": name, "condition": "", **about, "share": np.nan}
                 metrics = {"area": share_of("area"), "better alone": better_alone(names, shares, alone)}
-                rows += [summary | {"measure": m} | estimate(clips, metric) for m, metric in metrics.items()]
+                rows += estimates({"system": name, "condition": "", **about, "share": np.nan}, clips, metrics)
     return pd.DataFrame(rows)
 
 

@@ -9,7 +9,7 @@ from workbook import InputError
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimate, per_clip, points_of, results, right, select
+from workbook.studies.estimates import estimates, per_clip, points_of, results, right, select
 from workbook.train.batches import Clips
 
 SNRS = (30, 20, 10, 0, -10)  # decibels
@@ -52,7 +52,7 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
         picture_alone = names.get((NO_SOUND.name, cell["picture"]))
         if {sound_alone, picture_alone} <= set(own):
             ahead = own.assign(ahead=own[sound_alone] - own[picture_alone])
-            rows.append(cell | {"measure": "ahead"} | estimate(ahead, points_of("ahead")))
+            rows += estimates(cell, ahead, {"ahead": points_of("ahead")})
     return pd.DataFrame(rows)
 
 
