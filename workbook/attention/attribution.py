@@ -4,15 +4,9 @@ A score says how much a step raises the target: an output of the network, which 
 sentiment. Positive scores speak for it. The clip is compared with a baseline: an empty picture and an empty sound.
 Another baseline gives other scores.
 
-    integrated_gradients    a score for each step; together they are the change from the baseline to the clip
-    branches                how much of the change each modality brings
-
-Frames are described first, once, and captum begins at the descriptors. Networks are put into eval mode and compute in
-float32, also on a GPU: in bfloat16, gradients do not add up.
-
-In-place ReLUs are a trap. captum gives a network leaves of the graph, which no in-place operation may change. In
-captum 0.9 such a ReLU breaks LayerIntegratedGradients at the layer before it, and all methods on a network that begins
-with it. Here captum begins at the inputs, after the frame network or after stage 1, and the rest works on copies.
+Frames are described first, once, and captum begins at the descriptors or after stage 1. Networks are put into eval mode
+and compute in float32, also on a GPU: in bfloat16, gradients do not add up. They work on copies of what captum gives
+them: leaves of the graph, which an in-place ReLU must not change.
 """
 
 from collections.abc import Callable, Iterator
@@ -115,9 +109,6 @@ def branches(
     return table.assign(change=change, together=together)
 
 
-# ------------------------------------------------------------------------------------------ of the network's own answer
-
-
 def answers(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The output (N,) that gives each answer, and its sign (N,): the likeliest class and 1; of sentiment 0 and ±1."""
     if logits.shape[1] > 1:
@@ -156,9 +147,6 @@ def _with_answers(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Ite
         with torch.no_grad():
             target, sign = answers(behind(audio, video).logits.cpu())
         yield (behind, audio, video, target, described), sign.numpy()
-
-
-# -------------------------------------------------------------------------------------------- where captum begins
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,6 @@ def by_gradients(segmented: SegmentedClips, steps: int = 32) -> Importance:
     return {name: sign[:, None] * segmented.sums(name, getattr(scores, name)) for name in segmented.segments}
 
 
-# ------------------------------------------------------------------------------------------------ delete and insert
-
-
 @memory_kept()
 def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
     """Deletion and insertion in each order and in random order, one row per clip, modality, order, curve and share.
@@ -199,9 +196,6 @@ def order_sentence(areas: pd.DataFrame) -> str:
     return f"{'; '.join(parts)}: {area}. Another training may differ.{''.join(unattended)}"
 
 
-# ---------------------------------------------------------------------------------------------- orders and the truth
-
-
 def agreement(segmented: SegmentedClips, orders: dict[str, Importance]) -> pd.DataFrame:
     """How alike two orders rank the segments of a clip: a row per modality and pair.
 
@@ -261,9 +255,6 @@ def cue_sentence(table: pd.DataFrame) -> str:
         return "Nobody knows the cues of these clips."
     parts = [f"**{row.lift:.2f}** by {row.order} on {row.modality}" for row in table.itertuples()]
     return f"{', '.join(parts)}: the lift inside the cue."
-
-
-# --------------------------------------------------------------------------------- shuffled weights, other attention
 
 
 def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int = 8) -> pd.DataFrame:
@@ -328,9 +319,6 @@ def change_sentence(table: pd.DataFrame) -> str:
     rows = table.itertuples()
     parts = [f"**{100 * row.changed:.0f} %** with {row.change} ({100 * row.right:.0f} % right)" for row in rows]
     return f"{', '.join(parts)}: answers that change; {100 * table['right_before'].iloc[0]:.0f} % were right before."
-
-
-# ------------------------------------------------------------------------------------------------------- several runs
 
 
 def as_records(tables: dict[str, pd.DataFrame]) -> dict[str, list[dict]]:

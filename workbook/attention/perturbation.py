@@ -126,9 +126,6 @@ def draw_clips(clips: Clips, count: int, seed: int = 0) -> Clips:
     return clips.where(clips.table.index.isin(table.index[: count or None]))
 
 
-# ---------------------------------------------------------------------------------------------------- steps replaced
-
-
 def by_leaving_out(segmented: SegmentedClips) -> Importance:
     """How much the score falls when a segment alone is deleted."""
     score, importance = segmented.score(segmented.inputs)[0], {}
@@ -158,9 +155,6 @@ def levels(segmented: SegmentedClips, name: str, rank: np.ndarray, curve: str) -
     counts = range(rank.shape[1] + 1)
     kept = [rank >= count if curve == "delete" else rank < count for count in counts]
     return np.stack([segmented.score(segmented.replaced(name, each)) for each in kept], axis=1).astype(float)
-
-
-# ------------------------------------------------------------------------------------------------ attention replaced
 
 
 class replaced_attention(TorchDispatchMode):
@@ -242,9 +236,6 @@ def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     if logits.shape[1] > 1:
         return (logits.argmax(dim=1) == labels).numpy().astype(float)
     return torch.where(labels == 0, torch.nan, ((logits[:, 0] > 0) == (labels > 0)).float()).numpy()
-
-
-# -------------------------------------------------------------------------------------------------- weights shuffled
 
 
 def layers(net: AudiovisualNet) -> dict[str, list[nn.Parameter]]:

@@ -31,15 +31,14 @@ def predict_without_network(
         raise InputError("the picture comes as frames: only features have statistics")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
     for condition, modalities in READ.items():
-        rows = []
-        for clips in (train, validation, test):
-            kept = clips.where(clips.table[[f"has_{name}" for name in modalities]].any(axis=1))
-            rows.append((clip_statistics(kept, modalities), kept.labels.numpy(), kept))
-        about = rows[2][2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=rows[2][1])
+        has = [f"has_{name}" for name in modalities]
+        splits = [clips.where(clips.table[has].any(axis=1)) for clips in (train, validation, test)]
+        data = [(clip_statistics(clips, modalities), clips.labels.numpy()) for clips in splits]
+        about = splits[2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=data[2][1], seed=seed)
         for name in NAMES:
-            outputs = _fit([own[:2] for own in rows], name, train.task.outputs == 1).astype(np.float32)
+            outputs = _fit(data, name, train.task.outputs == 1).astype(np.float32)
             columns = test.task.columns(torch.from_numpy(outputs))
-            tables[name].append(about.assign(seed=seed, **{key: value.numpy() for key, value in columns.items()}))
+            tables[name].append(about.assign(**{key: value.numpy() for key, value in columns.items()}))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
@@ -58,22 +57,21 @@ def clip_statistics(clips: Clips, modalities: Sequence[str]) -> np.ndarray:
 
 def _fit(splits: list[tuple[np.ndarray, np.ndarray]], name: str, is_sentiment: bool) -> np.ndarray:
     """The outputs (N, classes) or (N, 1) for the test split, by the classifier that is best in validation."""
-    from sklearn.pipeline import make_pipeline  # scikit-learn takes a second
+    from sklearn.linear_model import LogisticRegression, Ridge  # scikit-learn takes a second
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC, SVR
 
-    (values, labels), (held_out, held_out_labels), (test, _) = splits
-    trained = [make_pipeline(StandardScaler(), _model(name, is_sentiment, c)).fit(values, labels) for c in STRENGTHS]
-    best = max(trained, key=lambda model: model.score(held_out, held_out_labels))
+    models = {
+        ("SVM", True): lambda c: SVR(C=c),
+        ("SVM", False): lambda c: SVC(C=c),
+        ("logistic regression", True): lambda c: Ridge(alpha=1 / c),
+        ("logistic regression", False): lambda c: LogisticRegression(C=c, max_iter=2000),
+    }
+    (values, labels), validation, (test, _) = splits
+    candidates = [make_pipeline(StandardScaler(), models[name, is_sentiment](c)) for c in STRENGTHS]
+    best = max((model.fit(values, labels) for model in candidates), key=lambda model: model.score(*validation))
     if is_sentiment:
         return best.predict(test)[:, None]
     outputs = best.decision_function(test)
     return outputs if outputs.ndim == 2 else np.stack([-outputs, outputs], axis=1) / 2  # of two classes
-
-
-def _model(name: str, is_sentiment: bool, c: float):
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.svm import SVC, SVR
-
-    if name == "SVM":
-        return SVR(C=c) if is_sentiment else SVC(C=c)
-    return Ridge(alpha=1 / c) if is_sentiment else LogisticRegression(C=c, max_iter=2000)

@@ -96,9 +96,6 @@ class Missing:
         return REPLACED[self.missing, self.fill](audio, video, context.generator)
 
 
-# ------------------------------------------------------------------------------------------------ part of a modality
-
-
 @dataclass(frozen=True)
 class Gone:
     """Some time steps of one modality are gone, and a fill takes their place.
@@ -181,16 +178,12 @@ FILLS: dict[str, Callable] = {  # what takes the place of the steps that are gon
     "another clip": _another_clip,
 }
 
-# ------------------------------------------------------------------------------------------- of another moment or clip
-
 
 @dataclass(frozen=True)
 class Shift:
     """The picture with the sound of another moment: the window of the sound begins `by` later in the clip.
 
-    by : seconds; for features, which have no seconds, a share of the clip. Negative = earlier: heard late.
-    unit : of `by`, in words
-    Outside the clip there is silence; in features, zeros.
+    by : as in `shifted_audio`; negative = earlier: heard late      unit : of `by`, in words
     """
 
     by: float
@@ -272,9 +265,6 @@ class Both:
         if self.picture:
             _, video = self.picture(audio, video, context)
         return audio, video
-
-
-# ------------------------------------------------------------------------------------------------------- the paper's
 
 
 def paper_conditions(dropout: str) -> list[Condition]:

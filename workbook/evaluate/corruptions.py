@@ -52,21 +52,12 @@ NOISES: dict[str, Callable[[Clips, int, int, np.random.Generator], np.ndarray]] 
 }
 
 
-def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """The samples with noise at a ratio of signal to noise of `snr` decibels, by their mean powers over the window.
-
-    A silent window stays silent.
-    """
-    signal, power = np.mean(np.square(samples, dtype=float)), np.mean(np.square(noise, dtype=float))
-    gain = np.sqrt(signal / max(power, 1e-20) / 10 ** (snr / 10))
-    return (samples + gain * noise).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Noisy:
     """Noise on the sound of each clip, before its features are computed. The file of the sound is read again.
 
-    kind : white | babble (of other actors in these clips) | hum      snr : decibels, of the window's mean powers
+    kind : white | babble (of other actors in these clips) | hum
+    snr : the ratio of signal to noise in decibels, of the window's mean powers; a silent window stays silent
     Raises InputError in a corpus of features.
     """
 
@@ -86,7 +77,10 @@ class Noisy:
     def samples(self, clips: Clips, place: int, seed: int) -> np.ndarray:
         """The noisy samples (79380,) of the clip at `place`; a clip has the same noise at every level."""
         clean, rng = _samples(clips, place), np.random.default_rng([seed, place])
-        return add_noise(clean, NOISES[self.kind](clips, place, len(clean), rng), self.snr)
+        noise = NOISES[self.kind](clips, place, len(clean), rng)
+        signal, power = (np.mean(np.square(values, dtype=float)) for values in (clean, noise))
+        gain = np.sqrt(signal / max(power, 1e-20) / 10 ** (self.snr / 10))
+        return (clean + gain * noise).astype(np.float32)
 
 
 @lru_cache(maxsize=512)  # 160 MB

@@ -30,8 +30,13 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
         if row[2] is not panels[0, 2]:
             row[2].sharex(panels[0, 2])
         for ax, curve, action in zip(row, ("delete", "insert"), ("deleted", "put back"), strict=False):
-            _curves(ax, means[(means["modality"] == modality) & (means["curve"] == curve)])
+            own = means[(means["modality"] == modality) & (means["curve"] == curve)]
+            for order, rows in own.groupby("order", sort=False):
+                scores, (colour, style, _) = rows.set_index("share")["score"].sort_index(), ORDERS[order]
+                look = {"color": colour, "linestyle": style, "marker": "o" if len(scores) < 12 else None}
+                ax.plot(100 * scores.index, scores, markersize=3, label=order, **look)
             ax.set_xlabel(f"{modality} {action} (%)", fontsize=9)
+            ax.set_xlim(0, 100)
         row[0].set_ylabel(score, fontsize=9)
         bold_title(row[0], modality, COLOUR[modality])
         own = areas[areas["modality"] == modality].rename(columns={"between": "mean"})
@@ -39,14 +44,6 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
         row[2].set_xlabel("area between", fontsize=9)
     legend_around(figure, "upper center", handles=panels[0, 0].get_legend_handles_labels()[0])
     return figure
-
-
-def _curves(ax: Axes, means: pd.DataFrame) -> None:
-    for order, rows in means.groupby("order", sort=False):
-        curve, (colour, style, _) = rows.set_index("share")["score"].sort_index(), ORDERS[order]
-        mark = "o" if len(curve) < 12 else None
-        ax.plot(100 * curve.index, curve, color=colour, linestyle=style, label=order, marker=mark, markersize=3)
-    ax.set_xlim(0, 100)
 
 
 def _dots(ax: Axes, rows: pd.DataFrame, names: list[str], colours: list[str]) -> None:

@@ -176,7 +176,10 @@ def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clo
     figure.subplots_adjust(**edges, wspace=0.03 if pictures else 0.1, hspace=0.1)
     _feature_variants(panels[:, 0], audio, "audio", clock)
     if pictures:
-        _frame_variants(panels[:, 1], video)
+        chosen = np.linspace(0, video.shape[1] - 1, min(video.shape[1], 8)).round().astype(int)
+        for ax, frames in zip(panels[:, 1], np.moveaxis(video[:, chosen], 2, -1).clip(0, 1), strict=True):
+            faces(frames, np.arange(len(frames)), ax).set(anchor="N", xticks=[], xlabel="")
+        bold_title(panels[0, 1], "video: frames", VIDEO, loc="center")
     else:
         _feature_variants(panels[:, 1], video.swapaxes(1, 2), "video", clock)
     for ax, name, sound, picture in zip(panels[:, 0], names, audio, video, strict=True):
@@ -190,14 +193,6 @@ def _factor(modality: str, values: np.ndarray, intact: np.ndarray) -> list[str]:
     factor = float((values * intact).sum() / max((intact * intact).sum(), 1e-12))
     is_softened = 1e-6 < factor < 1 - 1e-6 and np.allclose(values, factor * intact, atol=1e-4 * np.abs(intact).max())
     return [f"{modality} × {factor:.2f}"] * is_softened
-
-
-def _frame_variants(axes: np.ndarray, variants: np.ndarray) -> None:
-    """variants : (variants, Tv, 3, H, W) in [0, 1]"""
-    chosen = np.linspace(0, variants.shape[1] - 1, min(variants.shape[1], 8)).round().astype(int)
-    for ax, frames in zip(axes, np.moveaxis(variants[:, chosen], 2, -1).clip(0, 1), strict=True):
-        faces(frames, np.arange(len(frames)), ax).set(anchor="N", xticks=[], xlabel="")
-    bold_title(axes[0], "video: frames", VIDEO, loc="center")
 
 
 def _feature_variants(axes: np.ndarray, variants: np.ndarray, modality: str, clock: Clock) -> None:

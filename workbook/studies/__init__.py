@@ -1,12 +1,6 @@
 """Studies: what a network does between a whole clip and a missing modality. Conditions in, tables out; no drawing.
 
-    study = STUDIES["loss"]
-    conditions = study.conditions(clips)
-    systems = {"mine": predictions(net, clips, conditions, fold=0, seed=1)}
-    table = study.table(systems, conditions)
-    study.sentence(table)
-
-`workbook.plots` has a figure for each, such as `plots.study_loss(table)`.
+docs/studies.md shows how to call them. `workbook.plots` has a figure for each, such as `plots.study_loss(table)`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,13 +1,8 @@
 """Conflict: the face of one emotion with the voice of another, of the same actor. Who wins?
 
-What people do, without percentages, as tasks and emotions differ from ours:
-
-    de Gelder and Vroomen, The perception of emotions by ear and by eye (Cognition and Emotion 14, 2000): each biases
-        the judgement of the other, even if people are told to judge only one
-    Collignon et al., Audio-visual integration of emotion expression (Brain Research 1242, 2008): of fear and disgust
-        the face wins; once the face is made hard to see, the voice
-    Takagi et al., Multisensory perception of the six basic emotions (Frontiers in Integrative Neuroscience 9, 2015):
-        who wins depends on the emotion, and on what people are told to attend to
+docs/studies.md says what people do. Sources: de Gelder and Vroomen, The perception of emotions by ear and by eye
+(Cognition and Emotion 14, 2000); Collignon et al., Audio-visual integration of emotion expression (Brain Research 1242,
+2008); Takagi et al., Multisensory perception of the six basic emotions (Frontiers in Integrative Neuroscience 9, 2015).
 """
 
 from collections.abc import Sequence
