@@ -19,7 +19,7 @@ from workbook.attention.grad_cam import grad_cam
 from workbook.attention.perturbation import attention_changed, segment_clips
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.baselines import baselines
-from workbook.evaluate.conditions import FILLS, Gone, Intact, Nothing, Shift, paper_conditions
+from workbook.evaluate.conditions import FILLS, Both, Gone, Intact, Shift, paper_conditions
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore.probe import Change, Inputs, Probe
@@ -145,7 +145,7 @@ def conditions():
     gone += [Gone("video", 0.5, "scattered"), Gone("audio", 0.5, fill="noise")]
     pictures = [Blurred(5), Dark(50), Coarse(4), Covered(50)]
     own = {condition.name: condition for condition in paper_conditions("noise")}  # those with zeros and with noise
-    return [*own.values(), Nothing(), *gone, *pictures, Shift(0.2)]
+    return [*own.values(), Both(Gone("audio"), Gone("video")), *gone, *pictures, Shift(0.2)]
 
 
 def test_every_condition_is_the_one_of_the_cpu(frames):

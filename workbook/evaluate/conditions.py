@@ -54,17 +54,6 @@ class Intact:
         return audio, video
 
 
-@dataclass(frozen=True)
-class Nothing:
-    """`none`: neither audio nor video; what a network answers without evidence."""
-
-    name: str = "none"
-    needs, removes = BOTH, ()  # it removes both, and counts
-
-    def __call__(self, audio: torch.Tensor, video: torch.Tensor, context: Context) -> Modalities:
-        return None, None
-
-
 REPLACED: dict[tuple[str, str], Callable] = {
     ("audio", "zeros"): without_audio,
     ("video", "zeros"): without_video,

@@ -47,24 +47,19 @@ def logits(
 
 
 def predict(
-    net: AudiovisualNet,
-    clips: Clips,
-    conditions: Sequence[Condition],
-    *,
-    fold: int,
-    seed: int,
-    batch_size: int = 32,
-    describer: Describer | None = None,
+    net: AudiovisualNet, clips: Clips, conditions: Sequence[Condition], *, fold: int, seed: int, **options
 ) -> pd.DataFrame:
     """One row per clip and condition: clip, actor, fold, condition, label, and the prediction.
 
     The prediction is one probability per class (p0, p1, …), or a score of sentiment (value).
 
     A clip that lacks a modality has rows only in conditions that do not need it. A condition that removes all that the
-    net reads, such as V for the audio branch alone, has none. seed, describer : as in `logits`
+    net reads, such as V for the audio branch alone, has none.
+
+    seed, and options such as batch_size : as in `logits`
     """
     conditions = [condition for condition in conditions if not set(net.fusion.modalities) <= set(condition.removes)]
-    outputs, tables = logits(net, clips, conditions, seed, batch_size, describer), []
+    outputs, tables = logits(net, clips, conditions, seed, **options), []
     for condition in conditions:
         columns = {name: column.numpy() for name, column in clips.task.columns(outputs[condition.name]).items()}
         table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition.name, label=clips.labels.numpy())

@@ -109,11 +109,6 @@ def styled(wide: pd.DataFrame, origin: str) -> Styler:
     """
     look = {"ours": f"color: {ORIGIN_COLOUR[origin]}", "paper": f"color: {QUIET}; font-style: italic"}
     table = styled_text(wide).apply(lambda column: [look.get(column.name[1], "")] * len(column))
-    cell = {"selector": "th, td", "props": "text-align: left; font-size: 85%; padding: 0.2em 0.5em"}
-    return table.set_table_styles(
-        [
-            cell,
-            {"selector": "td", "props": "white-space: nowrap"},
-            {"selector": "th.row_heading.level0", "props": "vertical-align: top"},
-        ]
-    )
+    styles = {"th, td": "text-align: left; font-size: 85%; padding: 0.2em 0.5em", "td": "white-space: nowrap"}
+    styles |= {"th.row_heading.level0": "vertical-align: top"}
+    return table.set_table_styles([{"selector": selector, "props": props} for selector, props in styles.items()])

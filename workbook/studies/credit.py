@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbook.evaluate.conditions import Condition, Gone, Intact, Nothing
+from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.statistics import Systems
 from workbook.studies.estimates import estimates, per_clip, points_of, right, select, share_of
 from workbook.train.batches import Clips
@@ -33,7 +33,7 @@ METRICS = {name: points_of(name) for name in CREDIT} | {name: share_of(name) for
 
 def conditions(clips: Clips) -> list[Condition]:
     """Both; sound alone; picture alone; neither."""
-    return [Intact(), Gone("video"), Gone("audio"), Nothing()]
+    return [Intact(), Gone("video"), Gone("audio"), Both(Gone("audio"), Gone("video"))]
 
 
 def shares(table: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:

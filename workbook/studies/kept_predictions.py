@@ -22,7 +22,6 @@ def predictions(
     fold: int,
     seed: int,
     path: Path | str | None = None,
-    batch_size: int = 32,
 ) -> pd.DataFrame:
     """The table of `predict` for these conditions, in their order; frames are described once for all of them.
 
@@ -40,7 +39,7 @@ def predictions(
     for condition in conditions:
         if condition.name in file_reprs:
             continue
-        rows = predict(net, clips, [condition], fold=fold, seed=seed, batch_size=batch_size, describer=describer)
+        rows = predict(net, clips, [condition], fold=fold, seed=seed, describer=describer)
         table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
         file_reprs |= {condition.name: repr(condition)}
         if path:
