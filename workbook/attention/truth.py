@@ -49,13 +49,11 @@ def cues_by_clip(clips: pd.DataFrame, truth: pd.DataFrame | None) -> dict[str, C
     if truth is None:
         return {}
     length = WINDOW if "window_start" in clips else 1.0
-    cues = {clip: {} for clip in clips["clip"]}
-    for cue in CUE.values():
-        spans = cue_spans(clips, truth, cue).clip(0, length)
-        for clip, (start, end) in zip(clips["clip"], spans.tolist(), strict=True):
-            if start < end:
-                cues[clip][cue] = (start, end)
-    return cues
+    spans = {cue: cue_spans(clips, truth, cue).clip(0, length).tolist() for cue in CUE.values()}
+    return {
+        clip: {cue: tuple(own[row]) for cue, own in spans.items() if own[row][0] < own[row][1]}
+        for row, clip in enumerate(clips["clip"])
+    }
 
 
 def clip_with_most_cues(clips: pd.DataFrame, cues: dict[str, Cues]) -> str:
@@ -90,7 +88,7 @@ def shares(
     truth : None gives an empty table
     lift = share / chance. A clip whose cue holds no step of the window keeps its row, with NaN.
     """
-    tables = [pd.DataFrame(columns=SHARES)]
+    tables, people = [], pd.DataFrame({"clip": clips["clip"], "actor": clips.get("actor", clips["clip"])})
     for modality, vector in vectors.items() if truth is not None else ():
         spans = cue_spans(clips, truth, CUE[modality])
         shows = ~np.isnan(spans[:, 0])
@@ -104,10 +102,9 @@ def shares(
         others = pd.DataFrame(np.where(np.eye(len(lift), dtype=bool), np.nan, lift)).mean(axis=1).to_numpy()
         columns = {"share": np.diag(share), "chance": chance, "lift": np.diag(lift)}
         columns |= {"lift_elsewhere": np.where(chance > 0, others, np.nan)}
-        people = {"clip": clips["clip"], "actor": clips.get("actor", clips["clip"])}
-        people = {name: column.to_numpy()[shows] for name, column in people.items()}
-        tables.append(pd.DataFrame(people | {"modality": modality} | columns))
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+        tables.append(people[shows].assign(modality=modality, **columns))
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=SHARES)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -58,10 +58,10 @@ class Attention:
 
     def of(self, clip: str) -> ClipAttention:
         """The attention of one clip, with its picture and its sound."""
-        row, vectors = self.row(clip), {name: vector[self.row(clip)] for name, vector in self.relative.items()}
-        about = self.clips.table.iloc[row]
+        row, cues = self.row(clip), self.cues.get(clip, {})
+        vectors, about = {name: vector[row] for name, vector in self.relative.items()}, self.clips.table.iloc[row]
         title = f"{about.emotion}, actor {about.actor}"
-        return ClipAttention(vectors, self.times, *picture_and_sound(self.clips, row), self.cues.get(clip, {}), title)
+        return ClipAttention(vectors, self.times, *picture_and_sound(self.clips, row), cues, title)
 
     def maps_of(self, clip: str) -> dict[str, np.ndarray]:
         """The maps of one clip by direction, (H, Tq, Tk)."""
@@ -70,9 +70,9 @@ class Attention:
     def by_emotion(self) -> dict[str, pd.DataFrame]:
         """The mean relative vector of each emotion's clips: by modality a row per emotion, a column per step."""
         emotions = self.clips.table["emotion"].to_numpy()
-        order = dict.fromkeys(self.clips.table.sort_values("label")["emotion"])
-        return {
-            name: pd.DataFrame(vector).groupby(emotions).mean().loc[[*order]] for name, vector in self.relative.items()
+        order = self.clips.table.sort_values("label")["emotion"].unique()
+        return {name: pd.DataFrame(own).groupby(emotions).mean().loc[order] for name, own in self.relative.items()}
+            name: pd.DataFrame(vector).groupby(emotions).mean().loc[order] for name, vector in self.relative.items()
         }
 
     def save(self, path: Path) -> None:
@@ -88,11 +88,9 @@ def attention_of(net: AudiovisualNet, clips: Clips, truth: pd.DataFrame | None =
     truth : of a toy corpus, as `Corpus.truth` returns it; None where it is not known
     Raises InputError where the fusion has no attention or there is no clip.
     """
-    tensors = attention(net, clips)
+    tensors, cues = attention(net, clips), cues_by_clip(clips.table, truth)
     times = step_times(clips.store, tensors)
-    return Attention(
-        clips, *maps_and_vectors(tensors), relative_vectors(tensors), times, cues_by_clip(clips.table, truth)
-    )
+    return Attention(clips, *maps_and_vectors(tensors), relative_vectors(tensors), times, cues)
 
 
 def maps_and_vectors(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
