@@ -72,8 +72,6 @@ class Attention:
         emotions = self.clips.table["emotion"].to_numpy()
         order = self.clips.table.sort_values("label")["emotion"].unique()
         return {name: pd.DataFrame(own).groupby(emotions).mean().loc[order] for name, own in self.relative.items()}
-            name: pd.DataFrame(vector).groupby(emotions).mean().loc[order] for name, vector in self.relative.items()
-        }
 
     def save(self, path: Path) -> None:
         """Writes the clips' names, their vectors and the times of the steps as an npz file."""
