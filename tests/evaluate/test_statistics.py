@@ -339,5 +339,3 @@ def test_a_ladder_falls_by_its_steps(rng):
     assert found.step[1:].tolist() == pytest.approx(np.diff(found.value).tolist())
     with pytest.raises(InputError, match="no system has condition 'A'"):
         ladder(rungs, "A")
-    with pytest.raises(InputError, match="'all folds' has no predictions in condition AV"):
-        ladder({**rungs, "all folds": tables[3].assign(condition="V")})

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from workbook import InputError
 from workbook.train.batches import Clips
 
 STATISTICS = (np.mean, np.std, np.min, np.max)  # over time, of every channel
@@ -25,10 +24,9 @@ def predict_without_network(
 
     Of sentiment they are ridge regression and support vector regression, under the same names. Probabilities of the
     SVM are a softmax of its decisions, for the answer alone: they are not calibrated.
-    Raises InputError where the picture comes as frames, of which a mean says little.
+
+    train, validation, test : splits of features; of frames a mean says little
     """
-    if train.has_frames:
-        raise InputError("the picture comes as frames: only features have statistics")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
     for condition, modalities in READ.items():
         has = [f"has_{name}" for name in modalities]

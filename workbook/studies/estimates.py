@@ -100,8 +100,3 @@ def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     for name, value in values.items():
         table = table[table[name] == value]
     return table
-
-
-def joined(words: Sequence[str]) -> str:
-    """A list in words: `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)

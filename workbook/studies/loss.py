@@ -9,7 +9,7 @@ from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.metrics import Metric
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import CONFIDENCE, estimates, joined, per_clip, results, right, select, share_of
+from workbook.studies.estimates import CONFIDENCE, estimates, per_clip, results, right, select, share_of
 from workbook.train.batches import Clips
 
 FEWEST = 2  # clips: a difference of one says nothing
@@ -100,4 +100,4 @@ def line(system: str, rows: pd.DataFrame) -> str:
             other = "Video" if modality == "audio" else "Audio"
             place = f" {PLACES[first['where']]}" if first["where"] in PLACES else ""
             harm.append(f" {other} alone is better once {first['value']:.0f} % of {modality} is gone{place}.")
-    return f"{joined(means)}: the mean accuracy of {system}.{''.join(harm)}"
+    return f"{' and '.join(means)}: the mean accuracy of {system}.{''.join(harm)}"

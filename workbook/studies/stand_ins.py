@@ -7,7 +7,7 @@ import pandas as pd
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import FILLS, Condition, Gone, Intact
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import CONFIDENCE, joined, results, select
+from workbook.studies.estimates import CONFIDENCE, results, select
 from workbook.train.batches import Clips
 
 SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
@@ -43,4 +43,4 @@ def line(system: str, rows: pd.DataFrame) -> str:
         best, worst = fills.idxmax(), fills.idxmin()
         ends = f"**{fills[best]:.0f} %** with {best}, {fills[worst]:.0f} % with {worst}"
         parts.append(f"{ends} in place of {modality}")
-    return f"{joined(parts)}: the best and the worst stand-ins for {system}."
+    return f"{' and '.join(parts)}: the best and the worst stand-ins for {system}."
