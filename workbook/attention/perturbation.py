@@ -98,9 +98,8 @@ def segment_clips(net: AudiovisualNet, clips: Clips, baseline: str = "mean", mos
     """
     check_attention(net, clips)
     net.eval()
-    batches = [clips[chosen] for chosen in clips.chunks(32)]
-    audio = torch.cat([audio for audio, _, _ in batches])
-    inputs = {"audio": audio, "video": torch.cat([describe(net, video) for _, video, _ in batches])}
+    batches = [(audio, describe(net, video)) for audio, video, _ in clips.batches(32)]
+    inputs = dict(zip(("audio", "video"), map(torch.cat, zip(*batches, strict=True)), strict=True))
     nothing = baselines(clips, baseline)
     nothing = nothing._replace(video=describe(net, nothing.video))
     steps = {"audio": inputs["audio"][:, 0], "video": inputs["video"][..., 0]}  # (N, T)
