@@ -6,7 +6,7 @@ import torch
 
 from avlib import FUSIONS, build_model
 from workbook import plots
-from workbook.plots.lessons import CROSSES, place_of
+from workbook.plots.diagrams import CROSSES, place_of
 
 AUDIO, VIDEO = torch.randn(3, 10, 101), torch.rand(3, 5, 3, 64, 64)
 

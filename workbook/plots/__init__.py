@@ -16,6 +16,7 @@ from workbook.plots.attention import (
     scores,
 )
 from workbook.plots.clock import PLACE, SECONDS, Clock, clock_of, even_times
+from workbook.plots.diagrams import attention_by_hand, exchange_sketches, network_diagram
 from workbook.plots.faithfulness import areas_of_runs, changed_answers, deletion_curves, intervals, shuffled_layers
 from workbook.plots.inputs import (
     contact_sheet,
@@ -29,8 +30,6 @@ from workbook.plots.inputs import (
     spectrogram,
     spectrogram_and_mfcc,
 )
-from workbook.plots.lessons import attention_by_hand, exchange_sketches
-from workbook.plots.network import network_diagram
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
 from workbook.plots.results import conditions, confusions, exchanges, per_emotion, score_table, sentiment

@@ -1,15 +1,20 @@
-"""Figures of the lessons: attention small enough to compute by hand, and what crosses between the branches."""
+"""Diagrams: a network with the shapes that it passes on, attention by hand, and what crosses between the branches."""
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avlib.fusion import FUSIONS, Fusion
+from avlib.model import AudiovisualNet
+from workbook.attention.vectors import map_name
 from workbook.plots.marks import bold_title, box, cells
 from workbook.plots.style import AUDIO, BOTH, COLOUR, HALO, INK, QUIET, VIDEO, WIDTH, grid, new_figure
 
+ROWS = {"audio": 1.0, "video": 0.0, "both": 0.5}  # heights
+Parts = list[tuple[str, dict[str, str]]]  # name of a part, row (audio, video or both) -> the shape that it passes on
 CROSSES = {  # what each fusion hands over, in words
     "concat": "nothing crosses",
     "lt": "features replace each branch",
@@ -23,6 +28,76 @@ PLACES = {"after_stage1": 1.7, "after_stage2": 3.1, "pool": 4.05}  # of the exch
 BOXES = {"stage 1": 1.0, "stage 2": 2.4, "mean": 3.6}
 
 
+def network_diagram(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Figure:
+    """The parts of a network from left to right, each with the shape of its output for one clip.
+
+    audio, video : a batch of inputs, of which the first clip goes through the network
+    """
+    was_training, device = net.training, next(net.parameters()).device
+    with torch.inference_mode():
+        parts = _parts(net.eval(), audio[:1].to(device), video[:1].to(device))
+    net.train(was_training)
+    figure = new_figure(2.0, 1.25 * WIDTH)
+    ax = figure.subplots()
+    ax.set_axis_off()
+    ends, x = {}, 0.0
+    for name, shapes in parts:
+        half = 0.85 if name.startswith("fusion") else 0.5
+        x += half
+        for row, shape in shapes.items():
+            _arrows(ax, ends, row, x)
+            box(ax, x, ROWS[row], f"{name}\n{shape}".strip(), COLOUR.get(row, BOTH), 8)
+        x += half
+    ax.set(xlim=(0, x), ylim=(-0.4, 1.4))
+    words = "; ".join(f"{name}: {', '.join(shapes.values())}" for name, shapes in parts)
+    figure.words = " ".join(f"The network: {words}".split())
+    return figure
+
+
+def _parts(net: AudiovisualNet, audio: torch.Tensor, video: torch.Tensor) -> Parts:
+    """The network's own steps, as its `fuse` takes them."""
+    kind = type(net.fusion)
+
+    def shapes(*steps: torch.Tensor) -> dict[str, str]:
+        both = zip(("audio", "video"), steps, strict=True)
+        return {name: _shape(values) for name, values in both if name in net.fusion.modalities}
+
+    descriptors = net.describe(video)
+    parts: Parts = [("input", shapes(audio, video))]
+    if video.ndim == 5 and "video" in net.fusion.modalities:
+        parts.append(("frame network", {"video": _shape(descriptors)}))
+    steps = net.encode(audio, descriptors)
+    for number in (1, 2):
+        if number == 2:
+            steps = net.audio.stage2(steps[0]), net.video.stage2(steps[1])
+        parts.append((f"stage {number}", shapes(*steps)))
+        fuse = f"after_stage{number}"
+        *steps, attention = getattr(net.fusion, fuse)(*steps)
+        if getattr(kind, fuse) is not getattr(Fusion, fuse):
+            names = {name: map_name(name) if "_to_" in name else f"attention on {name}" for name in attention}
+            texts = [f"{names[name]}: {_shape(weights)}" for name, weights in attention.items()]
+            parts.append((f"fusion\n{kind.__name__}", {"both": "\n".join(texts)}))
+    pooled = net.dense(net.fusion.pool(*steps))
+    parts.append(("clip", {"both": _shape(pooled)}))
+    parts.append(("classifier", {"both": _shape(net.classifier(pooled))}))
+    return parts
+
+
+def _shape(values: torch.Tensor) -> str:
+    return " × ".join(map(str, values.shape[1:]))
+
+
+def _arrows(ax: Axes, ends: dict[str, float], row: str, x: float) -> None:
+    """Lines from the parts before to this one, behind the boxes; `ends` has the last place of each row."""
+    branches = [name for name in ends if name != "both" and row in (name, "both")]
+    for source in branches or ends.keys() & {"both"}:
+        end, start = (x, ROWS[row]), (ends[source], ROWS[source])
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-", "color": INK}, zorder=1)
+    if row == "both":
+        ends.clear()
+    ends[row] = x
+
+
 def attention_by_hand(similarity: np.ndarray, weights: np.ndarray, vector: np.ndarray) -> Figure:
     """Similarity, softmax and the attention vector of a few steps, with their numbers; a row of panels for each head.
 
@@ -34,13 +109,12 @@ def attention_by_hand(similarity: np.ndarray, weights: np.ndarray, vector: np.nd
     heights = [*[height] * H, 1.5]
     figure, panels = grid(H + 1, 2, sum(heights), gridspec_kw={"height_ratios": heights})
     colours, top = sns.light_palette(VIDEO, as_cmap=True), max(1.0, similarity.max())
-    for head, row in enumerate(panels[:-1]):
+    for head, (left, right) in enumerate(panels[:-1]):
         of_head = f", head {head + 1}" if H > 1 else ""
-        for ax, values, title, highest in zip(
-            row, (similarity[head], weights[head]), ("similarity", "softmax: rows sum to 1"), (top, 1), strict=True
-        ):
-            cells(ax, pd.DataFrame(values, audio, frames), colours, fontsize=10, vmax=highest, fmt=".2f")
-            bold_title(ax, f"{title}{of_head}", INK)
+        cells(left, pd.DataFrame(similarity[head], audio, frames), colours, 10, vmax=top, fmt=".2f")
+        cells(right, pd.DataFrame(weights[head], audio, frames), colours, 10, vmax=1, fmt=".2f")
+        bold_title(left, f"similarity{of_head}", INK)
+        bold_title(right, f"softmax: rows sum to 1{of_head}", INK)
     panels[-1, 0].set_axis_off()
     _vector(panels[-1, 1], vector, frames, even=Tq / Tk)
     received = ", ".join(f"{name} {value:.2f}" for name, value in zip(frames, vector, strict=True))
@@ -63,10 +137,10 @@ def exchange_sketches(names: list[str] | None = None) -> Figure:
     names = names or list(CROSSES)
     figure = new_figure(1.25 * -(-len(names) // 2), WIDTH)
     panels = figure.subplots(-(-len(names) // 2), 2, squeeze=False).flat
-    for ax, name in zip(panels, [*names, *[None] * (len(names) % 2)], strict=True):
+    for ax in panels:
         ax.set_axis_off()
-        if name:
-            _sketch(ax, name)
+    for ax, name in zip(figure.axes, names, strict=False):
+        _sketch(ax, name)
     places = "; ".join(f"{name}, {place_of(name).replace('_', ' ')}: {CROSSES[name]}" for name in names)
     figure.words = f"What crosses between the branches. {places}."
     return figure
