@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.stats import zscore
 
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
@@ -58,7 +57,10 @@ def heat_map(values: np.ndarray, modality: str, reach: float, ax: Axes | None = 
 
 def standardised(values: np.ndarray) -> np.ndarray:
     """The rows of (C, T) with mean 0 and deviation 1, constant rows 0; a single step over its channels."""
-    return np.nan_to_num(zscore(values, axis=_axis_of_scale(values)))
+    axis = _axis_of_scale(values)
+    deviation, size = values.std(axis=axis, keepdims=True), np.abs(values).max(axis=axis, keepdims=True)
+    varies = deviation > 1e-6 * size  # less is rounding, which scipy's zscore would magnify
+    return np.where(varies, (values - values.mean(axis=axis, keepdims=True)) / np.where(varies, deviation, 1), 0)
 
 
 def _axis_of_scale(values: np.ndarray) -> int:
