@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from workbook.data.prepare import detector
+
 LOOKED_AT = 12  # faces of a film, at most
 UPRIGHT = 0.6  # the share of faces that look upright, below which a film is doubted; of upright films all did
 NEARLY = 0.02  # of the detector's confidence
@@ -24,11 +26,8 @@ def doubts(faces: np.ndarray, times: np.ndarray) -> list[str]:
 
 def upright_share(faces: np.ndarray) -> float:
     """The share of faces of which the detector is no less sure than of the same face turned by a quarter or a half."""
-    from workbook.data.mtcnn import FaceDetector
-
     chosen = faces[np.linspace(0, len(faces) - 1, min(LOOKED_AT, len(faces))).astype(int)]
-    detector = FaceDetector()
-    sure = np.stack([detector.confidence([np.rot90(face, turn) for face in chosen]) for turn in range(4)])
+    sure = np.stack([detector().confidence([np.rot90(face, turn) for face in chosen]) for turn in range(4)])
     return float((sure[0] >= sure.max(axis=0) - NEARLY).mean())
 
 
