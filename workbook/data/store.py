@@ -115,7 +115,7 @@ def write_store(path: Path, clips: pd.DataFrame, problems: pd.DataFrame, manifes
     draft = partial / "store"
     for name, table in zip(TABLES, (clips, problems), strict=True):
         table.to_parquet(draft / name, index=False)
-    manifest |= {"clips": len(clips), "problems": len(problems)}
+    manifest = manifest | {"clips": len(clips), "problems": len(problems)}
     manifest |= {f"with_{modality}": int(clips[f"has_{modality}"].sum()) for modality in ("audio", "video")}
     manifest |= {"sha256": {name: checksum(draft / name) for name in TABLES}}
     write_json(draft / "manifest.json", manifest)

@@ -52,7 +52,10 @@ def _attempt(trials: dict[int, dict], settings: dict, workers: int) -> Iterator[
                 running[pool.schedule(prepare_clip, [trial], settings, SECONDS)] = row
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            finished = wait(running, 2 * SECONDS, FIRST_COMPLETED).done
+            if not finished:
+                raise RuntimeError("no clip is finished, nor has any met its limit")
+            for future in finished:
                 yield running.pop(future), _outcome(future)
     except RuntimeError as error:  # the pool's: none of its processes has started
         raise InputError(f"{UNGUARDED}; if it does, run it again") from error
