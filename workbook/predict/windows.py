@@ -55,7 +55,8 @@ class Windows:
         """How long the clip is, and where its windows lie."""
         starts = ", ".join(f"{start:.1f}" for start in self.starts[:8])
         more = ", …" if len(self.starts) > 8 else ""
-        return f"{self.name}: {self.seconds:.1f} s; {len(self.starts)} windows, from second {starts}{more} on"
+        windows = f"{len(self.starts)} window{'s' * (len(self.starts) > 1)}"
+        return f"{self.name}: {self.seconds:.1f} s; {windows}, from second {starts}{more} on"
 
     def remarks(self) -> list[str]:
         """Which faces and sounds the clip has, and what cannot be used, in sentences."""
