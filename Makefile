@@ -9,6 +9,7 @@ ROOT_USER := $(filter 0,$(shell id -u))
 STAMP := $(ENVIRONMENT)/.avlib-set-up
 PACKAGES := --constraint constraints.txt --editable '.[test]'
 export PATH := $(ENVIRONMENT)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE :=# else every process compiles its 2000 modules again, for 5 seconds
 
 .PHONY: demo test fuzz lab app pages lock
 .DEFAULT_GOAL := demo
