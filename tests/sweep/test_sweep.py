@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from sweeps import finished_run, start, table, times_done, wait_for
 from test_media import tone
 
+from workbook import ROOT
 from workbook.data.datasets import Corpus
 from workbook.data.window import SAMPLE_RATE
 from workbook.data.workers import prepare_all
@@ -27,7 +28,7 @@ from workbook.run.record import note, now, run_folders
 from workbook.run.reopen import trained_runs
 from workbook.run.results import all_runs
 from workbook.sweep import sweep
-from workbook.sweep.grid import plan, read_grids
+from workbook.sweep.grid import expand, plan, read_grids
 from workbook.sweep.job import Outcome
 from workbook.sweep.kernels import Kernel
 from workbook.sweep.notebooks import notebooks_left, run_pipeline
@@ -70,6 +71,13 @@ def test_the_last_run_of_a_file_counts_as_trained_last_whichever_ends_last(grid,
     assert trained_runs(tmp_path / "runs") == folders[::-1]
     note(folders[0], sweep=None, trained=now("milliseconds"))  # by hand, afterwards
     assert trained_runs(tmp_path / "runs")[0] == folders[0]
+
+
+def test_runs_on_different_stores_come_side_by_side_before_runs_on_the_same_one(tmp_path):
+    runs = read_grids(ROOT / "params" / "demo.yaml")
+    together = Sweep(expand([grid | {"outputs_root": str(tmp_path)} for grid in runs]))
+    in_file = list(together.configs)
+    assert [together._next() for _ in in_file] == [in_file[place] for place in (0, 2, 1, 3)]
 
 
 def test_a_failure_stops_no_other_run(grid, tmp_path, in_this_process):

@@ -87,6 +87,7 @@ class Sweep:
         self.values = dict(zip(self.configs, runs, strict=True))
         self.minutes, self.echo, self.engine = minutes, echo, engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
+        self.stores = {folder: config.corpus.store_path for folder, config in self.configs.items()}
         self.remaining = list(self.configs)  # those that other processes have claimed come last
         self.claimed: set[Path] = set()
         self.running: set[Path] = set()
@@ -113,13 +114,13 @@ class Sweep:
     def _make_stores(self) -> None:
         """Makes the stores of clips that the runs need; where that fails, their runs have failed."""
         configs = [config for config in self.configs.values() if "preprocess" in notebooks_left(config)]
-        for store, config in {config.corpus.store_path: config for config in configs}.items():
+        for store, config in {self.stores[config.folder]: config for config in configs}.items():
             try:
                 config.corpus.preprocess(prepare=self.engine.prepare)
             except (InputError, OSError) as error:
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from None
-                for folder in (config.folder for config in configs if config.corpus.store_path == store):
+                for folder in (config.folder for config in configs if self.stores[config.folder] == store):
                     self.remaining.remove(folder)
                     self._note(Outcome(folder, "failed", as_sentence(error)))
 
@@ -136,11 +137,14 @@ class Sweep:
                     self.stopped.wait(1)
 
     def _next(self) -> Path | None:
-        """The next run for a job; None where none is left."""
+        """The next run for a job, if possible on another store than the running ones; None where none is left."""
         with self.lock:
             if not self.remaining or self.stopped.is_set():
                 return None
-            folder = self.remaining.pop(0)
+            shared = {self.stores[folder] for folder in self.running | self.claimed}
+            free = (folder for folder in self.remaining if self.stores[folder] not in shared)
+            folder = next(free, self.remaining[0])
+            self.remaining.remove(folder)
             self.running.add(folder)
             return folder
 
@@ -154,8 +158,7 @@ class Sweep:
     def _prepared(self, folder: Path) -> Path | None:
         """The folder of a run that has executed preprocess.ipynb on the same store."""
         done = [outcome.folder for outcome in self.outcomes.values() if "preprocess" in outcome.notebooks]
-        store = self.configs[folder].corpus.store_path
-        return next((other for other in done if self.configs[other].corpus.store_path == store), None)
+        return next((other for other in done if self.stores[other] == self.stores[folder]), None)
 
     def _note(self, outcome: Outcome) -> None:
         """Notes how a run ended, and says it."""
