@@ -130,7 +130,7 @@ def _write_mp4(path: str, frames: np.ndarray, fps: int, samples: np.ndarray) -> 
             options["x264-params"] = "mbtree=0"
         video = container.add_stream("libx264", rate=fps, options=options)
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"})
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(video.encode())
