@@ -1,5 +1,6 @@
 """Files that appear completely or not at all, folders with a lock, full disks, names that are not UTF-8."""
 
+import errno
 import logging
 import os
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from workbook import InputError
-from workbook.files import atomic_write, check_outputs, folder_lock, free_bytes, path_of, path_text
+from workbook.files import atomic_write, check_outputs, folder_lock, free_bytes, path_of, path_text, write_text, writing
 from workbook.run.claim import claim, is_claimed
 
 WRITERS = {
@@ -46,6 +47,26 @@ def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_w
     with pytest.raises(InputError, match=r"claim cannot be written: its disk has 0 b"), claim(small_disk / "run"):
         pass
     assert not is_claimed(small_disk / "run")
+
+
+def test_an_error_on_a_drive_that_is_away_stays_what_it_is(monkeypatch):
+    monkeypatch.setattr(os.path, "exists", lambda path: False)  # as on Windows, where a drive may be away
+    with pytest.raises(FileNotFoundError, match="no such drive"), writing(Path("runs")):
+        raise FileNotFoundError(errno.ENOENT, "no such drive", "Z:")
+
+
+def test_a_file_that_somebody_reads_is_replaced_a_moment_later(tmp_path, monkeypatch):
+    """Windows refuses to replace a file that is open."""
+    refusals, replace = [PermissionError(), PermissionError()], os.replace
+
+    def replace_later(source, target):
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_later)
+    write_text(tmp_path / "run.json", "new")
+    assert (tmp_path / "run.json").read_text() == "new" and len([*tmp_path.iterdir()]) == 1
 
 
 def test_a_path_comes_back_from_its_text(tmp_path):

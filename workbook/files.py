@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,13 +55,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
             yield temporary
             if temporary.stat().st_mode != mode:  # safetensors' files are their owner's alone
                 os.chmod(temporary, mode)
-            os.replace(temporary, path)
+            _replace(path, temporary)
     except BaseException:
         with suppress(OSError), open(temporary, "r+b", opener=without_links) as file:
             file.truncate(0)  # gives its room back even while the error of a library holds it open
         with suppress(OSError):  # where it could not be made, there is nothing to remove
             temporary.unlink()
         raise
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    """Puts a file in the place of another. Windows refuses that while anybody reads it: tried for a second."""
+    for _ in range(20):
+        with suppress(PermissionError):
+            return os.replace(temporary, path)
+        time.sleep(0.05)
+    os.replace(temporary, path)
 
 
 def _remove_leftovers(folder: Path, start: str) -> None:
@@ -117,9 +127,9 @@ def writing(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # torch and others have errors of their own for a full disk
-        code, free = getattr(error, "errno", None), free_bytes(path)
-        if code in FULL or "no space left" in str(error).lower() or (code is None and free < 2**16):
-            raise InputError(f"{path} cannot be written: its disk has {as_bytes(free)} free") from error
+        code, text = getattr(error, "errno", None), str(error).lower()
+        if code in FULL or "no space left" in text or (code is None and free_bytes(path) < 2**16):
+            raise InputError(f"{path} cannot be written: its disk has {as_bytes(free_bytes(path))} free") from error
         raise
 
 
