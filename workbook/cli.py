@@ -44,6 +44,7 @@ class Commands(click.Group):
     """
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a pipe on Windows lacks most characters
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
         handlers = {number: signal.signal(number, self._interrupt) for number in handled}
         try:
@@ -247,7 +248,7 @@ def page(runs: tuple[Path, ...], clips: int, out: Path) -> None:
     from workbook.run.app import write_page_of
 
     write_page_of(runs, clips, out)
-    _echo(f"{out}: host these files, or look at them with `python -m http.server --directory {out}`")
+    _echo(f"{out}: host these files, or look at them with `python -m http.server --directory {quote(str(out))}`")
 
 
 @main.command()
@@ -276,5 +277,5 @@ def download(dataset: str, actors: str, sound: bool, folder: Path) -> None:
     from workbook.data.download import download_ravdess, parse_actors
 
     root = download_ravdess(folder, parse_actors(actors), pictures=not sound)
-    where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {root}"
+    where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {quote(str(root))}"
     _echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")

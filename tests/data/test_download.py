@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import zipfile
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pooch
@@ -17,6 +18,7 @@ from workbook.cli import main
 from workbook.data import download
 from workbook.data.download import PICTURES, SOUND, download_ravdess, parse_actors
 from workbook.data.ravdess import find_trials
+from workbook.files import folder_lock
 
 
 def packed(*members):
@@ -118,6 +120,19 @@ def test_a_second_call_downloads_nothing_even_without_the_archives(server, tmp_p
     assert not server.asked and content(tmp_path) == before
 
 
+def test_a_call_that_has_waited_for_another_one_downloads_nothing_again(server, tmp_path, monkeypatch):
+    @contextmanager
+    def after_another(folder):
+        monkeypatch.setattr(download, "folder_lock", folder_lock)
+        download_ravdess(tmp_path, [1])
+        server.asked.clear()
+        yield
+
+    monkeypatch.setattr(download, "folder_lock", after_another)
+    download_ravdess(tmp_path, [1])
+    assert not server.asked
+
+
 def test_an_archive_with_another_checksum_is_refused_and_deleted(server, tmp_path):
     server.false = {PICTURES.format(1)}
     with pytest.raises(InputError, match=r"Actor_01.zip\) does not match the known hash.*Deleted") as refused:
@@ -171,10 +186,11 @@ def test_actors_that_do_not_exist_are_one_sentence(text):
 
 
 def test_the_command_downloads_and_names_the_next_one(server, tmp_path):
-    ended = CliRunner().invoke(main, ["download", "ravdess", "--actors", "1,3", "--to", str(tmp_path / "r")])
+    folder = tmp_path / "my clips"
+    ended = CliRunner().invoke(main, ["download", "ravdess", "--actors", "1,3", "--to", str(folder)])
     assert ended.exit_code == 0, ended.output
-    assert ended.stdout.splitlines()[-1].endswith(f"-p dataset ravdess -p data_root {tmp_path / 'r'}")
-    assert set(find_trials(tmp_path / "r")[0]["actor"]) == {1, 3}
+    assert ended.stdout.splitlines()[-1].endswith(f"-p dataset ravdess -p data_root '{folder}'")
+    assert set(find_trials(folder)[0]["actor"]) == {1, 3}
 
 
 def test_the_sound_alone_is_one_archive(server, tmp_path):

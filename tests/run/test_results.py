@@ -132,6 +132,23 @@ def test_runs_fulfil_a_condition_and_a_bad_one_is_a_sentence(tmp_path):
     assert len(listed.splitlines()) == 2 and listed.splitlines()[1].endswith("done")
 
 
+def log_of_a_run(root, *lines):
+    folder = root / "toy" / "ia1-none" / "fold0-seed1"
+    folder.mkdir(parents=True)
+    (folder / "run.log").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_a_run_that_was_killed_before_training_is_interrupted(tmp_path):
+    log_of_a_run(tmp_path, "2026-01-02, process 1 on lab", "preprocess: preprocess.ipynb", "  clips to arrays:  50%")
+    assert all_runs(tmp_path)["state"].tolist() == ["interrupted"]
+
+
+def test_a_terminal_that_lacks_a_character_shows_its_code(tmp_path):
+    log_of_a_run(tmp_path, "failed: █")
+    shown = CliRunner(charset="cp1252").invoke(main, ["table", str(tmp_path)])
+    assert shown.output.endswith("failed: \\u2588\n"), shown.exception
+
+
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")

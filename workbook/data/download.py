@@ -52,12 +52,12 @@ def download_ravdess(
     Raises InputError without a connection, for a wrong checksum, and for a folder that cannot be written.
     """
     folder, actors = Path(folder).expanduser().resolve(), sorted(actors)
-    silent = [actor for actor in actors if not _is_unpacked(folder, actor, ["03"])]
-    archives = {SOUND: silent} if silent else {}
-    if pictures:
-        unseen = [actor for actor in actors if not _is_unpacked(folder, actor, ["01", "02"])]
-        archives |= {PICTURES.format(actor): [actor] for actor in unseen}
     with writing(folder), folder_lock(folder):
+        silent = [actor for actor in actors if not _is_unpacked(folder, actor, ["03"])]
+        archives = {SOUND: silent} if silent else {}
+        if pictures:
+            unseen = [actor for actor in actors if not _is_unpacked(folder, actor, ["01", "02"])]
+            archives |= {PICTURES.format(actor): [actor] for actor in unseen}
         for leftover in (folder / "archives").glob("tmp*"):  # of a killed call
             leftover.unlink()
         for name, path in _fetch(archives, folder / "archives", progress):

@@ -128,8 +128,11 @@ def _row(folder: Path) -> dict[str, Any]:
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
     log = folder / LOG  # the run has ended, or is at work, before training
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return place | {"state": "running" if is_claimed(folder, PIPELINE) else lines[-1]} if lines else {}
+    if not log.is_file():
+        return {}
+    *_, last = ["", *log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    state = last if last.startswith("failed: ") else "interrupted"
+    return place | {"state": "running" if is_claimed(folder, PIPELINE) else state}
 
 
 def _record_row(folder: Path, record: Record, has_scores: bool) -> dict[str, Any]:
