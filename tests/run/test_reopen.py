@@ -2,9 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from workbook.explore.explorer import Explorer
 from workbook.plots import network_diagram
 from workbook.run import open_run
 from workbook.run.parameters import Parameters, read_own_fusions
-from workbook.run.record import read_record
+from workbook.run.record import note, read_record
 from workbook.run.reopen import build_network, clips_of, subjects
 from workbook.run.run_folder import check_same_run, start_run
 from workbook.train.training import fit
@@ -123,32 +120,12 @@ def test_what_training_will_find_is_said_beforehand(config):
     assert check_same_run(config(resume=False)).startswith("a new run: ")
 
 
-TRAIN = """
-import sys, time
-from workbook.run.parameters import Parameters, read_own_fusions
-from workbook.run.run_folder import start_run
-config = Parameters(dataset="features", data_root=sys.argv[1], epochs=2, device="cpu", outputs_root=sys.argv[2])
-with start_run(config, config.corpus.open_store()):
-    print("training", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_training_is_refused_at_once_and_a_killed_one_is_interrupted(config, features, tmp_path):
-    environment = os.environ | {"AVLIB_DATA": str(workbook.DATA)}
-    command = [sys.executable, "-c", TRAIN, str(features), str(tmp_path / "runs")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as first:
-        assert first.stdout.readline() == "training\n"
-        try:
-            assert state(config().folder) == "running"
-            start = time.monotonic()
-            with pytest.raises(InputError, match=f"is in use by process {first.pid} on .* since "):
-                train(config())
-            assert time.monotonic() - start < 5
-        finally:
-            first.kill()
-    assert state(config().folder) == "interrupted"
-    assert state(train(config()).folder) == "done"
+def test_a_second_training_is_refused_while_the_first_one_runs(config):
+    with start_run(config(), config().corpus.open_store()):
+        assert state(config().folder) == "running"
+        with pytest.raises(InputError, match=f"is in use by process {os.getpid()} on .* since "):
+            train(config())
+    assert state(config().folder) == "done"
 
 
 def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(config):
@@ -161,6 +138,20 @@ def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(co
     assert first.net is run.network and set(first.predictions.condition) >= {"AV", "A", "V"}
     assert second.net is not run.network and second.predictions is None
     assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]
+    note(other, trained=None)  # its training goes on
+    assert [*subjects(run)] == [own.parent.name]
+
+
+def test_two_notebooks_on_a_run_keep_each_others_entries(config):
+    folder = train(config()).folder
+    first, second = open_trained(folder), open_trained(folder)
+    with first.stage("evaluate"):
+        pass
+    note(folder, notebooks={"train": 1.0})
+    with second.stage("attention"):
+        pass
+    record = read_record(folder)
+    assert record.seconds.keys() == {"train", "evaluate", "attention"} and record.notebooks == {"train": 1.0}
 
 
 OWN_FUSION = """

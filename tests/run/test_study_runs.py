@@ -15,7 +15,7 @@ from smoke_runs import run_smoke
 from workbook import ROOT, InputError, plots
 from workbook.evaluate.conditions import Gone, Shift
 from workbook.run import study_runs
-from workbook.run.study_runs import draw_study, open_systems, run_study, with_temperatures
+from workbook.run.study_runs import draw_study, matching_runs, open_systems, run_study, with_temperatures
 from workbook.studies import STUDIES, loss, surface
 
 
@@ -49,6 +49,12 @@ def test_runs_in_one_folder_are_folds_of_one_system_named_by_what_differs(folder
     ]
     with pytest.raises(InputError, match="is no run: give the folder of a trained run, or a pattern"):
         open_systems([folders[0].parent / "fold7*"])
+
+
+def test_the_name_of_a_folder_is_no_pattern(tmp_path):
+    (tmp_path / "runs [1]").mkdir()
+    (tmp_path / "runs [1]" / "run.json").touch()
+    assert matching_runs([tmp_path / "runs [1]"]) == [tmp_path / "runs [1]"]
 
 
 def test_each_runs_folder_keeps_its_predictions_and_they_are_not_made_again(runs, monkeypatch):

@@ -34,7 +34,7 @@ copy_in("mlflow", folder).update(read_record(folder))
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """An outputs_root whose store, which takes seconds to make, two processes have made at the same time."""
-    root = tmp_path_factory.mktemp("runs of mine")
+    root = tmp_path_factory.mktemp("Ann's runs")
     folders = [root / "toy" / "concat1-none" / f"fold0-seed{seed}" for seed in (1, 2)]
     for seed in (1, 2):
         made = Parameters(outputs_root=str(root), fusion="concat", dropout="none", seed=seed)
@@ -56,7 +56,7 @@ def found(folder, store=""):
     """The MLflow runs of a run folder, the newest first."""
     client = mlflow.MlflowClient(store or f"sqlite:///{folder.parents[2] / STORE}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return client.search_runs(experiments, f"tags.folder = '{folder}'")
+    return client.search_runs(experiments, f'tags.folder = "{folder}"')
 
 
 def train(config, *epochs):

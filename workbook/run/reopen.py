@@ -271,7 +271,7 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
-            if record and clips_key(record) == clips_key(run.record):
+            if record and record.trained and clips_key(record) == clips_key(run.record):
                 records[folder] = record
     openers = [partial(open_subject, *item) for item in records.items()]
     return dict(zip(names_of([*records]), openers, strict=True))

@@ -85,8 +85,12 @@ class Run:
         The state is running, then done, or failed with the reason. If the block is interrupted, it stays running.
         Raises InputError where another process works on the run.
         """
-        with claim(self.folder), self._record_stage(name):
-            yield
+        with claim(self.folder):
+            saved = read_record(self.folder) or self.record  # another notebook may have changed it since
+            for shared in ("seconds", "notebooks", "sweep"):
+                setattr(self.record, shared, getattr(saved, shared))
+            with self._record_stage(name):
+                yield
 
     @contextmanager
     def _record_stage(self, stage: str) -> Iterator[None]:

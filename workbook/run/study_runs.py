@@ -60,7 +60,7 @@ def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
     """
     folders: dict[Path, None] = {}
     for path in (absolute_path("run", pattern) for pattern in patterns):
-        records = sorted(glob(f"{path}/run.json"))
+        records = sorted([path / "run.json"] if (path / "run.json").exists() else glob(f"{path}/run.json"))
         if not records:
             raise InputError(f"{path} is no run: give the folder of a trained run, or a pattern that fits some")
         folders |= dict.fromkeys(Path(record).parent for record in records)

@@ -77,7 +77,7 @@ class MlflowCopy:
                 known = client.get_experiment_by_name(name)
                 experiment = known.experiment_id if known else client.create_experiment(name)
             identity = {"folder": str(self.folder), "started": record.started}
-            condition = " and ".join(f"tags.{name} = '{value}'" for name, value in identity.items())
+            condition = " and ".join(f'tags.{name} = "{value}"' for name, value in identity.items())
             runs = client.search_runs([experiment], condition, max_results=1)
             if runs:
                 self.run_id = runs[0].info.run_id

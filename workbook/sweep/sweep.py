@@ -157,7 +157,7 @@ class Sweep:
 
     def _prepared(self, folder: Path) -> Path | None:
         """The folder of a run that has executed preprocess.ipynb on the same store."""
-        done = [outcome.folder for outcome in self.outcomes.values() if "preprocess" in outcome.notebooks]
+        done = [outcome.folder for outcome in list(self.outcomes.values()) if "preprocess" in outcome.notebooks]
         return next((other for other in done if self.stores[other] == self.stores[folder]), None)
 
     def _note(self, outcome: Outcome) -> None:
