@@ -42,6 +42,13 @@ def test_a_comparison_is_that_of_differences_with_holm_over_the_claim():
     assert (table["needed"] >= 2).all() and (table["smallest"] > 0).all()
 
 
+def test_one_actor_has_no_interval_and_the_print_is_not_outside_of_it():
+    systems = paired(("IA1", "softhard"), ("IA1", "none"), 0.6)
+    alone = {name: rows[rows["actor"] == 5] for name, rows in systems.items()}
+    lines = in_words(check_claims(alone, CLAIMS[1:2], "ravdess", **QUICK), CLAIMS[1]).splitlines()[2:]
+    assert len(lines) == 2 and all("(no interval; printed +" in line and "outside" not in line for line in lines)
+
+
 def test_heads_are_judged_by_the_sign_of_the_print_and_not_at_all_without_one():
     heads = CLAIMS[3]
     systems = paired(("IT4", "softhard"), ("IT1", "softhard"), 0.6)  # the print has IT4 above IT1 in AV, below it in M

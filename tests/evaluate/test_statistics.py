@@ -331,6 +331,21 @@ def test_a_sentence_says_who_has_more_or_what_the_actors_could_show(rng):
     )
 
 
+def test_an_interval_that_holds_0_keeps_its_signs_and_one_actor_shows_nothing():
+    gains = np.array([13, 13, 1, 1, 1, 1, 1, 1])  # clips of 20: all actors gain, which only the swaps are sure of
+    zero = np.zeros((8, 20), bool)
+    first, second = answers(np.arange(20) < gains[:, None]).assign(fold=0), answers(zero).assign(fold=0)
+    for names in ("ab", "ba"):
+        systems = {name: {"a": first, "b": second}[name] for name in names}
+        row = differences(systems, conditions=AV).iloc[0]
+        low, high = (row["low"], row["high"]) if names == "ab" else (-row["high"], -row["low"])
+        sentence = f"In AV a has 20.0 points more than b (95 %: {low:.1f} to {high:.1f}; p 0.008"
+        assert low < 0 < high and in_words(row).startswith(sentence)
+    alone = {name: table[table["actor"] == 1] for name, table in (("a", first), ("b", second))}
+    row = differences(alone, conditions=AV).iloc[0]
+    assert in_words(row).endswith("and 1 actor in 1 fold trained once cannot show any difference.")
+
+
 def test_a_ladder_falls_by_its_steps(rng):
     tables = people(rng, actors=20, ahead=(0.3, 0.1, 0.05, 0.0))
     rungs = dict(zip(RUNGS, [tables[0], *[table[table.fold == 0] for table in tables[1:3]], tables[3]], strict=True))

@@ -181,9 +181,9 @@ def in_words(table: pd.DataFrame, claim: Claim) -> str:
 def _line(row: pd.Series) -> str:
     """One comparison: the difference, its interval, the printed one, the verdict, and what its units could show."""
     low, high, paper = row["low"], row["high"], row["paper"]
-    where = "" if low <= paper <= high else ", outside"
+    where = ", outside" if paper < low or paper > high else ""
     printed = "" if math.isnan(paper) else f"; printed {paper:+z.1f}{where}"
-    interval = f"95 %: {low:+z.1f} to {high:+z.1f}{printed}"
+    interval = ("no interval" if math.isnan(low) else f"95 %: {low:+z.1f} to {high:+z.1f}") + printed
     sentence = f"{row['label']} in {row['condition']}: {row['difference']:+z.1f} ({interval}): **{row['verdict']}**."
     if row["verdict"] != OPEN or not row["deviation"] > 0:
         return sentence

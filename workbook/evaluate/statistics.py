@@ -245,13 +245,14 @@ def in_words(row: pd.Series) -> str:
     size, condition = f"{abs(row['difference']):.1f} points", row["condition"]
     warning = " One training of each: others may differ." if row["test"] == "swaps" else ""
     if row["p_holm"] < ALPHA:
-        low, high = sorted((row["low"], row["high"]), key=abs)
+        low, high = sorted(math.copysign(1, row["difference"]) * row[end] for end in ("low", "high"))
         p = f"p {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
-        interval = f"95 %: {abs(low):.1f} to {abs(high):.1f}; {p} after Holm"
+        interval = f"95 %: {low:z.1f} to {high:z.1f}; {p} after Holm"
         return f"In {condition} {more} has {size} more than {less} ({interval}; {basis(row)}).{warning}"
     sentence = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
-    power = {name: row[name] for name in ("pairs", "test")}
-    smallest = smallest_difference(row["units"], row["deviation"], **power) if row["deviation"] > 0 else 0.0
+    power, smallest = {name: row[name] for name in ("pairs", "test")}, row["deviation"]  # NaN of one actor
+    if smallest > 0:
+        smallest = smallest_difference(row["units"], row["deviation"], **power)
     if not math.isfinite(smallest):
         return f"{sentence}, and {basis(row)} cannot show any difference."
     return f"{sentence}; {basis(row)} would show a true difference of {smallest:.1f} in four cases of five.{warning}"
