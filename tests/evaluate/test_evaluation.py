@@ -165,6 +165,16 @@ def test_a_clip_without_a_modality_is_not_asked_of_it(store):
     assert table["condition"].value_counts().to_dict() == {"AV": 30, "V": 30, "A": 28}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_without_a_training_clip_is_never_the_answer_and_moves_no_other(store, name):
+    train, validation, test = parts(store)
+    train, validation = (clips.where(clips.table["label"] != 1) for clips in (train, validation))
+    table = predict_without_network(train, validation, test, fold=0)[name].query("condition == 'AV'")
+    assert (table["p1"] == 0).all()
+    known = table[table["label"] != 1]
+    assert (known[["p0", "p1", "p2"]].to_numpy().argmax(axis=1) == known["label"]).mean() > 0.9
+
+
 def test_two_classes_have_two_probabilities(store):
     store.clips["label"] = (store.clips["label"] == 0).astype(int)
     for table in predict_without_network(*parts(store, Classification(("a", "b"))), fold=0).values():

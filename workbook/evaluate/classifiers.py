@@ -34,7 +34,7 @@ def predict_without_network(
         data = [(clip_statistics(clips, modalities), clips.labels.numpy()) for clips in splits]
         about = splits[2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=data[2][1], seed=seed)
         for name in NAMES:
-            outputs = _fit(data, name, train.task.outputs == 1).astype(np.float32)
+            outputs = _fit(data, name, train.task.outputs).astype(np.float32)
             columns = test.task.columns(torch.from_numpy(outputs))
             tables[name].append(about.assign(**{key: value.numpy() for key, value in columns.items()}))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
@@ -53,8 +53,11 @@ def clip_statistics(clips: Clips, modalities: Sequence[str]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-def _fit(splits: list[tuple[np.ndarray, np.ndarray]], name: str, is_sentiment: bool) -> np.ndarray:
-    """The outputs (N, classes) or (N, 1) for the test split, by the classifier that is best in validation."""
+def _fit(splits: list[tuple[np.ndarray, np.ndarray]], name: str, classes: int) -> np.ndarray:
+    """The outputs (N, classes) or (N, 1) for the test split, by the classifier that is best in validation.
+
+    classes : their number; 1 of sentiment. A class without a training clip has minus infinity.
+    """
     from sklearn.linear_model import LogisticRegression, Ridge  # scikit-learn takes a second
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -67,9 +70,10 @@ def _fit(splits: list[tuple[np.ndarray, np.ndarray]], name: str, is_sentiment: b
         ("logistic regression", False): lambda c: LogisticRegression(C=c, max_iter=2000),
     }
     (values, labels), validation, (test, _) = splits
-    candidates = [make_pipeline(StandardScaler(), models[name, is_sentiment](c)) for c in STRENGTHS]
+    candidates = [make_pipeline(StandardScaler(), models[name, classes == 1](c)) for c in STRENGTHS]
     best = max((model.fit(values, labels) for model in candidates), key=lambda model: model.score(*validation))
-    if is_sentiment:
+    if classes == 1:
         return best.predict(test)[:, None]
-    outputs = best.decision_function(test)
-    return outputs if outputs.ndim == 2 else np.stack([-outputs, outputs], axis=1) / 2  # of two classes
+    outputs, scores = np.full((len(test), classes), -np.inf), best.decision_function(test)
+    outputs[:, best.classes_] = np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores  # 1: of two
+    return outputs
