@@ -76,6 +76,17 @@ def test_a_shift_reads_what_lies_outside_of_the_window(heard):
     assert torch.equal(silent, silent[:, :, :1].expand_as(silent)), "nothing is heard after the end"
 
 
+def test_a_clip_without_sound_stops_no_study_and_counts_in_none(small_toy, tmp_path):
+    clips = clips_from_files(small_toy, tmp_path, 8)
+    net, conditions = build_model("ia", image_size=64).eval(), [Shift(0.5), Noisy("babble", 0)]
+    expected = predictions(net, clips, conditions, fold=0, seed=1)
+    clips.store.clips.loc[clips.rows[3], ["has_audio", "audio_path"]] = False, ""
+    silent = predictions(net, clips.where(clips.table["clip"] != ""), conditions, fold=0, seed=1)
+    assert silent["condition"].value_counts().to_dict() == {"sound +0.5": 7, "babble noise at 0 dB": 7}
+    shifted = [rows[rows["condition"] == "sound +0.5"].set_index("clip")["p0"] for rows in (expected, silent)]
+    assert shifted[1].to_dict() == pytest.approx(shifted[0].drop(clips.table["clip"][3]).to_dict(), abs=1e-6)
+
+
 def context(clips):
     return Context(clips, torch.arange(len(clips)), torch.Generator().manual_seed(7))
 

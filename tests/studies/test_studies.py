@@ -11,6 +11,7 @@ from torch import nn
 from avlib.attention import Output
 from workbook import InputError
 from workbook.data.store import Store
+from workbook.evaluate.baselines import baselines
 from workbook.evaluate.conditions import PLACES, Context, Gone, Intact, Voice
 from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions
 from workbook.studies.estimates import select
@@ -105,6 +106,15 @@ def test_another_clips_steps_are_never_the_clips_own(clips):
     (audio, _), (other, _) = applied(Gone("audio", fill="another clip"), clips)
     sources = [(audio == one).flatten(1).all(dim=1).nonzero().item() for one in other]
     assert all(source != place for place, source in enumerate(sources)) and len(set(sources)) > N / 3
+
+
+def test_an_only_clip_keeps_its_own_steps_and_the_mean_of_none_is_zeros(clips):
+    (audio, _), (same, _) = applied(Gone("audio", fill="another clip"), clips.where(clips.table["clip"] == "c07"))
+    assert torch.equal(same, audio)
+    blind = clips.where(clips.table["actor"] == 0)
+    blind.table["has_video"] = False
+    nothing = baselines(blind, "mean")
+    assert not nothing.video.any() and nothing.audio.any()
 
 
 def test_a_study_that_was_stopped_goes_on_without_trying_a_condition_twice(clips, tmp_path):

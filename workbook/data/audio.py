@@ -65,14 +65,14 @@ def channels(name: str) -> int:
 def samples_of(store: Store, row: int, later: float = 0.0) -> np.ndarray:
     """The samples (79380,) of a clip's window, or of one that begins `later` seconds after it.
 
-    They are zeros outside the clip. Raises InputError where the store is of features, where the clip has no sound, and
-    where its file cannot be read.
+    They are zeros outside the clip, and where it has no sound. Raises InputError where the store is of features, and
+    where the clip's file cannot be read.
     """
     clip = store.clips.iloc[row]
     if "audio_path" not in clip:
         raise InputError("a store of features has no sound to read again: this needs a corpus of clips")
     if not clip["has_audio"]:
-        raise InputError(f"clip {clip['clip']} has no sound to change")
+        return np.zeros(WINDOW_SAMPLES, np.float32)
     return cut_window(read_audio(clip["audio_path"]), clip["window_start"] + later, span_of(clip))
 
 

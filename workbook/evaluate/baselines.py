@@ -51,8 +51,8 @@ def _silence(clips: Clips) -> torch.Tensor:
 
 
 def _mean(clips: Clips, modality: str) -> torch.Tensor:
-    """The mean over clips and steps, (1, C, 1) or (1, 1, ...), of the clips that have the modality."""
+    """The mean over the steps of all clips that have the modality, (1, C, 1) or (1, 1, ...); zeros if none has."""
     read = {"audio": clips.audio_of, "video": clips.video_of}[modality]
-    having = torch.from_numpy(np.flatnonzero(clips.table[f"has_{modality}"]))
-    sums = [read(few).mean(dim=TIME[modality], keepdim=True).sum(dim=0, keepdim=True) for few in having.split(CHUNK)]
-    return sum(sums) / len(having) if sums else torch.zeros(1, device=clips.device)
+    present = torch.from_numpy(np.flatnonzero(clips.table[f"has_{modality}"]))
+    sums = [read(few).mean(dim=TIME[modality], keepdim=True).sum(dim=0, keepdim=True) for few in present.split(CHUNK)]
+    return sum(sums) / max(1, len(present))

@@ -150,10 +150,10 @@ def _held(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Cont
 
 
 def _another_clip(values: torch.Tensor, gone: torch.Tensor, modality: str, context: Context) -> torch.Tensor:
-    """The same steps of another clip, drawn at random among all that have the modality."""
+    """The same steps of another clip, drawn at random among all that have the modality; an only one keeps its own."""
     places = torch.from_numpy(context.clips.table[f"has_{modality}"].to_numpy().nonzero()[0])
     size, generator = (len(values),), context.generator
-    steps = 1 + torch.randint(len(places) - 1, size, generator=generator, device=generator.device).cpu()
+    steps = 1 + torch.randint(max(1, len(places) - 1), size, generator=generator, device=generator.device).cpu()
     others = places[(torch.searchsorted(places, context.chosen) + steps) % len(places)]
     return (context.clips.audio_of if modality == "audio" else context.clips.video_of)(others)
 
