@@ -315,8 +315,8 @@ def test_what_a_network_says_is_added_to_the_table():
 
 
 def test_sentiment_is_right_by_its_sign_and_lost_by_its_distance():
-    both = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [0.5, 0.1]}
-    picture = {"clip": ["a", "b"], "label": [1.2, -0.4], "value": [-1.0, 0.2]}
-    table = with_answers(CLIPS[["clip", "emotion", "actor"]][:2], predictions(AV=both, V=picture))
-    assert table.answer.tolist() == ["right", "wrong"]
-    assert table.lost_without_audio.tolist() == pytest.approx([1.5, 0.1])
+    both = {"clip": ["a", "b", "c"], "label": [1.2, -0.4, 0.0], "value": [0.5, 0.1, -0.1]}
+    picture = both | {"value": [-1.0, 0.2, 0.3]}
+    table = with_answers(CLIPS[["clip", "emotion", "actor"]][:4], predictions(AV=both, V=picture))
+    assert table.answer[:2].tolist() == ["right", "wrong"] and table.answer[2:].isna().all()  # neutral, not tested
+    assert table.lost_without_audio[:3].tolist() == pytest.approx([1.5, 0.1, 0.4])

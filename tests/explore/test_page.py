@@ -50,7 +50,7 @@ def corpora(small_toy, tmp_path_factory):
     ia, concat = (network(fusion, films, heads=heads, image_size=64) for fusion, heads in (("ia", 2), ("concat", 1)))
     concat.frame_network = ia.frame_network
     path, rng = tmp_path_factory.mktemp("features") / "mine.npz", np.random.default_rng(0)
-    label, names = rng.uniform(-3, 3, 60).astype(np.float32), [f"{HTML}{number}" for number in range(60)]
+    label, names = np.resize(np.float32([2, 0, -1.5, 1, -2, 3]), 60), [f"{HTML}{number}" for number in range(60)]
     audio, video = rng.standard_normal((60, 5, 31)) + label[:, None, None], rng.standard_normal((60, 7, 29))
     np.savez(path, audio=audio, video=video, label=label, group=np.arange(60) // 5, clip=names)
     features = splits(Corpus("features", path).open_store(), 0, 0, ("audio", "video"))["test"]
@@ -129,7 +129,7 @@ def test_the_graphs_answer_as_the_networks_do(number, corpora, folder, record):
         np.testing.assert_allclose(outputs["> outputs"], [*answer.outputs.values()], atol=1e-5)
         for name, weights in answer.maps.items():
             np.testing.assert_allclose(outputs[f"> {name}"], weights, atol=1e-5)
-        given["target"] = np.eye(len(about["names"]), dtype=np.float32)[[answer.best]]
+        given["target"] = answer.sign * np.eye(len(about["names"]), dtype=np.float32)[[answer.best]]
         scores = runtime.InferenceSession(folder / each["gradients"]).run(None, given)
         expected = probe.attribution(clip, change)
         for own, name in zip(scores, ("audio", "video"), strict=True):
@@ -216,6 +216,20 @@ def test_answer_truth_and_attention_are_hidden_until_a_guess(corpora, opened):
     opened.locator("#guesses button").nth(2).click()
     settle(opened)
     assert opened.locator(".bar").count() == 24 and "Right so far: you" in opened.locator("#message").inner_text()
+
+
+@browser
+@pytest.mark.browser
+def test_a_neutral_clip_is_neither_guessed_right_nor_wrong(record, opened):
+    choose(opened, "network", f"features/{HTML}")
+    truths = [clip["truth"] for clip in record["corpora"][1]["clips"]]
+    opened.locator("#guess").check()
+    for number, counted in ((truths.index("+0.00"), 0), (truths.index("+2.00"), 1)):
+        choose(opened, "clip", number)
+        opened.locator("#guesses button", has_text="positive").click()
+        settle(opened)
+        words = opened.locator("#message").inner_text()
+        assert ("Truth: neutral" in words) == (counted == 0) and words.endswith(f" of {counted}.")
 
 
 @browser

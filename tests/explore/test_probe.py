@@ -17,7 +17,8 @@ from workbook.evaluate.conditions import Context, Shift, paper_conditions
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore import probe as probing
 from workbook.explore.prefetch import Prefetcher
-from workbook.explore.probe import THREE, Change, Inputs, Probe, changes_of_picture
+from workbook.explore.probe import THREE, Answer, Change, Inputs, Probe, changes_of_picture, in_words
+from workbook.task import Sentiment
 from workbook.train.batches import splits
 from workbook.train.descriptors import TILE
 
@@ -229,6 +230,22 @@ def test_gradients_have_a_score_for_each_input_step_and_add_up(probe, name):
         assert mine == pytest.approx(theirs, abs=1e-2 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_gradients_speak_for_the_answer_also_where_it_is_a_negative_score(tiny_store, sign):
+    clips = splits(tiny_store, 0, 8, ("audio", "video"), fold_scheme="groups")["test"]
+    features = np.random.default_rng(0).standard_normal((48, 5, 35)).astype(np.float32)
+    clips.store, clips.task = dataclasses.replace(tiny_store, video=features), Sentiment()
+    torch.manual_seed(0)
+    net = build_model("lt", 1, 1, audio_channels=10, video_channels=35).eval()
+    net.classifier.bias.data.fill_(9.0 * sign)
+    probe, clip = Probe(net, Inputs(clips)), clips.table["clip"][0]
+    audio, video, _ = clips[probe.inputs.chosen(clip)]
+    expected = integrated_gradients(net, audio, video, 0, baselines(clips, "zeros"), steps=16)
+    found = probe.attribution(clip, Change())
+    for modality, raises in (("audio", expected.audio[0]), ("video", expected.video[0])):
+        assert found[modality] == pytest.approx(sign * raises, abs=1e-5) and raises.any()
+
+
 def test_features_have_no_sound_but_the_same_controls(tiny_store):
     clips = splits(tiny_store, 0, 8, ("audio", "video"), fold_scheme="groups")["test"]
     features = np.random.default_rng(0).standard_normal((48, 5, 35)).astype(np.float32)
@@ -242,6 +259,11 @@ def test_features_have_no_sound_but_the_same_controls(tiny_store):
     for change in ({"shift": 0.2}, {"audio_noise": 3}, {"video_noise": 3}, {"video_masked": ((0, 0.5),)}):
         assert np.abs(said(probe, clip, **change)["AV"] - plain["AV"]).max() > 0
     assert said(probe, clip, video_gain=0.0)["AV"] == pytest.approx(plain["A"], abs=1e-6)
+
+
+def test_the_answer_in_words_has_labels_as_text():
+    answer = Answer({"AV": np.array([0.2, 0.8])}, {}, {}, {})
+    assert in_words(answer, ["a", "<b>*"]).startswith("**80% &#60;b&#62;&#42;** with both modalities: ")
 
 
 @pytest.mark.parametrize("fusion, asked", [("audio", ["AV", "A"]), ("video", ["AV", "V"])])

@@ -1,12 +1,13 @@
 """Choosing a clip: by emotion, by actor, by the answer of a network, and by the loss without a modality."""
 
 import ipywidgets as widgets
-import numpy as np
 import pandas as pd
 import traitlets
 
 from workbook import InputError
+from workbook.evaluate.metrics import PROBABILITIES
 from workbook.explore.controls import button, dropdown, set_options
+from workbook.studies.estimates import right
 
 ALL = "all"
 ORDERS = {  # label -> column to sort by, the largest first
@@ -19,23 +20,23 @@ ORDERS = {  # label -> column to sort by, the largest first
 def with_answers(clips: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """The table of clips with a network's answers, where the predictions have them.
 
-    New columns: answer (right or wrong), and lost_without_audio, lost_without_video: how much less probable the answer
-    is without the modality, in [-1, 1]; of sentiment, how far the score moves. NaN where a clip was not tested so.
+    New columns: answer (right or wrong; NaN of a sentiment of 0), and lost_without_audio, lost_without_video: how much
+    less probable the answer is without the modality, in [-1, 1]; of sentiment, how far the score moves. NaN where a
+    clip was not tested so.
 
     predictions : as `workbook.evaluate.evaluation.predict` makes them, with the conditions AV, A and V or some of them
     """
     table = clips.set_index("clip", drop=False)
     tested = {name: rows.set_index("clip") for name, rows in predictions.groupby("condition")}
-    both = tested["AV"].reindex(table.index)
-    is_score = "value" in both
-    outputs = ["value"] if is_score else list(both.filter(regex=r"^p\d+$"))
-    best = both[outputs].to_numpy().argmax(axis=1)
-    is_right = (both["value"] > 0) == (both["label"] > 0) if is_score else best == both["label"]
-    table["answer"] = np.where(is_right, "right", "wrong")
+    both = tested["AV"]
+    table["answer"] = pd.Series(right(both), both.index).map({1: "right", 0: "wrong"})
+    outputs = list(both.filter(regex=PROBABILITIES)) or ["value"]
+    values = both[outputs].reindex(table.index).to_numpy()
     for missing, alone in {"audio": "V", "video": "A"}.items():
         if alone in tested:
-            lost = both[outputs].to_numpy() - tested[alone].reindex(table.index)[outputs].to_numpy()
-            table[f"lost_without_{missing}"] = abs(lost[:, 0]) if is_score else lost[range(len(best)), best]
+            lost = values - tested[alone][outputs].reindex(table.index).to_numpy()
+            lost = lost[range(len(lost)), values.argmax(axis=1)]
+            table[f"lost_without_{missing}"] = abs(lost) if outputs == ["value"] else lost
     return table.reset_index(drop=True)
 
 

@@ -255,7 +255,8 @@ export class Corpus {
   // Integrated gradients of the answer: a score for each step of each modality that the network reads.
   async gradients(number, clip, change) {
     const network = this.networks[number], { outputs } = await this.answer(number, clip, change);
-    const target = Float32Array.from(outputs.AV, (_, k) => Number(k === best(outputs.AV)));
+    const sign = Math.max(...outputs.AV) > 0 ? 1 : -1;  // a negative score is spoken for by lower ones
+    const target = Float32Array.from(outputs.AV, (_, k) => (k === best(outputs.AV) ? sign : 0));
     const inputs = { ...(await this.inputsOf(network, clip, change)), target: [target, [1, target.length]] };
     const scores = await run(network.gradients, inputs);
     return Object.fromEntries(network.reads.map((name) => [name, [...scores[name].data]]));

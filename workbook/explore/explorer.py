@@ -166,8 +166,8 @@ class Explorer(widgets.VBox):
     def show(self, **view) -> None:
         """Shows a view: its clip, network, beside, map and gradients, and the fields of its `Change`.
 
-        Names that are left out get their default. Raises InputError for a value that is not there, such as an unknown
-        clip, and TypeError for another name.
+        Clip and network stay where they are left out; all others get their default. Raises InputError for a value that
+        is not there, such as an unknown clip, and TypeError for another name.
         """
         before = self.view
         with self._quiet():

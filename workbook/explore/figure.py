@@ -4,6 +4,7 @@ In a browser, widget.js draws the same content.
 """
 
 from dataclasses import dataclass
+from html import unescape
 from textwrap import fill
 
 import numpy as np
@@ -48,7 +49,7 @@ class View:
     def words(self) -> str:
         """The answers of the networks, for readers who do not see the figure."""
         sentences = [f"{name}: {in_words(answer, self.names)}" for name, answer in self.answers.items()]
-        return " ".join(sentences).replace("**", "")
+        return unescape(" ".join(sentences).replace("**", ""))
 
     @property
     def maps(self) -> dict[str, tuple[str, np.ndarray]]:

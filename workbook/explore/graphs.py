@@ -50,7 +50,7 @@ def gradients_of(net: AudiovisualNet, black: torch.Tensor) -> Callable[..., Tens
     """A function that returns the integrated gradients (Ta,) and (Tv,) of `Probe.attribution`, without captum.
 
     net : behind its frames      black : the descriptor (1, 1, C) of a black frame, the baseline of video
-    It takes audio (1, C, Ta), video (1, Tv, C) and target (1, outputs): 1 for the output that is explained, else 0.
+    It takes audio (1, C, Ta), video (1, Tv, C) and target (1, outputs): `Answer.sign` for the answer's output, else 0.
     """
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # on [-1, 1]
     shares, weights = (

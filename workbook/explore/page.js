@@ -199,7 +199,8 @@ async function step() {
 // ---- guess first -----------------------------------------------------------------------------------------------------
 
 const guessed = (corpus) => (corpus.names.length > 1 ? corpus.names : ["negative", "positive"]);
-const named = (corpus, value) => (corpus.names.length > 1 ? value : Number(value) > 0 ? "positive" : "negative");
+const NEUTRAL = "neutral, which does not count";  // of a score
+const named = (corpus, value) => (corpus.names.length > 1 ? value : ["negative", NEUTRAL, "positive"][1 + Math.sign(value)]);
 
 function askGuess() {
   const { corpus } = state.network, { clip } = state;
@@ -218,7 +219,7 @@ function askGuess() {
 }
 
 function score() {
-  const own = guesses.get(`${state.network.corpus.name} ${state.clip}`), all = [...guesses.values()];
+  const own = guesses.get(`${state.network.corpus.name} ${state.clip}`), all = [...guesses.values()].filter(({ truth }) => truth !== NEUTRAL);
   if (!control.guess.checked || !own) return "";
   const right = (key) => all.filter((each) => each[key] === each.truth).length;
   return `You: ${own.guess}. Truth: ${own.truth}. The network: ${own.answer}. Right so far: you ${right("guess")}, the network ${right("answer")} of ${all.length}.`;

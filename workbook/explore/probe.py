@@ -25,6 +25,7 @@ from workbook.data.window import SAMPLE_RATE, cut_window, span_of
 from workbook.evaluate.baselines import Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
 from workbook.task import Sentiment
+from workbook.text import in_markdown
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, behind_frames, describe, describe_black
 
@@ -80,6 +81,11 @@ class Answer:
     def best(self) -> int:
         """The index of the class with the highest probability with both modalities; 0 for a score."""
         return int(self.outputs["AV"].argmax())
+
+    @property
+    def sign(self) -> int:
+        """-1 for a negative score, which lower outputs speak for; else 1."""
+        return 1 if self.outputs["AV"][self.best] > 0 else -1
 
     @property
     def heads(self) -> dict[str, tuple[str, int]]:
@@ -218,9 +224,9 @@ class Probe:
 
         audio, video = self.inputs.audio(clip, change), self.descriptors(clip, change)
         baseline = Baselines(torch.zeros_like(audio), self.black.expand_as(video), "zeros")
-        target = self.answer(clip, change).best
-        result = integrated_gradients(behind_frames(self.net), audio, video, target, baseline, steps=POINTS)
-        return {name: getattr(result, name)[0] for name in self.net.fusion.modalities}
+        answer = self.answer(clip, change)
+        result = integrated_gradients(behind_frames(self.net), audio, video, answer.best, baseline, steps=POINTS)
+        return {name: answer.sign * getattr(result, name)[0] for name in self.net.fusion.modalities}
 
     @cached_property
     def black(self) -> torch.Tensor:
@@ -293,7 +299,7 @@ def in_words(answer: Answer, names: Sequence[str]) -> str:
     inputs = {"AV": "with both modalities", "A": "with the sound alone", "V": "with the picture alone"}
     parts = []
     for condition, output in answer.outputs.items():
-        best = f"{output[0]:+.2f}" if len(names) == 1 else f"{output.max():.0%} {names[output.argmax()]}"
+        best = f"{output[0]:+.2f}" if len(names) == 1 else f"{output.max():.0%} {in_markdown(names[output.argmax()])}"
         parts.append(f"**{best}** {inputs[condition]}")
     return f"{', '.join(parts)}: the answer of the network."
 
