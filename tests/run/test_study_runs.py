@@ -17,6 +17,7 @@ from workbook.evaluate.conditions import Gone, Shift
 from workbook.run import study_runs
 from workbook.run.study_runs import draw_study, matching_runs, open_systems, run_study, with_temperatures
 from workbook.studies import STUDIES, loss, surface
+from workbook.train.batches import Clips
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,12 @@ def test_the_name_of_a_folder_is_no_pattern(tmp_path):
     (tmp_path / "runs [1]").mkdir()
     (tmp_path / "runs [1]" / "run.json").touch()
     assert matching_runs([tmp_path / "runs [1]"]) == [tmp_path / "runs [1]"]
+
+
+def test_runs_whose_clips_have_one_modality_are_refused_in_a_sentence(folders, monkeypatch):
+    monkeypatch.setattr(Clips, "with_both", property(lambda clips: clips.where(clips.rows < 0)))
+    with pytest.raises(InputError, match=r"no test clip of .* has both modalities: a study takes one of the two away"):
+        open_systems(folders[:1], device="cpu")
 
 
 def test_each_runs_folder_keeps_its_predictions_and_they_are_not_made_again(runs, monkeypatch):
@@ -110,6 +117,12 @@ def test_the_curve_of_graded_loss_has_its_ring_where_the_other_modality_alone_is
     curve, ring = ax.lines[0], ax.lines[-1]
     assert curve.get_ydata().tolist() == [90, 30, 50]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (25, 60)
+
+
+def test_graded_loss_of_modalities_of_one_step_has_its_two_ends():
+    about = {"system": "mine", "where": "end", "measure": "accuracy"}
+    ends = [result(**about, modality=m, share=share, value=9) for m in ("audio", "video") for share in (0, 100)]
+    assert [ax.lines[0].get_xdata().tolist() for ax in plots.study_loss(pd.DataFrame(ends)).axes] == [[0, 100]] * 2
 
 
 def test_frames_in_the_surface_lie_around_the_cells_in_which_sound_leads():

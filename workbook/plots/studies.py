@@ -28,7 +28,8 @@ def study_loss(table: pd.DataFrame) -> Figure:
     table : as `studies.loss.table`; a ring marks where the other modality alone becomes better
     """
     parts = table[table["share"].between(1, 99)]  # a modality of one step has no shares between
-    modalities, places, colours = _unique(parts, "modality"), _unique(parts, "where"), _colours(table)
+    parts, colours = parts if len(parts) else table, _colours(table)
+    modalities, places = _unique(parts, "modality"), _unique(parts, "where")
     figure, panels = _grid(len(modalities), len(places), 2.1)
     for row, modality in zip(panels, modalities, strict=True):
         for ax, where in zip(row, places, strict=True):

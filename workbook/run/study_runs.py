@@ -37,9 +37,12 @@ def open_systems(patterns: Iterable[str | Path], **options) -> Runs:
 
     patterns : as in `matching_runs`      options : device and data_root, as in `open_trained`
     Names are short, such as `ia1 softhard`, without what all systems share.
-    Raises InputError where a pattern fits no run, and for runs of different datasets or labels.
+    Raises InputError where a pattern fits no run, for runs of different datasets or labels, and where no test clip has
+    both modalities.
     """
     runs = [open_trained(folder, **options) for folder in matching_runs(patterns)]
+    if alone := [run.folder for run in runs if not len(run.test.with_both)]:
+        raise InputError(f"no test clip of {alone[0]} has both modalities: a study takes one of the two away")
     datasets = {(run.parameters.dataset, run.task.names): run.parameters.dataset for run in runs}
     if len(datasets) > 1:
         raise InputError(f"only runs of one dataset are compared, not {' and '.join(sorted(datasets.values()))}")
