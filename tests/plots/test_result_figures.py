@@ -194,7 +194,7 @@ def test_intervals_stand_at_their_values_in_the_row_of_their_system():
     points = {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
     assert points["AV  both"].round().tolist() == [[64, 0], [62, 1]] and points["V  video alone"][:, 0].tolist() == [38]
     assert labels(ax.get_yticklabels()) == ["IA1", "LT1"] and ax.texts[0].get_text() == " chance 12.5"
-    assert ax.get_xlabel().endswith(f"dotted: of fewer than {FEWEST_ACTORS}")
+    assert ax.get_xlabel().endswith(f"dotted: fewer than {FEWEST_ACTORS} actors")
     table = pd.DataFrame({"modality": ["audio", "video"], "pair": ["x", "y"], "mean": [0.1, -0.3]})
     ax = plots.intervals(table.assign(low=-0.4, high=0.2), ["modality", "pair"], "rho", (-1, 1)).axes[0]
     assert labels(ax.get_yticklabels()) == ["audio: x", "video: y"]

@@ -11,7 +11,7 @@ from workbook.attention.vectors import map_name
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces, features, spectrogram
-from workbook.plots.marks import bold_title, colour_bar, legend_above, steps
+from workbook.plots.marks import bold_title, colour_bar, legend_above, name_rows, steps
 from workbook.plots.style import (
     AROUND,
     COLOUR,
@@ -263,7 +263,7 @@ def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.barh(heights + 0.38 * (place - 0.5), means[name], 0.36, color=COLOUR[name], label=f"{name}'s share")
     ax.plot(means["together"], heights, "D", color=INK, markersize=5, label="only together")
     ax.axvline(0, color=QUIET, linewidth=0.8)
-    ax.set(yticks=heights, yticklabels=means.index, xlabel="raises the output of the answer by")
-    ax.invert_yaxis()
+    name_rows(ax, means.index)
+    ax.set_xlabel("raises the output of the answer by")
     legend_above(ax)
     return ax

@@ -113,4 +113,4 @@ def ladder(table: pd.DataFrame) -> Axes:
 
 
 def _warning(table: pd.DataFrame) -> str:
-    return f"; dotted: of fewer than {FEWEST_ACTORS}" if (table["actors"] < FEWEST_ACTORS).any() else ""
+    return f"; dotted: fewer than {FEWEST_ACTORS} actors" if (table["actors"] < FEWEST_ACTORS).any() else ""
