@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anywidget
 import ipywidgets as widgets
 import traitlets
+from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
 from workbook import InputError
@@ -72,7 +72,5 @@ class Upload(widgets.VBox):
             self.message.value, self.picture.layout.display = escape(str(error)), "none"
             return
         self.message.value = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-        image = BytesIO()
-        figure.savefig(image, format="png", dpi=110, bbox_inches="tight", facecolor="white")
-        self.picture.value = image.getvalue()
+        self.picture.value = print_figure(figure, dpi=110, facecolor="white")
         self.picture.layout.display = ""
