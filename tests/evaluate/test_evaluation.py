@@ -165,6 +165,12 @@ def test_a_clip_without_a_modality_is_not_asked_of_it(store):
     assert table["condition"].value_counts().to_dict() == {"AV": 30, "V": 30, "A": 28}
 
 
+def test_a_modality_that_no_clip_has_is_not_asked(store):
+    store.clips["has_video"], store.video[:] = False, 0
+    for table in predict_without_network(*parts(store), fold=0).values():
+        assert table["condition"].value_counts().to_dict() == {"AV": 30, "A": 30}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_class_without_a_training_clip_is_never_the_answer_and_moves_no_other(store, name):
     train, validation, test = parts(store)

@@ -22,6 +22,7 @@ def predict_without_network(
 ) -> dict[str, pd.DataFrame]:
     """The predictions of each baseline, in the columns of `evaluation.predict`, by its name.
 
+    A condition whose modality all clips of a split lack has none.
     Of sentiment they are ridge regression and support vector regression, under the same names. Probabilities of the
     SVM are a softmax of its decisions, for the answer alone: they are not calibrated.
 
@@ -31,6 +32,8 @@ def predict_without_network(
     for condition, modalities in READ.items():
         has = [f"has_{name}" for name in modalities]
         splits = [clips.where(clips.table[has].any(axis=1)) for clips in (train, validation, test)]
+        if not all(map(len, splits)):
+            continue
         data = [(clip_statistics(clips, modalities), clips.labels.numpy()) for clips in splits]
         about = splits[2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=data[2][1], seed=seed)
         for name in NAMES:
