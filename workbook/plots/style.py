@@ -57,7 +57,7 @@ def description(figure: Figure) -> str:
         "legend": [text.get_text() for legend in legends for text in legend.get_texts()],
     }
     words = {name: dict.fromkeys(" ".join(text.split()) for text in texts if text) for name, texts in parts.items()}
-    texts = [f"{name}: {'; '.join(words[name])}" for name in parts if words[name] or name == "Figure"]
+    texts = [f"{name}: {'; '.join(own)}" if own else name for name, own in words.items() if own or name == "Figure"]
     return ". ".join(texts).replace(r"\$", "$")
 
 
