@@ -86,7 +86,7 @@ def attention(net: AudiovisualNet, clips: Clips, batch_size: int = 32) -> dict[s
 def check_attention(net: AudiovisualNet, clips: Clips) -> None:
     """Raises InputError where there is no attention: no clips, or a fusion without it."""
     if not net.fusion.widths:
-        having = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)
-        raise InputError(f"{type(net.fusion).__name__} has no attention: choose fusion {having}")
+        names = ", ".join(name for name, fusion in FUSIONS.items() if fusion.widths)
+        raise InputError(f"{type(net.fusion).__name__} has no attention: choose fusion {names}")
     if not len(clips):
         raise InputError("no clip has both modalities: attention compares the two")

@@ -337,8 +337,8 @@ def _parts(table: pd.DataFrame, condition: str) -> list[pd.DataFrame]:
 
 def _tested(table: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
     """Those of the conditions that a table has."""
-    there = set(table["condition"])
-    return [name for name in conditions if (set(AVERAGED) <= there if name == "M" else name in there)]
+    names = set(table["condition"])
+    return [name for name in conditions if (set(AVERAGED) <= names if name == "M" else name in names)]
 
 
 def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:
@@ -351,8 +351,8 @@ def _check(systems: Systems, metric: str, conditions: Sequence[str]) -> None:
             raise InputError(f"metric is '{metric}'; {name} has {', '.join(metrics_of(table))}")
         if (table.groupby(["condition", "clip"]).size().groupby("condition").nunique() > 1).any():
             raise InputError(f"in the table of {name} some clips stand more often than others: give each as often")
-    there = {name for name in conditions if any(_tested(table, [name]) for table in systems.values())}
-    if unknown := [name for name in conditions if name not in there and (name not in CONDITIONS or not there)]:
+    tested = {name for name in conditions if any(_tested(table, [name]) for table in systems.values())}
+    if unknown := [name for name in conditions if name not in tested and (name not in CONDITIONS or not tested)]:
         names = dict.fromkeys(name for table in systems.values() for name in table["condition"])
         raise InputError(f"no system has condition '{unknown[0]}'; choose from {', '.join(names)}")
 

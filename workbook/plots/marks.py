@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from workbook.plots.style import INK, text_colour
 from workbook.text import in_figure
 
-FEWEST_ACTORS = 8  # below it an interval is of one fold, and so of one network or of few people
+FEWEST_ACTORS = 8  # an interval of fewer is of one fold, or of very few people
 MOST_BARS = 30  # steps; of more, a line
 
 

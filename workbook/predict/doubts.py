@@ -7,10 +7,10 @@ from PIL import Image
 
 from workbook.data.prepare import detector
 
-LOOKED_AT = 12  # faces of a film, at most
-UPRIGHT = 0.6  # the share of faces that look upright, below which a film is doubted; of upright films all did
-NEARLY = 0.02  # of the detector's confidence
-CHANGE, TIMES_USUAL = 0.11, 2.5  # of a face to the next: in units of its brightness, and of the clip's median
+MOST = 12  # faces of a film that the detector looks at
+UPRIGHT = 0.6  # a film is doubted if a smaller share of its faces looks upright; in upright films all did
+TOLERANCE = 0.02  # of the detector's confidence
+CHANGE, TIMES_USUAL = 0.11, 2.5  # from a face to the next: a share of full brightness, and in units of the median
 
 
 def doubts(faces: np.ndarray, times: np.ndarray) -> list[str]:
@@ -26,9 +26,9 @@ def doubts(faces: np.ndarray, times: np.ndarray) -> list[str]:
 
 def upright_share(faces: np.ndarray) -> float:
     """The share of faces of which the detector is no less sure than of the same face turned by a quarter or a half."""
-    chosen = faces[np.linspace(0, len(faces) - 1, min(LOOKED_AT, len(faces))).astype(int)]
+    chosen = faces[np.linspace(0, len(faces) - 1, min(MOST, len(faces))).astype(int)]
     sure = np.stack([detector().confidence([np.rot90(face, turn) for face in chosen]) for turn in range(4)])
-    return float((sure[0] >= sure.max(axis=0) - NEARLY).mean())
+    return float((sure[0] >= sure.max(axis=0) - TOLERANCE).mean())
 
 
 def jumps(faces: Sequence[np.ndarray], times: np.ndarray) -> list[float]:

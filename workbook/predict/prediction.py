@@ -92,7 +92,7 @@ class Prediction:
 
     @property
     def is_withheld(self) -> bool:
-        """Whether no answer is shown: it would mean nothing, and nobody asked for it."""
+        """True = no answer is shown: it would mean nothing, and nobody asked for it."""
         return self.table.empty
 
     def mean(self) -> pd.DataFrame:
@@ -219,7 +219,7 @@ def predict_windows(net: AudiovisualNet, windows: Windows, card: ModelCard, devi
 
 
 def _as_clips(net: AudiovisualNet, windows: Windows, card: ModelCard, device: str) -> Clips:
-    """The windows as clips of a store in memory: they take the very way of the clips of a corpus."""
+    """The windows as clips of a store in memory, so that they are predicted like the clips of a corpus."""
     count = len(windows.starts)
     table = pd.DataFrame({"clip": np.arange(count).astype(str), "actor": 0, "label": 0})
     table = table.assign(has_audio=windows.has_audio, has_video=windows.has_video)

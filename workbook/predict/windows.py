@@ -113,8 +113,8 @@ def read_windows(
 ) -> Windows:
     """The windows of a film, a sound or an image. The middle one is what `prepare_clip` makes of the same file.
 
-    But `prepare_clip` takes the largest face of each frame, in however few frames there is one; here one face is
-    followed, through at least half of a window's frames.
+    There is one difference: `prepare_clip` takes the largest face of each frame, and one frame with a face is enough.
+    Here one face is followed, and at least half of a window's frames must show it.
 
     hop : most seconds between two windows: they are spread evenly, from the beginning of the clip to its end.
         Protocol authors shifts sound and picture of a clip, so it has the middle window alone.

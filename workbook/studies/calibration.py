@@ -33,7 +33,7 @@ from workbook.train.batches import Clips
 BINS = 10  # of confidence, equally wide
 RISE = 0.01  # a smaller rise of confidence counts as none
 COVERAGE = np.arange(1, 11) / 10  # shares of the clips that are answered
-DRAWS = 200  # of right and wrong answers by chance
+DRAWS = 200  # of random right and wrong answers
 TEMPERATURES = (0.05, 100.0)  # the lowest and the highest that are tried
 NO_INTERVAL = dict.fromkeys(("low", "high"), np.nan)
 
@@ -59,7 +59,7 @@ def _ece(sums: np.ndarray) -> np.ndarray:
 
 
 def ece_by_chance(rows: pd.DataFrame, seed: int = 0) -> float:
-    """The mean calibration error, in percent, of a network with these confidences that says them rightly.
+    """The mean calibration error, in percent, of a calibrated network with these confidences.
 
     Each answer is right by chance, as often as its confidence says: the consistency resampling of Broecker and Smith,
     Increasing the reliability of reliability diagrams (Weather and Forecasting 22, 2007).
@@ -153,7 +153,7 @@ def temperature(validation: pd.DataFrame) -> float:
 
 
 def at_bound(temperature: float) -> bool:
-    """Whether a temperature is only as far as the search went: the best one may lie beyond."""
+    """True at a bound of the search: the best temperature may lie beyond."""
     return bool(np.isclose(temperature, TEMPERATURES, rtol=0.01).any())
 
 

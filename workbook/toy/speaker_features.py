@@ -36,18 +36,18 @@ def make_file(path: Path | str, seed: int = 0, casts: int = CASTS, takes: int = 
     arrays = {"clip": clips, "label": table["emotion"].to_numpy(str), "group": table["actor"].to_numpy()}
     looks = [np.array([*table[name].str.split()]) for name in ("kinds", "expressions")]  # (N, PEOPLE) each
     voices = [names.to_numpy(str)[:, None] for names in (table["kind"], table["emotion"].map(VOICE_GROUPS))]  # (N, 1)
-    arrays |= {name: _series(rng, table["actor"], *shown) for name, shown in (("video", looks), ("audio", voices))}
+    arrays |= {name: _series(rng, table["actor"], *own) for name, own in (("video", looks), ("audio", voices))}
     with atomic_write(path) as temporary:
         np.savez(temporary, **arrays)
 
 
-def _series(rng: np.random.Generator, casts: pd.Series, kinds: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _series(rng: np.random.Generator, casts: pd.Series, kinds: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The features of the people of each clip, (N, 2 CHANNELS, STEPS) float32, who share its steps one after the other.
 
-    casts : (N,)        kinds, shown : (N, people), what the first and what the last CHANNELS channels show
+    casts : (N,)        kinds, others : (N, people) names that the first and the last CHANNELS channels show
     Each person of a cast differs from all of their kind, in the same way in all clips.
     """
-    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, shown)], axis=-1)
+    people = np.concatenate([_patterns(rng, kinds), _patterns(rng, others)], axis=-1)
     differences = rng.normal(0, PERSON, (casts.max() + 1, len(KINDS), 2 * CHANNELS))
     people += differences[casts.to_numpy()[:, None], np.searchsorted(sorted(KINDS), kinds)]
     steps = np.repeat(people, STEPS // kinds.shape[1], axis=1).swapaxes(1, 2)

@@ -5,7 +5,7 @@ import torch
 from avlib.model import AudiovisualNet, precision
 from workbook.train.batches import Batch
 
-ALPHA = 0.5  # of the paper's equation 10; larger slows more
+ALPHA = 0.5  # of the paper's equation 10; a larger one slows the stronger modality more
 
 
 @torch.no_grad()
