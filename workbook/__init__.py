@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the workbook: all paths start here, not at the working directory
-DATA = ROOT / os.environ.get("AVLIB_DATA", "data")  # corpora and stores; ignored by git
+DATA = ROOT / (os.environ.get("AVLIB_DATA") or "data")  # corpora and stores; ignored by git
 OUTPUTS = ROOT / "outputs"  # one folder per run
 
 # Threads that wait for others spin only a moment before they sleep: beside other busy processes, endless spinning makes

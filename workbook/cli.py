@@ -44,7 +44,8 @@ class Commands(click.Group):
     """
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a pipe on Windows lacks most characters
+        if sys.stdout:  # None where it is closed
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a pipe on Windows lacks most characters
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
         handlers = {number: signal.signal(number, self._interrupt) for number in handled}
         try:

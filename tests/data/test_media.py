@@ -80,6 +80,12 @@ def test_the_frames_read_are_the_nearest_in_time(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 20 + 9 * nearest, atol=3)
 
 
+def test_a_film_in_the_working_directory_may_have_a_colon_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "12:30.mp4", grey_levels(5))
+    assert open_video("12:30.mp4").picture == Picture(0.5, FPS)
+
+
 @pytest.mark.parametrize(("step", "first"), [(1, 0.0), (4, 2.51), (14, 0.0)])
 @pytest.mark.parametrize("more", ["open-gop=0", "open-gop=1"])
 def test_leaving_frames_out_while_decoding_changes_none_of_the_wanted(tmp_path, more, first, step):

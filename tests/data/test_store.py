@@ -200,6 +200,11 @@ def test_the_fingerprint_knows_the_bytes_and_the_settings_and_not_the_place(voic
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+def test_the_fingerprint_is_the_same_on_windows(voice_store, voices, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    assert build(tmp_path / "store", voices).fingerprint == voice_store.fingerprint
+
+
 def test_a_folder_that_is_no_store_is_neither_opened_nor_replaced(root, tmp_path):
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(InputError, match="is not a store"):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from workbook.plots import network_diagram
 from workbook.run import open_run
 from workbook.run.parameters import Parameters, read_own_fusions
 from workbook.run.record import note, read_record
-from workbook.run.reopen import build_network, clips_of, subjects
+from workbook.run.reopen import build_network, clips_of, names_of, subjects
 from workbook.run.run_folder import check_same_run, start_run
 from workbook.train.training import fit
 
@@ -98,6 +99,9 @@ def test_a_run_says_how_it_stands(config):
     with pytest.raises(InputError, match="it ends here"), run.stage("attention"):
         raise InputError("it ends here")
     assert state(run.folder) == "failed: it ends here"
+    with pytest.raises(InputError), run.stage("attention"):
+        raise InputError("Jos\udce9.mp4 is not there")  # a name that is not UTF-8
+    assert state(run.folder) == "failed: Jos\\udce9.mp4 is not there"
     assert run.record.seconds.keys() == {"train", "evaluate", "attention"}
 
 
@@ -140,6 +144,12 @@ def test_runs_on_the_same_clips_are_found_beside_a_run_and_opened_when_called(co
     assert [condition.name for condition in second.conditions] == ["AV", "A", "V"]
     note(other, trained=None)  # its training goes on
     assert [*subjects(run)] == [own.parent.name]
+
+
+def test_runs_with_the_same_name_below_other_folders_are_told_apart():
+    one, two, other = (Path(system, "fold0-seed1") for system in ("a/toy/ia1", "b/toy/ia1", "a/toy/lt1"))
+    assert names_of([one, other]) == ["ia1", "lt1"]
+    assert names_of([one, two, other]) == [str(one), str(two), str(other)]
 
 
 def test_two_notebooks_on_a_run_keep_each_others_entries(config):

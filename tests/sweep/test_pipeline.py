@@ -44,6 +44,9 @@ def test_lines_are_passed_on_whole_and_a_bar_moves_in_the_terminal_alone():
     assert terminal.getvalue() == "\r  10%\r\r  50%\r\r  99%\r\r     \r"
     stream.close()
     assert lines[-1] == "  the end"
+    stream.write("\r   \r")
+    stream.close()
+    assert lines[-1] == "  the end", "a bar that is removed at the end is no line"
     stream.write("\r\x1b]0;owned\x07")
     assert "\x1b" not in terminal.getvalue()
 

@@ -192,7 +192,7 @@ class _Draft:
         clips = clips.astype({"has_audio": bool, "has_video": bool})
         for file in map(self._file, self.arrays):
             _keep_rows(file, self.folder / "store" / file.name, usable, len(entries))
-        content = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False)
+        content = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False, lineterminator="\n")
         content = json.dumps([FORMAT, self.plan["settings"]]) + content
         manifest = {
             "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],

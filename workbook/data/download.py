@@ -39,9 +39,7 @@ def parse_actors(text: str) -> list[int]:
     return sorted(actors)
 
 
-def download_ravdess(
-    folder: Path | str, actors: Iterable[int] = ACTORS, progress: bool = True, pictures: bool = True
-) -> Path:
+def download_ravdess(folder: Path | str, actors: Iterable[int] = ACTORS, pictures: bool = True) -> Path:
     """The folder with the speech of these actors, sound and picture, as `find_trials` reads it.
 
     pictures : False fetches the sound alone, one archive of 200 MB
@@ -60,7 +58,7 @@ def download_ravdess(
             archives |= {PICTURES.format(actor): [actor] for actor in unseen}
         for leftover in (folder / "archives").glob("tmp*"):  # of a killed call
             leftover.unlink()
-        for name, path in _fetch(archives, folder / "archives", progress):
+        for name, path in _fetch(archives, folder / "archives"):
             _unpack(path, folder, archives[name])
     return folder
 
@@ -71,10 +69,10 @@ def _is_unpacked(folder: Path, actor: int, modalities: list[str]) -> bool:
     return all(sum(name.startswith(f"{modality}-01-") for name in names) >= CLIPS for modality in modalities)
 
 
-def _fetch(names: Iterable[str], folder: Path, progress: bool) -> Iterator[tuple[str, Path]]:
+def _fetch(names: Iterable[str], folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of each archive, which is downloaded unless a file with the right checksum is there."""
     record = pooch.create(folder, f"doi:{DOI}/", retry_if_failed=RETRIES)
-    downloader = pooch.DOIDownloader(progressbar=progress, chunk_size=BLOCK, timeout=TIMEOUT)
+    downloader = pooch.DOIDownloader(progressbar=True, chunk_size=BLOCK, timeout=TIMEOUT)
     for name in names:
         try:
             if not record.registry:

@@ -234,7 +234,7 @@ def _fingerprint(features: Features) -> str:
     """Twelve hex digits that change with the task, the clips and the values; not with paths."""
     shapes = [features.audio.shape, features.video.shape]
     settings = [FORMAT, features.task, features.names, features.standardise, *shapes]
-    digest = hashlib.sha256((json.dumps(settings) + features.clips.to_csv(index=False)).encode())
+    digest = hashlib.sha256((json.dumps(settings) + features.clips.to_csv(index=False, lineterminator="\n")).encode())
     for series in (features.audio, features.video):
         digest.update(np.ascontiguousarray(series))
     return digest.hexdigest()[:12]

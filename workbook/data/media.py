@@ -360,7 +360,8 @@ def _open(path: Path):
     FFmpeg also shows a text as a film of its letters, a photograph as one frame, a list as the files that it names.
     """
     with _reading(f"{path.name} cannot be opened as video, it may be cut short"):
-        container = av.open(str(path), metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
+        name = os.path.abspath(path)  # FFmpeg takes what stands before a colon for a protocol
+        container = av.open(name, metadata_errors="replace")  # a title in Latin-1 is no reason to lose the film
     kind = container.format.name
     content = "text" if kind == "tty" else "a still picture" if kind == "image2" or kind.endswith("_pipe") else ""
     content = content if LISTS.isdisjoint(kind.split(",")) else "a list of other files"

@@ -253,9 +253,9 @@ def model_card(folder: Path, record: Record) -> "ModelCard":
 
 
 def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
-    """The trained runs beside this one that read the same clips of the same fold; its own first.
+    """The trained runs beside this one that are tested with the same clips, by name; its own first.
 
-    By name, which leaves out what all of them share. Each is opened when it is called, without its data.
+    Each is opened when it is called, without its data.
     """
     from workbook.evaluate.conditions import paper_conditions
     from workbook.explore.probe import Subject
@@ -278,12 +278,13 @@ def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
 
 
 def clips_key(record: Record) -> tuple:
-    """What the records of two runs share exactly where these are tested with the same clips."""
+    """A key that is equal for runs that are tested with the same clips."""
     common = sorted({*OF_STORE, "fold_scheme", "fold", "classes"} - {"data_root"})
     return record.fingerprint, *(record.parameters[name] for name in common)
 
 
 def names_of(folders: list[Path]) -> list[str]:
-    """A name for each run folder, which leaves out fold and seed where these are the same in all."""
+    """A name for each run folder, without the fold and seed that all share; whole paths where names would be equal."""
     has_one_split = len({folder.name for folder in folders}) == 1
-    return [folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}" for folder in folders]
+    names = [folder.parent.name if has_one_split else f"{folder.parent.name}/{folder.name}" for folder in folders]
+    return names if len({*names}) == len(names) else [*map(str, folders)]

@@ -55,7 +55,7 @@ class Lines:
         pass  # only complete lines are passed on
 
     def close(self) -> None:
-        if self.rest:
+        if self.rest.strip():  # else a bar that has been removed
             self.write("\n")
 
 
