@@ -25,8 +25,7 @@ from workbook.data.datasets import DATASETS, Corpus
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.metrics import metrics
-from workbook.run.parameters import CHOICES, DEFAULTS, NAMES, Parameters, comment
-from workbook.run.parameters_cell import REOPENING
+from workbook.run.parameters import CHOICES, DEFAULTS, FIELDS, NAMES, Parameters
 from workbook.run.run_folder import network_settings
 from workbook.task import Classification
 from workbook.train.batches import Clips, splits
@@ -37,12 +36,24 @@ PAGES = [ROOT / "README.md", ROOT / "notebooks/README.md", *sorted((ROOT / "docs
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
+def comment(name: str) -> str:
+    """The comment behind a parameter in a parameters cell."""
+    words = " | ".join(CHOICES[name]) if name in CHOICES else FIELDS[name].description
+    empty = {"": '""', 0: "0"}.get(DEFAULTS[name], "") if name in DATASETS["toy"].defaults else ""
+    return f"{words}; {empty}: the dataset's own" if empty else words
+
+
+REOPENING = {  # of a notebook that opens a trained run: defaults and comments
+    "run": ("", 'folder of a trained run; "": the run that was trained last'),
+    "data_root": ("", "where the corpus is, if it has moved"),
+    "device": ("auto", comment("device")),
+}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_parameters_cell_has_the_types_defaults_and_comments_of_the_one_record(path):
     declared = papermill.inspect_notebook(path)
-    known = {name: (DEFAULTS[name], comment(name)) for name in NAMES}
-    if "run" in declared:
-        known = {name: ("auto" if name == "device" else "", text) for name, text in REOPENING.items()}
+    known = REOPENING if "run" in declared else {name: (DEFAULTS[name], comment(name)) for name in NAMES}
     for name in declared.keys() & known.keys():
         default, text = known[name]
         assert (ast.literal_eval(declared[name]["default"]), declared[name]["help"]) == (default, text), name

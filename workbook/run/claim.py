@@ -1,9 +1,9 @@
 """Claims: one process at a time writes to a run folder; all others are refused at once.
 
-The system locks a file in the folder and frees it when the process ends, however it ends. Beside the lock lies a record
-of the owner, which it renews every few seconds: where locks do not reach other computers, these respect a renewed
-record, and take the folder over after a minute of silence. filelock's SoftFileLease does not fit: its takeover needs
-renameat2, which NFS refuses, so the claim of a killed process would stay for ever.
+The operating system locks a file in the folder, and frees it when the process ends, however it ends. Some network
+disks do not show locks to other computers. So the owner also writes a record and renews it every few seconds; other
+computers take the folder over after a minute without renewal. filelock's SoftFileLease does not fit: its takeover
+needs renameat2, which NFS refuses, so the claim of a killed process would stay for ever.
 """
 
 import _thread
@@ -27,7 +27,7 @@ FILE = ".claim"  # of the process that writes to the run folder
 PIPELINE = ".pipeline"  # of the `avlib run` that executes the run's notebooks, each of which claims the folder itself
 SILENCE = 60.0  # seconds without renewal after which a process on another computer counts as dead
 BEAT = 5.0  # seconds between renewals
-PATIENCE = 0.5  # seconds to wait for a lock that somebody may only be testing
+PATIENCE = 0.5  # seconds to wait for a lock: `is_claimed` holds it for a moment
 
 
 class Claimed(InputError):
@@ -87,7 +87,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _renewed_by_another(path: Path, is_locked: bool) -> bool:
-    """Whether there is a fresh record whose process the lock says nothing about.
+    """Whether a process that the lock says nothing about has renewed the record lately.
 
     is_locked : True = this process holds the lock, so no other one on this computer does
     """

@@ -47,7 +47,8 @@ def import_network(path: Path, folder: Path, values: dict[str, Any]) -> Record:
         if not is_authors and (path.parent / Record.FILE).exists():
             raise InputError(f"{path} lies in the folder of its run: give {path.parent} as run")
         system = _authors_network(path, weights) if is_authors else _own_network(path, weights)
-        config = _parameters(path, system, (AUTHORS if is_authors else {}) | values)
+        values = (AUTHORS if is_authors else {}) | values
+        config = _parameters(path, system, values)
         sizes = {name: getattr(config, name) for name in ("heads", "image_size", "vision")}
         net = build_model(**system | sizes)
         if is_authors:
@@ -55,7 +56,7 @@ def import_network(path: Path, folder: Path, values: dict[str, Any]) -> Record:
         check_weights(path, weights, net.state_dict(), f"fusion {config.fusion} with {config.vision}")
     except ValueError as error:
         raise InputError(str(error)) from None
-    known = {*values, *(AUTHORS if is_authors else ())} | ({"dropout"} if system["learned_stand_ins"] else set())
+    known = values.keys() | ({"dropout"} if system["learned_stand_ins"] else set())
     has_heads = FUSIONS[config.fusion].widths and not FUSIONS[config.fusion].own_heads
     assumed = [name for name in INPUT if name not in known and (has_heads or name != "heads")]
     unknown = [name for name in TRAINING if name not in known]

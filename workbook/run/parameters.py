@@ -31,7 +31,7 @@ from avlib.dropout import DROPOUTS
 from avlib.frame_networks import check_image_size, check_vision
 from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_heads
 from workbook import DATA, OUTPUTS, ROOT, InputError
-from workbook.data.datasets import DATASETS, USUAL, Corpus
+from workbook.data.datasets import DATASETS, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import frame_network_path, path_of_run
 from workbook.text import in_markdown
@@ -57,7 +57,6 @@ CHOICES: dict[str, Collection[str]] = {  # tables that may grow while a notebook
     "protocol": ("paper", "authors", "mult"),
     "tracker": ("none", "mlflow"),
 }
-OF_DATASET = ("classes", "fold_scheme", "protocol")  # beside USUAL: a dataset has its own default
 log = logging.getLogger(__name__)
 KEYWORDS = ("", "none", "frames")  # values of `pretrained` that are no paths
 
@@ -298,7 +297,7 @@ DEFAULTS = {name: field.default for name, field in FIELDS.items()}
 
 @cache
 def _device() -> str:
-    """What `auto` means on this machine. Logs why it is not a GPU that there is."""
+    """The device that `auto` is here: cuda or cpu. Logs why a GPU of this machine is not used."""
     reason = _why_no_gpu()
     if "compiled" in reason:
         log.warning("%s: device auto is the CPU", reason)
@@ -359,13 +358,6 @@ def allowed(name: str) -> str:
     return " ".join(f"{words[key]} {getattr(rule, key)}" for key in words for rule in limits if hasattr(rule, key))
 
 
-def comment(name: str) -> str:
-    """The comment behind a parameter in the parameters cells of notebooks."""
-    words = " | ".join(CHOICES[name]) if name in CHOICES else FIELDS[name].description
-    empty = {"": '""', 0: "0"}.get(DEFAULTS[name], "") if name in USUAL["clips"] or name in OF_DATASET else ""
-    return f"{words}; {empty}: the dataset's own" if empty else words
-
-
 def _sentence(error: dict[str, Any]) -> str:
     """One sentence for an entry of pydantic's list of errors."""
     reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
@@ -380,8 +372,8 @@ def _sentence(error: dict[str, Any]) -> str:
 
 def unknown(name: str, known: Collection[str] = ()) -> str:
     """The sentence that refuses an unknown parameter; known : the names of a notebook, all of a run by default."""
-    few = f"; known are {', '.join(known)}" if 0 < len(known) < 12 else "; `avlib parameters` lists the known ones"
-    return f"unknown parameter '{name}'{nearest(name, known or NAMES) or few}"
+    names = f"; known are {', '.join(known)}" if 0 < len(known) < 12 else "; `avlib parameters` lists the known ones"
+    return f"unknown parameter '{name}'{nearest(name, known or NAMES) or names}"
 
 
 def not_a_choice(value: Any, choices: Iterable) -> str:
@@ -391,6 +383,6 @@ def not_a_choice(value: Any, choices: Iterable) -> str:
 
 
 def nearest(word: str, known: Iterable) -> str:
-    """The end of a sentence, `: did you mean 'fusion'?`, or "" where no known name is near."""
+    """The end of a sentence, `: did you mean 'fusion'?`, or "" where no known name is similar."""
     matches = get_close_matches(word[:99], map(str, known), n=1)
     return f": did you mean '{matches[0]}'?" if matches else ""

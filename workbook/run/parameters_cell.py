@@ -10,14 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbook import InputError
-from workbook.run.parameters import CHOICES, NAMES, Parameters, comment, not_a_choice, refuse_empty, show, unknown
+from workbook.run.parameters import CHOICES, NAMES, Parameters, not_a_choice, refuse_empty, show, unknown
 from workbook.run.reopen import TrainedRun, open_trained
 
-REOPENING = {  # the parameters of a notebook that opens a trained run, and the comments in its parameters cell
-    "run": 'folder of a trained run; "": the run that was trained last',
-    "data_root": "where the corpus is, if it has moved",
-    "device": comment("device"),
-}
 KINDS = {str: "text", float: "a number", bool: "True or False"}
 
 

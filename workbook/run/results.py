@@ -58,7 +58,7 @@ def runs_in(folders: Iterable[Path]) -> pd.DataFrame:
 
 
 def evaluated(runs: pd.DataFrame) -> pd.DataFrame:
-    """The evaluated ones among the rows of `runs_in`."""
+    """The rows of `runs_in` that are evaluated."""
     return runs[runs["labels"].notna() & runs[[*CONDITIONS]].notna().any(axis=1)]
 
 
@@ -96,7 +96,7 @@ def where(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
 
 
 def result_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """The evaluated rows of `runs_in` in the columns of TABLE, less those that say nothing here.
+    """The evaluated rows of `runs_in` in the columns of TABLE; some columns are left out where they are empty.
 
     Toy datasets have a last row with the best reachable accuracies; where a corpus needs an exchange between the
     branches, also one with the AV that is expected without.
@@ -189,7 +189,7 @@ def draw_comparison(runs: pd.DataFrame) -> "Axes":
     table = result_table(runs)
     runs, scores = evaluated(runs), accuracies(table[table["fold"].notna()])
     (dataset, *_), labels = runs["dataset"], runs["labels"].map(len)
-    heading = DATASETS[dataset].title if dataset in DATASETS else dataset
+    heading = DATASETS[dataset].title
     if scores["dropout"].nunique() > MOST_BARS:
         ax = plots.score_table(scores)
     else:

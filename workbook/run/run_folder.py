@@ -20,7 +20,7 @@ from workbook.run.tracker import MlflowCopy, copy_in
 if TYPE_CHECKING:
     from workbook.data.store import Store
 
-ARTEFACTS = (  # starting over removes the record first: without it the next run removes the rest
+ARTEFACTS = (  # in the order of removal: if it is interrupted, the next run finds no record and removes the rest
     *("run.json", "checkpoint.pt", "model.safetensors", "history.csv", "predictions.parquet", "metrics.json"),
     *("faithfulness.parquet", "faithfulness.json", "studies", "protocol", "protocol.csv", "figures"),
 )
@@ -158,7 +158,7 @@ def interruptible(folder: Path, epochs: int) -> Iterator[None]:
 
 
 def check_same_run(config: Parameters, fingerprint: str | None = None) -> str:
-    """One sentence on the run folder before training: a new run, or how many epochs are done.
+    """A sentence on the run folder before training: a new run, or how many epochs are done.
 
     fingerprint : of the data; None = do not compare them
     Raises InputError where the folder holds another run, with the first difference.
@@ -182,7 +182,7 @@ def difference(record: Record, config: Parameters, fingerprint: str | None) -> s
     """The first difference of a recorded run from one of these parameters, such as `fold 0, not 1`; "" = the same.
 
     fingerprint : of the data; None = do not compare them
-    Weights at the start are compared where both runs have them.
+    The weights that training starts from are compared where both runs have such a file.
     """
     for name, value in config.model_dump(mode="json", exclude={*MAY_CHANGE}).items():
         if value != record.parameters[name]:

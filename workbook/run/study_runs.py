@@ -70,7 +70,7 @@ def matching_runs(patterns: Iterable[str | Path]) -> list[Path]:
     return list(folders)
 
 
-def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: int = 0) -> StudyResult:
+def run_study(runs: Runs, name: str, conditions: Callable | None = None) -> StudyResult:
     """The result of a study of some systems, on their test clips; its table is kept in the first run's folder.
 
     name : of the study, in STUDIES; each run's folder keeps its predictions, and a later call goes on from there
@@ -86,7 +86,7 @@ def run_study(runs: Runs, name: str, conditions: Callable | None = None, seed: i
             except InputError as error:
                 return StudyResult(name, {}, [], pd.DataFrame(), f"Left out: {error}.")
             by_name |= {condition.name: condition for condition in own}
-            tables.append(_predictions(run, name, run.test, own, seed).assign(seed=run.parameters.seed))
+            tables.append(_predictions(run, name, run.test, own).assign(seed=run.parameters.seed))
         systems[system] = pd.concat(tables)
     return evaluate_study(runs, name, systems, list(by_name.values()))
 
@@ -112,7 +112,7 @@ def draw_study(runs: Runs, result: StudyResult, **options) -> Figure | None:
     return _first(runs).save(f"degrade-{result.name}.png", figure)
 
 
-def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
+def with_temperatures(runs: Runs, systems: Systems) -> Systems:
     """The same predictions with the logits of each run divided by a temperature, fitted on its validation clips.
 
     Names of systems become such as `ia1 none, T 1.82`, with the mean temperature of the runs. ` (a bound)` follows
@@ -122,7 +122,7 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
     for system, folds in runs.items():
         parts, temperatures = [], []
         for run in folds:
-            temperatures.append(temperature(_predictions(run, "validation", run.validation, [Intact()], seed)))
+            temperatures.append(temperature(_predictions(run, "validation", run.validation, [Intact()])))
             table = select(systems[system], fold=run.parameters.fold, seed=run.parameters.seed)
             parts.append(with_temperature(table, temperatures[-1]))
         bound = " (a bound)" if any(map(at_bound, temperatures)) else ""
@@ -131,12 +131,11 @@ def with_temperatures(runs: Runs, systems: Systems, seed: int = 0) -> Systems:
     return calibrated
 
 
-def _predictions(run: TrainedRun, name: str, clips: Clips, conditions: list, seed: int) -> pd.DataFrame:
+def _predictions(run: TrainedRun, name: str, clips: Clips, conditions: list) -> pd.DataFrame:
     """The predictions of a run; those that its folder keeps are not made again."""
     path = run.folder / FOLDER / f"{name}.parquet"
-    path.parent.mkdir(exist_ok=True)
     with run.stage(FOLDER):
-        return predictions(run.network, clips, conditions, fold=run.parameters.fold, seed=seed, path=path)
+        return predictions(run.network, clips, conditions, fold=run.parameters.fold, seed=0, path=path)
 
 
 def _first(runs: Runs) -> TrainedRun:
