@@ -105,15 +105,6 @@ def test_a_run_says_how_it_stands(config):
     assert run.record.seconds.keys() == {"train", "evaluate", "attention"}
 
 
-def test_an_interrupted_training_is_one_sentence_and_goes_on(config):
-    store = config().corpus.open_store()
-    message = "stopped after epoch 0 of 2: run it again to go on"
-    with pytest.raises(InputError, match=message), start_run(config(), store):
-        raise KeyboardInterrupt
-    run = train(config())
-    assert state(run.folder) == "done"
-
-
 def test_what_training_will_find_is_said_beforehand(config):
     assert check_same_run(config()) == f"a new run: {config().folder}"
     train(config())

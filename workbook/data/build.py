@@ -24,14 +24,14 @@ from workbook.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # a change makes stores again
+FORMAT = 2  # a higher number has all stores made again
 RECORD = ["has_audio", "has_video", "duration", "window_start", "face_confidence", "video_sha256", "audio_sha256"]
 CLIP_COLUMNS = [
     *("clip", "actor", "label", "emotion", "intensity", "statement", "repetition", *RECORD[:5]),
     *("video_path", "audio_path", "video_sha256", "audio_sha256"),
 ]
-# Of some corpora: in protocol authors, as how many clips of the original code it counts; the seconds of its file that a
-# clip lies between; a split of its own; whether its picture is a face from edge to edge.
+# Columns that some corpora have. copies: how many clips of the original code it counts as, in protocol authors; start,
+# end: seconds of its file; split: its own; cropped: True = its picture is a face from edge to edge.
 EXTRA_COLUMNS = ["copies", "start", "end", "split", "cropped"]
 
 
@@ -148,7 +148,7 @@ class _Draft:
             journal.write(json.dumps(self.entries[row]) + "\n")
 
     def take_over(self, store: Store) -> None:
-        """Keeps the clips of a store whose files have the same bytes, without those that it had a problem with."""
+        """Copies the clips of an older store whose files have the same bytes and had no problem."""
         from workbook.data.prepare import sha256_of
 
         span = [name for name in ("start", "end", "cropped") if name in self.trials]
@@ -205,7 +205,7 @@ class _Draft:
 
 
 def _keep_rows(source: Path, target: Path, rows: np.ndarray, count: int) -> None:
-    """Some of the `count` rows of an array as a file of their own; moved, not copied, where these are all."""
+    """Writes some of the `count` rows of an array to a file of their own; moves the array's file where they are all."""
     if len(rows) == count:
         if source.exists():  # else it was moved before a kill
             os.replace(source, target)

@@ -45,7 +45,7 @@ def people(path: Path, names: Iterable[str]) -> list[str] | list[int]:
 
 
 def _spelling(name: str) -> str:
-    """A name without what differs between two spellings of it: capitals, and spaces around its words."""
+    """A name in lower case and with single spaces, equal for two spellings of it."""
     return " ".join(name.casefold().split())
 
 

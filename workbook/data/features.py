@@ -22,7 +22,7 @@ from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
 from workbook.files import as_bytes
 
-FORMAT = 2  # a change makes stores again
+FORMAT = 2  # a higher number has all stores made again
 MODALITIES = ("audio", "video")
 MASKS = {name: f"has_{name}" for name in MODALITIES}
 REQUIRED, OPTIONAL = (*MODALITIES, "label", "group"), ("clip", *MASKS.values())  # arrays of an .npz
@@ -132,7 +132,7 @@ def _clip_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
 
 
 def texts(values: np.ndarray | list) -> list[str]:
-    """The values as text, whether they are text, bytes or numbers; halves of characters become question marks."""
+    """Texts, bytes or numbers as text; what is no character becomes a question mark."""
     plain = values.tolist() if isinstance(values, np.ndarray) else values
     words = (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in plain)
     return [word.encode("utf-8", "replace").decode() for word in words]

@@ -65,7 +65,7 @@ def read_films(root: Path | str, protocol: str = "paper") -> tuple[pd.DataFrame,
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table as text, "" where a cell is empty; its index are the lines. Raises InputError where it is incomplete.
+    """The table as text, "" where a cell is empty, indexed by line. Raises InputError where it is incomplete.
 
     Commas, semicolons and tabs may stand between the cells, as in what Excel saves, and empty rows are left out.
     """
@@ -98,7 +98,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _refuse(path: Path, is_wrong: pd.Series, reason: str) -> None:
-    """Raises InputError with the first line for which `is_wrong` is True, and the reason; its index are the lines."""
+    """Raises InputError with the first line for which `is_wrong`, indexed by line, is True, and the reason."""
     if is_wrong.any():
         raise InputError(f"line {is_wrong.idxmax()} of {path} {reason}")
 
@@ -110,7 +110,7 @@ def _names(table: pd.DataFrame) -> pd.Series:
 
 
 def _path(folder: Path, file: str) -> str:
-    """The path of a file; its accents on the disk may be decomposed, and its folders in the table Windows's."""
+    """The path of a file of the table, which may have backslashes; on the disk its accents may be decomposed."""
     if not file:
         return ""
     plain = file.replace("\\", "/")

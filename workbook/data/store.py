@@ -75,7 +75,7 @@ class Store:
 
     @property
     def rgb(self) -> slice:
-        """What turns the colours of stored faces into RGB: protocol `authors` stores blue, green, red."""
+        """The slice of the colour axis that turns stored faces into RGB: protocol `authors` stores blue, green, red."""
         return colours(self.manifest["plan"]["settings"].get("protocol") if self.video.ndim == 5 else "")
 
     @property

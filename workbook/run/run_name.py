@@ -30,7 +30,7 @@ def path_of_run(values: dict[str, Any], usual: dict[str, Any]) -> Path:
 
 def system_and_settings(values: dict[str, Any], usual: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Parts of a run's name: of its system, such as ia1, dense; of all else that is no default, such as epochs20."""
-    tags = _tags(values, usual)
+    tags = tags_of(values, usual)
     system = [f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)]
     return system, [tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)]
 
@@ -40,7 +40,7 @@ def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images:
 
     of_images : True = taught on the folder of images in `pretrained`, whatever the dataset
     """
-    tags = _tags(values, usual)
+    tags = tags_of(values, usual)
     vision = f"pretrained-{_tag('vision', values['vision'])}"
     if of_images:
         settings = [_tag(name, values[name]) for name in ("pretrained", "image_size", "frame_epochs")]
@@ -50,7 +50,7 @@ def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images:
     return Path(values["dataset"], "-".join([vision, *settings]), _split(values, usual))
 
 
-def _tags(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
+def tags_of(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
     """The part of the name for each value that is not the default."""
     return {name: _tag(name, values[name]) for name in usual if str(values[name]) != str(usual[name])}
 

@@ -79,7 +79,7 @@ def plan(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2, and a name twice is refused: `no` is a text, 1e-2 a number, and 010 a text that no number has."""
+    """YAML 1.2, and a name twice is refused: `no` is a text, 1e-2 a number, and 010 a text, refused as a number."""
 
     yaml_implicit_resolvers: ClassVar = {}
 

@@ -161,7 +161,7 @@ class Sweep:
         return next((other for other in done if self.stores[other] == self.stores[folder]), None)
 
     def _note(self, outcome: Outcome) -> None:
-        """Notes how a run ended, and says it."""
+        """Keeps how a run ended, and prints it."""
         self.running.discard(outcome.folder)
         if self.stopped.is_set():
             return
