@@ -79,27 +79,77 @@ def address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
 
 
+@pytest.fixture
+def tools(tmp_path):
+    """A folder with the programs that make needs, but without Python and uv."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for tool in ("make", "bash", "sh", "id", "cat"):
+        (folder / tool).symlink_to(shutil.which(tool))
+    return folder
+
+
+def write_script(path: Path, log: Path, code: int = 0, then: str = "") -> None:
+    """A program that writes its name and arguments to the log, executes a line of shell, and ends with the code."""
+    path.write_text(f'#!/bin/sh\necho {path.name} "$@" >> "{log}"\n{then}\nexit {code}\n')
+    path.chmod(0o755)
+
+
 @pytest.mark.parametrize(("uv", "installers"), [(None, ["pip", "pip"]), (0, ["uv"]), (2, ["uv", "pip"])])
-def test_setting_up_takes_uv_where_it_works_and_pip_otherwise(uv, installers, tmp_path):
+def test_setting_up_takes_uv_where_it_works_and_pip_otherwise(uv, installers, tools, tmp_path):
     """uv : its exit code; None = there is no uv, and pip cannot install it."""
     environment, log = tmp_path / "environment", tmp_path / "log"
     (environment / "bin").mkdir(parents=True)
-    (tmp_path / "tools").mkdir()
-    for tool in ("make", "bash", "sh", "id", "touch", "python3", "sleep"):
-        (tmp_path / "tools" / tool).symlink_to(shutil.which(tool))
-    scripts = {environment / "bin/python": ("pip", 0)} | ({} if uv is None else {tmp_path / "tools/uv": ("uv", uv)})
-    for path, (name, code) in scripts.items():
-        path.write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\nexit {code}\n')
-        path.chmod(0o755)
-    own = {"VIRTUAL_ENV": str(environment), "PATH": str(tmp_path / "tools")}
-    command = ["make", f"{environment}/.avlib-set-up"]
-    subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
-    lines = log.read_text().splitlines()
+    write_script(environment / "bin/python", log)
+    if uv is not None:
+        write_script(tools / "uv", log, uv)
+    own = {"VIRTUAL_ENV": str(environment), "PATH": str(tools)}
+    subprocess.run(["make", "set-up"], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    lines = log.read_text().replace("python -m pip", "pip").splitlines()
     assert [line.split()[0] for line in lines] == installers
     if uv is None:
         assert lines.pop(0).endswith(" uv")
     assert all(line.endswith("--constraint constraints.txt --editable .[test]") for line in lines)
-    assert (environment / ".avlib-set-up").exists()
+    assert (environment / ".avlib-set-up").read_text() == f"{ROOT}\n"
+
+
+def test_an_environment_is_set_up_once_and_anew_where_it_is_half_made_or_its_folder_has_moved(tools, tmp_path):
+    folder, log = tmp_path / "my workbook ü", tmp_path / "log"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("mkdir", "cp"):
+        (tools / name).symlink_to(shutil.which(name))
+    for name in ("uv", "avlib", "python"):
+        write_script(tools / name, log)
+    make = 'test "$1" != -m || { mkdir -p .venv/bin; cp "${0}" .venv/bin/python; : > .venv/bin/activate; }'
+    write_script(tools / "python3", log, then=make)
+
+    def demo() -> list[str]:
+        log.write_text("")
+        command = ["make", "demo"]
+        subprocess.run(command, cwd=folder, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+        return [line for line in log.read_text().splitlines() if not line.startswith("python3 -c")]
+
+    def anew() -> list[str]:
+        environment = folder / ".venv"
+        options = "--constraint constraints.txt --editable .[test]"
+        install = f"uv pip install --quiet --python {environment}/bin/python {options}"
+        return [f"python3 -m venv --clear {environment}", install, "avlib run params/demo.yaml"]
+
+    assert demo() == anew()
+    assert demo() == anew()[2:]
+    os.utime(folder / "pyproject.toml", (time.time() + 9, time.time() + 9))
+    assert demo() == anew()[1:]
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    os.utime(folder / "pyproject.toml", (1, 1))
+    (folder / ".venv/.avlib-set-up").unlink()
+    assert demo() == anew()[1:], "an environment of one's own is kept"
+    (folder / ".venv/.avlib-set-up").unlink()
+    (folder / ".venv/bin/activate").unlink()
+    assert demo() == anew()
+    folder = folder.rename(tmp_path / "elsewhere")
+    assert demo() == anew()
 
 
 def test_papermill_starts_without_a_warning_about_encryption(tmp_path):
