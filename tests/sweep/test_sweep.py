@@ -73,6 +73,15 @@ def test_the_last_run_of_a_file_counts_as_trained_last_whichever_ends_last(grid,
     assert trained_runs(tmp_path / "runs")[0] == folders[0]
 
 
+def test_a_run_whose_record_cannot_be_written_any_more_stops_no_other(grid):
+    runs = plan(read_grids(grid()))
+    together, folder = Sweep(runs), Parameters(**runs[0]).folder
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("damaged")
+    together._note(Outcome(folder, "done", notebooks=("train",)))
+    assert together.outcomes[folder].state == "done"
+
+
 def test_runs_on_different_stores_come_side_by_side_before_runs_on_the_same_one(tmp_path):
     runs = read_grids(ROOT / "params" / "demo.yaml")
     together = Sweep(expand([grid | {"outputs_root": str(tmp_path)} for grid in runs]))

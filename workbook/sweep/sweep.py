@@ -173,7 +173,8 @@ class Sweep:
             return
         self.outcomes[outcome.folder] = outcome
         if "train" in outcome.notebooks:  # side by side, the last one to end is none of the reader's choice
-            note(outcome.folder, sweep=(self.started, list(self.configs).index(outcome.folder)))
+            with suppress(InputError, OSError):  # a disk that is full by now stops no other run
+                note(outcome.folder, sweep=(self.started, list(self.configs).index(outcome.folder)))
         if outcome.state != "complete":
             result = f"done in {as_time(outcome.seconds)}" if outcome.state == "done" else f"failed: {outcome.reason}"
             self._show("")
