@@ -6,7 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 
-from workbook.text import in_figure, in_latex, in_markdown, printable, styled
+from workbook.text import in_figure, in_latex, in_markdown, papermill_command, printable, styled
 
 NAMES = ["<script>alert(1)</script><img src=x onerror=alert(1)>", "a & b &lt; c &#60;", "a | b || c", "# title"]
 NAMES += ["[click](javascript:alert(1)) ![x](y)", "**bold** _slanted_ __init__ snake_case_name ~~gone~~"]
@@ -55,3 +55,10 @@ def test_a_name_in_latex_has_no_active_sign():
 )
 def test_control_characters_do_not_reach_a_terminal(text, shown):
     assert printable(text) == shown
+
+
+def test_a_command_quotes_for_the_shells_of_its_system(monkeypatch):
+    command = "papermill notebooks/train.ipynb outputs/train.ipynb -p epochs 3 -p data_root "
+    for system, path, word in (("linux", "/my data", "'/my data'"), ("win32", "C:\\my data", '"C:\\my data"')):
+        monkeypatch.setattr("sys.platform", system)
+        assert papermill_command("train", {"epochs": 3, "data_root": path}) == command + word

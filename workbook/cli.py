@@ -4,14 +4,13 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import click
 
 from avlib import __version__
 from workbook import DATA, OUTPUTS, InputError
-from workbook.text import printable
+from workbook.text import papermill_command, printable, quoted
 
 PATH = click.Path(path_type=Path)
 IN = click.argument("outputs_root", type=PATH, default=OUTPUTS)
@@ -44,7 +43,7 @@ class Commands(click.Group):
     """
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        if sys.stdout:  # None where it is closed
+        if hasattr(sys.stdout, "reconfigure"):  # else it is closed, or a notebook's
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a pipe on Windows lacks most characters
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
         handlers = {number: signal.signal(number, self._interrupt) for number in handled}
@@ -218,7 +217,7 @@ def import_(checkpoint: Path, out: Path, heads: int | None, data_root: Path | No
     values = read_values(extra) | {name: value for name, value in options.items() if value is not None}
     record = import_network(checkpoint.absolute(), out.absolute(), values)
     _echo(f"{out}: fusion {record.network['fusion']}, {len(record.labels)} labels. {record.describe_origin()}")
-    _echo(f"next: papermill notebooks/evaluate.ipynb outputs/evaluate.ipynb -p run {quote(str(out.absolute()))}")
+    _echo(f"next: {papermill_command('evaluate', {'run': out.absolute()})}")
 
 
 @main.command()
@@ -249,7 +248,7 @@ def page(runs: tuple[Path, ...], clips: int, out: Path) -> None:
     from workbook.run.app import write_page_of
 
     write_page_of(runs, clips, out)
-    _echo(f"{out}: host these files, or look at them with `python -m http.server --directory {quote(str(out))}`")
+    _echo(f"{out}: host these files, or look at them with `python -m http.server --directory {quoted(out)}`")
 
 
 @main.command()
@@ -278,5 +277,5 @@ def download(dataset: str, actors: str, sound: bool, folder: Path) -> None:
     from workbook.data.download import download_ravdess, parse_actors
 
     root = download_ravdess(folder, parse_actors(actors), pictures=not sound)
-    where = "" if root == (DATA / "ravdess").resolve() else f" -p data_root {quote(str(root))}"
-    _echo(f"next: papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb -p dataset {dataset}{where}")
+    place = {} if root == (DATA / "ravdess").resolve() else {"data_root": root}
+    _echo(f"next: {papermill_command('preprocess', {'dataset': dataset} | place)}")

@@ -1,9 +1,12 @@
 """Texts of others, such as the name of a clip, as text: in Markdown, LaTeX, a figure and a terminal.
 
-In HTML that is `html.escape`, and `styled` for tables. Seconds in words, too.
+In HTML that is `html.escape`, and `styled` for tables. Seconds in words and commands to copy, too.
 """
 
 import re
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +44,17 @@ def as_time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def quoted(value: object) -> str:
+    """A value as one word of a command, for the shells of this system."""
+    return subprocess.list2cmdline([str(value)]) if sys.platform == "win32" else shlex.quote(str(value))
+
+
+def papermill_command(notebook: str, parameters: dict[str, Any]) -> str:
+    """The command that executes a notebook with these parameters."""
+    options = "".join(f" -p {name} {quoted(value)}" for name, value in parameters.items())
+    return f"papermill notebooks/{notebook}.ipynb outputs/{notebook}.ipynb{options}"
 
 
 def styled(table: "pd.DataFrame", *arguments: Any, **settings: Any) -> "Styler":

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
 import pandas as pd
@@ -26,6 +25,7 @@ from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store
 from workbook.files import folder_lock, read_json
+from workbook.text import papermill_command
 
 log = logging.getLogger(__name__)
 
@@ -220,12 +220,8 @@ class Corpus:
         reason = f"there is no store of {self.dataset} with {self.frames} frames of {self.image_size} pixels"
         if is_made:
             reason = f"the clips in {self.root} have changed since their store was made"
-        parameters = asdict(self) | {"data_root": self.root}
-        raise InputError(
-            f"{reason} at {self.store_path}; make it{' again' * is_made} with: "
-            "papermill notebooks/preprocess.ipynb outputs/preprocess.ipynb "
-            + " ".join(f"-p {name} {quote(str(value))}" for name, value in parameters.items())
-        )
+        command = papermill_command("preprocess", asdict(self) | {"data_root": self.root})
+        raise InputError(f"{reason} at {self.store_path}; make it{' again' * is_made} with: {command}")
 
     def preprocess(self, workers: int | None = None, prepare: Callable | None = None, progress: bool = True) -> Store:
         """The store: made, continued after an interruption, or only opened where its files have not changed.

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from reprlib import Repr
 from runpy import run_path
-from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import (
@@ -34,7 +33,7 @@ from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import frame_network_path, path_of_run
-from workbook.text import in_markdown
+from workbook.text import in_markdown, papermill_command
 
 OWN_FUSIONS = ROOT / "notebooks" / "my_fusions.py"
 
@@ -273,8 +272,7 @@ class Parameters(BaseModel):
 
     def command(self, notebook: str, names: Iterable[str]) -> str:
         """The command that runs a notebook with those of the named parameters that are not defaults."""
-        options = " ".join(f"-p {name} {quote(value)}" for name, value in self.changes.items() if name in names)
-        return f"papermill notebooks/{notebook}.ipynb outputs/{notebook}.ipynb {options}".rstrip()
+        return papermill_command(notebook, {name: self.changes[name] for name in self.changes if name in names})
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<14} {value}" for name, value in self.changes.items()) or "all parameters: default"

@@ -16,7 +16,7 @@ from workbook.run.record import Record, epochs_done, read_metrics, read_predicti
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
-from workbook.text import in_markdown
+from workbook.text import in_markdown, papermill_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def find_run(run: str | Path = "") -> Path:
     if not run:
         folders = trained_runs()
         if not folders:
-            train = "papermill notebooks/train.ipynb outputs/train.ipynb"
+            train = papermill_command("train", {})
             raise InputError(f"no run is trained under {workbook.OUTPUTS}; train one with: {train}")
         return folders[0]
     folder = absolute_path("run", run)
