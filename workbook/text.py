@@ -24,14 +24,19 @@ def printable(text: object) -> str:
     return CONTROL.sub(lambda sign: sign[0].encode("unicode_escape", "surrogatepass").decode(), str(text))
 
 
+def one_line(text: object) -> str:
+    """Text for a terminal, in one line: of an error, for example."""
+    return " ".join(printable(text).split())
+
+
 def in_markdown(text: object) -> str:
     """Text for a line or a cell of Markdown."""
-    return MARKDOWN.sub(lambda sign: f"&#{ord(sign[0])};", " ".join(printable(text).split()))
+    return MARKDOWN.sub(lambda sign: f"&#{ord(sign[0])};", one_line(text))
 
 
 def in_latex(text: object) -> str:
     """Text for a paragraph or a cell of LaTeX."""
-    return " ".join(printable(text).split()).translate(str.maketrans(LATEX))
+    return one_line(text).translate(str.maketrans(LATEX))
 
 
 def in_figure(text: object) -> str:

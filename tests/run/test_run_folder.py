@@ -1,6 +1,7 @@
 import json
 import subprocess
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -143,7 +144,7 @@ def test_a_model_comes_back_out_of_its_folder_as_it_went_in(config):
         torch.testing.assert_close(loaded(audio, video).logits, net(audio, video).logits, rtol=0, atol=0)
 
 
-def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
+def test_a_folder_without_a_trained_run_is_refused(config, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is no trained run"):
         load_run(tmp_path / "nowhere")
     run = made(config(), data("abc"))
@@ -154,6 +155,9 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path):
     with pytest.raises(InputError, match="does not hold the model") as refused:
         load_run(run.folder)
     assert "\n" not in str(refused.value) and "train it again" in str(refused.value)
+    monkeypatch.setattr("avlib.weights.read_weights", Mock(side_effect=MemoryError()))  # an error without a text
+    with pytest.raises(InputError, match="does not hold the model"):
+        load_run(run.folder)
 
 
 def test_the_commit_is_the_checkouts_own(tmp_path, monkeypatch):

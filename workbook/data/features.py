@@ -21,6 +21,7 @@ from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
 from workbook.files import as_bytes
+from workbook.text import one_line
 
 FORMAT = 2  # a higher number has all stores made again
 MODALITIES = ("audio", "video")
@@ -82,7 +83,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         for values in arrays.values():
             check_characters(values)
     except Exception as error:  # damaged, encrypted and foreign archives fail in many ways
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{path} cannot be read as an .npz of numbers and text, as np.savez makes: {reason}") from None
     check_names(path, names, REQUIRED, OPTIONAL)
     for name, values in arrays.items():

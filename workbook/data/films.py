@@ -14,6 +14,7 @@ from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS
 from workbook.data.window import IMAGES
 from workbook.files import path_of, path_text
+from workbook.text import one_line
 
 TABLE = "clips.csv"
 REQUIRED, OPTIONAL = ("file", "person", "label"), ("audio", "start", "end", "clip", "split", "cropped")  # its columns
@@ -77,9 +78,8 @@ def _read(path: Path) -> pd.DataFrame:
         lines = ((rows.line_num, [cell.strip() for cell in row]) for row in rows)
         cells = {line: row for line, row in lines if any(row)}
     except (OSError, ValueError, csv.Error) as error:
-        reason = " ".join(str(error).split())
         hint = "; save it as CSV in UTF-8" if isinstance(error, UnicodeError) else ""
-        raise InputError(f"{path} cannot be read as a table: {reason}{hint}") from None
+        raise InputError(f"{path} cannot be read as a table: {one_line(error)}{hint}") from None
     header = [name.lower() for name in cells.pop(min(cells, default=0), [])]
     while header and not header[-1]:
         header.pop()

@@ -20,6 +20,7 @@ import pandas as pd
 
 from workbook import InputError
 from workbook.data.features import Features, assemble, check_characters, polarity, texts
+from workbook.text import one_line
 
 PICKLES = (  # their names in a folder
     *("mosei_senti_data.pkl", "mosei_senti_data_noalign.pkl", "mosi_data.pkl", "mosi_data_noalign.pkl"),  # MULT's
@@ -120,7 +121,7 @@ def read_pickle(path: Path | str) -> Features:
             "video": _joined("vision", splits, (0, 1, 2)),  # (N, T, C)
         }
     except Exception as error:  # a torn, foreign or forged file can fail in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as a pickle of MOSEI or MOSI: {reason}") from None
     return assemble(path, clips, series, {}, task="sentiment", names=[], standardise=False)
 

@@ -36,6 +36,7 @@ from workbook.files import atomic_write, checksum, folder_lock, write_json
 from workbook.plots.clock import SECONDS, clock_of
 from workbook.plots.style import AROUND, CONDITION_STYLE, SHADE
 from workbook.progress import progress_bar
+from workbook.text import one_line
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, digest
 
@@ -202,7 +203,7 @@ class _Export:
         try:
             record["gradients"] = self._graph("gradients", probe.net, make, inputs, ["audio", "video"])
         except Exception as error:  # an operation whose gradient ONNX cannot express
-            log.warning("the page has no gradients of %s: %s", name, str(error).splitlines()[0])
+            log.warning("the page has no gradients of %s: %s", name, one_line(error)[:200])
         self.bar.update()
         return record
 

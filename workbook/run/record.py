@@ -17,7 +17,7 @@ from workbook import ROOT, InputError
 from workbook.files import write_json
 from workbook.run.claim import is_claimed
 from workbook.run.parameters import CHOICES, DEFAULTS, FIELDS, not_a_choice
-from workbook.text import printable
+from workbook.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +204,7 @@ def now(precision: str = "seconds") -> str:
 def as_sentence(error: Exception) -> str:
     """An error in one line; its kind is named where its text is not a sentence of ours."""
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return kind + printable(" ".join(str(error).split()))
+    return kind + one_line(error)
 
 
 def provenance(device: str) -> dict[str, Any]:

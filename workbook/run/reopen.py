@@ -16,7 +16,7 @@ from workbook.run.record import Record, epochs_done, read_metrics, read_predicti
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
-from workbook.text import in_markdown, papermill_command
+from workbook.text import in_markdown, one_line, papermill_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +214,7 @@ def load_run(folder: str | Path) -> "nn.Module":
         network = build_model(**record.network)
         network.load_state_dict(read_weights(folder / "model.safetensors")[1])
     except Exception as error:  # of many kinds: a damaged file, or weights of another network
-        reason = f"does not hold the model of run.json ({str(error).splitlines()[0]}): train it again"
+        reason = f"does not hold the model of run.json ({one_line(error)[:200]}): train it again"
         raise InputError(f"{folder / 'model.safetensors'} {reason}") from None
     return network.eval()
 

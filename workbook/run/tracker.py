@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from workbook.files import folder_lock
 from workbook.run.record import Record, read_metrics
+from workbook.text import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +52,7 @@ class MlflowCopy:
                 self._connect(record)
             self._send(record)
         except Exception as error:  # of many kinds: no server, a full disk, a store of another version
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = f"{type(error).__name__}: {one_line(error)[:200]}"
             log.warning("MLflow gets no copy of %s (%s)", self.folder, reason)
             self.failed = True
 

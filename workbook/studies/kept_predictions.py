@@ -10,6 +10,7 @@ from workbook import InputError
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.evaluation import predict
 from workbook.files import atomic_write
+from workbook.text import one_line
 from workbook.train.batches import Clips
 from workbook.train.descriptors import Describer, digest
 
@@ -54,7 +55,7 @@ def _read(path: Path, source: str, reprs: dict[str, str]) -> tuple[pd.DataFrame,
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # torn files can fail in any way
-        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it") from None
+        raise InputError(f"{path} is damaged ({one_line(error)[:200]}): delete it") from None
     file_reprs = table.attrs["conditions"] if table.attrs.get("source") == source else {}
     file_reprs = {name: text for name, text in file_reprs.items() if reprs.get(name, text) == text}
     return table[table["condition"].isin(file_reprs)], file_reprs

@@ -12,6 +12,7 @@ import yaml
 from workbook import InputError
 from workbook.run.parameters import Parameters
 from workbook.run.run_folder import check_same_run
+from workbook.text import one_line
 
 
 def expand(parameters: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ def read_grids(file: Path) -> list[dict[str, Any]]:
     try:
         grids = _as_list(yaml.load(file.read_text(encoding="utf-8"), _Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file} cannot be read: {one_line(error)}") from None
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise InputError(f"{file} holds no parameters: each line should be `name: value`, such as `fusion: ia`")
     return [{str(name): value for name, value in grid.items()} for grid in grids]

@@ -21,6 +21,7 @@ from workbook.run.parameters import Parameters
 from workbook.run.record import as_sentence
 from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
 from workbook.sweep.notebooks import Echo
+from workbook.text import one_line
 
 try:
     import ray
@@ -53,7 +54,7 @@ def connect(address: str | None = None, cpus: float = 1, gpus: float = 0) -> Ite
     try:
         ray.init(address, runtime_env={"env_vars": variables}, logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # Ray raises all kinds, also plain ones
-        raise InputError(f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}") from None
+        raise InputError(f"the Ray cluster at {address} cannot be used: {one_line(error)}") from None
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
     try:
         yield RayEngine(cpus, gpus)
@@ -173,4 +174,4 @@ def _sentence(error: RayError) -> str:
     """Why a call has failed for good."""
     if isinstance(error, RayTaskError):
         return as_sentence(error.cause)
-    return f"its process on the cluster died {RETRIES + 1} times ({str(error).splitlines()[0].rstrip('.')})"
+    return f"its process on the cluster died {RETRIES + 1} times ({one_line(error)[:200].rstrip('.')})"
