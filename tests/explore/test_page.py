@@ -234,6 +234,17 @@ def test_a_neutral_clip_is_neither_guessed_right_nor_wrong(record, opened):
 
 @browser
 @pytest.mark.browser
+def test_a_long_label_is_not_cut(opened):
+    opened.evaluate("document.getElementById('figure').traits.view.names[2] = 'contented, relieved'")
+    drawn = opened.locator(".avlib-figure").get_attribute("data-drawn")
+    opened.set_viewport_size({"width": 1200, "height": 900})
+    opened.wait_for_selector(f".avlib-figure:not([data-drawn='{drawn}'])", state="attached")
+    left = "Math.min(...[...document.querySelectorAll('.bars text')].map((text) => text.getBBox().x))"
+    assert "contented, relieved" in opened.locator(".bars").inner_html() and opened.evaluate(left) >= 0
+
+
+@browser
+@pytest.mark.browser
 def test_names_are_text_and_a_phone_needs_no_scrolling_sideways(opened):
     opened.set_viewport_size({"width": 390, "height": 800})
     choose(opened, "network", f"features/{HTML}")

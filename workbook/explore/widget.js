@@ -102,7 +102,8 @@ function overTime(view, masked, { rows, height, at }) {
 
 function bars(view, width) {
   const { names, truth, networks, range: [low, high] } = view, marks = [], isScore = names.length === 1;
-  const tall = Math.min(19, 152 / names.length), left = isScore ? 4 : 64, head = 30 + 13 * networks.length;
+  const longest = Math.max(...names.map((name) => name.length)), left = isScore ? 4 : Math.max(64, Math.min(width / 3, 5 + 6.5 * longest));
+  const tall = Math.min(19, 152 / names.length), head = 30 + 13 * networks.length;
   const conditions = Object.entries(view.conditions), column = (width - left) / conditions.length, wide = column - 10;
   const x = (value) => ((value - low) / (high - low)) * wide, zero = x(Math.max(0, low));
   const answer = (values) => {
