@@ -96,8 +96,8 @@ def branches(
 
     audio, video : integrated gradients at the outputs of stage 1, before the branches meet; they add up to `change`
     change : the target's output for the clip minus that for the baseline
-    together : what only the two can say together: the change by both minus the changes by each alone. It is 0 where
-        the branches meet in a sum, as in a network without exchange and with a linear classifier.
+    together : the part that only both explain: the change by both minus the changes by each alone. It is 0 where the
+        branches meet in a sum, as in a network without exchange and with a linear classifier.
     A modality that the network does not read has 0. Arguments as in `integrated_gradients`
     """
     start = _start(net, audio, video, target, baseline, after_stage1=True)

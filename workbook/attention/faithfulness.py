@@ -127,7 +127,7 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
 
 @memory_kept()
 def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd.DataFrame:
-    """How far from 0 the area between of a single random order may lie: modality, low and high, 95 % of such orders.
+    """Between which areas 95 % of single random orders lie: a row per modality, columns modality, low and high.
 
     The area is the mean over actors, as in `area_summary`. An order and its reverse have opposite areas, so its mean
     is 0. Clips are ordered independently, so the variance of the mean is the sum of theirs, each from `draws` orders.
@@ -149,7 +149,7 @@ def interval(values: np.ndarray, actors: np.ndarray) -> dict[str, float]:
     """Mean, low and high: the mean of the actors' mean values, and Student's 95 % interval of them.
 
     It holds other people, not other trainings: those need runs of several seeds. With one actor low and high are NaN.
-    Values that are NaN do not count, nor do actors without others.
+    Values that are NaN do not count, nor do actors who have no other values.
     """
     means = pd.Series(np.asarray(values, dtype=float)).groupby(np.asarray(actors)).mean().dropna()
     low, high, _ = student(means.mean(), [error_of_mean(means)])
@@ -233,7 +233,7 @@ def agreement_sentence(table: pd.DataFrame) -> str:
 def cue_shares(segmented: SegmentedClips, orders: dict[str, Importance], truth: pd.DataFrame | None) -> pd.DataFrame:
     """The share of each score inside the true cue, a row per order and modality: `truth.summary`, with the order.
 
-    A segment's score is divided among its steps, but for attention, whose scores are those of a single step already.
+    Attention's scores are of single steps already; all others are divided among the steps of a segment.
     Scores below 0, which speak against the answer, count as 0. A clip without any score above 0 counts as even.
     truth : None, where it is not known, gives an empty table
     """

@@ -91,7 +91,7 @@ class Gone:
 
     modality : audio | video      share : of its steps, in [0, 1], rounded to whole steps
     where : scattered (drawn for each clip), or one burst at the start | middle | end      fill : one of FILLS
-    It counts even where no step is left.
+    A clip counts even where no step is left.
     """
 
     modality: str

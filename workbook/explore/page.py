@@ -63,7 +63,7 @@ class PageCorpus:
 
 
 def choose_clips(clips: Clips, first: str, count: int) -> list[str]:
-    """The names of `count` clips, of all labels alike: `first`, then others in an order that tells no label."""
+    """The names of `count` clips, about as many of each label: `first`, then others in random order."""
     mixed = clips.table.sample(frac=1, random_state=SEED)
     turns = mixed.groupby("emotion").cumcount().sort_values(kind="stable")
     return list(dict.fromkeys([first, *mixed.loc[turns.index, "clip"]]))[:count]

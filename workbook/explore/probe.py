@@ -4,7 +4,7 @@ Only what a change touches is computed again. The frames of a clip are described
 the picture. Masked frames are black, and black is described once.
 
 A `Change` is one value. Where a condition of `evaluate.conditions` does the same, the results agree: `shift` is
-`Shift`, `voice` the audio of a clip of choice, a gain of 0 and a mask over everything are `Missing`.
+`Shift`, `voice` the audio of another clip, a gain of 0 and a mask over everything are `Missing`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +34,7 @@ SEED = 1  # of all noise, so that the same change is the same clip
 THREE = tuple(paper_conditions("none")[:3])  # AV, A, V
 CACHED = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
-PIECE = TILE  # frames described at a time, the longest wait for a step of the explorer: fewer take as long
+PIECE = TILE  # frames described at a time: a step of the explorer waits for one piece at most; fewer take as long
 Span = tuple[float, float]
 
 

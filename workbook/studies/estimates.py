@@ -85,7 +85,7 @@ def right(table: pd.DataFrame) -> np.ndarray:
 def per_clip(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
     """A row per clip and training, and the value in each condition; each seed is a training.
 
-    What is no sum of conditions, such as a product, belongs to one network: take it row by row, then the mean.
+    A product of conditions is of one network: compute it in each row, and average the rows.
 
     values : (N,) of the rows of a table of predictions
     Columns: clip, actor, label, seed, fold if the table has it, and a column per condition.

@@ -25,7 +25,7 @@ from workbook.train.memory import channels_last
 
 TILE = 16  # rows: a product of matrices rounds groups of this many alike, and a smaller rest differently
 PIECE = TILE * 224 * 224  # pixels of the frames described at a time: the maps of more do not fit a processor's caches
-ON_GPU = 16  # pieces that a GPU describes at a time; a small one takes it less time than the CPU's instructions
+ON_GPU = 16  # pieces that a GPU describes at a time: between smaller ones it would wait for the CPU
 
 
 @torch.no_grad()
