@@ -49,6 +49,13 @@ def test_a_claim_on_a_full_disk_is_a_sentence_and_leaves_nothing_for_others_to_w
     assert not is_claimed(small_disk / "run")
 
 
+def test_a_folder_that_is_read_only_is_a_sentence(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for folder in (small_disk, small_disk / "run"):
+        with pytest.raises(InputError, match=r"/\.claim cannot be written: Read-only file system"), claim(folder):
+            pass
+
+
 def test_an_error_on_a_drive_that_is_away_stays_what_it_is(monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: False)  # as on Windows, where a drive may be away
     with pytest.raises(FileNotFoundError, match="no such drive"), writing(Path("runs")):

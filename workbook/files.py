@@ -121,13 +121,15 @@ def _identity(path: Path) -> tuple[int, int] | str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block that writes to `path`. Raises InputError where its disk is full."""
+    """A block that writes to `path`. Raises InputError where its disk is full or it may not be written."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # torch and others have errors of their own for a full disk
         code, text = getattr(error, "errno", None), str(error).lower()
+        if code in (errno.EROFS, errno.EACCES):
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
         if code in FULL or "no space left" in text or (code is None and free_bytes(path) < 2**16):
             raise InputError(f"{path} cannot be written: its disk has {as_bytes(free_bytes(path))} free") from error
         raise

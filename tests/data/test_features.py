@@ -232,6 +232,12 @@ def test_a_store_holds_the_arrays_the_clips_and_the_facts(saved, tmp_path):
     assert write_features(tmp_path / "stores" / "mine", changed, saved()).fingerprint != store.fingerprint
 
 
+def test_a_store_that_its_disk_has_no_room_for_is_a_sentence(saved, small_disk, monkeypatch):
+    monkeypatch.setattr(workbook, "DATA", small_disk)
+    with pytest.raises(InputError, match="cannot be written: its disk has"):
+        Corpus("features", saved(audio=np.ones((N, 10**5 // N, 7)))).preprocess()
+
+
 CLIPS = [toy.plan_clip(0, actor, ("happy", "angry")[actor % 2], 0) for actor in (1, 2)]
 
 

@@ -119,5 +119,5 @@ def test_a_whole_store_on_a_read_only_disk_is_opened(voices, small_disk, monkeyp
     made = corpus.preprocess(workers=1, progress=False)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert corpus.preprocess().fingerprint == corpus.open_store().fingerprint == made.fingerprint
-    with pytest.raises(OSError, match="Read-only file system"):
+    with pytest.raises(InputError, match="cannot be written: Read-only file system"):
         Corpus("ravdess", voices, frames=3, image_size=8).preprocess()
