@@ -106,6 +106,7 @@ def test_labels_have_the_order_of_their_values_if_all_are_numbers():
 
 def test_people_are_whole_numbers_or_names_and_a_name_in_two_spellings_is_warned_about(caplog):
     assert people("clips.csv", ["01", "1", "2.0"]) == [1, 1, 2] and not caplog.text
+    assert people("clips.csv", ["9" * 17, "9" * 16 + "8"]) == ["9" * 17, "9" * 16 + "8"]
     assert people("clips.csv", ["Ada", "ADA", "1"]) == ["Ada", "ADA", "1"]
     assert "has the people 'Ada' and 'ADA': they count as two" in caplog.text
 

@@ -35,9 +35,12 @@ def class_names(path: Path, labels: Iterable[str]) -> list[str]:
 
 
 def people(path: Path, names: Iterable[str]) -> list[str] | list[int]:
-    """Who is in each clip: numbers where all are whole numbers, else names. Warns of names that may be one person's."""
+    """Who is in each clip: numbers where all are whole numbers, else names. Warns of names that may be one person's.
+
+    Numbers from 2^53 on, of which a float keeps only the first digits, are names.
+    """
     names = [*names]
-    if all(NUMBER.fullmatch(name) and float(name).is_integer() for name in names):
+    if all(NUMBER.fullmatch(name) and float(name).is_integer() and abs(float(name)) < 2**53 for name in names):
         return [int(float(name)) for name in names]
     if twins := _twins(names, _spelling):
         log.warning("%s has the people %s: they count as two, and may be in two splits", path, twins)
