@@ -122,6 +122,8 @@ def test_a_face_in_too_few_frames_is_no_picture_and_said(tmp_path, person, voice
     assert not windows.has_video.any() and windows.has_audio.all()
     said = "frames of rare.mp4 show a face: turn the film upright if it lies on its side."
     assert said in windows.remarks()[0] and "from the sound alone" in windows.remarks()[1]
+    windows = read_windows(write_video(tmp_path / "short.mp4", person[:1], voice, fps=FPS), **SIZES)
+    assert "the picture of short.mp4 is too short" in windows.remarks()[0]
 
 
 def test_after_the_face_has_left_there_is_sound_alone(tmp_path, person, voice, drawn):

@@ -18,6 +18,7 @@ from workbook.files import checksum, path_of, path_text
 SILENCE = 1e-4  # a peak below this, -80 dBFS, is no sound
 PIXELS = 2**23  # searched for faces together, 9 bytes each: nine frames of 1280 x 720, one of 3840 x 2160
 
+TOO_SHORT = "the picture of {} is too short: none of the sampled moments falls on it"
 NO_CACHE = "librosa cannot keep its compiled code: set the environment variable NUMBA_CACHE_DIR to a folder for it"
 
 
@@ -164,7 +165,7 @@ def _faces(
         boxes += [*new_boxes]
         sure += [*confidence[confidence != 0]]  # NaN stays: it is not known then
     if not boxes:
-        raise InputError(f"the picture of {Path(path).name} is too short: none of the sampled moments falls on it")
+        raise InputError(TOO_SHORT.format(Path(path).name))
     if not sure:
         raise InputError(f"no face found in any of the {len(boxes)} frames of {Path(path).name}")
     filled = fill_boxes(np.stack(boxes))

@@ -13,7 +13,7 @@ from workbook import InputError
 from workbook.data.audio import channels
 from workbook.data.faces import crop_face, fill_boxes, follow
 from workbook.data.media import Film, check_file
-from workbook.data.prepare import Report, detector, groups, open_clip, window_features
+from workbook.data.prepare import TOO_SHORT, Report, detector, groups, open_clip, window_features
 from workbook.data.window import IMAGES, MFCC_STEPS, WINDOW, Window, colours
 from workbook.files import path_text
 from workbook.predict.doubts import doubts
@@ -182,6 +182,8 @@ def _follow_face(path: str, video: Film, windows: list[Window], size: int, proto
         for places, pictures in _pictures(video, times, protocol):
             faces |= zip(places, detector(video.cropped).detect_all(pictures), strict=True)
             bar.update(len(places))
+    if not faces:
+        raise InputError(TOO_SHORT.format(Path(path).name))
     order = sorted(faces, key=lambda place: times[place])
     track, switches = follow([faces[place] for place in order], np.array([times[place] for place in order]))
     boxes = np.full((*times.shape, 4), np.nan, np.float32)
