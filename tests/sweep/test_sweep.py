@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 import soundfile
+import torch
 from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
 from sweeps import finished_run, start, table, times_done, wait_for
@@ -198,12 +199,16 @@ def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_proc
 
 def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     cores = sweep.cores()
     assert share(0, 1)[0] == {}
     assert share(2, 3)[0] == {"OMP_NUM_THREADS": str(max(1, cores // 3)), "CUDA_VISIBLE_DEVICES": "3"}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert share(1, 2)[0] == {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "5"}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert sweep.gpus() == []
 
 
 @pytest.mark.slow

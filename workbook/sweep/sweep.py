@@ -223,10 +223,9 @@ def gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [str(number) for number in range(torch.cuda.device_count())]
-    return [name for name in visible.split(",") if name]
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if visible is None else visible.split(",")
+    return [*names][:count]  # CUDA stops at the first that does not exist, such as -1
 
 
 def listing(runs: list[dict[str, Any]], jobs: int) -> str:
