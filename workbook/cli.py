@@ -136,7 +136,7 @@ def table(outputs_root: Path) -> None:
 
     runs = all_runs(outputs_root)
     if runs.empty:
-        raise InputError(f"no run under {outputs_root}; `avlib run params/demo.yaml` makes two")
+        raise InputError(f"no run under {outputs_root}; `avlib run params/demo.yaml` makes four")
     table = result_table(runs)
     if not table.empty:
         _echo(as_text(table))
