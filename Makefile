@@ -25,7 +25,7 @@ test: $(SET_UP)
 	python -m ruff format --check .
 	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-fuzz: $(SET_UP)  ## 3000 damaged files, ten minutes: each has to be read or to end as a sentence
+fuzz: $(SET_UP)  ## 3000 damaged files: each has to be read or to end as a sentence
 	OMP_NUM_THREADS=1 python tests/fuzz.py --seed 0 --count 250
 
 LAB = --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks \
