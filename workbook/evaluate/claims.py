@@ -114,7 +114,8 @@ def compare_pairs(systems: Systems, dataset: str = "", **settings: Any) -> pd.Da
     if not tables:
         return pd.DataFrame(columns=["dropout", "condition"])
     table = pd.concat(tables, ignore_index=True)
-    return table.assign(first=table["first"].map(_printed_name), second=table["second"].map(_printed_name))
+    printed = {f"{system} {dropout}": PRINTED_NAME.get(system, system) for system, dropout in systems}
+    return table.assign(first=table["first"].map(printed), second=table["second"].map(printed))
 
 
 def _compare(
@@ -155,12 +156,6 @@ def _as_family(table: pd.DataFrame) -> pd.DataFrame:
         needed = [actors_needed(size, **known) if abs(size) >= 0.1 else math.nan for size in points]
         power[place] = smallest_difference(row["units"], **known), *needed
     return table.assign(**pd.DataFrame(power, columns=["smallest", "needed", "needed_paper"]))
-
-
-def _printed_name(name: str) -> str:
-    """`TAV` of `TAV1 softhard`."""
-    system = name.rpartition(" ")[0]
-    return PRINTED_NAME.get(system, system)
 
 
 def in_words(table: pd.DataFrame, claim: Claim) -> str:

@@ -6,10 +6,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbook.evaluate.statistics import ALPHA
 from workbook.plots.marks import FEWEST_ACTORS, cells, legend_above, name_rows, whiskers
 from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, grid, text_colour, tidy_axes
-
-ALPHA = 0.05
 
 
 def system_intervals(table: pd.DataFrame, chance: float | None = None) -> Axes:
