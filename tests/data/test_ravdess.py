@@ -103,7 +103,7 @@ def test_a_split_gives_positions_whatever_the_index_of_the_table_is():
         (lambda: split_rows(CLIPS, 9), "fold is 9; it must be a whole number from 0 to 4 in"),
         (lambda: split_rows(CLIPS, 1, "authors"), "fold is 1; it must be 0, the only one in"),
         (lambda: split_rows(CLIPS, 0, "own"), "needs a dataset with its own split.*choose one of paper, "),
-        (lambda: split_rows(CLIPS, 0, "groups"), "at least 5 actors, this corpus has 4"),
+        (lambda: split_rows(CLIPS, 0, "groups"), "at least 5 actors, this corpus has 4: choose own for films"),
         (lambda: folds("own"), "there is no fold scheme 'own' of actors: choose one of paper, authors, luna, loso, g"),
     ],
 )

@@ -58,7 +58,8 @@ def _share_out(actors: Iterable, count: int) -> dict:
     """The fold that tests each actor. Actors with most clips come first, each into the fold with fewest clips."""
     clips = Counter(actors)
     if len(clips) < count:
-        raise InputError(f"fold scheme 'groups' needs at least {count} actors, this corpus has {len(clips)}")
+        reason = f"fold scheme 'groups' needs at least {count} actors, this corpus has {len(clips)}"
+        raise InputError(f"{reason}: choose own for films with a column split, or clips, which mixes people")
     sizes, tested = [0] * count, {}
     for actor in sorted(clips, key=lambda actor: (-clips[actor], actor)):
         tested[actor] = sizes.index(min(sizes))
