@@ -36,9 +36,8 @@ def train(config):
     clips = clips_of(config, store)
     torch.manual_seed(config.seed)
     net = build_network(config, store)
-    names = {"dropout", "epochs", "batch_size", "learning_rate", "seed", "protocol", "train_vision", "balanced"}
     with start_run(config, store) as run:
-        for _ in fit(net, clips["train"], clips["validation"], run.folder, **config.model_dump(include=names)):
+        for _ in fit(net, clips["train"], clips["validation"], run.folder, **config.of_training):
             pass
     return run
 

@@ -9,7 +9,7 @@ from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.evaluate.conditions import Condition
 from workbook.evaluate.evaluation import predict
-from workbook.files import atomic_write
+from workbook.files import write_table
 from workbook.text import one_line
 from workbook.train.batches import Clips
 from workbook.train.descriptors import Describer, digest
@@ -45,8 +45,7 @@ def predictions(
         file_reprs |= {condition.name: repr(condition)}
         if path:
             table.attrs = {"source": source, "conditions": file_reprs}
-            with atomic_write(path) as temporary:
-                table.to_parquet(temporary, index=False)
+            write_table(path, table)
     return pd.concat([table[table["condition"] == name] for name in reprs], ignore_index=True)
 
 

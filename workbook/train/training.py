@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR, ReduceLROnPlateau
 from avlib.dropout import IN_PLACE, Modalities, variants
 from avlib.model import AudiovisualNet, precision
 from workbook import InputError
-from workbook.files import atomic_write
+from workbook.files import atomic_write, write_table
 from workbook.task import Task
 from workbook.train import sharing
 from workbook.train.balance import balance_gradients
@@ -220,8 +220,7 @@ class Checkpoint:
             with atomic_write(self.folder / "model.safetensors") as path:
                 save_file({name: value.contiguous().cpu() for name, value in self.net.state_dict().items()}, path)
         self.history.append(row)
-        with atomic_write(self.folder / "history.csv") as path:
-            pd.DataFrame(self.history).to_csv(path, index=False)
+        write_table(self.folder / "history.csv", pd.DataFrame(self.history))
         self._write()
 
     def _write(self) -> None:
