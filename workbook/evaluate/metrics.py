@@ -130,6 +130,12 @@ def metrics_of(table: pd.DataFrame) -> dict[str, Metric]:
     return SENTIMENT if "value" in table else EMOTION
 
 
+def right(table: pd.DataFrame) -> np.ndarray:
+    """Whether each answer is right, 1 or 0 (N,); NaN where it does not count, as a sentiment of 0."""
+    hits, counted = metrics_of(table)["accuracy"].columns(table).T
+    return np.where(counted > 0, hits, np.nan)
+
+
 def scores(rows: pd.DataFrame) -> dict[str, float]:
     """All metrics of rows of one condition, by name; in percent except mae and correlation."""
     with np.errstate(invalid="ignore"):

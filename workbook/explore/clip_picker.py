@@ -5,9 +5,8 @@ import pandas as pd
 import traitlets
 
 from workbook import InputError
-from workbook.evaluate.metrics import PROBABILITIES
+from workbook.evaluate.metrics import PROBABILITIES, right
 from workbook.explore.controls import button, dropdown, set_options
-from workbook.studies.estimates import right
 
 ALL = "all"
 ORDERS = {  # label -> column to sort by, the largest first

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
+from workbook.evaluate.metrics import right
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimates, per_clip, points_of, right, select, share_of
+from workbook.studies.estimates import estimates, per_clip, points_of, select, share_of
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")

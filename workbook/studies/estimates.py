@@ -76,12 +76,6 @@ def confidence(table: pd.DataFrame) -> np.ndarray:
 CONFIDENCE = {"confidence": mean_of(confidence)}
 
 
-def right(table: pd.DataFrame) -> np.ndarray:
-    """Whether each answer is right, 1 or 0 (N,); NaN where it does not count, as a sentiment of 0."""
-    hits, counted = metrics_of(table)["accuracy"].columns(table).T
-    return np.where(counted > 0, hits, np.nan)
-
-
 def per_clip(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
     """A row per clip and training, and the value in each condition; each seed is a training.
 

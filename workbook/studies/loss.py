@@ -7,9 +7,9 @@ import pandas as pd
 
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
-from workbook.evaluate.metrics import Metric
+from workbook.evaluate.metrics import Metric, right
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import CONFIDENCE, estimates, per_clip, results, right, select, share_of
+from workbook.studies.estimates import CONFIDENCE, estimates, per_clip, results, select, share_of
 from workbook.train.batches import Clips
 
 FEWEST = 2  # clips: a difference of one says nothing

@@ -8,8 +8,9 @@ import pandas as pd
 from workbook import InputError
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
+from workbook.evaluate.metrics import right
 from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimates, per_clip, points_of, results, right, select
+from workbook.studies.estimates import estimates, per_clip, points_of, results, select
 from workbook.train.batches import Clips
 
 SNRS = (30, 20, 10, 0, -10)  # decibels
