@@ -24,7 +24,7 @@ from workbook.data.films import read_films
 from workbook.data.pickles import PICKLES, read_pickle
 from workbook.data.ravdess import EMOTIONS, find_trials
 from workbook.data.store import Store
-from workbook.files import folder_lock, read_json, writing
+from workbook.files import folder_lock, read_json
 from workbook.text import papermill_command
 
 log = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ class Corpus:
         workers : processes that prepare clips, by default one per core        prepare : as in `build_store`
         Raises InputError where the dataset is missing and cannot be made.
         """
-        with folder_lock(self.store_path), writing(self.store_path):
+        with folder_lock(self.store_path):
             if self.record.kind == "clips":
                 trials, problems = self.find_clips()
                 names = list(self.record.names or trials.sort_values("label")["emotion"].unique())

@@ -20,7 +20,7 @@ import pandas as pd
 from workbook import InputError
 from workbook.data.columns import check_names, class_names, people
 from workbook.data.store import PROBLEM_COLUMNS, Store, new_draft, stamp, write_store
-from workbook.files import as_bytes
+from workbook.files import as_bytes, writing
 from workbook.text import one_line
 
 FORMAT = 2  # a higher number has all stores made again
@@ -207,12 +207,9 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
     """The store of these features, written at `path` completely or not at all; replaces an older one.
 
     origin : the file of the features, for the plan
-    Raises InputError where `path` exists and is no store.
+    Raises InputError where `path` exists and is no store, and where its disk is full or read-only.
     """
     path, origin = Path(path), Path(origin)
-    draft = new_draft(path)
-    for name in MODALITIES:
-        np.save(draft / f"{name}.npy", getattr(features, name))
     manifest = {
         "fingerprint": _fingerprint(features),
         "plan": plan_of(origin),
@@ -223,7 +220,11 @@ def write_features(path: Path | str, features: Features, origin: Path | str) -> 
         **features.facts,
         "versions": {"numpy": version("numpy")},
     }
-    return write_store(path, features.clips, features.problems, manifest)
+    with writing(path):
+        draft = new_draft(path)
+        for name in MODALITIES:
+            np.save(draft / f"{name}.npy", getattr(features, name))
+        return write_store(path, features.clips, features.problems, manifest)
 
 
 def plan_of(origin: Path) -> dict[str, Any]:
