@@ -250,9 +250,9 @@ def in_words(row: pd.Series) -> str:
         interval = f"95 %: {low:z.1f} to {high:z.1f}; {p} after Holm"
         return f"In {condition} {more} has {size} more than {less} ({interval}; {basis(row)}).{warning}"
     sentence = f"{row['first']} and {row['second']} cannot be told apart in {condition}: they are {size} apart"
-    power, smallest = {name: row[name] for name in ("pairs", "test")}, row["deviation"]  # NaN of one actor
-    if smallest > 0:
-        smallest = smallest_difference(row["units"], row["deviation"], **power)
+    smallest = deviation = row["deviation"]  # NaN of one actor
+    if deviation > 0:
+        smallest = smallest_difference(row["units"], deviation, pairs=row["pairs"], test=row["test"])
     if not math.isfinite(smallest):
         return f"{sentence}, and {basis(row)} cannot show any difference."
     return f"{sentence}; {basis(row)} would show a true difference of {smallest:.1f} in four cases of five.{warning}"
