@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest, norm, pearsonr, permutation_test, sem, t, ttest_rel
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from workbook import ROOT, InputError
@@ -18,6 +19,7 @@ from workbook.evaluate.statistics import (
     actors_needed,
     common_clips,
     differences,
+    holm_corrected,
     in_words,
     intervals,
     power_of_swaps,
@@ -217,6 +219,11 @@ def test_mcnemar_is_statsmodels_own_on_the_table_of_both():
     row = differences({"a": one, "b": two.sample(frac=1, random_state=0)}, conditions=AV, **FEW).iloc[0]
     assert row["p_mcnemar"] == pytest.approx(mcnemar(crossed.to_numpy(), exact=True).pvalue)
     assert (row["only_first"], row["only_second"]) == (crossed.loc[True, False], crossed.loc[False, True])
+
+
+def test_holm_is_statsmodels_own(rng):
+    for p in (rng.random(7) ** 3, [0.04, 0.01, 0.04, 0.9], [0.5]):
+        np.testing.assert_allclose(holm_corrected(p), multipletests(p, method="holm")[1], rtol=1e-15)
 
 
 def test_a_system_does_not_differ_from_itself(rng):

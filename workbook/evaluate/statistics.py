@@ -19,7 +19,6 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import permutation_test, t
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from workbook import InputError
@@ -186,8 +185,12 @@ def differences(
 
 
 def holm_corrected(p: Sequence[float]) -> np.ndarray:
-    """(N,) p after Holm's correction over all N."""
-    return multipletests(p, method="holm")[1]
+    """(N,) p after Holm's correction over all N. That of statsmodels collects garbage, up to a second at each call."""
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return corrected
 
 
 def _difference(pair: tuple, condition: str, metric: str, resamples: int, seed: int) -> dict[str, float]:
