@@ -15,8 +15,8 @@ from workbook.data.datasets import read_truth
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import WINDOW, frame_times
 from workbook.toy.clip_files import Take, every_take, write_corpus
-from workbook.toy.face import EXPRESSIONS, FPS, draw_look, film
-from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, draw_voice, speak
+from workbook.toy.face import EXPRESSIONS, FPS, Look, film
+from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, Voice, speak
 
 # The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
 # fearful and surprised, disgust and angry; in a voice, which tells arousal better than pleasure, calm and sad, fearful
@@ -101,13 +101,13 @@ class Clip(Take):
 
     def frames(self) -> np.ndarray:
         """The film, (N, HEIGHT, WIDTH, 3) uint8 RGB at FPS frames per second."""
-        look = draw_look(np.random.default_rng([self.seed, self.actor, 0]))
+        look = Look(np.random.default_rng([self.seed, self.actor, 0]))
         strength = presence(self.face, np.arange(round(self.duration * FPS)) / FPS) * self.strength
         return film(look, EXPRESSIONS[FACE_GROUPS[self.emotion]], strength, self.generator("face"))
 
     def samples(self) -> np.ndarray:
         """The sound, float32 samples in (-1, 1) at SAMPLE_RATE; even actors have the higher voices."""
-        voice = draw_voice(self.actor % 2 == 0, np.random.default_rng([self.seed, self.actor, 1]))
+        voice = Voice(self.actor % 2 == 0, np.random.default_rng([self.seed, self.actor, 1]))
         times = np.arange(round(self.duration * STEPS_PER_SECOND)) / STEPS_PER_SECOND
         prosody, strength = PROSODIES[VOICE_GROUPS[self.emotion]], presence(self.voice, times) * self.strength
         return speak(voice, prosody, strength, self.statement, self.generator("voice"))

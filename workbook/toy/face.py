@@ -1,6 +1,6 @@
 """Drawn faces for the toy corpus: an actor's look, an expression, and a short film of the two."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -47,49 +47,30 @@ CUTS = ("short", "long", "parted")
 FRECKLES = [(side * x, y) for side in (-1, 1) for x, y in ((0.30, 0.16), (0.42, 0.13), (0.36, 0.24), (0.50, 0.22))]
 
 
-@dataclass(frozen=True)
 class Look:
-    """An actor's face, the same in all clips; lengths in head units, colours RGB 0-255."""
+    """An actor's face, drawn at random, the same in all clips; lengths in head units, colours RGB 0-255."""
 
-    skin: tuple
-    hair: tuple
-    iris: tuple
-    clothes: tuple
-    cut: str
-    head_width: float
-    jaw: float
-    hairline: float
-    eye_apart: float
-    eye_size: float
-    brow_thick: float
-    nose: float
-    mouth: float
-    lip: float  # how red the lips are, 0 to 1
-    beard: bool = False
-    lashes: bool = False
-    freckles: bool = False
+    beard = lashes = freckles = False
+
+    def __init__(self, rng: np.random.Generator):
+        self.skin, hair = _near(SKINS, 5, rng), _near(HAIRS, 8, rng)
+        self.hair = hair * min(1.0, 0.55 * np.mean(self.skin) / np.mean(hair))  # darker than the skin
+        self.iris = _near(IRISES, 8, rng)
+        self.clothes = rng.uniform(40, 200, 3)
+        self.cut = str(rng.choice(CUTS, p=(0.35, 0.35, 0.3)))
+        self.head_width = rng.uniform(0.72, 0.84)
+        self.jaw = rng.uniform(0.10, 0.26)
+        self.hairline = rng.uniform(-0.66, -0.54)
+        self.eye_apart = rng.uniform(0.30, 0.36)
+        self.eye_size = rng.uniform(0.135, 0.165)
+        self.brow_thick = rng.uniform(0.05, 0.08)
+        self.nose = rng.uniform(0.85, 1.15)
+        self.mouth = rng.uniform(0.25, 0.32)
+        self.lip = rng.uniform(0.2, 0.7)  # how red the lips are, 0 to 1
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """An actor's face, drawn at random."""
-    pick = lambda colours, spread: tuple(np.clip(rng.choice(colours) + rng.normal(0, spread, 3), 15, 250))  # noqa: E731
-    skin, hair = pick(SKINS, 5), pick(HAIRS, 8)
-    return Look(
-        skin=skin,
-        hair=tuple(np.array(hair) * min(1.0, 0.55 * np.mean(skin) / np.mean(hair))),  # darker than the skin
-        iris=pick(IRISES, 8),
-        clothes=tuple(rng.uniform(40, 200, 3)),
-        cut=str(rng.choice(CUTS, p=(0.35, 0.35, 0.3))),
-        head_width=rng.uniform(0.72, 0.84),
-        jaw=rng.uniform(0.10, 0.26),
-        hairline=rng.uniform(-0.66, -0.54),
-        eye_apart=rng.uniform(0.30, 0.36),
-        eye_size=rng.uniform(0.135, 0.165),
-        brow_thick=rng.uniform(0.05, 0.08),
-        nose=rng.uniform(0.85, 1.15),
-        mouth=rng.uniform(0.25, 0.32),
-        lip=rng.uniform(0.2, 0.7),
-    )
+def _near(colours: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(rng.choice(colours) + rng.normal(0, spread, 3), 15, 250)
 
 
 # Each kind of person: ranges of lengths in the order in which they are drawn, and the middle colour of the hair.
@@ -112,40 +93,29 @@ KINDS = tuple(RANGES)
 
 def draw_person(kind: str, rng: np.random.Generator) -> Look:
     """A random face of one of KINDS: each has hair, eyes and a head of its own kind."""
-    look = draw_look(rng)
-    drawn = {
-        name: tuple(np.clip(value + rng.normal(0, 8, 3), 10, 250)) if name == "hair" else rng.uniform(*value)
-        for name, value in RANGES[kind].items()
-    }
-    return replace(look, **drawn, **MARKS[kind])
+    look = Look(rng)
+    for name, value in RANGES[kind].items():
+        is_colour = name == "hair"
+        drawn = np.clip(value + rng.normal(0, 8, 3), 10, 250) if is_colour else rng.uniform(*value)
+        setattr(look, name, drawn)
+    vars(look).update(MARKS[kind])
+    return look
 
 
-@dataclass(frozen=True)
 class Scene:
-    """Properties of a clip that are independent of its emotion."""
+    """Pose, light and background of one clip, drawn at random and independent of its emotion."""
 
-    turn: tuple  # head units from the middle of the head to the features: right, down
-    light: tuple  # direction to the light: right, down, towards the camera
-    ambient: float
-    zoom: float
-    place: tuple  # pixels from the middle of the frame
-    tilt: float  # radians
-    sway: tuple  # pixels, pixels, radians
-    backdrop: np.ndarray  # (2, 3) colours of its upper and lower edge
-
-
-def draw_scene(rng: np.random.Generator) -> Scene:
-    """Pose, light and background of one clip, drawn at random."""
-    return Scene(
-        turn=(rng.uniform(-0.07, 0.07), rng.uniform(-0.04, 0.04)),
-        light=(rng.uniform(-0.6, 0.6), rng.uniform(-0.7, 0.0), 0.8),
-        ambient=rng.uniform(0.62, 0.72),
-        zoom=rng.uniform(0.92, 1.10),
-        place=(rng.uniform(-16, 16), rng.uniform(-5, 5)),
-        tilt=rng.uniform(-0.07, 0.07),
-        sway=(rng.uniform(0.5, 2.0), rng.uniform(0.3, 1.0), rng.uniform(0.005, 0.03)),
-        backdrop=rng.uniform(60, 160, (2, 1)) + rng.uniform(-25, 25, (2, 3)),
-    )
+    def __init__(self, rng: np.random.Generator):
+        # Head units from the middle of the head to the features: right, down.
+        self.turn = rng.uniform(-0.07, 0.07), rng.uniform(-0.04, 0.04)
+        self.light = rng.uniform(-0.6, 0.6), rng.uniform(-0.7, 0.0), 0.8  # its direction: right, down, to the camera
+        self.ambient = rng.uniform(0.62, 0.72)
+        self.zoom = rng.uniform(0.92, 1.10)
+        self.place = rng.uniform(-16, 16), rng.uniform(-5, 5)  # pixels from the middle of the frame
+        self.tilt = rng.uniform(-0.07, 0.07)  # radians
+        self.sway = rng.uniform(0.5, 2.0), rng.uniform(0.3, 1.0), rng.uniform(0.005, 0.03)  # pixels, pixels, radians
+        # The colours (2, 3) of its upper and lower edge.
+        self.backdrop = rng.uniform(60, 160, (2, 1)) + rng.uniform(-25, 25, (2, 3))
 
 
 class Board:
@@ -356,21 +326,17 @@ def film(
     All else (pose, light, blinks, the talking mouth, the moving head) comes from `rng` and does not depend on the
     expression.
     """
-    scene = draw_scene(rng)
+    scene = Scene(rng)
     lids, talk, drift = _idle(len(presence), fps, scene, rng)
     head, backdrop = draw_head(look, scene), draw_backdrop(look, scene)
     drawings = {}
     frames = np.empty((len(presence), HEIGHT, WIDTH, 3), np.uint8)
-    for i, state in enumerate(zip(_steps(presence), _steps(talk), lids, strict=True)):
+    steps = [np.round(track * LEVELS) / LEVELS for track in (presence, talk)]  # so that frames can share a drawing
+    for i, state in enumerate(zip(*steps, lids, strict=True)):
         if state not in drawings:
             drawings[state] = draw_features(head, look, scene.turn, _pose(expression, *state[:2]), state[2])
         frames[i] = _place(drawings[state], backdrop, scene, drift[i])
     return frames
-
-
-def _steps(values: np.ndarray) -> list[float]:
-    """Values rounded to LEVELS steps, so that frames can share a drawing."""
-    return (np.round(values * LEVELS) / LEVELS).tolist()
 
 
 def _pose(expression: Expression, share: float, talk: float) -> Expression:

@@ -1,6 +1,6 @@
 """Synthesised voices for the toy corpus: glottal pulses and breath, filtered by the resonances of a vocal tract."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.signal import lfilter, sosfilt
@@ -52,28 +52,17 @@ STATEMENTS = {1: ("i", "a", "o", "i", "ae", "er", "o"), 2: ("o", "a", "i", "e", 
 TREMOR = 8.0  # hertz
 
 
-@dataclass(frozen=True)
 class Voice:
-    """An actor's voice, the same in all clips."""
+    """An actor's voice, drawn at random from the higher or the lower half, the same in all clips."""
 
-    pitch: float  # hertz
-    tract: float  # factor on all resonances: above 1 for a short tract
-    rate: float  # syllables per second
-    dull: float  # share of the source without its upper harmonics, 0 to 1
-    breath: float
-    melody: float  # semitones of the accents
-
-
-def draw_voice(high: bool, rng: np.random.Generator) -> Voice:
-    """A random voice, from the higher or the lower half."""
-    return Voice(
-        pitch=rng.uniform(175, 230) if high else rng.uniform(95, 135),
-        tract=rng.uniform(1.06, 1.14) if high else rng.uniform(0.95, 1.03),
-        rate=rng.uniform(4.2, 5.2),
-        dull=rng.uniform(0.42, 0.52),
-        breath=rng.uniform(0.01, 0.03),
-        melody=rng.uniform(0.8, 2.0),
-    )
+    def __init__(self, is_high: bool, rng: np.random.Generator):
+        self.pitch = rng.uniform(175, 230) if is_high else rng.uniform(95, 135)  # hertz
+        # Factor on all resonances: above 1 for a short tract.
+        self.tract = rng.uniform(1.06, 1.14) if is_high else rng.uniform(0.95, 1.03)
+        self.rate = rng.uniform(4.2, 5.2)  # syllables per second
+        self.dull = rng.uniform(0.42, 0.52)  # share of the source without its upper harmonics, 0 to 1
+        self.breath = rng.uniform(0.01, 0.03)
+        self.melody = rng.uniform(0.8, 2.0)  # semitones of the accents
 
 
 KINDS = {  # pitch in hertz and factor on all resonances, lowest and highest
@@ -85,8 +74,9 @@ KINDS = {  # pitch in hertz and factor on all resonances, lowest and highest
 
 def draw_person(kind: str, rng: np.random.Generator) -> Voice:
     """A random voice of one of KINDS."""
-    pitch, tract = KINDS[kind]
-    return replace(draw_voice(False, rng), pitch=rng.uniform(*pitch), tract=rng.uniform(*tract))
+    voice = Voice(False, rng)
+    voice.pitch, voice.tract = (rng.uniform(*limits) for limits in KINDS[kind])
+    return voice
 
 
 def speak(voice: Voice, prosody: Prosody, presence: np.ndarray, statement: int, rng: np.random.Generator) -> np.ndarray:
