@@ -152,6 +152,13 @@ def test_an_exchanged_image_is_noticed(images):
     assert image_clips(images, 32, seed=1)["train"].store.fingerprint != before
 
 
+def test_the_fingerprint_of_images_is_the_same_on_windows(images, monkeypatch):
+    (images / "red").rename(images / "a"), (images / "blue").rename(images / "B")
+    before = pretraining.images_fingerprint(images)
+    monkeypatch.setattr(type(images), "__lt__", lambda self, other: str(self).lower() < str(other).lower())
+    assert pretraining.images_fingerprint(images) == before
+
+
 def test_images_are_read_once_into_one_array_on_the_disk(images, tmp_path, monkeypatch):
     plain = [pretraining.read_image(path, 32) for path in image_clips(images, 32, seed=1)["train"].table["clip"]]
     monkeypatch.setattr(pretraining, "READ_TOGETHER", 7)
@@ -208,6 +215,9 @@ def test_recalls_and_confusions_are_those_of_frames_that_were_not_learned(frames
 def test_images_that_cannot_be_used_are_one_sentence(images):
     (images / "red" / "30.png").write_bytes((images / "red" / "3.png").read_bytes()[:60])
     with pytest.raises(InputError, match=r"red/30.png cannot be read as an image .*: repair it or remove it"):
+        image_clips(images, 32, seed=1)
+    Image.new("RGB", (9, 9)).save(images / "red" / "30.png", format="EPS")  # which another program would draw
+    with pytest.raises(InputError, match=r"red/30.png cannot be read as an image \(cannot identify"):
         image_clips(images, 32, seed=1)
     (images / "red" / "30.png").unlink()
     with pytest.raises(InputError, match="needs a subfolder of images for each class"):

@@ -18,13 +18,12 @@ from av.video.reformatter import Colorspace
 from PIL import Image, ImageOps
 
 from workbook import InputError
-from workbook.data.window import AUTHORS_FPS, IMAGES, SAMPLE_RATE, WINDOW, Picture
+from workbook.data.window import AUTHORS_FPS, IMAGE_FORMATS, IMAGES, SAMPLE_RATE, WINDOW, Picture
 from workbook.files import path_of
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".au")  # read by libsndfile; all else by FFmpeg
 DEFAULT = av.stream.Disposition.default  # of the track that players choose
 STILLS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails  # covers and previews
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")  # of Pillow's; others run other programs
 LISTS = {"concat", "dash", "hls", "imf", "sdp", "vobsub", "webm_dash_manifest"}  # formats that name other files
 TOLERANCE = 0.02  # seconds by which the sound may leave its clock, less than a step of the MFCCs: recorders jitter
 LIMITS = {  # least and most that a header may say: beyond, a few bytes would ask for gigabytes

@@ -14,6 +14,7 @@ MFCC_STEPS = 1 + WINDOW_SAMPLES // HOP  # 156
 FULL_SPAN = (0.0, inf)  # the span of a clip in its file, in seconds, by default
 AUTHORS_FPS = 30  # the authors take 3.6 s as 108 frames at any frame rate
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm")  # suffixes of still pictures
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")  # of Pillow's; others run other programs
 
 
 def colours(protocol: str) -> slice:

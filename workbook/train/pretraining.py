@@ -27,6 +27,7 @@ from workbook import ROOT, InputError
 from workbook.data.datasets import Corpus
 from workbook.data.folds import split_rows
 from workbook.data.store import Store, stamp
+from workbook.data.window import IMAGE_FORMATS
 from workbook.files import checksum, writing
 from workbook.progress import progress_bar
 from workbook.task import Classification, count_answers
@@ -165,7 +166,7 @@ def decode(paths: Sequence[str], image_size: int, scratch: Path | None = None) -
 def read_image(path: str, size: int) -> np.ndarray:
     """An image file as a square, (S, S, 3) uint8 RGB; InputError where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # torn files fail in many ways
         raise InputError(f"{path} cannot be read as an image ({error}): repair it or remove it") from None
@@ -183,7 +184,8 @@ def weigh_classes(splits: dict[str, Clips]) -> dict[str, Clips]:
 def images_fingerprint(folder: Path) -> str:
     """Twelve hex digits that change with the names and the bytes of the images to learn in a folder."""
     folder = training_images(folder)
-    files = sorted(path for path in folder.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in folder.glob("*/**/*") if path.is_file() and not path.name.startswith(".")]
+    files.sort(key=lambda path: path.relative_to(folder).parts)  # paths of Windows compare without case
     listed = "\n".join(f"{path.relative_to(folder).as_posix()} {_checksum(path, *stamp(path))}" for path in files)
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
 
