@@ -14,9 +14,6 @@ from workbook.data.media import read_audio
 from workbook.data.store import Store
 from workbook.data.window import HOP, N_MFCC, SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
 
-N_MELS = 64
-N_FFT = HOP  # samples under one spectrum, 23.2 ms: shorter ones would skip sound between two steps
-
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
     """The 10 mel-frequency cepstral coefficients, (10, 156) float32.
@@ -26,7 +23,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     return librosa.feature.mfcc(y=samples, sr=SAMPLE_RATE, n_mfcc=N_MFCC, hop_length=HOP).astype(np.float32)
 
 
-def log_mel(samples: np.ndarray, n_mels: int = N_MELS) -> np.ndarray:
+def log_mel(samples: np.ndarray, n_mels: int = 64) -> np.ndarray:
     """The log-mel spectrogram in decibels, (n_mels, 156) float32, cut 80 dB below its peak.
 
     It keeps the loudness, as MFCCs do: they are the cosine transform of such a spectrogram with 128 bands.
@@ -45,7 +42,7 @@ def chroma(samples: np.ndarray) -> np.ndarray:
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
     """The power in each of 257 bins from 0 to 11 025 Hz in decibels, (257, 156) float32, cut 80 dB below its peak."""
-    amplitude = np.abs(librosa.stft(samples, n_fft=N_FFT, hop_length=HOP))
+    amplitude = np.abs(librosa.stft(samples, n_fft=HOP, hop_length=HOP))  # a shorter one would skip sound between steps
     return librosa.amplitude_to_db(amplitude).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ Their store has `video.npy` and `audio.npy` in place of `faces.npy` and `mfcc.np
 
 import hashlib
 import json
-import logging
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ FORMAT = 2  # a higher number has all stores made again
 MODALITIES = ("audio", "video")
 MASKS = {name: f"has_{name}" for name in MODALITIES}
 REQUIRED, OPTIONAL = (*MODALITIES, "label", "group"), ("clip", *MASKS.values())  # arrays of an .npz
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
