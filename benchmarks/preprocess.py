@@ -12,8 +12,8 @@ from benchmarks.timing import in_turn, memory, ratio_aims
 from workbook import DATA, InputError
 from workbook.data.media import open_video
 from workbook.data.mtcnn import FaceDetector
+from workbook.data.prepare import prepare_all
 from workbook.data.window import place_window
-from workbook.data.workers import prepare_all
 
 SETTINGS = {"frames": 15, "image_size": 224, "protocol": "authors"}  # what the original script makes
 AIM = 10  # times the original

@@ -51,13 +51,13 @@ def quick_workers():
     """
     from multiprocessing import get_context
 
-    from workbook.data import workers
+    from workbook.data import prepare
     from workbook.toy import clip_files
 
     context = get_context("forkserver")
     context.set_forkserver_preload(["workbook.data.mtcnn", "workbook.toy.corpus", "librosa.feature.spectral"])
     with pytest.MonkeyPatch.context() as patch:
-        for module in (workers, clip_files):
+        for module in (prepare, clip_files):
             patch.setattr(module, "get_context", lambda method: context)
         yield
 

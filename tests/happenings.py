@@ -22,9 +22,9 @@ def hang(trial):
 
 
 def take_memory(trial):
-    from workbook.data import workers
+    from workbook.data import prepare
 
-    workers.MEMORY = 1000  # less than this process has
+    prepare.MEMORY = 1000  # less than this process has
     time.sleep(30)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from workbook import InputError
 from workbook.data import build as building
-from workbook.data import workers
+from workbook.data import prepare
 from workbook.data.audio import log_mel
 from workbook.data.build import CLIP_COLUMNS, build_store
 from workbook.data.datasets import Corpus
@@ -74,9 +74,9 @@ def content(path):
 
 def prepared_from_now_on(monkeypatch):
     """The numbers of the clips that are prepared, as they come."""
-    numbers, prepare_all = [], workers.prepare_all
+    numbers, prepare_all = [], prepare.prepare_all
     watched = lambda jobs, *rest, **more: numbers.extend(jobs) or prepare_all(jobs, *rest, **more)  # noqa: E731
-    monkeypatch.setattr(workers, "prepare_all", watched)
+    monkeypatch.setattr(prepare, "prepare_all", watched)
     return numbers
 
 
@@ -176,7 +176,7 @@ def test_an_unfinished_store_with_links_is_discarded_and_their_targets_stay(voic
 def test_killed_while_finishing_nothing_is_prepared_again(voice_store, voices, tmp_path, monkeypatch):
     path = tmp_path / "finishing"
     stop_before_renaming(monkeypatch, path, voices)
-    monkeypatch.setattr(workers, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
+    monkeypatch.setattr(prepare, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
     assert content(build(path, voices).path) == content(voice_store.path)
     assert not list(tmp_path.glob("*.partial"))
 

@@ -12,7 +12,7 @@ from test_media import tone
 
 import workbook
 from workbook import InputError
-from workbook.data import workers
+from workbook.data import prepare
 from workbook.data.build import build_store
 from workbook.data.datasets import Corpus
 from workbook.data.ravdess import find_trials
@@ -46,8 +46,8 @@ def mishaps(tmp_path_factory):
     root = write_voices(tmp_path_factory.mktemp("mishaps") / "voices", 9)
     expected = build(root.parent / "expected", root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "prepare_clip", prepare_with_mishaps)
-        patch.setattr(workers, "SECONDS", 2)
+        patch.setattr(prepare, "prepare_clip", prepare_with_mishaps)
+        patch.setattr(prepare, "SECONDS", 2)
         return expected, build(root.parent / "store", root, workers=2)
 
 
@@ -64,7 +64,7 @@ def test_a_clip_that_ends_its_process_costs_no_neighbour_and_one_whose_process_w
 
 def test_a_drive_that_goes_away_costs_no_clip(voices, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(InputError, match="is no longer there: run it again when"):
-        patch.setattr(workers, "prepare_clip", prepare_without_drive)
+        patch.setattr(prepare, "prepare_clip", prepare_without_drive)
         build(tmp_path / "store", voices)
     (tmp_path / "away").rename(voices)
     store = build(tmp_path / "store", voices)

@@ -21,8 +21,8 @@ from test_media import tone
 
 from workbook import ROOT
 from workbook.data.datasets import Corpus
+from workbook.data.prepare import prepare_all
 from workbook.data.window import SAMPLE_RATE
-from workbook.data.workers import prepare_all
 from workbook.run.claim import PIPELINE, claim
 from workbook.run.parameters import Parameters
 from workbook.run.record import note, now, run_folders

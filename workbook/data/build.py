@@ -72,9 +72,9 @@ def build_store(
     if path.exists():
         log.info("the clips or the settings of the store %s have changed: it is made again", path)
     if prepare is None:
-        from workbook.data import workers as pool  # imports libraries that a finished store does not need
+        from workbook.data.prepare import prepare_all  # imports libraries that a finished store does not need
 
-        prepare = partial(pool.prepare_all, workers=min(workers or os.cpu_count() or 1, len(trials)))
+        prepare = partial(prepare_all, workers=min(workers or os.cpu_count() or 1, len(trials)))
     with writing(path):
         draft = _Draft(folder, plan, trials)
         if old_plan | {"corpus": None} == plan | {"corpus": None}:
@@ -134,22 +134,21 @@ class _Draft:
         os.truncate(self.journal, end)
         return {entry["row"]: entry for entry in map(json.loads, content[:end].splitlines())}
 
-    def add(
-        self, row: int, record: dict, problems: list[dict], video: np.ndarray | None, audio: np.ndarray | None
-    ) -> None:
-        """Keeps the record, the problems and the arrays of one clip; None = it has none of this modality."""
-        for modality, values in (("video", video), ("audio", audio)):
+    def add(self, row: int, clip) -> None:
+        """Keeps a clip, a `Prepared`, as a row of the arrays and a line of the journal."""
+        for modality in self.arrays:
+            values = getattr(clip, modality)
             if values is not None:
                 with open(self._file(modality), "r+b") as file:  # a full disk would end a process with a memory map
                     file.seek((row - len(self.trials)) * values.nbytes, os.SEEK_END)
                     file.write(np.ascontiguousarray(values))
-        self.entries[row] = {"row": row, "record": record, "problems": problems}
+        self.entries[row] = {"row": row, "record": clip.record, "problems": clip.problems}
         with open(self.journal, "a", encoding="utf-8") as journal:
             journal.write(json.dumps(self.entries[row]) + "\n")
 
     def take_over(self, store: Store) -> None:
         """Copies the clips of an older store whose files have the same bytes and had no problem."""
-        from workbook.data.prepare import sha256_of
+        from workbook.data.prepare import Prepared, sha256_of
 
         span = [name for name in ("start", "end", "cropped") if name in self.trials]
         usable = store.clips[~store.clips["clip"].isin(store.problems["clip"])].reindex(columns=[*RECORD, *span])
@@ -163,7 +162,7 @@ class _Draft:
                 if old is not None:
                     record = records[old]
                     arrays = (getattr(store, name)[old] if record[f"has_{name}"] else None for name in self.arrays)
-                    self.add(row, record, [], *arrays)
+                    self.add(row, Prepared(record, [], *arrays))
         log.info("%d of %d clips are ready already", len(self.entries), len(self.trials))
 
     def fill(self, prepare: Callable, progress: bool) -> None:
@@ -173,7 +172,7 @@ class _Draft:
         try:
             with progress_bar(count, "clips to arrays", initial=done, unit="clip", disable=not progress) as bar:
                 for row, clip in prepare(missing, self.plan["settings"]):
-                    self.add(row, clip.record, clip.problems, clip.video, clip.audio)
+                    self.add(row, clip)
                     bar.update()
         except KeyboardInterrupt:
             raise InputError(f"stopped after {len(self.entries)} of {count} clips: run it again to go on") from None

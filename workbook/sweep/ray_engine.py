@@ -123,7 +123,7 @@ def _shards(trials: dict[int, dict], cpus: int) -> list[dict[int, dict]]:
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
 def _prepare_shard(trials: dict[int, dict], settings: dict) -> list[tuple[int, Any]]:
-    from workbook.data.workers import prepare_all
+    from workbook.data.prepare import prepare_all
 
     return [*prepare_all(trials, settings, 1)]
 

@@ -19,9 +19,9 @@ import soundfile
 
 from workbook import InputError
 from workbook.data.datasets import truth_path
+from workbook.data.prepare import start_worker
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.window import SAMPLE_RATE
-from workbook.data.workers import start_worker
 from workbook.files import UNGUARDED, atomic_write, read_json, write_json, write_table
 from workbook.progress import progress_bar
 
