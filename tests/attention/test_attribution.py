@@ -200,6 +200,8 @@ def test_the_mean_is_over_steps_and_over_the_clips_that_have_the_modality(three)
     face = three.store.video[[0, 2]].mean(axis=(0, 1)).transpose(2, 0, 1) / 255
     assert result.video[0, 1].numpy() == pytest.approx(face, abs=1e-5)
     assert result.video.shape == (1, 2, 3, S, S)
+    three.table["has_video"] = False
+    assert not baselines(three, "mean").video.any()
 
 
 def test_grad_cam_is_bright_where_the_network_looks():

@@ -72,7 +72,7 @@ def study(rng, network, module=loss, measure="area", truth=0.0, **how):
     """Whether the interval of a study's measure holds its true value."""
     costs = CREDIT if module is credit else CONDITIONS
     (table,) = draw(rng, network, **how, falls=[(condition.name, fall) for condition, fall in costs.items()], number=1)
-    rows = select(module.table({"": table}, [*costs]), measure=measure)
+    rows = select(pd.DataFrame(module.results(table, [*costs])), measure=measure)
     row = rows[rows["by"] == "all"].iloc[0] if "by" in rows else rows.iloc[0]
     return row["low"] <= truth <= row["high"]
 

@@ -36,6 +36,11 @@ def mean_of(values: Callable[[pd.DataFrame], np.ndarray], scale: float = 100, li
     return Metric(columns, lambda sums: scale * (sums[..., 0] / sums[..., 1]), limits)
 
 
+def probabilities(predictions: pd.DataFrame) -> np.ndarray:
+    """The probabilities (N, classes) of predictions."""
+    return predictions.filter(regex=PROBABILITIES).to_numpy(float)
+
+
 def labels_and_answers(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The true and the most probable class of each row, (N,) each.
 
@@ -43,7 +48,7 @@ def labels_and_answers(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarra
     """
     if "value" in predictions:
         return _rounded(predictions, LARGEST_SENTIMENT)
-    return predictions.label.to_numpy(), predictions.filter(regex=PROBABILITIES).to_numpy().argmax(axis=1)
+    return predictions.label.to_numpy(), probabilities(predictions).argmax(axis=1)
 
 
 def _rounded(rows: pd.DataFrame, largest: int) -> tuple[np.ndarray, np.ndarray]:

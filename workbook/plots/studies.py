@@ -25,7 +25,7 @@ FEWEST = 5  # clips of a dot
 def study_loss(table: pd.DataFrame) -> Figure:
     """Accuracy (lines) and confidence (dotted) while a modality fades: a row per modality, a column per place.
 
-    table : as `studies.loss.table`; a ring marks where the other modality alone becomes better
+    table : as `studies.loss.results`; a ring marks where the other modality alone becomes better
     """
     parts = table[table["share"].between(1, 99)]  # a modality of one step has no shares between
     parts, colours = parts if len(parts) else table, _colours(table)
@@ -57,7 +57,7 @@ def _loss_curve(ax: Axes, own: pd.DataFrame, colour: str) -> None:
 def study_surface(table: pd.DataFrame) -> Figure:
     """Accuracy (%) of each sound with each picture, a panel per system; frames surround the cells where sound leads.
 
-    table : as `studies.surface.table`; in a frame, sound alone is better than picture alone
+    table : as `studies.surface.results`; in a frame, sound alone is better than picture alone
     """
     ahead = table[table.measure == "ahead"]
     sounds, pictures = _unique(ahead, "snr"), _unique(ahead, "picture")
@@ -81,7 +81,7 @@ def study_surface(table: pd.DataFrame) -> Figure:
 def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
     """Accuracy while sound and picture are out of step; the axis begins a little below the lowest value.
 
-    table : as `studies.offset.table`      lag : the authors' own, marked; NaN = not known
+    table : as `studies.offset.results`      lag : the authors' own, marked; NaN = not known
     """
     ax, unit = tidy_axes(None, WIDTH, 2.6), table["unit"].iloc[0]
     for system, colour in _colours(table).items():
@@ -101,7 +101,7 @@ def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
 def study_conflict(table: pd.DataFrame) -> Figure:
     """Which modality wins each pair of emotions, a panel per system: orange = face, blue = voice, in points.
 
-    table : as `studies.conflict.table`; a cross marks pairs whose answers are mostly neither of the two
+    table : as `studies.conflict.results`; a cross marks pairs whose answers are mostly neither of the two
     """
     figure, panels = _by_system(table, 3.6)
     for ax, system, own in panels:
@@ -130,7 +130,7 @@ def study_conflict(table: pd.DataFrame) -> Figure:
 def study_calibration(table: pd.DataFrame) -> Figure:
     """Reliability diagrams and risk against coverage, a column per system, a colour per condition.
 
-    table : as `studies.calibration.table`
+    table : as `studies.calibration.results`
     On the diagonal, confidence is as high as accuracy. The size of a dot is its share of the clips; dots of fewer than
     FEWEST clips are left out.
     """
@@ -166,7 +166,7 @@ def _shade(condition: str) -> tuple:
 def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     """What sound and picture each earn, in points, over all clips and for each emotion: a panel per system.
 
-    table : as `studies.credit.table`      names : of the labels
+    table : as `studies.credit.results`      names : of the labels
     A diamond is what the two bring more (or less) together than one by one, with its interval.
     """
     groups = table[table.by.isin(("all", "label"))]
@@ -191,7 +191,7 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
 def study_stand_ins(table: pd.DataFrame) -> Figure:
     """Accuracy with each stand-in for half of a modality and for all of it; the line is the intact clip.
 
-    table : as `studies.stand_ins.table`
+    table : as `studies.stand_ins.results`
     """
     table = table[table.measure == "accuracy"]
     shares, colours = [share for share in _unique(table, "share") if share], _colours(table)

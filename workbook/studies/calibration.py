@@ -14,17 +14,16 @@ from scipy.special import log_softmax, softmax
 
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import Condition, Gone, Intact
-from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of
-from workbook.evaluate.statistics import Systems
+from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of, probabilities, right
 from workbook.studies.estimates import (
     CONFIDENCE,
+    Row,
+    by_condition,
     check_classes,
     confidence,
     estimates,
     per_clip,
     points_of,
-    probabilities,
-    results,
     select,
     share_of,
 )
@@ -48,9 +47,8 @@ def conditions(clips: Clips) -> list[Condition]:
 def _binned(rows: pd.DataFrame) -> np.ndarray:
     """By bin of confidence, one after the other: confidence, right answers, clips; (N, 3 BINS)."""
     sure = confidence(rows)
-    hits = probabilities(rows).argmax(axis=1) == rows["label"].to_numpy()
     bins = np.eye(BINS)[np.minimum((sure * BINS).astype(int), BINS - 1)]  # (N, BINS)
-    return np.hstack([bins * sure[:, None], bins * hits[:, None], bins])
+    return np.hstack([bins * sure[:, None], bins * right(rows)[:, None], bins])
 
 
 def _ece(sums: np.ndarray) -> np.ndarray:
@@ -78,8 +76,8 @@ METRICS = CONFIDENCE | {"ece": Metric(_binned, _ece), "brier": mean_of(_squared_
 RISES = {"rises": share_of("rises"), "by": points_of("by")}
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """What each system's confidence is worth in each condition; `at` and `share` belong to curves.
+def results(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> list[Row]:
+    """What confidence is worth in each condition; `at` and `share` belong to curves.
 
     accuracy, confidence, ece : in percent. ece is the mean distance of the other two, over BINS bins of confidence. In
         few clips chance alone makes it positive, and any draw of them more so: it has no interval (Roelofs et al.,
@@ -91,33 +89,30 @@ def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
     bin : a point of the reliability diagram: at = mean confidence, value = accuracy (%), share = of the clips (%)
     risk : errors (%) among the most confident clips, of which there are `at` percent
     """
-    rows = []
-    for name, system in systems.items():
-        for row in results({name: system}, conditions, of_classes=METRICS):
-            rows.append(row | (NO_INTERVAL if row["measure"] == "ece" else {}))
-        rows += _rises(name, system, conditions)
-        for condition in conditions:
-            clips = select(system, condition=condition.name)
-            about = {"system": name, "condition": condition.name}
-            size = {"actors": clips["actor"].nunique(), "clips": clips["clip"].nunique()}
-            if len(clips):
-                chance = {"measure": "ece_chance", "value": ece_by_chance(clips)}
-                rows += [about | point | size for point in (chance, *reliability(clips), *risks(clips))]
-    return pd.DataFrame(rows)
+    names = [condition.name for condition in conditions]
+    rows = by_condition(predictions, {name: {} for name in names}, METRICS)
+    rows = [row | (NO_INTERVAL if row["measure"] == "ece" else {}) for row in rows]
+    rows += _rises(predictions, *names)
+    for name in names:
+        clips = select(predictions, condition=name)
+        size = {"actors": clips["actor"].nunique(), "clips": clips["clip"].nunique()}
+        if len(clips):
+            chance = {"measure": "ece_chance", "value": ece_by_chance(clips)}
+            rows += [{"condition": name} | point | size for point in (chance, *reliability(clips), *risks(clips))]
+    return rows
 
 
-def _rises(name: str, system: pd.DataFrame, conditions: Sequence[Condition]) -> list[dict]:
-    clips, rows = per_clip(system, confidence(system)), []
-    intact, *others = [condition.name for condition in conditions]
+def _rises(predictions: pd.DataFrame, intact: str, *others: str) -> list[Row]:
+    clips, rows = per_clip(predictions, confidence(predictions)), []
     for other in others:
         if {intact, other} <= set(clips):
             rise = clips[other] - clips[intact]
             pairs = clips.assign(rises=rise > RISE, by=rise.where(rise > RISE))[rise.notna()]
-            rows += estimates({"system": name, "condition": other}, pairs, RISES)
+            rows += estimates({"condition": other}, pairs, RISES)
     return rows
 
 
-def reliability(rows: pd.DataFrame) -> list[dict]:
+def reliability(rows: pd.DataFrame) -> list[Row]:
     """The points of a reliability diagram: measure bin, at, value, share, in percent."""
     sure, hits, clips = np.split(_binned(rows).sum(axis=0), 3)
     full = np.flatnonzero(clips)
@@ -125,13 +120,12 @@ def reliability(rows: pd.DataFrame) -> list[dict]:
     return pd.DataFrame({"measure": "bin", **points, "share": 100 * clips[full] / len(rows)}).to_dict("records")
 
 
-def risks(rows: pd.DataFrame) -> list[dict]:
+def risks(rows: pd.DataFrame) -> list[Row]:
     """Risk against coverage: measure risk, at (coverage), value (errors among those answered), in percent."""
-    wrong = probabilities(rows).argmax(axis=1) != rows["label"].to_numpy()
-    wrong = wrong[np.argsort(-confidence(rows), kind="stable")]
+    wrong = 1 - right(rows)[np.argsort(-confidence(rows), kind="stable")]
     counts = np.maximum(1, np.round(COVERAGE * len(wrong)).astype(int))
-    values = [100 * wrong[:count].mean() for count in counts]
-    return pd.DataFrame({"measure": "risk", "at": 100 * COVERAGE, "value": values}).to_dict("records")
+    points = zip(100 * COVERAGE, counts, strict=True)
+    return [{"measure": "risk", "at": at, "value": 100 * wrong[:count].mean()} for at, count in points]
 
 
 def temperature(validation: pd.DataFrame) -> float:
@@ -184,7 +178,7 @@ def line(system: str, rows: pd.DataFrame) -> str:
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per system and condition: accuracy, confidence, ece, ece_chance, brier, rises and by, as in `table`."""
+    """A row per system and condition: accuracy, confidence, ece, ece_chance, brier, rises and by, as in `results`."""
     measures = ["accuracy", "confidence", "ece", "ece_chance", "brier", "rises", "by"]
     rows = table[table["measure"].isin(measures)]
     return rows.pivot_table("value", ["system", "condition"], "measure", sort=False).reindex(columns=measures)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from workbook import InputError
 from workbook.evaluate.conditions import Condition, Voice
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import check_classes, estimates, points_of, probabilities, select, share_of
+from workbook.evaluate.metrics import labels_and_answers
+from workbook.studies.estimates import Row, check_classes, estimates, points_of, select, share_of
 from workbook.train.batches import Clips
 
 METRICS = {name: share_of(name) for name in ("face", "voice", "neither")} | {"lead": points_of("lead")}
@@ -35,28 +35,26 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Voice(label, emotion) for label, emotion in enumerate(clips.task.names)]
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """Whom the answers follow, over all conflicts and for each pair of emotions: a row per system, pair and measure.
+def results(predictions: pd.DataFrame, conditions: Sequence[Voice]) -> list[Row]:
+    """Whom the answers follow, over all conflicts and for each pair of emotions: a row per pair and measure.
 
     face, voice : emotions; "" = all      measure : face, voice or neither, the share of answers (%) that name its
     emotion; lead : face less voice, in points; agree : right answers (%) where face and voice are of one emotion
     """
-    rows, emotions = [], {voice.label: voice.emotion for voice in conditions}
-    labels = {voice.name: voice.label for voice in conditions}
-    for name, system in systems.items():
-        answers, voices = probabilities(system).argmax(axis=1), system["condition"].map(labels).to_numpy()
-        face, voice = answers == system["label"].to_numpy(), answers == voices
-        clips = system.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=voices)
-        same = clips["heard"] == clips["label"]
-        rows += estimates(_about(name), clips[same].assign(agree=face[same]), {"agree": share_of("agree")})
-        rows += estimates(_about(name), clips[~same], METRICS)
-        for (label, heard), pair in clips[~same].groupby(["label", "heard"]):
-            rows += estimates(_about(name, emotions[label], emotions[heard]), pair, METRICS)
-    return pd.DataFrame(rows)
+    labels, answers = labels_and_answers(predictions)
+    heard = predictions["condition"].map({voice.name: voice.label for voice in conditions}).to_numpy()
+    face, voice, same = answers == labels, answers == heard, heard == labels
+    clips = predictions.assign(face=face, voice=voice, neither=~face & ~voice, lead=1.0 * face - voice, heard=heard)
+    rows = estimates(_about("", ""), clips[same].assign(agree=face[same]), {"agree": share_of("agree")})
+    rows += estimates(_about("", ""), clips[~same], METRICS)
+    emotions = {voice.label: voice.emotion for voice in conditions}
+    for (label, heard), pair in clips[~same].groupby(["label", "heard"]):
+        rows += estimates(_about(emotions[label], emotions[heard]), pair, METRICS)
+    return rows
 
 
-def _about(system: str, face: str = "", voice: str = "") -> dict[str, str]:
-    return {"system": system, "condition": f"voice {voice}".strip(), "face": face, "voice": voice}
+def _about(face: str, voice: str) -> Row:
+    return {"condition": f"voice {voice}".strip(), "face": face, "voice": voice}
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

@@ -24,8 +24,7 @@ import pandas as pd
 
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.metrics import right
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimates, per_clip, points_of, select, share_of
+from workbook.studies.estimates import Row, estimates, per_clip, points_of, select, share_of
 from workbook.train.batches import Clips
 
 CREDIT, CASES = ("sound", "picture", "together"), ("only both", "either", "spoiled")
@@ -37,9 +36,9 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Intact(), Gone("video"), Gone("audio"), Both(Gone("audio"), Gone("video"))]
 
 
-def shares(table: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
+def shares(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
     """A row per clip and training: clip, actor, label, seed, CREDIT, and CASES, 1 = the clip is such a case."""
-    clips = per_clip(table, right(table))
+    clips = per_clip(predictions, right(predictions))
     both, sound, picture, none = clips[[condition.name for condition in conditions]].to_numpy().T  # v in each condition
     neither = (1 - sound) * (1 - picture)
     return clips.drop(columns=[condition.name for condition in conditions]).assign(
@@ -54,21 +53,19 @@ def shares(table: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame
     )
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+def results(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> list[Row]:
     """The shares of credit of accuracy: over all clips, of each label and of each actor.
 
-    A row per system, group and measure (CREDIT in points, CASES in percent of the clips).
+    A row per group and measure (CREDIT in points, CASES in percent of the clips).
     by : all | label | actor      group : which, as text
     """
-    rows = []
-    for name, system in systems.items():
-        clips = shares(system, conditions)
-        groups = [("all", "", clips)]
-        for by in ("actor",) if "value" in system else ("label", "actor"):  # sentiment has no classes
-            groups += [(by, str(group), rows) for group, rows in clips.groupby(by)]
-        for by, group, clips in groups:
-            rows += estimates({"system": name, "condition": "", "by": by, "group": group}, clips, METRICS)
-    return pd.DataFrame(rows)
+    clips = shares(predictions, conditions)
+    groups = [("all", "", clips)]
+    for by in ("actor",) if "value" in predictions else ("label", "actor"):  # sentiment has no classes
+        groups += [(by, str(group), own) for group, own in clips.groupby(by)]
+    return [
+        row for by, group, own in groups for row in estimates({"condition": "", "by": by, "group": group}, own, METRICS)
+    ]
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

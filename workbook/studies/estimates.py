@@ -1,12 +1,10 @@
-"""What the tables of all studies share: a measure in each condition, with its interval.
+"""What the results of all studies share: a measure in each condition, with its interval.
 
-A table of results has a row per system, condition and measure: system, condition, what the study varies (such as
-modality and share), measure, value, low, high, actors, clips. low and high are a 95 % interval of folds, or of the
-actors of a single fold, as in `workbook.evaluate.statistics`. Values are in percent, or points of percent, unless the
-study says otherwise.
+A row of results is of one system, condition and measure: condition, what the study varies (such as modality and share),
+measure, value, low, high, actors, clips. low and high are a 95 % interval of folds, or of the actors of a single fold,
+as in `workbook.evaluate.statistics`. Values are in percent, or points of percent, unless the study says otherwise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -14,37 +12,34 @@ import numpy as np
 import pandas as pd
 
 from workbook import InputError
-from workbook.evaluate.conditions import Condition
-from workbook.evaluate.metrics import PROBABILITIES, Metric, mean_of, metrics_of
-from workbook.evaluate.statistics import Systems, estimate, with_seeds
+from workbook.evaluate.metrics import Metric, mean_of, metrics_of, probabilities
+from workbook.evaluate.statistics import estimate, with_seeds
 from workbook.train.batches import Clips
 
+Row = dict[str, Any]
 
-def estimates(about: dict[str, Any], rows: pd.DataFrame, metrics: dict[str, Metric]) -> list[dict[str, Any]]:
+
+def estimates(about: Row, clips: pd.DataFrame, metrics: dict[str, Metric]) -> list[Row]:
     """A row of results for each metric: what it is about, measure, value, low, high, actors, clips.
 
-    rows : columns clip, actor, perhaps fold and seed, and what the metrics read      metrics : by measure
+    clips : columns clip, actor, perhaps fold and seed, and what the metrics read      metrics : by measure
     """
-    sizes = {"actors": rows["actor"].nunique(), "clips": rows["clip"].nunique()}
-    return [about | {"measure": name} | estimate([rows], metric) | sizes for name, metric in metrics.items()]
+    sizes = {"actors": clips["actor"].nunique(), "clips": clips["clip"].nunique()}
+    return [about | {"measure": name} | estimate([clips], metric) | sizes for name, metric in metrics.items()]
 
 
-def results(
-    systems: Systems,
-    conditions: Sequence[Condition],
-    about: Callable[[Condition], dict[str, Any]] = lambda condition: {},
-    of_classes: dict[str, Metric] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """A row of results per system, condition and metric; none for a condition that a system lacks.
+def by_condition(predictions: pd.DataFrame, about: dict[str, Row], of_classes: dict[str, Metric] | None = None) -> list:
+    """A row of results per condition and metric; none for a condition without predictions.
 
-    about : from a condition to more columns      of_classes : metrics beside accuracy, which sentiment does not have
+    about : by the condition's name, more columns
+    of_classes : metrics beside accuracy, which sentiment does not have
     """
-    for system, table in systems.items():
-        metrics = {"accuracy": metrics_of(table)["accuracy"]} | ({} if "value" in table else of_classes or {})
-        for condition in conditions:
-            rows = table[table["condition"] == condition.name]
-            if len(rows):
-                yield from estimates({"system": system, "condition": condition.name, **about(condition)}, rows, metrics)
+    metrics, rows = {"accuracy": metrics_of(predictions)["accuracy"]}, []
+    metrics |= {} if "value" in predictions else of_classes or {}
+    for name, columns in about.items():
+        clips = select(predictions, condition=name)
+        rows += estimates({"condition": name} | columns, clips, metrics) if len(clips) else []
+    return rows
 
 
 def share_of(column: str) -> Metric:
@@ -63,29 +58,24 @@ def check_classes(clips: Clips) -> None:
         raise InputError("this study needs classes, and sentiment has none")
 
 
-def probabilities(table: pd.DataFrame) -> np.ndarray:
-    """The probabilities (N, classes) of a table of predictions."""
-    return table.filter(regex=PROBABILITIES).to_numpy(float)
-
-
-def confidence(table: pd.DataFrame) -> np.ndarray:
+def confidence(predictions: pd.DataFrame) -> np.ndarray:
     """The probability (N,) of each answer."""
-    return probabilities(table).max(axis=1)
+    return probabilities(predictions).max(axis=1)
 
 
 CONFIDENCE = {"confidence": mean_of(confidence)}
 
 
-def per_clip(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
+def per_clip(predictions: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
     """A row per clip and training, and the value in each condition; each seed is a training.
 
     A product of conditions is of one network: compute it in each row, and average the rows.
 
-    values : (N,) of the rows of a table of predictions
-    Columns: clip, actor, label, seed, fold if the table has it, and a column per condition.
+    values : (N,) of the predictions
+    Columns: clip, actor, label, seed, fold if the predictions have it, and a column per condition.
     """
-    keys = [name for name in ("clip", "actor", "label", "fold", "seed") if name in table or name == "seed"]
-    wide = with_seeds(table).assign(value=values).pivot_table("value", keys, "condition", "mean")
+    keys = [name for name in ("clip", "actor", "label", "fold", "seed") if name in predictions or name == "seed"]
+    wide = with_seeds(predictions).assign(value=values).pivot_table("value", keys, "condition", "mean")
     return wide.rename_axis(columns=None).reset_index()
 
 

@@ -34,7 +34,8 @@ def predictions(
     reprs = {condition.name: repr(condition) for condition in conditions}
     if len(reprs) < len(conditions):
         raise InputError("two conditions have the same name: a name has to tell them apart")
-    source, path = fingerprint(net, clips, seed, fold), Path(path) if path else None
+    source = digest(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)), net)
+    path = Path(path) if path else None
     table, file_reprs = _read(path, source, reprs) if path and path.exists() else (pd.DataFrame(), {})
     describer = Describer(net, clips)
     for condition in conditions:
@@ -58,8 +59,3 @@ def _read(path: Path, source: str, reprs: dict[str, str]) -> tuple[pd.DataFrame,
     file_reprs = table.attrs["conditions"] if table.attrs.get("source") == source else {}
     file_reprs = {name: text for name, text in file_reprs.items() if reprs.get(name, text) == text}
     return table[table["condition"].isin(file_reprs)], file_reprs
-
-
-def fingerprint(net: AudiovisualNet, clips: Clips, seed: int, fold: int) -> str:
-    """Twelve hex digits that change with the weights, the store, the clips, the seed and the fold."""
-    return digest(repr((clips.store.fingerprint, list(clips.table["clip"]), seed, fold)), net)

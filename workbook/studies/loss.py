@@ -8,8 +8,7 @@ import pandas as pd
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import PLACES, Condition, Gone, Intact
 from workbook.evaluate.metrics import Metric, right
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import CONFIDENCE, estimates, per_clip, results, select, share_of
+from workbook.studies.estimates import CONFIDENCE, Row, by_condition, estimates, per_clip, select, share_of
 from workbook.train.batches import Clips
 
 FEWEST = 2  # clips: a difference of one says nothing
@@ -30,29 +29,25 @@ def conditions(clips: Clips, fill: str = "zeros", levels: int = 10) -> list[Cond
     return tries
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """The curves and their summaries: a row per system, modality, place (where), share and measure.
+def results(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> list[Row]:
+    """The curves and their summaries: a row per modality, place (where), share and measure.
 
     accuracy, confidence : in percent, at each share that is gone
     area : under the curve of accuracy, its mean over all shares from 0 to 100 %
     better alone : the share (%) from which on at least FEWEST more clips are right with the other modality alone, zeros
         in place of this one. 100 = they never are.
     """
-    rows = []
+    rows, clips = [], per_clip(predictions, right(predictions))
     for (modality, where), curve in curves(conditions).items():
         about = {"modality": modality, "where": where}
-        for share, condition in curve.items():
-            point = about | {"share": 100 * share}
-            rows += results(systems, [condition], lambda _, point=point: point, CONFIDENCE)
-        shares, names = np.array([*curve]), [condition.name for condition in curve.values()]
-        alone = Gone(modality).name
-        for name, system in systems.items():
-            clips = per_clip(system, right(system))
-            if {*names, alone} <= set(clips):
-                clips["area"] = np.trapezoid(clips[names], shares, axis=1)
-                metrics = {"area": share_of("area"), "better alone": better_alone(names, shares, alone)}
-                rows += estimates({"system": name, "condition": "", **about, "share": np.nan}, clips, metrics)
-    return pd.DataFrame(rows)
+        points = {condition.name: about | {"share": 100 * share} for share, condition in curve.items()}
+        rows += by_condition(predictions, points, CONFIDENCE)
+        names, shares, alone = [*points], np.array([*curve]), Gone(modality).name
+        if {*names, alone} <= set(clips):
+            own = clips.assign(area=np.trapezoid(clips[names], shares, axis=1))
+            metrics = {"area": share_of("area"), "better alone": better_alone(names, shares, alone)}
+            rows += estimates({"condition": "", **about, "share": np.nan}, own, metrics)
+    return rows
 
 
 def curves(conditions: Sequence[Condition]) -> dict[tuple[str, str], dict[float, Condition]]:

@@ -7,8 +7,7 @@ import pandas as pd
 
 from workbook.data.window import WINDOW
 from workbook.evaluate.conditions import Condition, Shift
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import results
+from workbook.studies.estimates import Row, by_condition
 from workbook.train.batches import Clips
 
 LARGEST = 1.5  # seconds, to either side
@@ -21,12 +20,12 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Shift(float(by), unit) for by in np.round(np.linspace(-largest, largest, 2 * STEPS + 1), 3)]
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+def results(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> list[Row]:
     """Accuracy (%) by the time `by` that the sound is early, as in `Shift`: above 0 it comes before its picture.
 
     unit : of `by`
     """
-    return pd.DataFrame(results(systems, conditions, lambda shift: {"by": shift.by, "unit": shift.unit}))
+    return by_condition(predictions, {shift.name: {"by": shift.by, "unit": shift.unit} for shift in conditions})
 
 
 def authors_lag(clips: Clips) -> float:

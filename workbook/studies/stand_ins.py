@@ -6,8 +6,7 @@ import pandas as pd
 
 from workbook.evaluate.baselines import TIME
 from workbook.evaluate.conditions import FILLS, Condition, Gone, Intact
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import CONFIDENCE, results, select
+from workbook.studies.estimates import CONFIDENCE, Row, by_condition, select
 from workbook.train.batches import Clips
 
 SHARES = (0.5, 1.0)  # of a modality: its second half, and all of it
@@ -24,15 +23,12 @@ def conditions(clips: Clips) -> list[Condition]:
     return [Intact(), *(gone for gone in tries if gone.fill != "silence" or (silent and gone.modality == "audio"))]
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
+def results(predictions: pd.DataFrame, conditions: Sequence[Condition]) -> list[Row]:
     """Accuracy and confidence (%) by modality, share (%) and fill; fill is "" where nothing is gone."""
-    return pd.DataFrame(results(systems, conditions, _about, CONFIDENCE))
-
-
-def _about(condition: Condition) -> dict:
-    if isinstance(condition, Gone):
-        return {"modality": condition.modality, "share": 100 * condition.share, "fill": condition.fill}
-    return {"modality": "", "share": 0.0, "fill": ""}
+    about = {condition.name: {"modality": "", "share": 0.0, "fill": ""} for condition in conditions}
+    for gone in (condition for condition in conditions if isinstance(condition, Gone)):
+        about[gone.name] = {"modality": gone.modality, "share": 100 * gone.share, "fill": gone.fill}
+    return by_condition(predictions, about, CONFIDENCE)
 
 
 def line(system: str, rows: pd.DataFrame) -> str:

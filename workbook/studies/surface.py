@@ -9,8 +9,7 @@ from workbook import InputError
 from workbook.evaluate.conditions import Both, Condition, Gone, Intact
 from workbook.evaluate.corruptions import Blurred, Coarse, Covered, Dark, Noisy
 from workbook.evaluate.metrics import right
-from workbook.evaluate.statistics import Systems
-from workbook.studies.estimates import estimates, per_clip, points_of, results, select
+from workbook.studies.estimates import Row, by_condition, estimates, per_clip, points_of, select
 from workbook.train.batches import Clips
 
 SNRS = (30, 20, 10, 0, -10)  # decibels
@@ -37,28 +36,24 @@ def conditions(clips: Clips, kind: str = "white") -> list[Condition]:
     return [*pairs, *(Both(sound, NO_PICTURE) for sound in sounds)]
 
 
-def table(systems: Systems, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """A row per system, sound, picture and measure. snr : decibels, infinite without noise
+def results(predictions: pd.DataFrame, conditions: Sequence[Both]) -> list[Row]:
+    """A row per sound, picture and measure. snr : decibels, infinite without noise
 
     accuracy : in percent; sound and picture are names of conditions, AV = unchanged; one of them alone stands beside
         the other's `gone`
     ahead : sound alone less picture alone, in points, each as bad as in this cell; above 0 = sound has overtaken it
     """
-    rows = list(results(systems, conditions, _about))
-    names = {(about["sound"], about["picture"]): both.name for both in conditions for about in [_about(both)]}
-    clips = {name: per_clip(system, right(system)) for name, system in systems.items()}
-    for cell in list(rows):
-        own = clips[cell["system"]]
-        sound_alone = names.get((cell["sound"], NO_PICTURE.name))
-        picture_alone = names.get((NO_SOUND.name, cell["picture"]))
-        if {sound_alone, picture_alone} <= set(own):
-            ahead = own.assign(ahead=own[sound_alone] - own[picture_alone])
-            rows += estimates(cell, ahead, {"ahead": points_of("ahead")})
-    return pd.DataFrame(rows)
+    about = {both.name: _about(both.sound or INTACT, both.picture or INTACT) for both in conditions}
+    rows, clips = by_condition(predictions, about), per_clip(predictions, right(predictions))
+    for both in conditions:
+        sound_alone, picture_alone = Both(both.sound, NO_PICTURE).name, Both(NO_SOUND, both.picture).name
+        if {both.name, sound_alone, picture_alone} <= set(clips):
+            ahead = clips.assign(ahead=clips[sound_alone] - clips[picture_alone])
+            rows += estimates({"condition": both.name} | about[both.name], ahead, {"ahead": points_of("ahead")})
+    return rows
 
 
-def _about(both: Both) -> dict:
-    sound, picture = both.sound or INTACT, both.picture or INTACT
+def _about(sound: Condition, picture: Condition) -> Row:
     return {"sound": sound.name, "snr": getattr(sound, "snr", np.inf), "picture": picture.name}
 
 
