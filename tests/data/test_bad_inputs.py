@@ -26,17 +26,12 @@ def store(tmp_path_factory):
     """The store of a corpus with good clips 1 and 24 and the bad ones between them."""
     root = tmp_path_factory.mktemp("corpus")
     good = toy.plan_clip(0, 1, "happy", 0)
-    good.write(root / "good")
-    film, sound = good.path(root / "good", "mp4"), good.path(root / "good", "wav")
+    good.write(root)
+    film, sound = good.path(root, "mp4"), good.path(root, "wav")
 
     def place(source, number, modality):
-        target = root / f"{modality}-{clip(number)}{source.suffix}"
-        return shutil.copy(source, target)
+        shutil.copy(source, root / f"{modality}-{clip(number)}{source.suffix}")
 
-    good.path(root / "good", "mp4").rename(root / f"01-{clip(1)}.mp4")
-    sound.rename(root / f"03-{clip(1)}.wav")
-    shutil.rmtree(root / "good")
-    film, sound = root / f"01-{clip(1)}.mp4", root / f"03-{clip(1)}.wav"
     place(film, 24, "01"), place(sound, 24, "03")
 
     # 2: the film is cut in the middle        3: no picture track        4: an empty film, alone

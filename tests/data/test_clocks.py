@@ -4,6 +4,7 @@ import struct
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -159,11 +160,6 @@ def remux(film, path, **options):
                 target.mux(packet)
 
 
-class Pipe:
-    def __init__(self, file):
-        self.write = file.write
-
-
 @pytest.mark.parametrize("suffix", ["webm", "mkv", "mp4"])
 @pytest.mark.parametrize("is_variable", [False, True])
 def test_a_recording_of_a_browser_is_read_to_its_end(tmp_path, suffix, is_variable):
@@ -171,7 +167,7 @@ def test_a_recording_of_a_browser_is_read_to_its_end(tmp_path, suffix, is_variab
     path, kind = tmp_path / f"b.{suffix}", {"mkv": "matroska"}.get(suffix, suffix)
     options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if suffix == "mp4" else {}
     with open(path, "wb") as file:
-        remux(film, Pipe(file), format=kind, container_options=options)
+        remux(film, SimpleNamespace(write=file.write), format=kind, container_options=options)
     with av.open(str(path)) as container:
         assert suffix == "mp4" or container.duration is None
     assert open_video(path).picture.seconds == pytest.approx(SECONDS, abs=0.3)

@@ -82,8 +82,13 @@ def test_a_folder_without_a_speech_clip_is_an_input_error(corpus, files, tmp_pat
         find_trials(tmp_path / "nowhere")
 
 
+def sets(scheme):
+    """The actors of every part of every fold: {(fold, part): set}."""
+    return {key: set(rows["actor"]) for key, rows in folds(scheme).groupby(["fold", "split"])}
+
+
 def test_a_fold_of_the_paper_tests_two_women_and_two_men_fold_0_those_of_the_authors_and_validates_on_the_next():
-    actors = {key: set(part["actor"]) for key, part in folds().groupby(["fold", "split"])}
+    actors = sets("paper")
     assert actors[0, "test"] == {5, 10, 16, 19} and actors[0, "validation"] == {11, 13, 18, 22}
     assert len(set.union(*(actors[fold, "test"] for fold in range(5)))) == 20
     for fold in range(5):
@@ -110,11 +115,6 @@ def test_a_split_gives_positions_whatever_the_index_of_the_table_is():
 def test_an_unknown_fold_or_scheme_is_an_input_error(wrong, says):
     with pytest.raises(InputError, match=says):
         wrong()
-
-
-def sets(scheme, actors=range(1, 25)):
-    """The actors of every part of every fold: {(fold, part): set}."""
-    return {key: set(rows["actor"]) for key, rows in folds(scheme, actors).groupby(["fold", "split"])}
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in FOLDS if scheme not in OF_CLIPS])

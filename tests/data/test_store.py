@@ -154,42 +154,41 @@ def test_an_unguarded_script_gets_one_sentence_and_does_not_wait_for_itself(voic
     assert done.returncode and "InputError: the processes that prepare clips cannot start" in done.stderr
 
 
-def test_a_torn_last_line_of_the_journal_is_done_again(voice_store, voices, tmp_path, monkeypatch):
-    path = tmp_path / "torn"
-    stop_before_renaming(monkeypatch, path, voices)
-    journal = tmp_path / "torn.partial" / "journal.jsonl"
-    os.truncate(journal, journal.stat().st_size - 5)
-    assert content(build(path, voices).path) == content(voice_store.path)
+@pytest.fixture
+def unfinished(voices, tmp_path, monkeypatch):
+    """The path of a store of the sounds alone, which is all but finished."""
 
-
-def test_an_unfinished_store_with_links_is_discarded_and_their_targets_stay(voice_store, voices, tmp_path, monkeypatch):
-    path, precious = tmp_path / "shared", tmp_path / "precious"
-    stop_before_renaming(monkeypatch, path, voices)
-    precious.write_text("all I have")
-    for name in ("journal.jsonl", "mfcc.npy", "store/mfcc.npy"):
-        (tmp_path / "shared.partial" / name).unlink(missing_ok=True)
-        (tmp_path / "shared.partial" / name).symlink_to(precious)
-    assert content(build(path, voices).path) == content(voice_store.path)
-    assert precious.read_text() == "all I have"
-
-
-def test_killed_while_finishing_nothing_is_prepared_again(voice_store, voices, tmp_path, monkeypatch):
-    path = tmp_path / "finishing"
-    stop_before_renaming(monkeypatch, path, voices)
-    monkeypatch.setattr(prepare, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
-    assert content(build(path, voices).path) == content(voice_store.path)
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def stop_before_renaming(monkeypatch, path, root, **settings):
     def stop(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    path = tmp_path / "store"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(building, "write_store", stop)
-        with pytest.raises(KeyboardInterrupt):
-            build(path, root, **settings)
+        build(path, voices)
     assert not path.exists()
+    return path
+
+
+def test_a_torn_last_line_of_the_journal_is_done_again(unfinished, voice_store, voices):
+    journal = unfinished.with_name("store.partial") / "journal.jsonl"
+    os.truncate(journal, journal.stat().st_size - 5)
+    assert content(build(unfinished, voices).path) == content(voice_store.path)
+
+
+def test_an_unfinished_store_with_links_is_discarded_and_their_targets_stay(unfinished, voice_store, voices, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("all I have")
+    for name in ("journal.jsonl", "mfcc.npy", "store/mfcc.npy"):
+        (tmp_path / "store.partial" / name).unlink(missing_ok=True)
+        (tmp_path / "store.partial" / name).symlink_to(precious)
+    assert content(build(unfinished, voices).path) == content(voice_store.path)
+    assert precious.read_text() == "all I have"
+
+
+def test_killed_while_finishing_nothing_is_prepared_again(unfinished, voice_store, voices, monkeypatch):
+    monkeypatch.setattr(prepare, "prepare_all", lambda jobs, *_, **__: None if jobs else ())
+    assert content(build(unfinished, voices).path) == content(voice_store.path)
+    assert not list(unfinished.parent.glob("*.partial"))
 
 
 def test_the_fingerprint_knows_the_bytes_and_the_settings_and_not_the_place(voices, tmp_path):

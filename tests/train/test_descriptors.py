@@ -101,16 +101,21 @@ def run(folder, clips, net, epochs=2, dropout="softhard"):
     return list(fit(net, *clips, folder, **settings, train_vision=False))
 
 
-def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clips):
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_net_behind_a_frozen_frame_network_says_what_the_whole_net_does(clips, learned):
+    """Also with a learned stand-in, where a network without it has kept its descriptors of the same store before."""
     net = network()
-    seen, (train, _) = freeze(net, *clips)
+    if learned:
+        freeze(net, *clips)
+        net = network(learned_stand_ins=True)
+        nn.init.normal_(net.video.stand_in)
+    behind, (train, _) = freeze(net, *clips)
     chosen = torch.tensor([5, 17, 2])
     (audio, video, labels), (_, descriptors, again) = clips[0][chosen], train[chosen]
     assert descriptors.shape == (3, 3, 1024) and torch.equal(labels, again)
-    whole, behind = net.eval()(audio, video).logits, seen.eval()(audio, descriptors).logits
-    torch.testing.assert_close(whole, behind, rtol=1e-4, atol=1e-5)
-    dark = net(audio, torch.zeros_like(video)).logits
-    torch.testing.assert_close(seen(audio, torch.zeros_like(descriptors)).logits, dark, rtol=1e-4, atol=1e-5)
+    video[1], descriptors[1] = 0, 0
+    expected = net.eval()(audio, video).logits
+    torch.testing.assert_close(behind.eval()(audio, descriptors).logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_black_frames_have_descriptors_of_zeros(clips):
@@ -120,21 +125,6 @@ def test_black_frames_have_descriptors_of_zeros(clips):
     descriptors = freeze(network(), dark)[1][0][torch.arange(7)][1]
     shown = descriptors.any(dim=2)
     assert shown.tolist() == [[row != 2 and not (row == 5 and frame) for frame in range(3)] for row in range(7)]
-
-
-def test_a_learned_stand_in_is_read_behind_a_frozen_frame_network_too(clips):
-    """Also where a network without stand-ins has kept its descriptors of the same store before."""
-    freeze(network(), *clips)
-    torch.manual_seed(3)
-    net = build_model("ia", image_size=64, learned_stand_ins=True)
-    torch.nn.init.normal_(net.video.stand_in)
-    behind, (train, _) = freeze(net, *clips)
-    chosen = torch.tensor([5, 17, 2])
-    (audio, video, _), (_, descriptors, _) = clips[0][chosen], train[chosen]
-    video[1], descriptors[1] = 0, 0
-    torch.testing.assert_close(
-        net.eval()(audio, video).logits, behind.eval()(audio, descriptors).logits, rtol=1e-4, atol=1e-5
-    )
 
 
 def test_the_frame_network_stays_frozen_and_all_the_rest_learns(tmp_path, clips):
@@ -151,23 +141,15 @@ def test_a_frozen_run_resumes_bit_for_bit(tmp_path, clips):
     assert run(tmp_path / "broken", clips, network(), epochs=2) == whole
 
 
-def test_descriptors_are_kept_and_made_again_for_another_frame_network(tmp_path, clips):
-    net = network()
+def test_descriptors_are_kept_for_a_frame_network_of_the_same_weights(tmp_path, clips):
+    net, again, looked_at = network(), network(), []
     freeze(net, *clips)
-    path = descriptor_file(clips[0], net)
-    written = path.stat().st_mtime_ns
-    freeze(network(), *clips)
-    assert path.stat().st_mtime_ns == written
-    assert descriptor_file(clips[0], network(seed=4)) != path
-    assert not list(path.parent.glob(".*"))
-
-
-def test_no_frame_is_looked_at_again_once_it_is_described(tmp_path, clips):
-    net, looked_at = network(), []
-    freeze(net, *clips)
-    net.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
-    run(tmp_path / "run", clips, net, epochs=2)
+    again.frame_network.register_forward_hook(lambda module, inputs, output: looked_at.append(len(output)))
+    run(tmp_path / "run", clips, again, epochs=2)
     assert looked_at == [TILE]  # the black one, in the time of these
+    path = descriptor_file(clips[0], net)
+    assert path.exists() and descriptor_file(clips[0], network(seed=4)) != path
+    assert not list(path.parent.glob(".*"))
 
 
 def test_a_frame_like_the_one_before_is_not_described_again(clips):
