@@ -76,12 +76,10 @@ def beep(seconds, rate, at):
     return noise * np.where(np.arange(len(noise)) < round(at * rate), np.float32(0.002), np.float32(0.5))
 
 
-def write_film(
-    path, *, offset=(0, 0), gap=(0, 0), rate=25, is_variable=False, turned=0, seconds=SECONDS, longer=0.0, last=None
-):
+def write_film(path, *, offset=(0, 0), gap=(0, 0), rate=25, is_variable=False, turned=0, longer=0.0, last=None):
     """A film that flashes and beeps at second AT, or as much later as both of its tracks begin."""
     codec, sound_codec, hertz = CODECS[path.suffix[1:]]
-    at, end = AT + min(offset), seconds + min(offset)
+    at, end = AT + min(offset), SECONDS + min(offset)
     times = np.arange(np.ceil(offset[0] * float(rate) - 1e-9), end * float(rate)) / float(rate)
     if is_variable:  # stills are dropped, as by screen recorders
         times = times[(np.abs(times - at) < 0.3) | (np.arange(len(times)) % 7 == 0)]

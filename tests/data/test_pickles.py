@@ -240,9 +240,9 @@ class Built(Call):
         self.reduced = function, arguments, state
 
 
-def array_of(kind, content, shape=(1,), fortran=False):
+def array_of(kind, content, shape=(1,)):
     """An array as numpy pickles it, of any type, shape and content."""
-    return Built(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, kind, fortran, content))
+    return Built(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, kind, False, content))
 
 
 ADDRESS = struct.pack("<Q", 0x4141414141414141)
