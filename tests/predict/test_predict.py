@@ -27,10 +27,8 @@ from workbook.data.faces import crop_face, follow
 from workbook.data.mtcnn import FaceDetector
 from workbook.data.prepare import prepare_clip
 from workbook.data.window import SAMPLE_RATE, WINDOW
-from workbook.predict.doubts import doubts
-from workbook.predict.page import page
 from workbook.predict.prediction import ModelCard, Prediction, predict_windows
-from workbook.predict.windows import MOST, one_thread, read_windows
+from workbook.predict.windows import MOST, doubts, one_thread, read_windows
 from workbook.run.own_clip import choose_clip, evaluation_sentence, predictor_of, upload_button, write_prediction
 from workbook.run.parameters import Parameters
 from workbook.run.reopen import open_trained
@@ -198,7 +196,7 @@ def test_a_network_says_from_whom_it_has_learnt_whether_paired_and_how_sure_its_
 def test_the_page_needs_no_other_file_and_begins_with_what_to_know(film, drawn):
     windows = replace(read_windows(film, **SIZES), name="<b>me</b>.mp4")
     prediction = predict_windows(build_model("ia", classes=4, image_size=64), windows, drawn)
-    text = page(prediction, plots.probabilities(prediction.table, windows, prediction.labels))
+    text = prediction.as_page(plots.probabilities(prediction.table, windows, prediction.labels))
     assert not re.search(r"https?:|<script|<link", text) and "<b>me" not in text
     assert text.index("means nothing") < text.index("The answer</h2>") < text.index("data:image/png;base64,")
     cells = re.findall(r"<td>([\d.]+)</td>", text)

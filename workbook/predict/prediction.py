@@ -4,8 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
+from IPython.core.pylabtools import print_figure
+from matplotlib.figure import Figure
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
@@ -164,6 +167,17 @@ class Prediction:
                 for window, start in enumerate(windows.starts)
             ],
         }
+
+    def as_page(self, figure: Figure) -> str:
+        """An HTML file that needs no other: what to know first, sentences, the figure, every window."""
+        environment = jinja2.Environment(loader=jinja2.PackageLoader("workbook", "predict"), autoescape=True)
+        return environment.get_template("page.html").render(
+            record=self.as_record(),
+            sentences=self.sentences(),
+            conditions=list(MEANING),
+            figure=print_figure(figure, base64=True, dpi=150, facecolor="white"),
+            window=WINDOW,
+        )
 
 
 @dataclass(frozen=True)

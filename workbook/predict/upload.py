@@ -13,19 +13,17 @@ from matplotlib.figure import Figure
 
 from workbook import InputError
 
-SECONDS = 5.0  # of a recording: a window of 3.6 s and its edges
 HINT = (
     "Nothing leaves this computer but to the kernel of this notebook. Files above 10 MB need <code>make lab</code> "
     "(200 MB) or their path as <code>clip</code>: else the connection drops without a word."
 )
-Answer = Callable[[Path, bool], tuple[list[str], Figure]]
 
 
 class Webcam(anywidget.AnyWidget):
     """A button that records the webcam in the browser; `take` gets the name of a file and its bytes."""
 
     _esm = Path(__file__).with_name("webcam.js")
-    seconds = traitlets.Float(SECONDS).tag(sync=True)
+    seconds = traitlets.Float(5.0).tag(sync=True)  # of a recording: a window of 3.6 s and its edges
 
     def __init__(self, take: Callable[[str, bytes], None]):
         super().__init__()
@@ -39,7 +37,7 @@ class Upload(widgets.VBox):
     that is no question), message (HTML) and picture (Image), which stays until a new one is ready.
     """
 
-    def __init__(self, answer: Answer, asks: bool = False):
+    def __init__(self, answer: Callable[[Path, bool], tuple[list[str], Figure]], asks: bool = False):
         """answer : from a file, and whether to answer anyway, to sentences and a figure; the file is deleted then
         asks : whether the reader has to ask for an answer
         """

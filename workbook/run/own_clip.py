@@ -85,11 +85,10 @@ def write_prediction(
     html, json : the files of a page and of all probabilities; None = none      inputs : what they must not replace
     """
     from workbook.plots import probabilities
-    from workbook.predict.page import page
 
     check_outputs([html, json], inputs)
     if html:
-        write_text(html, page(prediction, probabilities(prediction.table, prediction.windows, prediction.labels)))
+        write_text(html, prediction.as_page(probabilities(prediction.table, prediction.windows, prediction.labels)))
     if json:
         write_json(json, prediction.as_record())
     lines = [*prediction.windows.remarks(), *prediction.sentences()]
