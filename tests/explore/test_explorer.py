@@ -18,10 +18,10 @@ from workbook.attention import attribution
 from workbook.data.datasets import Corpus
 from workbook.evaluate.evaluation import predict
 from workbook.explore import probe
-from workbook.explore.clip_picker import ClipPicker, clip_labels, with_answers
+from workbook.explore.controls import ClipPicker, clip_labels, with_answers
 from workbook.explore.explorer import Explorer
+from workbook.explore.figure import FigureWidget
 from workbook.explore.probe import THREE, Change, Subject
-from workbook.explore.widget import FigureWidget
 from workbook.train.batches import splits
 from workbook.train.descriptors import describe
 

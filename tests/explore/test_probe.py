@@ -16,7 +16,7 @@ from workbook.evaluate.baselines import baselines
 from workbook.evaluate.conditions import Context, Shift, paper_conditions
 from workbook.evaluate.evaluation import attention, predict
 from workbook.explore import probe as probing
-from workbook.explore.prefetch import Prefetcher
+from workbook.explore.explorer import Prefetcher
 from workbook.explore.probe import THREE, Answer, Change, Inputs, Probe, changes_of_picture, in_words
 from workbook.task import Sentiment
 from workbook.train.batches import splits
@@ -201,7 +201,7 @@ def test_work_in_the_background_rests_while_somebody_waits():
             yield done.append(piece)
 
     background.start(pieces())
-    with background.paused():
+    with background.paused:
         time.sleep(0.05)  # the rest of a piece
         before = len(done)
         time.sleep(0.2)

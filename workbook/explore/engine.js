@@ -5,8 +5,7 @@ import * as ort from "./ort/ort.wasm.min.mjs";
 ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
 
-const RATE = 22050, WINDOW = 79380, SPECTRUM = 2048, HOP = 512, FACE = 72;
-const ONTO = { video: "video_to_audio", audio: "audio_to_video" };
+const RATE = 22050, WINDOW = 79380, FACE = 72;
 export const INTACT = {
   audio_gain: 1, video_gain: 1, audio_noise: Infinity, video_noise: Infinity, shift: 0, voice: "", audio_masked: [], video_masked: [],
 };
@@ -69,54 +68,6 @@ function withNoise(values, noise, decibels) {
   if (decibels === Infinity) return values;
   const size = Math.sqrt(sum(values.map((value) => value * value)) / values.length) * 10 ** (-decibels / 20);
   return values.map((value, k) => value + size * noise[k]);
-}
-
-// The Fourier transform of 2048 complex numbers, in place.
-function transform(re, im) {
-  const size = re.length;
-  for (let i = 1, j = 0; i < size; i++) {
-    let bit = size >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) ([re[i], re[j]] = [re[j], re[i]]), ([im[i], im[j]] = [im[j], im[i]]);
-  }
-  for (let width = 2; width <= size; width *= 2)
-    for (let k = 0; k < width / 2; k++) {
-      const cos = Math.cos((2 * Math.PI * k) / width), sin = -Math.sin((2 * Math.PI * k) / width);
-      for (let a = k, b = k + width / 2; b < size; a += width, b += width) {
-        const x = re[b] * cos - im[b] * sin, y = re[b] * sin + im[b] * cos;
-        (re[b] = re[a] - x), (im[b] = im[a] - y), (re[a] += x), (im[a] += y);
-      }
-    }
-}
-
-// The power (bins, steps) of a window of sound, as librosa computes it.
-function spectrum(samples, hann) {
-  const bins = SPECTRUM / 2 + 1, steps = 1 + Math.floor(samples.length / HOP), power = new Float64Array(bins * steps);
-  for (let step = 0; step < steps; step++) {
-    const re = new Float64Array(SPECTRUM), im = new Float64Array(SPECTRUM);
-    for (let k = 0; k < SPECTRUM; k++) re[k] = hann[k] * (samples[step * HOP + k - SPECTRUM / 2] ?? 0);
-    transform(re, im);
-    for (let bin = 0; bin < bins; bin++) power[bin * steps + step] = re[bin] ** 2 + im[bin] ** 2;
-  }
-  return power;
-}
-
-// The rows (M, K) of weights times (K, steps).
-function product(weights, values, steps) {
-  const inner = values.length / steps, rows = weights.length / inner, result = new Float32Array(rows * steps);
-  for (let row = 0; row < rows; row++)
-    for (let k = 0; k < inner; k++) {
-      const weight = weights[row * inner + k];
-      if (weight) for (let step = 0; step < steps; step++) result[row * steps + step] += weight * values[k * steps + step];
-    }
-  return result;
-}
-
-// Power in decibels, cut 80 dB below its peak.
-function decibels(power) {
-  const values = power.map((value) => 10 * Math.log10(Math.max(1e-10, value))), peak = values.reduce((a, b) => Math.max(a, b));
-  return values.map((value) => Math.max(value, peak - 80));
 }
 
 // A wav file in which `loudest` has full volume; null for silence.
@@ -200,16 +151,14 @@ export class Corpus {
   }
 
   async featuresOf(clip, shift, noise) {
-    const shared = await this.shared(), steps = this.audio[1];
-    if (!this.features) {
-      const by = round(shift * steps), { audio } = await this.arrays(clip);
-      const shifted = audio.map((_, k) => ((k % steps) + by >= 0 && (k % steps) + by < steps ? audio[k + by] : 0));
-      return withNoise(shifted, shared.audio, noise);
-    }
-    const power = spectrum(await this.window(clip, shift, noise), shared.hann);
-    if (this.features === "logmel") return decibels(product(shared.mel64, power, steps));
-    return product(shared.cosines, decibels(product(shared.mel128, power, steps)), steps);
+    if (this.features) return (await this.heard(await this.window(clip, shift, noise)))[this.features].data;
+    const steps = this.audio[1], by = round(shift * steps), { audio } = await this.arrays(clip);
+    const shifted = audio.map((_, k) => ((k % steps) + by >= 0 && (k % steps) + by < steps ? audio[k + by] : 0));
+    return withNoise(shifted, (await this.shared()).audio, noise);
   }
+
+  // The features of a window of sound, logmel and mfcc.
+  heard = (samples) => run(this.sound, { samples: [samples, [1, WINDOW]] });
 
   // The video of a noisy clip before masks and gain: (Tv, 3, S, S) in [0, 1], or (Tv, C).
   async videoOf(clip, noise) {
@@ -243,11 +192,12 @@ export class Corpus {
   async answerOf(number, clip, change) {
     const network = this.networks[number], width = this.names.length, { has } = this.clips[clip];
     const { outputs, ...attention } = await run(network.answers, await this.inputsOf(network, clip, change));
+    const parts = Object.entries(attention), isMap = ([name]) => name.includes("_to_");
     const rows = network.conditions.map(({ name, needs }, k) => [name, needs, [...outputs.data.slice(k * width, (k + 1) * width)]]);
     return {
       outputs: Object.fromEntries(rows.filter(([, needs]) => needs.every((name) => has[name])).map(([name, , row]) => [name, row])),
-      vectors: Object.fromEntries(Object.keys(ONTO).map((name) => [name, received(attention, name)]).filter(([, vector]) => vector)),
-      maps: Object.fromEntries(Object.entries(attention).filter(([name]) => name.includes("_to_"))),
+      vectors: Object.fromEntries(parts.filter((part) => !isMap(part)).map(([name, { data }]) => [name, [...data]])),
+      maps: Object.fromEntries(parts.filter(isMap)),
       times: network.times,
     };
   }
@@ -293,7 +243,7 @@ export class Corpus {
     if (!this.features || !this.clips[voice].has.audio) return [heat(await this.audioOf(clip, change), this.audio[1], tables.audio), null];
     const samples = (await this.window(voice, change.shift, change.audio_noise)).slice();
     for (const [start, end] of change.audio_masked) samples.fill(0, round(start * RATE), round(end * RATE));
-    const { hann, mel64 } = await this.shared(), steps = this.audio[1], bands = decibels(product(mel64, spectrum(samples, hann), steps));
+    const bands = (await this.heard(samples)).logmel.data, steps = this.audio[1];
     const extreme = (choose) => bands.reduce((a, b) => choose(a, b)), plain = await this.window(voice, 0, Infinity);
     const loudest = plain.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
     return [coloured(bands, steps, extreme(Math.min), extreme(Math.max), tables.magma, change.audio_gain), wav(samples, loudest)];
@@ -311,21 +261,4 @@ export function multiplesOfEven({ dims: [, queries, keys], data }, head) {
   weights.forEach((weight, k) => (visible[Math.floor(k / keys)] += weight > 0));
   const values = weights.map((weight, k) => (weight > 0 ? weight * visible[Math.floor(k / keys)] : NaN));
   return { values, keys, reach: values.reduce((most, value) => Math.max(most, value - 1 || 0), 1) };
-}
-
-// The attention (T) that the steps of a modality receive, in multiples of even; undefined without attention to it.
-function received(attention, modality) {
-  const own = attention[modality], map = attention[ONTO[modality]];
-  if (own) return [...own.data].map((value) => (value * own.data.length) / sum(own.data));
-  if (!map) return undefined;
-  const [heads, queries, keys] = map.dims, vector = new Array(keys).fill(0), even = new Array(keys).fill(0);
-  for (let query = 0; query < queries; query++) {
-    const rows = Array.from({ length: heads }, (_, head) => map.data.subarray((head * queries + query) * keys, (head * queries + query + 1) * keys));
-    const visible = vector.map((_, key) => rows.some((row) => row[key] > 0)), count = visible.filter(Boolean).length;
-    for (let key = 0; key < keys; key++) {
-      vector[key] += sum(rows.map((row) => row[key])) / heads;
-      even[key] += visible[key] / count;
-    }
-  }
-  return vector.map((value, key) => value / even[key]);
 }

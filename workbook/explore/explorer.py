@@ -10,24 +10,32 @@ from dataclasses import asdict
 from functools import cache
 from html import escape
 from math import inf
+from threading import Lock, Thread, current_thread, main_thread
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 import pandas as pd
+import torch
 from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.figure import Figure
 
 from workbook import InputError
 from workbook.attention.truth import Cues
-from workbook.explore.clip_picker import ClipPicker, with_answers
-from workbook.explore.controls import SLIDER, button, dropdown, set_options, set_value, slider
-from workbook.explore.figure import View, clip_figure
+from workbook.explore.controls import (
+    SLIDER,
+    ClipPicker,
+    as_spans,
+    button,
+    dropdown,
+    set_options,
+    set_value,
+    slider,
+    with_answers,
+)
+from workbook.explore.figure import FigureWidget, View, as_drawn, clip_figure
 from workbook.explore.pictures import Pictures
-from workbook.explore.prefetch import Prefetcher
 from workbook.explore.probe import Change, Inputs, Probe, Subject, changes_in_words, changes_of_picture
-from workbook.explore.widget import FigureWidget, as_drawn
 from workbook.plots.clock import SECONDS, clock_of
 from workbook.train.batches import Clips
 
@@ -36,6 +44,31 @@ NOISES = [inf, 30.0, 25.0, 20.0, 15.0, 10.0, 5.0, 0.0, -5.0]  # decibels
 REACH = {"s": 1.5, "place": 0.5}  # of the shift of the sound, by the unit of the clock
 MOST_VOICES = 300  # with more clips, only those of the same actor are offered
 INTACT = Change()
+
+
+class Prefetcher:
+    """A thread that runs an iterator piece by piece; no new piece begins while `paused` is held."""
+
+    def __init__(self):
+        self.paused = Lock()
+        self._thread: Thread | None = None
+
+    def start(self, pieces: Iterator) -> None:
+        """Runs an iterator in place of the one before; each `next` is a piece."""
+        self._thread = Thread(target=self._run, args=(pieces,))
+        self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Waits until the iterator ends, at most `seconds`; None = without a limit."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self, pieces: Iterator) -> None:
+        torch.set_num_threads(1)  # of this thread and of new ones, not of those that run already
+        for _ in pieces:
+            with self.paused:
+                if self._thread is not current_thread() or not main_thread().is_alive():  # replaced, or Python ends
+                    return
 
 
 class Explorer(widgets.VBox):
@@ -57,7 +90,7 @@ class Explorer(widgets.VBox):
         cues : true spans on the clock by clip, as `cues_by_clip`; None = unknown
         """
         self.inputs, self._cues = Inputs(clips), cues or {}
-        self.clock = clock_of(self.inputs.clips)
+        self.clock, self.names = clock_of(self.inputs.clips), self.inputs.names
         self.pictures, self._prefetcher = Pictures(self.inputs), Prefetcher()
         self._subject = cache(lambda name: networks[name]() if callable(networks[name]) else networks[name])
         self._probe = cache(lambda name: Probe(self._subject(name).net, self.inputs, self._subject(name).conditions))
@@ -140,11 +173,6 @@ class Explorer(widgets.VBox):
         return {name: self._probe(name) for name in (self.network.value, self.beside.value) if name}
 
     @property
-    def names(self) -> list[str]:
-        """The names of the outputs: the classes, or `sentiment`."""
-        return self.inputs.names
-
-    @property
     def change(self) -> Change:
         """The change of the clip by the controls."""
         masked = {f"{name}_masked": tuple(map(tuple, spans)) for name, spans in self.figure_widget.masked.items()}
@@ -189,7 +217,7 @@ class Explorer(widgets.VBox):
         self._offer()
         for name, control in self.controls.items():
             set_value(control, getattr(change, name), name)
-        self.figure_widget.masked = {"audio": _spans(change.audio_masked), "video": _spans(change.video_masked)}
+        self.figure_widget.masked = {"audio": as_spans(change.audio_masked), "video": as_spans(change.video_masked)}
         self.gradients.value = bool(gradients)
         set_value(self.map, map or next(iter(self.map.options), (None,))[0], "map")
 
@@ -236,7 +264,7 @@ class Explorer(widgets.VBox):
         if not clip:
             return
         try:
-            with self._prefetcher.paused():
+            with self._prefetcher.paused:
                 view, video = self._view(), self.pictures.video(clip, change.of("video"))
                 audio, sound = self.pictures.audio(clip, change.of("audio"))
         except InputError as error:
@@ -315,14 +343,3 @@ class Explorer(widgets.VBox):
         set_options(self.map, [(name, name) for name in heads])
         self.map.layout.min_width = f"{60 + 7 * max(map(len, heads), default=0)}px"
         self.map.layout.display = None if heads else "none"
-
-
-def _spans(value: Any) -> list[list[float]]:
-    """Masked spans as the browser has them. Raises InputError for anything but pairs of finite numbers."""
-    try:
-        spans = np.array(value, float).reshape(-1, 2)
-    except (TypeError, ValueError):
-        spans = np.array([inf])
-    if not np.isfinite(spans).all():
-        raise InputError(f"a masked span has a start and an end, such as ((0.5, 1.2),), not {value!r}")
-    return spans.tolist()

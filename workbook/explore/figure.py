@@ -1,27 +1,45 @@
-"""The explorer's figure: its content, and its drawing without a browser, composed of the panels of `plots`.
+"""The explorer's figure: its content, and its two drawings.
 
-In a browser, widget.js draws the same content.
+In a browser, Python sends numbers and small pictures, and widget.js draws them. So a step takes the time of the
+network, and the cursor can follow the sound. Without a browser, the figure is composed of the panels of `plots`.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import unescape
+from pathlib import Path
 from textwrap import fill
+from typing import Any
 
+import anywidget
 import numpy as np
+import traitlets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from workbook.attention.truth import Cues
+from workbook.attention.truth import CUE, Cues
+from workbook.explore.pictures import heat_png
 from workbook.explore.probe import Answer, Span, in_words
-from workbook.plots.attention import attention_limits, attention_map, attention_over_clip, map_reach, panel_heights
-from workbook.plots.clock import Clock
-from workbook.plots.marks import MOST_BARS
+from workbook.plots import style
+from workbook.plots.attention import (
+    attention_limits,
+    attention_map,
+    attention_over_clip,
+    map_reach,
+    multiples_of_even,
+    panel_heights,
+)
+from workbook.plots.clock import SECONDS, Clock
+from workbook.plots.marks import MOST_BARS, new_figure
 from workbook.plots.prediction import network_look, outputs
-from workbook.plots.style import INK, QUIET, conditions_of, new_figure
 from workbook.text import in_figure
 
 FACE = 0.85  # inches of a face, at most
+FOLDER = Path(__file__).parent
+LOOK = {
+    "colours": style.COLOUR | {"ink": style.INK, "quiet": style.QUIET, "shade": style.SHADE},
+    "text": {colour: style.text_colour(colour) for colour in (style.AUDIO, style.VIDEO, style.BOTH)},
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class View:
     @property
     def conditions(self) -> list[str]:
         """The conditions under which a network answers, in the order of the figure."""
-        return conditions_of({name for answer in self.answers.values() for name in answer.outputs})
+        return style.conditions_of({name for answer in self.answers.values() for name in answer.outputs})
 
     @property
     def words(self) -> str:
@@ -65,6 +83,56 @@ class View:
     def reach(self) -> float:
         """How far from 1 the colours of all maps go."""
         return max(map_reach(weights) for _, weights in self.maps.values())
+
+
+class FigureWidget(anywidget.AnyWidget):
+    """The figure of one changed clip. A step sets its traits in one `hold_sync`, so that they are drawn at once."""
+
+    _esm, _css = FOLDER / "widget.js", FOLDER / "widget.css"
+    view = traitlets.Dict().tag(sync=True)  # as `as_drawn`
+    video = traitlets.Bytes().tag(sync=True)  # a row of faces as JPEG, or features as PNG
+    audio = traitlets.Bytes().tag(sync=True)  # a spectrogram, or features, as PNG
+    sound = traitlets.Bytes().tag(sync=True)  # wav; empty where there is none
+    volume = traitlets.Float(1.0).tag(sync=True)
+    masked = traitlets.Dict({"audio": [], "video": []}).tag(sync=True)  # spans, which the browser changes, too
+
+
+def as_drawn(view: View) -> dict[str, Any]:
+    """A view as widget.js draws it: numbers, the colours of all figures, and attention maps as PNG."""
+    networks = [_network(view, name) for name in view.answers]
+    if view.scores:
+        networks[0]["scores"] = _lists(view.scores)
+    return LOOK | {
+        "title": view.title,
+        "words": view.words,
+        "clock": asdict(view.clock),
+        "frames": len(view.times["video"]) if view.clock is SECONDS else 0,  # in the row of faces; 0 = features
+        "times": _lists(view.times),
+        "names": view.names,
+        "truth": view.truth,
+        "range": [0, 1] if len(view.names) > 1 else [-3, 3],
+        "cues": {modality: view.cues[cue] for modality, cue in CUE.items() if cue in view.cues},
+        "conditions": {name: style.CONDITION_STYLE[name] for name in view.conditions},
+        "networks": networks,
+    }
+
+
+def _network(view: View, name: str) -> dict[str, Any]:
+    network = {"label": name, **_numbers(view.answers[name]), "before": _numbers(view.before[name])}
+    if name in view.maps:
+        (words, weights), (key, query) = view.maps[name], view.head[0].split("_to_")
+        values, colours = multiples_of_even(weights), style.AROUND[key].with_extremes(bad=style.SHADE)
+        png = heat_png(values, colours, 1 - view.reach, 1 + view.reach)
+        network["map"] = {"name": words, "key": key, "query": query, "png": png}
+    return network
+
+
+def _numbers(answer: Answer) -> dict[str, dict[str, list[float]]]:
+    return {name: _lists(getattr(answer, name)) for name in ("outputs", "vectors", "times")}
+
+
+def _lists(arrays: dict) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in arrays.items()}
 
 
 def clip_figure(view: View, video: np.ndarray, audio: np.ndarray) -> Figure:
@@ -95,11 +163,11 @@ def _compare_attention(panels: dict[tuple[str, str], Axes], view: View) -> None:
     Masked spans are hatched. panels : as `panel_heights` names them
     """
     first, *others = view.answers.values()
-    lines = [(next(iter(view.before.values())), {"color": QUIET})]
-    lines += [(answer, {"color": INK, "linestyle": "--"}) for answer in others]
+    lines = [(next(iter(view.before.values())), {"color": style.QUIET})]
+    lines += [(answer, {"color": style.INK, "linestyle": "--"}) for answer in others]
     for (modality, kind), ax in panels.items():
         for start, end in view.masked[modality]:
-            ax.axvspan(start, end, color=INK, alpha=0.45, hatch="//", linewidth=0)
+            ax.axvspan(start, end, color=style.INK, alpha=0.45, hatch="//", linewidth=0)
         if kind != "attention":
             continue
         vectors = [first.vectors[modality]]
@@ -121,7 +189,9 @@ def _answers(figure: SubFigure, view: View) -> None:
     names = [f"▸ {name}" if name == view.truth else name for name in view.names]
     axes[0].set_yticks(range(len(names)), map(in_figure, names if len(names) > 1 else [f"true: {view.truth}"]))
     if len(view.answers) > 1:
-        keys = [Patch(**network_look(order, QUIET), label=in_figure(name)) for order, name in enumerate(view.answers)]
+        keys = [
+            Patch(**network_look(order, style.QUIET), label=in_figure(name)) for order, name in enumerate(view.answers)
+        ]
         figure.legend(handles=keys, loc="outside lower center", frameon=False, fontsize=9)
 
 

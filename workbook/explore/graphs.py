@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs of fixed shapes: answers with attention, descriptors of frames, integrated gradients."""
+"""What a page computes, as ONNX graphs of fixed shapes: features of sound, descriptors, answers, gradients."""
 
 import logging
 import warnings
@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from avlib.attention import attention_vector
 from avlib.model import AudiovisualNet
 from workbook import InputError
+from workbook.attention.vectors import MAP_ONTO
+from workbook.data.window import HOP, N_MFCC, SAMPLE_RATE
 from workbook.explore.probe import POINTS, Probe, under_each
 from workbook.files import atomic_write
 from workbook.train.descriptors import behind_frames
@@ -18,8 +21,40 @@ from workbook.train.descriptors import behind_frames
 Tensors = tuple[torch.Tensor, ...]
 
 
+class Sound(nn.Module):
+    """A window of samples (1, 79380) as `logmel` (1, 64, 156) and `mfcc` (1, 10, 156): `data.audio` without librosa."""
+
+    SPECTRUM = 2048  # samples under one spectrum, librosa's default
+
+    def __init__(self):
+        from librosa.filters import get_window, mel
+        from scipy.fft import dct
+
+        super().__init__()
+        arrays = {f"mel{bands}": mel(sr=SAMPLE_RATE, n_fft=self.SPECTRUM, n_mels=bands) for bands in (64, 128)}
+        arrays |= {
+            "hann": get_window("hann", self.SPECTRUM),
+            "cosines": dct(np.eye(128), norm="ortho", axis=0)[:N_MFCC],
+        }
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array).float())
+
+    def forward(self, samples: torch.Tensor) -> Tensors:
+        look = {"window": self.hann, "pad_mode": "constant", "return_complex": True}
+        spectrum = torch.stft(samples, self.SPECTRUM, HOP, **look)
+        power = spectrum.real**2 + spectrum.imag**2  # (1, 1025, 156)
+        return self.decibels(self.mel64 @ power), self.cosines @ self.decibels(self.mel128 @ power)
+
+    def decibels(self, power: torch.Tensor) -> torch.Tensor:
+        """Power in decibels, cut 80 dB below its peak."""
+        values = 10 * power.clamp(min=1e-10).log10()
+        return values.clamp(min=values.max() - 80)
+
+
 class Answers(nn.Module):
-    """A network behind its frames: the outputs (K, outputs) under K conditions, then the attention under the first one.
+    """A network behind its frames: the outputs (K, outputs) under K conditions, then attention under the first one.
+
+    Attention is maps (H, Tq, Tk) by direction, and vectors (T,) by modality, as `attention.vectors.relative_vectors`.
 
     audio : (1, C, Ta)      video : descriptors (1, Tv, C)
     """
@@ -30,9 +65,21 @@ class Answers(nn.Module):
         self.stand_ins = [probe.stand_ins(condition) for condition in probe.conditions]
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Tensors:
+        return tuple(self.named(audio, video).values())
+
+    def named(self, audio: torch.Tensor, video: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The results by name."""
         output = self.net.fuse(*self.net.encode(*under_each(self.stand_ins, audio, video)))
         outputs = torch.stack(list(self.task.columns(output.logits).values()), dim=1)
-        return outputs, *(weights[0] for weights in output.attention.values())
+        attention = {name: weights[:1] for name, weights in output.attention.items()}
+        for name, direction in MAP_ONTO.items():
+            if name in attention:
+                attention[name] = attention[name] / attention[name].mean(dim=1)
+            elif direction in attention:
+                visible = (attention[direction] > 0).any(dim=1, keepdim=True)
+                even = attention_vector(visible / visible.sum(dim=-1, keepdim=True))
+                attention[name] = attention_vector(attention[direction]) / even
+        return {"outputs": outputs} | {name: weights[0] for name, weights in attention.items()}
 
 
 class Descriptors(nn.Module):

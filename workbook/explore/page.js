@@ -6,8 +6,6 @@ import { best, Corpus, INTACT, multiplesOfEven } from "./engine.js";
 import widget from "./widget.js";
 
 const control = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
-const SLIDERS = ["audio_gain", "audio_noise", "shift", "video_gain", "video_noise"];
-const CHANGES = ["audio_gain", "video_gain", "audio_noise", "video_noise", "shift", "voice", "audio_masked", "video_masked"];
 const page = await (await fetch("page.json")).json();
 const noises = page.noises.map((noise) => noise ?? Infinity);
 const corpora = page.corpora.map((record) => new Corpus(record, page));
@@ -27,18 +25,17 @@ const model = {
 
 // ---- controls --------------------------------------------------------------------------------------------------------
 
-const places = {  // of a slider -> its values
-  audio_gain: () => page.gains, video_gain: () => page.gains, audio_noise: () => noises, video_noise: () => noises,
-  shift: ({ reach }) => Array.from({ length: 61 }, (_, k) => Math.round((k - 30) * (reach / 30) * 1000) / 1000),
+const gain = { places: () => page.gains, words: (value) => value.toFixed(1) };
+const noise = { places: () => noises, words: (value) => (value === Infinity ? "none" : `${value} dB`) };
+const shift = {
+  places: ({ reach }) => Array.from({ length: 61 }, (_, k) => Math.round((k - 30) * (reach / 30) * 1000) / 1000),
+  words: (value) => `${signed(value)} ${state.network.corpus.clock.unit}`,
 };
-const words = {
-  audio_gain: (gain) => gain.toFixed(1), video_gain: (gain) => gain.toFixed(1),
-  audio_noise: (noise) => (noise === Infinity ? "none" : `${noise} dB`), video_noise: (noise) => (noise === Infinity ? "none" : `${noise} dB`),
-  shift: (shift) => `${shift < 0 ? "" : "+"}${shift.toFixed(2)} ${state.network.corpus.clock.unit}`,
-};
+const SLIDERS = { audio_gain: gain, audio_noise: noise, shift, video_gain: gain, video_noise: noise };
+const signed = (value) => `${value < 0 ? "" : "+"}${value.toFixed(2)}`;
 
 function change() {
-  const sliders = SLIDERS.map((name) => [name, places[name](state.network.corpus)[control[name].value]]);
+  const sliders = Object.entries(SLIDERS).map(([name, { places }]) => [name, places(state.network.corpus)[control[name].value]]);
   const { audio, video } = traits.masked, voice = control.voice.value;
   return { ...Object.fromEntries(sliders), voice: voice === "" ? "" : Number(voice), audio_masked: audio, video_masked: video };
 }
@@ -69,8 +66,8 @@ function set(next, changes) {
   offer(control.clip, corpus.clips.map((_, k) => [labelOf(corpus, k), k]), clip);
   const voices = corpus.clips.map((_, k) => k).filter((k) => k !== clip && corpus.clips[k].has.audio);
   offer(control.voice, [["itself", ""], ...voices.map((k) => [labelOf(corpus, k), k])], changes.voice);
-  for (const name of SLIDERS) {
-    const values = places[name](corpus);
+  for (const [name, { places }] of Object.entries(SLIDERS)) {
+    const values = places(corpus);
     Object.assign(control[name], { min: 0, max: values.length - 1, step: 1, value: values.indexOf(changes[name]) });
   }
   const isExact = ["", "mfcc", "logmel"].includes(corpus.features);
@@ -80,17 +77,14 @@ function set(next, changes) {
 
 // ---- a view in the address -------------------------------------------------------------------------------------------
 
-const asText = { audio_masked: (spans) => spans.map((span) => span.join("-")).join(","), video_masked: (spans) => asText.audio_masked(spans) };
-
 function address(changes) {
   const parameters = new URLSearchParams({ network: state.network.id, clip: state.clip + 1 });
   if (state.beside) parameters.set("beside", state.beside.id);
   if (state.map) parameters.set("map", state.map);
   for (const name of ["gradients", "guess"]) if (control[name].checked) parameters.set(name, 1);
-  for (const name of CHANGES) {
-    const value = name === "voice" && changes.voice !== "" ? changes.voice + 1 : (asText[name]?.(changes[name]) ?? changes[name]);
-    if (value !== (asText[name] ? "" : INTACT[name])) parameters.set(name, value);
-  }
+  const texts = { ...changes, voice: changes.voice === "" ? "" : changes.voice + 1 };
+  for (const name of ["audio_masked", "video_masked"]) texts[name] = changes[name].map((span) => span.join("-")).join(",");
+  for (const [name, text] of Object.entries(texts)) if (`${text}` !== `${INTACT[name]}`) parameters.set(name, text);
   return `#${parameters}`;
 }
 
@@ -103,7 +97,7 @@ function restore() {
   const spans = (key) => (parameters.get(key) ?? "").split(",").map((span) => span.split("-").map(Number))
     .filter(([start, end, more]) => more === undefined && start >= 0 && end > start && end <= corpus.clock.length);
   const changes = { ...INTACT, audio_masked: spans("audio_masked"), video_masked: spans("video_masked"), voice: clipOf("voice") ?? "" };
-  for (const name of SLIDERS) if (places[name](corpus).includes(number(name))) changes[name] = number(name);
+  for (const [name, { places }] of Object.entries(SLIDERS)) if (places(corpus).includes(number(name))) changes[name] = number(name);
   for (const name of ["gradients", "guess"]) control[name].checked = parameters.has(name);
   const clip = clipOf("clip") ?? 0, map = corpus.networks[network.number].maps.find(({ name }) => name === parameters.get("map"))?.name;
   if (changes.voice === clip) changes.voice = "";
@@ -121,13 +115,13 @@ function title(corpus, clip, changes) {
     if (changes[`${name}_noise`] !== Infinity) parts.push(`noise in ${word} ${changes[`${name}_noise`]} dB`);
     if (spans.length) parts.push(`${word} masked ${spans.join(", ")} ${unit}`);
   }
-  if (changes.shift) parts.push(`sound early by ${words.shift(changes.shift)}`);
+  if (changes.shift) parts.push(`sound early by ${shift.words(changes.shift)}`);
   return parts.join("; ");
 }
 
 function answerInWords({ outputs }, names) {
   const inputs = { AV: "with both modalities", A: "with the sound alone", V: "with the picture alone" };
-  const says = (row) => (names.length > 1 ? `${(100 * Math.max(...row)).toFixed(0)}% ${names[best(row)]}` : `${row[0] < 0 ? "" : "+"}${row[0].toFixed(2)}`);
+  const says = (row) => (names.length > 1 ? `${(100 * Math.max(...row)).toFixed(0)}% ${names[best(row)]}` : signed(row[0]));
   return `${Object.entries(outputs).map(([name, row]) => `${says(row)} ${inputs[name]}`).join(", ")}: the answer of the network.`;
 }
 
@@ -160,8 +154,8 @@ async function viewOf(changes) {
 
 async function show() {
   const { corpus } = state.network, { clip } = state, changes = change();
-  for (const name of SLIDERS) {
-    const text = words[name](changes[name]);
+  for (const [name, { words }] of Object.entries(SLIDERS)) {
+    const text = words(changes[name]);
     control[name].nextElementSibling.textContent = text;
     control[name].setAttribute("aria-valuetext", text);
   }
@@ -287,7 +281,7 @@ control.save.addEventListener("click", save);
 control.guess.addEventListener("change", () => (set(state, change()), step()));
 control.map.addEventListener("change", () => ((state.map = control.map.value), step()));
 for (const name of ["gradients", "voice"]) control[name].addEventListener("change", step);
-for (const name of SLIDERS) control[name].addEventListener("input", step);
+for (const name of Object.keys(SLIDERS)) control[name].addEventListener("input", step);
 addEventListener("hashchange", () => (restore(), step()));
 
 control.figure.traits = traits;  // to look at in a console

@@ -27,11 +27,11 @@ from torch import nn
 from workbook import DATA, InputError
 from workbook.attention.truth import CUE, Cues
 from workbook.data.window import SAMPLE_RATE, WINDOW_SAMPLES, cut_window, span_of
-from workbook.explore.clip_picker import clip_labels
+from workbook.explore.controls import clip_labels
 from workbook.explore.explorer import GAINS, INTACT, NOISES, REACH
-from workbook.explore.graphs import Answers, Descriptors, backward_graph, gradients_of, write_graph
+from workbook.explore.figure import LOOK
+from workbook.explore.graphs import Answers, Descriptors, Sound, backward_graph, gradients_of, write_graph
 from workbook.explore.probe import SEED, Inputs, Probe, Subject, noise_of
-from workbook.explore.widget import LOOK
 from workbook.files import atomic_write, checksum, folder_lock, write_json
 from workbook.plots.clock import SECONDS, clock_of
 from workbook.plots.style import AROUND, CONDITION_STYLE, SHADE
@@ -42,7 +42,7 @@ from workbook.train.descriptors import behind_frames, digest
 
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
-FRONT = ("index.html", "page.css", "page.js", "engine.js", "widget.css", "widget.js")
+FRONT = ("index.html", "page.js", "engine.js", "widget.css", "widget.js")
 RUNTIME = DATA / "onnxruntime-web-1.30.0"
 RUNTIME_FILES = {  # SHA-256
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
@@ -135,7 +135,7 @@ class _Export:
         self.audio, self.video = self._unchanged(corpus.chosen[0])
 
     def record(self) -> dict[str, Any]:
-        has_sound = self.inputs.has_sound
+        has_sound, samples = self.inputs.has_sound, {"samples": torch.zeros(1, WINDOW_SAMPLES)}
         shapes = {"audio": (WINDOW_SAMPLES,) if has_sound else self.audio.shape, "video": self.video.shape}
         noise = {name: noise_of(shape, torch.device("cpu")).numpy() for name, shape in shapes.items()}
         return {
@@ -148,7 +148,8 @@ class _Export:
             "rgb": [*range(3)][self.clips.store.rgb],
             "times": {name: times.tolist() for name, times in self.inputs.times.items()},
             "features": self.clips.store.manifest["plan"]["settings"]["audio_features"] if has_sound else "",
-            "file": self._tensors(noise | (_filters() if has_sound else {})),
+            "sound": self._graph("sound", Sound(), Sound, samples, ["logmel", "mfcc"]) if has_sound else "",
+            "file": self._tensors(noise),
             "clips": [self._clip(name) for name in self.corpus.chosen],
             "networks": [self._network(name, subject) for name, subject in self.corpus.networks.items()],
         }
@@ -179,8 +180,9 @@ class _Export:
         probe, clip = Probe(subject.net, self.inputs, subject.conditions), self.corpus.chosen[0]
         net, answer = behind_frames(probe.net), probe.answer(clip, INTACT)
         inputs = {"audio": self.audio, "video": probe.descriptors(clip, INTACT)}
+        answers = Answers(probe)
         with torch.no_grad():
-            attention = net.fuse(*net.encode(*inputs.values())).attention
+            outputs = list(answers.named(*inputs.values()))
         record = {
             "name": name,
             "about": " ".join(subject.about),
@@ -192,8 +194,7 @@ class _Export:
             "gradients": None,
         }
         # Both graphs hold the descriptor of a black frame, so they hang on the frame network, too.
-        kind, outputs = f"answers {probe.conditions}", ["outputs", *attention]
-        record["answers"] = self._graph(kind, probe.net, lambda: Answers(probe), inputs, outputs)
+        record["answers"] = self._graph(f"answers {probe.conditions}", probe.net, lambda: answers, inputs, outputs)
         if self.clock is SECONDS and probe.reads_video:
             kind = f"frames, learned stand-ins {net.learned_stand_ins}"
             make, frames = lambda: Descriptors(probe.net), {"frames": self.video}
@@ -233,13 +234,3 @@ class _Export:
             write_graph(self.folder / name, make(), inputs, [f"> {output}" for output in outputs])
         self.files.add(name)
         return name
-
-
-def _filters() -> dict[str, np.ndarray]:
-    """What makes features of the spectrum of 2048 samples, as librosa does: window, mel filters, cosines of MFCCs."""
-    import librosa
-    from scipy.fft import dct
-
-    mel = {f"mel{bands}": librosa.filters.mel(sr=SAMPLE_RATE, n_fft=2048, n_mels=bands) for bands in (64, 128)}
-    cosines = dct(np.eye(128), norm="ortho", axis=0)[:10].astype(np.float32)
-    return mel | {"hann": librosa.filters.get_window("hann", 2048).astype(np.float32), "cosines": cosines}
