@@ -13,8 +13,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 
 from workbook import ROOT, InputError, plots
-from workbook.plots import style
-from workbook.plots.marks import FEWEST_ACTORS
+from workbook.plots.marks import FEWEST_ACTORS, description, new_figure
 
 EMOTIONS = ["neutral", "calm", "happy"]
 ROW = {"epoch": 1, "train_loss": 2.0, "train_accuracy": 20.0, "validation_loss": 1.9, "validation_accuracy": 25.0}
@@ -145,7 +144,7 @@ def test_the_alternative_text_of_a_figure_has_its_titles_axes_and_legend():
     figure = plots.conditions(table, {"AV": 90.0}, 12.5).figure
     figure.suptitle("two runs")
     html = figure._repr_html_()
-    assert style.description(style.new_figure(2)) == "Figure"
+    assert description(new_figure(2)) == "Figure"
     assert html.startswith('<img alt="Figure: two runs. upwards: accuracy (%). legend: dropout: none; hard &lt;b&gt;;')
     assert "best reachable; chance 12.5 %" in html and html.count("data:image/png;base64,") == 1
 

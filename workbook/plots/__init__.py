@@ -24,12 +24,12 @@ from workbook.plots.inputs import (
     faces,
     features,
     frame,
-    mfcc,
     named_frames,
     sound,
     spectrogram,
     spectrogram_and_mfcc,
 )
+from workbook.plots.marks import save
 from workbook.plots.paper_tables import slopes, styled, system_heatmap
 from workbook.plots.prediction import outputs, probabilities
 from workbook.plots.results import conditions, confusions, exchanges, per_emotion, score_table, sentiment
@@ -43,5 +43,5 @@ from workbook.plots.studies import (
     study_stand_ins,
     study_surface,
 )
-from workbook.plots.style import AUDIO, BOTH, ORIGIN_COLOUR, VIDEO, save
+from workbook.plots.style import AUDIO, BOTH, ORIGIN_COLOUR, VIDEO
 from workbook.plots.training import LiveHistory, history

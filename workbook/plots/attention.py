@@ -11,20 +11,8 @@ from workbook.attention.vectors import map_name
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import SECONDS, Clock, even_times, time_span
 from workbook.plots.inputs import faces, features, spectrogram
-from workbook.plots.marks import bold_title, colour_bar, legend_above, name_rows, steps
-from workbook.plots.style import (
-    AROUND,
-    COLOUR,
-    HALO,
-    INK,
-    QUIET,
-    SHADE,
-    WIDTH,
-    grid,
-    new_figure,
-    text_colour,
-    tidy_axes,
-)
+from workbook.plots.marks import bold_title, colour_bar, grid, legend_above, name_rows, new_figure, steps, tidy_axes
+from workbook.plots.style import AROUND, AUDIO, COLOUR, HALO, INK, QUIET, SHADE, VIDEO, WIDTH, text_colour
 from workbook.text import in_figure
 
 FACE = 1.6  # inches of a face, at most
@@ -233,7 +221,7 @@ def scores(values: np.ndarray, modality: str, method: str, ax: Axes | None = Non
     ax = tidy_axes(ax, WIDTH, 1.4)
     has_hops = modality == "audio" and clock == SECONDS
     times = np.arange(len(values)) * HOP / SAMPLE_RATE if has_hops else even_times(len(values), clock)
-    steps(ax, times, values, COLOUR[modality], time_span(times, clock)[2], linewidth=1.2)
+    steps(ax, times, values, COLOUR[modality], time_span(times, clock)[2])
     ax.set(xlim=(0, clock.length), xlabel=clock.label)
     title = f"{modality}: {method}, for (+) or against (−) the answer"
     ax.set_title(title, loc="left", fontsize=9, color=text_colour(COLOUR[modality]))
@@ -258,12 +246,11 @@ def branches(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     means = table.groupby("emotion", sort=False)[["audio", "video", "together"]].mean()
     ax = tidy_axes(ax, WIDTH, 0.42 * len(means) + 1.2)
-    heights = np.arange(len(means), dtype=float)
-    for place, name in enumerate(("audio", "video")):
-        ax.barh(heights + 0.38 * (place - 0.5), means[name], 0.36, color=COLOUR[name], label=f"{name}'s share")
-    ax.plot(means["together"], heights, "D", color=INK, markersize=5, label="only together")
+    shares = means[["audio", "video"]].rename(columns="{}'s share".format)
+    shares.plot.barh(ax=ax, color=[AUDIO, VIDEO], width=0.76, legend=False)
+    ax.plot(means["together"], range(len(means)), "D", color=INK, markersize=5, label="only together")
     ax.axvline(0, color=QUIET, linewidth=0.8)
     name_rows(ax, means.index)
-    ax.set_xlabel("raises the output of the answer by")
+    ax.set(xlabel="raises the output of the answer by", ylabel="")
     legend_above(ax)
     return ax

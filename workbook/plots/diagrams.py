@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from avlib.fusion import FUSIONS, Fusion
 from avlib.model import AudiovisualNet
 from workbook.attention.vectors import map_name
-from workbook.plots.marks import bold_title, box, cells
-from workbook.plots.style import AUDIO, BOTH, COLOUR, HALO, INK, QUIET, VIDEO, WIDTH, grid, new_figure
+from workbook.plots.marks import bold_title, box, cells, grid, new_figure
+from workbook.plots.style import AUDIO, BOTH, COLOUR, HALO, INK, QUIET, VIDEO, WIDTH
 
 ROWS = {"audio": 1.0, "video": 0.0, "both": 0.5}  # heights
 Parts = list[tuple[str, dict[str, str]]]  # name of a part, row (audio, video or both) -> the shape that it passes on

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbook.plots.marks import band, bold_title, legend_around, name_rows, whiskers
-from workbook.plots.style import COLOUR, INK, QUIET, SHADE, WIDTH, grid
+from workbook.plots.marks import band, bold_title, grid, legend_around, name_rows, whiskers
+from workbook.plots.style import COLOUR, INK, QUIET, SHADE, WIDTH
 
 ORDERS = {  # colour, line and mark of each order of importance
     "attention": (INK, "-", "o"),

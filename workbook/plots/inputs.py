@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 
 from workbook.data.window import HOP, SAMPLE_RATE
 from workbook.plots.clock import PLACE, SECONDS, Clock, time_span
-from workbook.plots.marks import bold_title, colour_bar
-from workbook.plots.style import AROUND, COLOUR, SHADE, VIDEO, WIDTH, grid, new_figure, tidy_axes
+from workbook.plots.marks import bold_title, colour_bar, grid, new_figure, tidy_axes
+from workbook.plots.style import AROUND, COLOUR, SHADE, VIDEO, WIDTH
 from workbook.text import in_figure
 
 
@@ -88,18 +88,6 @@ def spectrogram(log_mel: np.ndarray, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def mfcc(coefficients: np.ndarray, ax: Axes | None = None) -> Axes:
-    """MFCCs as they enter the network, over seconds; the colour scale (logarithmic, signed) is that of every clip.
-
-    coefficients : (10, Ta)
-    """
-    ax = tidy_axes(ax, WIDTH, 1.8)
-    scale = SymLogNorm(linthresh=10, vmin=-1000, vmax=1000)
-    _over_hops(ax, coefficients, cmap=AROUND["audio"], norm=scale, interpolation="none")
-    ax.set(yticks=range(0, len(coefficients), 3), ylabel="coefficient")
-    return ax
-
-
 def _over_hops(ax: Axes, values: np.ndarray, **look) -> None:
     """Draws rows (R, T) as an image over seconds, step k centred at k hops."""
     (rows, steps), hop = values.shape, HOP / SAMPLE_RATE
@@ -109,10 +97,15 @@ def _over_hops(ax: Axes, values: np.ndarray, **look) -> None:
 
 
 def spectrogram_and_mfcc(log_mel: np.ndarray, coefficients: np.ndarray) -> Figure:
-    """A clip's spectrogram above its MFCCs, on one time axis, a colour bar beside each; arguments as above."""
+    """A clip's spectrogram above its MFCCs as they enter the network, on one time axis, a colour bar beside each.
+
+    log_mel : as in `spectrogram`        coefficients : (10, Ta); their scale, logarithmic and signed, fits every clip
+    """
     figure, ((above,), (below,)) = grid(2, 1, 4.4, sharex=True)
     spectrogram(log_mel, above).set(xlabel="")
-    mfcc(coefficients, below)
+    scale = SymLogNorm(linthresh=10, vmin=-1000, vmax=1000)
+    _over_hops(below, coefficients, cmap=AROUND["audio"], norm=scale, interpolation="none")
+    below.set(yticks=range(0, len(coefficients), 3), ylabel="coefficient")
     above.tick_params(labelbottom=False, bottom=False)
     colour_bar(above, "decibels", pad=0.01)
     colour_bar(below, "MFCC", pad=0.01)

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
 from workbook import InputError
-from workbook.plots.marks import bold_title, legend_around, whiskers
+from workbook.plots.marks import bold_title, grid, legend_around, whiskers
 from workbook.plots.marks import cells as draw_cells
-from workbook.plots.style import HALO, INK, ORIGIN_COLOUR, QUIET, WIDTH, condition_style, conditions_of, grid
+from workbook.plots.style import HALO, INK, ORIGIN_COLOUR, QUIET, WIDTH, condition_style, conditions_of
 from workbook.text import styled as styled_text
 
 CONDITIONS = ("AV", "A", "V")

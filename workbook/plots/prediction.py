@@ -9,8 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbook.plots.marks import bold_title
-from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, grid, text_colour, tidy_axes
+from workbook.plots.marks import bold_title, grid, tidy_axes
+from workbook.plots.style import HALO, INK, QUIET, SHADE, condition_style, text_colour
 from workbook.text import in_figure
 
 if TYPE_CHECKING:

@@ -4,26 +4,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator
 
 from avlib.dropout import DROPOUTS
-from workbook.plots.marks import bold_title, cells, legend_above, legend_around, name_rows, whiskers
-from workbook.plots.style import (
-    CONDITION_STYLE,
-    HALO,
-    INK,
-    NAVY,
-    QUIET,
-    WIDTH,
-    condition_style,
-    conditions_of,
-    grid,
-    tidy_axes,
-)
+from workbook.plots.marks import bold_title, cells, grid, legend_above, legend_around, name_rows, tidy_axes, whiskers
+from workbook.plots.style import HALO, INK, NAVY, QUIET, WIDTH, condition_style, conditions_of
 from workbook.text import in_figure
 
 EXCHANGES = {"no exchange": QUIET, "exchange without attention": "#7f9ccb", "attention": NAVY}  # colours
@@ -91,25 +78,21 @@ def conditions(
     for place, (kind, tint) in enumerate(zip(kinds, tints, strict=True)):
         centres = np.arange(len(groups)) + (place - (len(kinds) - 1) / 2) * width
         values = accuracies.loc[kind].reindex(groups)
-        ax.bar(centres, values["mean"], 0.94 * width, color=[_tinted(condition_style(g)[0], tint) for g in groups])
+        colours = [condition_style(name)[0] for name in groups]
+        ax.bar(centres, values["mean"], 0.94 * width, color=colours, alpha=tint, linewidth=0)
         if len(table) > len(accuracies):
             ax.vlines(centres, values["min"], values["max"], color=INK, linewidth=1)
         for centre, value in zip(centres, values["mean"], strict=True):
             if np.isfinite(value):
                 ax.text(centre, 2, f"{value:.1f}" if len(kinds) < 4 else f"{value:.0f}", **number)
     names = [f"dropout: {kind}" if kind in (*DROPOUTS, "unknown") else in_figure(kind) for kind in kinds]
-    keys = [Patch(color=_tinted(QUIET, tint), label=name) for name, tint in zip(names, tints, strict=True)]
+    keys = [Patch(facecolor=QUIET, alpha=tint, label=name) for name, tint in zip(names, tints, strict=True)]
     keys += _yardsticks(ax, groups, reachable or {}, chance)
     legend_above(ax, 1.02, handles=keys, columnspacing=1.4, handlelength=1.6)
     ax.set(xlim=(-0.5, len(groups) - 0.5), ylim=(0, 105), ylabel="accuracy (%)")
-    ax.set_xticks(range(len(groups)), [f"{name}\n{CONDITION_STYLE[name][1]}" for name in groups], fontsize=10)
+    ax.set_xticks(range(len(groups)), [condition_style(name)[1].replace("  ", "\n") for name in groups], fontsize=10)
     ax.tick_params(axis="x", length=0)
     return ax
-
-
-def _tinted(colour: str, strength: float) -> np.ndarray:
-    """The colour mixed with white; strength 1 is the colour itself."""
-    return 1 - strength * (1 - np.array(to_rgb(colour)))
 
 
 def _yardsticks(ax: Axes, groups: list[str], reachable: dict[str, float], chance: float | None) -> list[Line2D]:
@@ -151,15 +134,14 @@ def sentiment(table: pd.DataFrame) -> Figure:
     names = [name for name in ("AV", "A", "V") if name in set(table["condition"])]
     end = 1.05 * max(3.0, table[["label", "value"]].abs().to_numpy().max())
     figure, (panels,) = grid(1, len(names), 3.1, WIDTH * len(names) / 3, sharex=True, sharey=True)
+    square = {"xlim": (-end, end), "ylim": (-end, end), "xticks": range(-3, 4), "yticks": range(-3, 4)}
     hexagons = []
     for ax, name in zip(panels, names, strict=True):
         rows, (colour, title) = table[table["condition"] == name], condition_style(name)
         look = {"gridsize": 24, "extent": (-end, end, -end, end), "mincnt": 1}
         hexagons.append(ax.hexbin(rows["label"], rows["value"], cmap=sns.light_palette(colour, as_cmap=True), **look))
         ax.plot([-end, end], [-end, end], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.set(xlim=(-end, end), ylim=(-end, end), xlabel="true sentiment", aspect="equal")
-        ax.xaxis.set_major_locator(MultipleLocator(1))
-        ax.yaxis.set_major_locator(MultipleLocator(1))
+        ax.set(**square, xlabel="true sentiment", aspect="equal")
         error = (rows["label"] - rows["value"]).abs().mean()
         bold_title(ax, f"{title}: MAE {error:.2f}", colour, loc="center")
     most = max(image.get_array().max() for image in hexagons)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from workbook.evaluate.conditions import PLACES
-from workbook.plots.marks import band, cells, colour_bar, legend_above, legend_around, name_rows, whiskers
-from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, grid, text_colour, tidy_axes
+from workbook.plots.marks import band, cells, colour_bar, grid, legend_around, name_rows, tidy_axes, whiskers
+from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, text_colour
 
 SYSTEMS = (INK, "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
 DIVERGING = sns.blend_palette([AUDIO, "white", VIDEO], as_cmap=True)
@@ -83,10 +83,10 @@ def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
 
     table : as `studies.offset.results`      lag : the authors' own, marked; NaN = not known
     """
-    ax, unit = tidy_axes(None, WIDTH, 2.6), table["unit"].iloc[0]
-    for system, colour in _colours(table).items():
+    ax, unit, colours = tidy_axes(None, WIDTH, 2.6), table["unit"].iloc[0], _colours(table)
+    for system, colour in colours.items():
         curve = table[table.system == system]
-        band(ax, curve.by, curve, "value", colour, label=system, **CURVE)
+        band(ax, curve.by, curve, "value", colour, **CURVE)
     bottom = max(0, 10 * np.floor(table["value"].min() / 10) - 10)
     ax.axvline(0, color=QUIET, linewidth=0.7)
     if np.isfinite(lag):
@@ -94,7 +94,7 @@ def study_offset(table: pd.DataFrame, lag: float = np.nan) -> Axes:
         ax.text(lag, bottom + 1, f" the authors' own: {lag:+.2f} {unit}", fontsize=8, color=INK)
     label = "accuracy (%)" + (f", from {bottom:.0f} on" if bottom else "")
     ax.set(xlabel=f"sound is early by ({unit}); below 0 it is late", ylabel=label, ylim=(bottom, 102))
-    legend_above(ax)
+    _legend(ax.figure, colours)
     return ax
 
 

@@ -8,7 +8,8 @@ from IPython.display import display, update_display
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbook.plots.style import HALO, INK, NAVY, QUIET, grid, text_colour
+from workbook.plots.marks import grid
+from workbook.plots.style import HALO, INK, NAVY, QUIET, text_colour
 from workbook.progress import TrainingBar
 
 
