@@ -65,17 +65,16 @@ def share(tensors: Sequence[torch.Tensor | None], kept: torch.Tensor | None = No
     tensors : (B, …) of each variant, or None where it is missing
     kept : (N,) the rows to keep of the plain batch; None keeps all. If given, clips of zeros are shared too.
     """
-    B, distinct = len(tensors[0]), {id(tensor): tensor for tensor in tensors if tensor is not None}
-    place = {key: number * B for number, key in enumerate(distinct)} | {id(None): len(distinct) * B}
-    own = torch.arange(B, device=tensors[0].device)
-    index = torch.cat([own + place[id(t)] if t is not None else torch.full_like(own, place[id(t)]) for t in tensors])
-    values, blank = list(distinct.values()), kept is not None or any(tensor is None for tensor in tensors)
-    if blank:
-        values.append(torch.zeros_like(values[0][:1]))
-    values = torch.cat(values)
+    distinct = list({id(tensor): tensor for tensor in tensors if tensor is not None}.values())
+    B, blank = len(distinct[0]), kept is not None or any(tensor is None for tensor in tensors)
+    rows = torch.arange(len(distinct) * B, device=distinct[0].device).split(B)
+    place = dict(zip(map(id, distinct), rows, strict=True))
+    missing = torch.full_like(rows[0], len(distinct) * B)
+    index = torch.cat([place.get(id(tensor), missing) for tensor in tensors])
+    values = torch.cat([*distinct, *[torch.zeros_like(distinct[0][:1])] * blank])
     if kept is not None:
         return _compact(values, index[kept])
-    sizes, times = [B] * len(distinct), [sum(other is tensor for other in tensors) for tensor in distinct.values()]
+    sizes, times = [B] * len(distinct), [sum(other is tensor for other in tensors) for tensor in distinct]
     if blank:
         sizes, times = [*sizes, 1], [*times, B * sum(other is None for other in tensors)]
     return Shared(values, index, Counts(tuple(sizes), tuple(times)), blank)
