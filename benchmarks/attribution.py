@@ -8,8 +8,7 @@ import torch
 from avlib import build_model
 from benchmarks.synthetic import CLASSES, all_clips, synthetic_store
 from benchmarks.timing import in_turn, once
-from workbook.attention.attribution import branches, integrated_gradients
-from workbook.attention.grad_cam import grad_cam
+from workbook.attention.attribution import branches, grad_cam, integrated_gradients
 from workbook.evaluate.baselines import baselines
 from workbook.train.descriptors import describe_once
 

@@ -153,8 +153,7 @@ class Card:
 
     def attributes(self) -> dict:
         """By how much integrated gradients miss the change, and Grad-CAM's largest value."""
-        from workbook.attention.attribution import integrated_gradients
-        from workbook.attention.grad_cam import grad_cam
+        from workbook.attention.attribution import grad_cam, integrated_gradients
         from workbook.evaluate.baselines import baselines
 
         net, clips = self.network(), self.clips()

@@ -13,9 +13,8 @@ from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
 from avlib.model import precision
 from workbook import InputError
-from workbook.attention.attribution import answer_branches, answer_gradients, integrated_gradients
+from workbook.attention.attribution import answer_branches, answer_gradients, grad_cam, integrated_gradients
 from workbook.attention.faithfulness import cascade, curves, orders
-from workbook.attention.grad_cam import grad_cam
 from workbook.attention.perturbation import attention_changed, segment_clips
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.baselines import baselines

@@ -16,9 +16,11 @@ from workbook.attention.attribution import (
     answer_gradients,
     branches,
     branches_sentence,
+    grad_cam,
+    heat_sentence,
     integrated_gradients,
+    last_maps,
 )
-from workbook.attention.grad_cam import grad_cam, heat_sentence, last_maps
 from workbook.data.audio import mfcc
 from workbook.data.ravdess import EMOTIONS
 from workbook.data.store import Store
