@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from workbook.evaluate.statistics import RESAMPLES, basis
 from workbook.text import in_markdown
 
 
@@ -20,16 +21,18 @@ def accuracy_lost(scores: pd.DataFrame) -> str:
 
 
 def gains(table: pd.DataFrame) -> str:
-    """What one system gains over another, and the smallest p that so few actors can show.
+    """What one system gains over another, and the smallest p: of swaps the one that so few actors can give.
 
     table : the rows of one pair, as `statistics.differences` makes them
     """
     points = ", ".join(f"**{row.difference:+.1f}** in {row.condition}" for row in table.itertuples())
-    actors, (better, other) = table["actors"].min(), map(in_markdown, table.iloc[0][["first", "second"]])
-    return (
-        f"{points}: points gained with {better} over {other}. **{2 / 2**actors:.3g}** is the "
-        f"smallest p that a test of people can give with {actors} actors, however large the gain."
-    )
+    first, (better, other) = table.iloc[0], map(in_markdown, table.iloc[0][["first", "second"]])
+    sentence = f"{points}: points gained with {better} over {other}."
+    if first["test"] == "t":
+        return f"{sentence} **{table['p'].min():.2g}** is the smallest p, of a t-test ({basis(first)})."
+    actors = table["actors"].min()
+    smallest = f"**{max(2 / 2**actors, 2 / (RESAMPLES + 1)):.3g}** is the smallest p that swaps of {actors} actors"
+    return f"{sentence} {smallest} can give, however large the gain."
 
 
 def recognised(recalls: pd.DataFrame) -> str:

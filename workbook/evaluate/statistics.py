@@ -110,7 +110,7 @@ def with_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def _value(parts: Sequence[pd.DataFrame], metric: Metric) -> float:
     with np.errstate(invalid="ignore"):
-        return float(np.mean([metric.score(_sums(rows, metric, "actor").to_numpy().sum(axis=0)) for rows in parts]))
+        return float(metric.score(_by_unit(parts, metric, "actor").sum(axis=1)).mean())
 
 
 def _without_each(parts: Sequence[pd.DataFrame], metric: Metric, unit: str) -> np.ndarray:
@@ -128,17 +128,14 @@ def _error(without_each: np.ndarray) -> tuple[float, int]:
 
 
 def _by_unit(parts: Sequence[pd.DataFrame], metric: Metric, unit: str) -> np.ndarray:
-    """What a metric adds up, by part and unit: (P, U, S)."""
-    tables = [_sums(rows, metric, unit) for rows in parts]
+    """What a metric adds up, by part and unit: (P, U, S); a clip with several predictions counts with their mean."""
+    tables = []
+    for rows in parts:
+        times = len(rows) / rows["clip"].nunique()
+        by = (with_seeds(rows) if unit == "seed" else rows)[unit]
+        tables.append(pd.DataFrame(np.asarray(metric.columns(rows), float) / times).groupby(by.to_numpy()).sum())
     units = sorted(set().union(*(table.index for table in tables)))
     return np.stack([table.reindex(units, fill_value=0.0) for table in tables])
-
-
-def _sums(rows: pd.DataFrame, metric: Metric, unit: str) -> pd.DataFrame:
-    """What a metric adds up (U, S); a clip with several predictions counts with their mean."""
-    times = len(rows) / rows["clip"].nunique()
-    by = (with_seeds(rows) if unit == "seed" else rows)[unit]
-    return pd.DataFrame(np.asarray(metric.columns(rows), float) / times).groupby(by.to_numpy()).sum()
 
 
 def differences(
