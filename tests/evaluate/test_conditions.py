@@ -16,7 +16,7 @@ from workbook.data.audio import mfcc, samples_of
 from workbook.data.media import read_audio
 from workbook.data.store import Store
 from workbook.data.window import HOP, SAMPLE_RATE, cut_window
-from workbook.evaluate.conditions import Both, Context, Intact, Shift
+from workbook.evaluate.conditions import PLACES, Both, Context, Gone, Intact, Shift, Voice
 from workbook.evaluate.corruptions import NOISES, Blurred, Coarse, Covered, Dark, Noisy
 from workbook.studies import STUDIES, predictions, surface
 from workbook.studies.estimates import select
@@ -24,14 +24,14 @@ from workbook.task import Classification
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE
 
-B, Ta, Tv, Ca, Cv = 6, 29, 5, 7, 11
+B, Ta, Tv, Ca, Cv = 12, 29, 5, 7, 11
 
 
 @pytest.fixture
 def features(tmp_path):
-    """Six clips of features of two people with three labels."""
+    """Twelve clips of features of two people, two of each of three labels."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"clip": list("abcdef"), "actor": [1, 1, 1, 2, 2, 2], "label": [0, 1, 1, 2, 0, 2]})
+    table = pd.DataFrame({"clip": list("abcdefghijkl"), "actor": np.repeat([1, 2], 6), "label": np.arange(B) % 3})
     table = table.assign(has_audio=True, has_video=True)
     arrays = rng.standard_normal((B, Tv, Cv), np.float32), rng.standard_normal((B, Ca, Ta), np.float32)
     store = Store(tmp_path, table, *arrays, pd.DataFrame(), {"fingerprint": "abc", "names": ["x", "y", "z"]})
@@ -54,6 +54,45 @@ def test_sound_of_features_is_shifted_by_whole_steps_and_zeros_come_in(by, expec
         source = step + expected
         wanted = audio[..., source] if 0 <= source < Ta else torch.zeros_like(audio[..., 0])
         assert torch.equal(shifted[..., step], wanted)
+
+
+@pytest.mark.parametrize("modality, axis, steps", [("audio", 2, Ta), ("video", 1, Tv)])
+@pytest.mark.parametrize("where", PLACES)
+def test_the_asked_share_of_steps_is_gone_and_the_others_stay(modality, axis, steps, where, features):
+    before, after = applied(Gone(modality, 0.3, where), features)
+    place = 0 if modality == "audio" else 1
+    assert after[1 - place] is before[1 - place]
+    given, found = (each[place].movedim(axis, 1).flatten(2) for each in (before, after))
+    gone = ~found.any(dim=2)  # (N, T)
+    assert (gone.sum(dim=1) == round(0.3 * steps)).all()
+    assert torch.equal(found[~gone], given[~gone])
+    first = {"start": 0, "middle": (steps - gone[0].sum()) // 2, "end": steps - gone[0].sum()}.get(where)
+    if where == "scattered":
+        assert (gone != gone[0]).any() and (gone.int().diff().abs().sum(dim=1) > 2).any()
+        more = Gone(modality, 0.6, where).steps(B, steps, torch.Generator().manual_seed(0))
+        assert (more | ~gone).all(), "a larger share takes more of the same steps"
+    else:
+        assert (gone == gone[0]).all() and gone[0].int().argmax() == first
+
+
+def test_steps_of_another_clip_are_never_the_clips_own_unless_it_is_the_only_one(features):
+    (audio, _), (other, _) = applied(Gone("audio", fill="another clip"), features)
+    sources = [(audio == one).flatten(1).all(dim=1).nonzero().item() for one in other]
+    assert all(source != place for place, source in enumerate(sources)) and len(set(sources)) > B / 3
+    (audio, _), (same, _) = applied(Gone("audio", fill="another clip"), features.where(features.table["clip"] == "h"))
+    assert torch.equal(same, audio)
+
+
+def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(features):
+    (audio, video), (voiced, same) = applied(Voice(2, "z"), features)
+    assert same is video
+    actors = features.table["actor"]
+    for place, one in enumerate(voiced):
+        sources = (audio == one).flatten(1).all(dim=1).nonzero()[:, 0].tolist()
+        assert place not in sources and (features.labels[sources] == 2).all() and {*actors[sources]} == {actors[place]}
+    few = features.where(features.table.index < 3)  # one clip of each emotion
+    (own, _), (voiced, _) = applied(Voice(2, "z"), few)
+    assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import nn
 from avlib.attention import Output
 from workbook import InputError
 from workbook.data.store import Store
-from workbook.evaluate.conditions import PLACES, Context, Gone, Intact, Voice
+from workbook.evaluate.conditions import PLACES, Gone, Intact, Missing
 from workbook.studies import STUDIES, calibration, credit, loss, offset, predictions
 from workbook.studies.estimates import select
 from workbook.task import Classification
@@ -86,39 +86,6 @@ def answered(sure, condition="AV", **columns):
     return table.assign(condition=condition, p0=sure, p1=1 - sure, **columns)
 
 
-def applied(condition, clips):
-    chosen = torch.arange(len(clips))
-    audio, video, _ = clips[chosen]
-    return (audio, video), condition(audio, video, Context(clips, chosen, torch.Generator().manual_seed(0)))
-
-
-@pytest.mark.parametrize("modality, axis, steps", [("audio", 2, Ta), ("video", 1, Tv)])
-@pytest.mark.parametrize("where", PLACES)
-def test_the_asked_share_of_steps_is_gone_and_the_others_stay(modality, axis, steps, where, clips):
-    before, after = applied(Gone(modality, 0.3, where), clips)
-    place = 0 if modality == "audio" else 1
-    assert after[1 - place] is before[1 - place]
-    given, found = (each[place].movedim(axis, 1).flatten(2) for each in (before, after))
-    gone = ~found.any(dim=2)  # (N, T)
-    assert (gone.sum(dim=1) == round(0.3 * steps)).all()
-    assert torch.equal(found[~gone], given[~gone])
-    first = {"start": 0, "middle": (steps - gone[0].sum()) // 2, "end": steps - gone[0].sum()}.get(where)
-    if where == "scattered":
-        assert (gone != gone[0]).any() and (gone.int().diff().abs().sum(dim=1) > 2).any()
-        more = Gone(modality, 0.6, where).steps(N, steps, torch.Generator().manual_seed(0))
-        assert (more | ~gone).all(), "a larger share takes more of the same steps"
-    else:
-        assert (gone == gone[0]).all() and gone[0].int().argmax() == first
-
-
-def test_steps_of_another_clip_are_never_the_clips_own_unless_it_is_the_only_one(clips):
-    (audio, _), (other, _) = applied(Gone("audio", fill="another clip"), clips)
-    sources = [(audio == one).flatten(1).all(dim=1).nonzero().item() for one in other]
-    assert all(source != place for place, source in enumerate(sources)) and len(set(sources)) > N / 3
-    (audio, _), (same, _) = applied(Gone("audio", fill="another clip"), clips.where(clips.table["clip"] == "c07"))
-    assert torch.equal(same, audio)
-
-
 def test_a_study_that_was_stopped_goes_on_without_trying_a_condition_twice(clips, tmp_path):
     conditions, path, net = loss.conditions(clips), tmp_path / "kept.parquet", averages()
     whole = predictions(net, clips, conditions, **HOW)
@@ -148,7 +115,7 @@ def test_another_network_other_clips_or_a_changed_condition_are_tried_anew(clips
         predictions(net, some, [Intact()], fold=fold, seed=seed, path=path)
         sources.add(pd.read_parquet(path).attrs["source"])
     assert len(sources) == 5
-    named = [Named(0.5), Named(2.0)]
+    named = [Missing("V", "audio"), Missing("V", "video")]
     first, second = (predictions(averages(), clips, [one], **HOW, path=path) for one in named)
     assert not np.allclose(first["p0"], second["p0"]), "the same name, another value"
     path.write_bytes(b"PAR1")
@@ -156,21 +123,6 @@ def test_another_network_other_clips_or_a_changed_condition_are_tried_anew(clips
         predictions(averages(), clips, [Intact()], **HOW, path=str(path))
     with pytest.raises(InputError, match="two conditions have the same name"):
         predictions(averages(), clips, named, **HOW)
-
-
-class Named:
-    """A condition whose name does not tell its value; its repr does."""
-
-    name, needs, removes = "named", (), ()
-
-    def __init__(self, power):
-        self.power = power
-
-    def __repr__(self):
-        return f"Named({self.power})"
-
-    def __call__(self, audio, video, context):
-        return audio**self.power, video
 
 
 def test_a_network_that_only_listens_is_flat_under_every_loss_of_picture(clips):
@@ -317,18 +269,6 @@ def test_in_a_conflict_a_network_that_listens_follows_the_voice_and_one_that_ave
     assert found["listens", "voice"] == 100 and found["listens", "face"] == 0 and found["listens", "lead"] == -100
     assert found["both", "face"] == 100 and found["both", "neither"] == 0
     assert found["listens", "agree"] == found["both", "agree"] == 100
-
-
-def test_a_voice_is_another_clip_of_the_same_actor_with_that_emotion(clips):
-    (audio, video), (voiced, same) = applied(Voice(2, "z"), clips)
-    assert same is video
-    actors = clips.table["actor"]
-    for place, one in enumerate(voiced):
-        sources = (audio == one).flatten(1).all(dim=1).nonzero()[:, 0].tolist()
-        assert place not in sources and (clips.labels[sources] == 2).all() and {*actors[sources]} == {actors[place]}
-    few = clips.where(clips.table.index < K)  # one clip of each emotion
-    (own, _), (voiced, _) = applied(Voice(2, "z"), few)
-    assert all(torch.equal(one, own[2]) for one in voiced), "the only one keeps its own voice"
     with pytest.raises(InputError, match="needs all emotions of each actor: actor 0 has no voice that is z"):
         STUDIES["conflict"].conditions(clips.where(clips.table["label"] != 2))
 

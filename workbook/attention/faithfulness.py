@@ -86,7 +86,7 @@ def by_gradients(segmented: SegmentedClips, steps: int = 32) -> Importance:
 
 
 @memory_kept()
-def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int = 3, seed: int = 0) -> pd.DataFrame:
+def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int = 3) -> pd.DataFrame:
     """Deletion and insertion in each order and in random order, one row per clip, modality, order, curve and share.
 
     orders : by name, as `orders` returns
@@ -97,7 +97,7 @@ def curves(segmented: SegmentedClips, orders: dict[str, Importance], draws: int 
     """
     if not segmented.ordered:
         raise InputError("every modality has one segment: there is nothing to order")
-    rng, tables, clips = np.random.default_rng(seed), [], segmented.clips.table[["clip", "actor"]]
+    rng, tables, clips = np.random.default_rng(0), [], segmented.clips.table[["clip", "actor"]]
     for name in segmented.ordered:
         random = [levels(segmented, name, rank, "delete") for rank in random_ranks(segmented, name, draws, rng)]
         mean = np.mean(random, axis=0)
@@ -126,13 +126,13 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @memory_kept()
-def random_areas(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd.DataFrame:
+def random_areas(segmented: SegmentedClips, draws: int = 3) -> pd.DataFrame:
     """Between which areas 95 % of single random orders lie: a row per modality, columns modality, low and high.
 
     The area is the mean over actors, as in `area_summary`. An order and its reverse have opposite areas, so its mean
     is 0. Clips are ordered independently, so the variance of the mean is the sum of theirs, each from `draws` orders.
     """
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows = np.random.default_rng(0), []
     actors = segmented.clips.table["actor"]
     weights = 1 / (actors.nunique() * actors.map(actors.value_counts())).to_numpy()  # (N,) of the mean over actors
     for name in segmented.ordered:
@@ -257,7 +257,7 @@ def cue_sentence(table: pd.DataFrame) -> str:
     return f"{', '.join(parts)}: the lift inside the cue."
 
 
-def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int = 8) -> pd.DataFrame:
+def cascade(segmented: SegmentedClips, draws: int = 2, steps: int = 8) -> pd.DataFrame:
     """Attention and integrated gradients of ever more shuffled networks against those of the trained one.
 
     The layers are shuffled one after the other, from the classifier down, and stay so: the cascading randomisation of
@@ -271,7 +271,7 @@ def cascade(segmented: SegmentedClips, draws: int = 2, seed: int = 0, steps: int
     def scores(segmented: SegmentedClips) -> dict[str, Importance]:
         return {"attention": by_attention(segmented), "integrated gradients": by_gradients(segmented, steps)}
 
-    trained, generator = scores(segmented), torch.Generator().manual_seed(seed)
+    trained, generator = scores(segmented), torch.Generator().manual_seed(0)
     by_layer = defaultdict(list)
     for _ in range(draws):
         net = copy.deepcopy(segmented.net)

@@ -21,7 +21,8 @@ from workbook import InputError
 from workbook.attention.attribution import answers
 from workbook.attention.vectors import step_times
 from workbook.evaluate.baselines import Baselines, baselines
-from workbook.evaluate.evaluation import check_attention
+from workbook.evaluate.evaluation import as_predictions, check_attention
+from workbook.evaluate.metrics import right
 from workbook.train.batches import Clips
 from workbook.train.descriptors import behind_frames, describe
 
@@ -118,9 +119,9 @@ def equal_segments(steps: int, most: int) -> np.ndarray:
     return np.arange(steps) * -(-steps // length) // steps
 
 
-def draw_clips(clips: Clips, count: int, seed: int = 0) -> Clips:
+def draw_clips(clips: Clips, count: int) -> Clips:
     """At most `count` of the clips, drawn at random, about as many of each actor; 0 = all."""
-    table = clips.table.sample(frac=1, random_state=seed)
+    table = clips.table.sample(frac=1, random_state=0)
     table = table.iloc[table.groupby("actor").cumcount().argsort(kind="stable")]
     return clips.where(clips.table.index.isin(table.index[: count or None]))
 
@@ -193,7 +194,7 @@ def swapped_attention(partner: torch.Tensor) -> replaced_attention:
     return replaced_attention(weights)
 
 
-def attention_changed(segmented: SegmentedClips, draws: int = 3, seed: int = 0) -> pd.DataFrame:
+def attention_changed(segmented: SegmentedClips, draws: int = 3) -> pd.DataFrame:
     """How each clip's answer changes if all attention of the network is replaced: a row per clip and change.
 
     Changes: "attention even"; "attention of another clip", drawn `draws` times; and, to compare with, "audio deleted"
@@ -202,24 +203,22 @@ def attention_changed(segmented: SegmentedClips, draws: int = 3, seed: int = 0) 
     answer is the label, NaN for a sentiment of 0).
     Raises InputError where the fusion computes no softmax.
     """
-    inputs, generator = segmented.inputs, torch.Generator().manual_seed(seed)
+    inputs, generator = segmented.inputs, torch.Generator().manual_seed(0)
     swaps = [swapped_attention(partners(len(segmented.clips), generator)) for _ in range(draws)]
     trials = [("attention even", even_attention(), inputs)]
     trials += [("attention of another clip", swap, inputs) for swap in swaps]
     for name, values in inputs.items():
         deleted = getattr(segmented.baseline, name).expand_as(values)
         trials.append((f"{name} deleted", nullcontext(), inputs | {name: deleted}))
-    clips, labels = segmented.clips.table[["clip", "actor"]], segmented.clips.labels
-    clips = clips.assign(right_before=_is_right(segmented.forward(inputs)[0], labels))
-    tables = []
+    right_before, tables = right(as_predictions(segmented.clips, segmented.forward(inputs)[0])), []
     for change, block, values in trials:
         with block:
-            logits = segmented.forward(values, size=len(clips))[0]
+            logits = segmented.forward(values, size=len(right_before))[0]
         if isinstance(block, replaced_attention) and not block.count:
             name = type(segmented.net.fusion).__name__
             raise InputError(f"{name} computes no softmax: its attention cannot be replaced")
-        outcome = {"changed": ~segmented.is_answer(logits), "right": _is_right(logits, labels)}
-        tables.append(clips.assign(change=change, **outcome))
+        table = as_predictions(segmented.clips, logits, change=change, right_before=right_before)
+        tables.append(table.assign(changed=~segmented.is_answer(logits), right=right(table)))
     keys = ["change", "clip", "actor"]
     return pd.concat(tables).groupby(keys, sort=False)[["changed", "right_before", "right"]].mean().reset_index()
 
@@ -228,13 +227,6 @@ def partners(clips: int, generator: torch.Generator) -> torch.Tensor:
     """For each clip another one, drawn at random; each is drawn once."""
     order = torch.randperm(clips, generator=generator)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
-
-
-def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """Whether each answer (N,) is the label, of sentiment its sign; NaN for a sentiment of 0."""
-    if logits.shape[1] > 1:
-        return (logits.argmax(dim=1) == labels).numpy().astype(float)
-    return torch.where(labels == 0, torch.nan, ((logits[:, 0] > 0) == (labels > 0)).float()).numpy()
 
 
 def layers(net: AudiovisualNet) -> dict[str, list[nn.Parameter]]:

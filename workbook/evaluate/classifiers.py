@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from workbook.evaluate.evaluation import as_predictions
 from workbook.train.batches import Clips
 
 STATISTICS = (np.mean, np.std, np.min, np.max)  # over time, of every channel
@@ -35,11 +36,9 @@ def predict_without_network(
         if not all(map(len, splits)):
             continue
         data = [(clip_statistics(clips, modalities), clips.labels.numpy()) for clips in splits]
-        about = splits[2].table[["clip", "actor"]].assign(fold=fold, condition=condition, label=data[2][1], seed=seed)
         for name in NAMES:
-            outputs = _fit(data, name, train.task.outputs).astype(np.float32)
-            columns = test.task.columns(torch.from_numpy(outputs))
-            tables[name].append(about.assign(**{key: value.numpy() for key, value in columns.items()}))
+            outputs = torch.from_numpy(_fit(data, name, train.task.outputs).astype(np.float32))
+            tables[name].append(as_predictions(splits[2], outputs, fold=fold, seed=seed, condition=condition))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 

@@ -1,14 +1,7 @@
 """Conditions: how a test changes the clips before the network gets them.
 
-A condition has a `name`, the modalities that a clip must have in order to count (`needs`), and those that it removes
-(`removes`). It is called with the audio and video of a batch and returns both:
-
-    condition(audio, video, context) -> (audio, video)
-
-It returns None for a modality that it removes, and the same tensor for one that it does not change.
-
 `paper_conditions` are those of section IV; `workbook.evaluate.corruptions` has noise, blur and darkness. Write your own
-with the same three attributes and one method, as a dataclass: two conditions are the same if their repr is.
+with the three attributes and the method of `Condition`, as a dataclass: two conditions are the same if their repr is.
 """
 
 from collections.abc import Callable
@@ -36,6 +29,8 @@ class Context(NamedTuple):
 
 
 class Condition(Protocol):
+    """A change of a batch. It returns None for a modality that it removes, the same tensor for one that it leaves."""
+
     name: str  # in tables and figures, such as "A"
     needs: tuple[str, ...]  # modalities that a clip must have in order to count
     removes: tuple[str, ...]  # modalities that the network does not get

@@ -61,11 +61,15 @@ def predict(
     conditions = [condition for condition in conditions if not set(net.fusion.modalities) <= set(condition.removes)]
     outputs, tables = logits(net, clips, conditions, seed, **options), []
     for condition in conditions:
-        columns = {name: column.numpy() for name, column in clips.task.columns(outputs[condition.name]).items()}
-        table = clips.table[["clip", "actor"]].assign(fold=fold, condition=condition.name, label=clips.labels.numpy())
-        counts = clips.table[[f"has_{name}" for name in condition.needs]].all(axis=1)
-        tables.append(table.assign(**columns)[counts])
+        table = as_predictions(clips, outputs[condition.name], fold=fold, condition=condition.name)
+        tables.append(table[clips.table[[f"has_{name}" for name in condition.needs]].all(axis=1)])
     return pd.concat(tables, ignore_index=True)
+
+
+def as_predictions(clips: Clips, outputs: torch.Tensor, **about) -> pd.DataFrame:
+    """One row per clip: clip, actor, what the outputs (N, outputs) are about, label, and the prediction."""
+    columns = {name: column.numpy() for name, column in clips.task.columns(outputs).items()}
+    return clips.table[["clip", "actor"]].assign(**about, label=clips.labels.numpy(), **columns)
 
 
 @torch.inference_mode()
