@@ -189,17 +189,12 @@ def test_what_is_neither_film_nor_sound_is_refused_by_what_it_is(tmp_path, name,
             read(path)
 
 
-def wav_that_says(path, rate):
-    """A wav of 44 000 samples of 16 bits whose header says what it likes of their rate."""
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, min(2 * rate, 2**32 - 1), 2, 16)
-    content = b"WAVE" + form + b"data" + struct.pack("<I", 88_000) + bytes(88_000)
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
-    return path
-
-
 @pytest.mark.parametrize("rate", [1, 2**31 - 1])
 def test_a_rate_that_no_sound_has_is_refused_before_it_takes_memory(tmp_path, rate):
-    path = wav_that_says(tmp_path / "a.wav", rate)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, min(2 * rate, 2**32 - 1), 2, 16)
+    content = b"WAVE" + form + b"data" + struct.pack("<I", 88_000) + bytes(88_000)  # 44 000 samples of 16 bits
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
     tracemalloc.start()
     with pytest.raises(InputError, match=r"a.wav says that its sample rate is .*: 1,000 to 1,000,000 can be read"):
         read_audio(path)

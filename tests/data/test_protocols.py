@@ -28,10 +28,22 @@ def touch(root, *names):
     return root
 
 
-@pytest.fixture
-def left(tmp_path):
-    """A folder as the original preprocessing leaves it, of one actor: (clip, faces (15, 224, 224, 3) BGR, sound)."""
-    rng, kept = np.random.default_rng(0), []
+def build(path, root):
+    trials, problems = find_trials(root, protocol="authors")
+    return build_store(path, trials, problems, protocol="authors", workers=1, progress=False)
+
+
+def check(store, root, count):
+    """So many clips are in the store as the files in `root` have them."""
+    assert len(store) == count and store.problems.empty
+    for row, clip in enumerate(store.clips["clip"]):
+        np.testing.assert_array_equal(store.video[row], np.load(root / f"01-{clip}_facecroppad.npy"))
+        sound, _ = librosa.load(root / f"03-{clip}_croppad.wav", sr=22050)
+        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+
+
+def test_what_the_authors_scripts_have_left_goes_into_a_store_as_it_is(tmp_path):
+    rng = np.random.default_rng(0)
     for emotion, shown in ((3, 15), (5, 13)):
         clip = f"01-{emotion:02d}-01-01-01-05"
         faces = rng.integers(1, 256, (15, 224, 224, 3), dtype=np.uint8)
@@ -39,22 +51,8 @@ def left(tmp_path):
         sound = (0.1 * rng.standard_normal(79380)).astype(np.float32)
         np.save(tmp_path / f"01-{clip}_facecroppad.npy", faces)
         soundfile.write(tmp_path / f"03-{clip}_croppad.wav", sound, SAMPLE_RATE)
-        kept.append((clip, faces, soundfile.read(tmp_path / f"03-{clip}_croppad.wav", dtype="float32")[0]))
-    return tmp_path, kept
-
-
-def build(path, root, **settings):
-    trials, problems = find_trials(root, protocol="authors")
-    return build_store(path, trials, problems, protocol="authors", workers=1, progress=False, **settings)
-
-
-def test_what_the_authors_scripts_have_left_goes_into_a_store_as_it_is(left, tmp_path):
-    root, kept = left
-    store = build(tmp_path / "store", root)
-    assert list(store.clips["clip"]) == [clip for clip, _, _ in kept] and store.problems.empty
-    for row, (_, faces, sound) in enumerate(kept):
-        np.testing.assert_array_equal(store.video[row], faces)
-        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+    store = build(tmp_path / "store", tmp_path)
+    check(store, tmp_path, 2)
     assert (store.clips["window_start"] == 0).all() and store.clips["duration"].tolist() == [3.6, 3.6]
 
 
@@ -84,12 +82,7 @@ def test_an_array_that_is_not_theirs_is_refused(tmp_path):
 @pytest.mark.shared
 def test_the_real_ones_go_into_a_store_as_they_are(shared, tmp_path):
     root = shared / "ravdess_authors_preprocessed"
-    store = build(tmp_path / "store", root)
-    assert len(store) == 17 and store.problems.empty
-    for row, clip in enumerate(store.clips["clip"]):
-        np.testing.assert_array_equal(store.video[row], np.load(root / f"01-{clip}_facecroppad.npy"))
-        sound, _ = librosa.load(root / f"03-{clip}_croppad.wav", sr=22050)
-        np.testing.assert_allclose(store.audio[row], librosa.feature.mfcc(y=sound, sr=22050, n_mfcc=10), atol=1e-3)
+    check(build(tmp_path / "store", root), root, 17)
 
 
 @pytest.mark.parametrize("seconds", [3.2, 4.4, 5.0])

@@ -40,19 +40,12 @@ def build(path, root, **settings):
     return build_store(path, *find_trials(root), **SETTINGS | settings)
 
 
-@pytest.fixture(scope="module")
-def mishaps(tmp_path_factory):
-    """Two stores of nine voices: one made without mishaps, one while six of the clips meet with something."""
-    root = write_voices(tmp_path_factory.mktemp("mishaps") / "voices", 9)
-    expected = build(root.parent / "expected", root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "prepare_clip", prepare_with_mishaps)
-        patch.setattr(prepare, "SECONDS", 2)
-        return expected, build(root.parent / "store", root, workers=2)
-
-
-def test_a_clip_that_ends_its_process_costs_no_neighbour_and_one_whose_process_was_killed_once_nothing(mishaps):
-    expected, store = mishaps
+def test_a_clip_that_ends_its_process_costs_no_neighbour_and_one_killed_once_nothing(tmp_path, monkeypatch):
+    root = write_voices(tmp_path / "voices", 9)
+    expected = build(tmp_path / "expected", root)
+    monkeypatch.setattr(prepare, "prepare_clip", prepare_with_mishaps)
+    monkeypatch.setattr(prepare, "SECONDS", 2)
+    store = build(tmp_path / "store", root, workers=2)
     rows = [row for row in range(9) if row + 1 not in MISHAPS or row + 1 == 8]
     assert list(store.clips["clip"]) == list(expected.clips["clip"][rows]) and len(store.problems) == 5
     np.testing.assert_array_equal(store.audio, expected.audio[rows])
