@@ -42,15 +42,11 @@ function attention({ modality, top, height }, at, view) {
     const times = network.times[modality], few = vector.length <= 30;
     const half = 0.46 * (at((times.at(-1) - times[0]) / (times.length - 1 || 1)) - at(0));
     const points = (values) => values.map((value, k) => [at(times[k]), y(value)]);
-    const dashes = (values, look) => points(values).map(([x, y]) => line(x - half, y, x + half, y, look));
-    if (few && order) marks.push(...dashes(vector, { "stroke-width": 2.5 }));
-    else if (few)
-      points(vector).forEach(([x, tip]) =>
-        marks.push(rect(x - half, Math.min(y(1), tip), 2 * half, Math.abs(tip - y(1)), { fill: colours[modality] })));
-    else marks.push(path(points(vector), order ? { "stroke-width": 1.6, "stroke-dasharray": "4 3" } : { stroke: colours[modality], "stroke-width": 1.6 }));
-    if (order || !before) return;
-    if (few) marks.push(...dashes(before, { stroke: colours.quiet, "stroke-width": 1.5 }));
-    else marks.push(path(points(before), { stroke: colours.quiet, "stroke-width": 1 }));
+    const bar = ([x, tip]) => rect(x - half, Math.min(y(1), tip), 2 * half, Math.abs(tip - y(1)), { fill: colours[modality] });
+    const curve = (values, look) => few ? points(values).map(([x, y]) => line(x - half, y, x + half, y, look)) : [path(points(values), look)];
+    if (order) marks.push(...curve(vector, { "stroke-width": few ? 2.5 : 1.6, "stroke-dasharray": few ? "none" : "4 3" }));
+    else marks.push(...(few ? points(vector).map(bar) : curve(vector, { stroke: colours[modality], "stroke-width": 1.6 })));
+    if (!order && before) marks.push(...curve(before, { stroke: colours.quiet, "stroke-width": few ? 1.5 : 1 }));
   });
   marks.push(line(LEFT, y(1), at(clock.length), y(1), { "stroke-dasharray": "4 3", "stroke-width": 0.8 }));
   for (const value of [0, 1, Math.floor(most)])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -108,11 +107,10 @@ def attention_by_hand(similarity: np.ndarray, weights: np.ndarray, vector: np.nd
     height = 0.32 * Tq + 0.75
     heights = [*[height] * H, 1.5]
     figure, panels = grid(H + 1, 2, sum(heights), gridspec_kw={"height_ratios": heights})
-    colours, top = sns.light_palette(VIDEO, as_cmap=True), max(1.0, similarity.max())
     for head, (left, right) in enumerate(panels[:-1]):
-        of_head = f", head {head + 1}" if H > 1 else ""
-        cells(left, pd.DataFrame(similarity[head], audio, frames), colours, 10, vmax=top, fmt=".2f")
-        cells(right, pd.DataFrame(weights[head], audio, frames), colours, 10, vmax=1, fmt=".2f")
+        of_head, top = f", head {head + 1}" if H > 1 else "", max(1.0, similarity.max())
+        cells(left, pd.DataFrame(similarity[head], audio, frames), VIDEO, 10, vmax=top, fmt=".2f")
+        cells(right, pd.DataFrame(weights[head], audio, frames), VIDEO, 10, vmax=1, fmt=".2f")
         bold_title(left, f"similarity{of_head}", INK)
         bold_title(right, f"softmax: rows sum to 1{of_head}", INK)
     panels[-1, 0].set_axis_off()
