@@ -90,8 +90,10 @@ def test_bars_stand_in_order_with_their_values_below_their_yardsticks():
     ax = plots.conditions(pd.concat(seeds))
     assert bars(ax) == [[30.0, 30.0]] and whiskers(ax, axis=1)[0] == [(10.0, 60.0)] * 2
     rows = [(name, condition, 10.0 * i + 3 * j) for i, name in enumerate(EMOTIONS) for j, condition in enumerate("VA")]
-    ax = plots.per_emotion(pd.DataFrame(rows, columns=["emotion", "condition", "accuracy"]))
-    assert bars(ax) == [[3, 13, 23], [0, 10, 20]] and labels(ax.get_xticklabels()) == EMOTIONS
+    table = pd.DataFrame(rows, columns=["emotion", "condition", "accuracy"])
+    table.loc[table["emotion"] == "calm", "accuracy"] = np.nan  # it has no clips
+    ax = plots.per_emotion(table)
+    assert [drawn[::2] for drawn in bars(ax)] == [[3, 23], [0, 20]] and labels(ax.get_xticklabels()) == EMOTIONS
     assert to_hex(ax.containers[0][0].get_facecolor()) == plots.AUDIO
 
 

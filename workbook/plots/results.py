@@ -1,5 +1,6 @@
 """The results of evaluations: confusions, accuracies, what modality dropout changes, and what an exchange buys."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -31,8 +32,7 @@ def confusions(matrices: dict[str, np.ndarray], names: list[str], label: str = "
         percent = 100 * counts.div(counts.sum(axis=1), axis=0)
         cells(ax, percent, NAVY, fmt=".0f", square=True, xticklabels=True, yticklabels=True)
         ax.set_xlabel("predicted")
-        for tick in ax.get_xticklabels():
-            tick.set(rotation=40, ha="right", rotation_mode="anchor")
+        plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
         colour, title = condition_style(condition)
         bold_title(ax, title, colour, 11, loc="center")
     panels[0].set_ylabel(f"true {label} (rows in percent)")
@@ -45,14 +45,12 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, label: str = "emoti
     table : columns emotion, condition, accuracy (percent)        label : what a class is
     """
     ax = tidy_axes(ax, WIDTH, 3.2)
-    conditions = conditions_of(table["condition"])
-    palette = {name: condition_style(name)[0] for name in conditions}
-    bars = {"hue_order": conditions, "palette": palette, "saturation": 1, "errorbar": None, "width": 0.75, "gap": 0.08}
-    table = table.assign(emotion=table["emotion"].map(in_figure))
-    sns.barplot(table, x="emotion", y="accuracy", hue="condition", ax=ax, **bars)
+    wide = table.pivot_table("accuracy", "emotion", "condition", sort=False, dropna=False)
+    wide = wide[conditions_of(table["condition"])]
+    colours, names = zip(*map(condition_style, wide), strict=True)
+    wide.rename(index=in_figure).plot.bar(ax=ax, color=colours, edgecolor="white", width=0.75, rot=0)
     ax.set(xlabel=f"true {label}", ylabel="accuracy (%)", ylim=(0, 100))
-    handles = ax.get_legend_handles_labels()[0]
-    legend_above(ax, handles=handles, labels=[condition_style(name)[1] for name in conditions])
+    legend_above(ax, labels=names)
     return ax
 
 
