@@ -15,9 +15,12 @@ from test_probe import responsive
 
 from avlib import build_model
 from workbook import ROOT, InputError
+from workbook.data.audio import log_mel, mfcc
 from workbook.data.datasets import Corpus
+from workbook.data.window import WINDOW_SAMPLES
 from workbook.explore import page as export
 from workbook.explore.explorer import GAINS, NOISES
+from workbook.explore.graphs import Sound
 from workbook.explore.page import PageCorpus, choose_clips, write_page
 from workbook.explore.probe import Change, Inputs, Probe, Subject, in_words
 from workbook.train.batches import splits
@@ -127,13 +130,19 @@ def test_the_graphs_answer_as_the_networks_do(number, corpora, folder, record):
         session = runtime.InferenceSession(folder / each["answers"])
         outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, given), strict=True))
         np.testing.assert_allclose(outputs["> outputs"], [*answer.outputs.values()], atol=1e-5)
-        for name, weights in answer.maps.items():
-            np.testing.assert_allclose(outputs[f"> {name}"], weights, atol=1e-5)
+        for name, attention in (answer.maps | answer.vectors).items():
+            np.testing.assert_allclose(outputs[f"> {name}"], attention, atol=1e-5)
         given["target"] = answer.sign * np.eye(len(about["names"]), dtype=np.float32)[[answer.best]]
         scores = runtime.InferenceSession(folder / each["gradients"]).run(None, given)
         expected = probe.attribution(clip, change)
         for own, name in zip(scores, ("audio", "video"), strict=True):
             np.testing.assert_allclose(own, expected[name], atol=0.02 * abs(expected[name]).max())  # at kinks
+
+
+def test_a_page_hears_what_librosa_hears():
+    samples = np.float32(np.random.default_rng(0).standard_normal(WINDOW_SAMPLES) * np.linspace(0, 0.5, WINDOW_SAMPLES))
+    for own, expected in zip(Sound()(torch.from_numpy(samples)[None]), (log_mel(samples), mfcc(samples)), strict=True):
+        np.testing.assert_allclose(own[0], expected, atol=1e-2)
 
 
 @browser

@@ -27,22 +27,18 @@ class Sound(nn.Module):
     SPECTRUM = 2048  # samples under one spectrum, librosa's default
 
     def __init__(self):
-        from librosa.filters import get_window, mel
+        from librosa.filters import mel
         from scipy.fft import dct
 
         super().__init__()
-        arrays = {f"mel{bands}": mel(sr=SAMPLE_RATE, n_fft=self.SPECTRUM, n_mels=bands) for bands in (64, 128)}
-        arrays |= {
-            "hann": get_window("hann", self.SPECTRUM),
-            "cosines": dct(np.eye(128), norm="ortho", axis=0)[:N_MFCC],
-        }
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(array).float())
+        banks = (mel(sr=SAMPLE_RATE, n_fft=self.SPECTRUM, n_mels=bands) for bands in (64, 128))
+        self.mel64, self.mel128 = (nn.Buffer(torch.from_numpy(bank)) for bank in banks)
+        self.hann = nn.Buffer(torch.hann_window(self.SPECTRUM))
+        self.cosines = nn.Buffer(torch.from_numpy(dct(np.eye(128), norm="ortho", axis=0)[:N_MFCC]).float())
 
     def forward(self, samples: torch.Tensor) -> Tensors:
-        look = {"window": self.hann, "pad_mode": "constant", "return_complex": True}
-        spectrum = torch.stft(samples, self.SPECTRUM, HOP, **look)
-        power = spectrum.real**2 + spectrum.imag**2  # (1, 1025, 156)
+        settings = {"window": self.hann, "pad_mode": "constant", "return_complex": True}
+        power = torch.stft(samples, self.SPECTRUM, HOP, **settings).abs() ** 2  # (1, 1025, 156)
         return self.decibels(self.mel64 @ power), self.cosines @ self.decibels(self.mel128 @ power)
 
     def decibels(self, power: torch.Tensor) -> torch.Tensor:
