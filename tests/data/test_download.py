@@ -69,9 +69,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if name in self.server.broken else content)
 
-    def log_message(self, *arguments):
-        pass
-
 
 @pytest.fixture
 def server(monkeypatch):

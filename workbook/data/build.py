@@ -19,6 +19,7 @@ import pandas as pd
 
 from workbook import InputError
 from workbook.data.store import PROBLEM_COLUMNS, Store, partial_folder, stamp, write_store
+from workbook.data.window import MFCC_STEPS
 from workbook.files import read_json, write_json, writing
 from workbook.progress import progress_bar
 
@@ -100,7 +101,8 @@ class _Draft:
 
     def __init__(self, folder: Path, plan: dict[str, Any], trials: pd.DataFrame):
         self.folder, self.plan, self.trials = folder, plan, trials
-        self.arrays = {"video": "faces", "audio": plan["settings"]["audio_features"]}  # their names
+        names = {"video": "faces", "audio": plan["settings"]["audio_features"]}
+        self.arrays = {modality: folder / f"{name}.npy" for modality, name in names.items()}
         self.journal = folder / "journal.jsonl"
         has_links = any(file.is_symlink() for file in folder.rglob("*"))  # never made here, and never followed
         if folder.exists() and (has_links or read_json(folder / "plan.json") != plan):
@@ -112,20 +114,16 @@ class _Draft:
 
     def _create(self) -> None:
         from workbook.data.audio import channels
-        from workbook.data.window import MFCC_STEPS
 
         settings = self.plan["settings"]
         size = settings["image_size"]
         faces = (len(self.trials), settings["frames"], size, size, 3)
         sound = (len(self.trials), channels(settings["audio_features"]), MFCC_STEPS)
         (self.folder / "store").mkdir(parents=True)
-        np.lib.format.open_memmap(self._file("video"), "w+", np.uint8, faces)
-        np.lib.format.open_memmap(self._file("audio"), "w+", np.float32, sound)
+        np.lib.format.open_memmap(self.arrays["video"], "w+", np.uint8, faces)
+        np.lib.format.open_memmap(self.arrays["audio"], "w+", np.float32, sound)
         self.journal.touch()
         write_json(self.folder / "plan.json", self.plan)
-
-    def _file(self, modality: str) -> Path:
-        return self.folder / f"{self.arrays[modality]}.npy"
 
     def _read_journal(self) -> dict[int, dict]:
         """The finished rows; a last line that was torn by a kill is cut off."""
@@ -136,10 +134,10 @@ class _Draft:
 
     def add(self, row: int, clip) -> None:
         """Keeps a clip, a `Prepared`, as a row of the arrays and a line of the journal."""
-        for modality in self.arrays:
+        for modality, path in self.arrays.items():
             values = getattr(clip, modality)
             if values is not None:
-                with open(self._file(modality), "r+b") as file:  # a full disk would end a process with a memory map
+                with open(path, "r+b") as file:  # a full disk would end a process with a memory map
                     file.seek((row - len(self.trials)) * values.nbytes, os.SEEK_END)
                     file.write(np.ascontiguousarray(values))
         self.entries[row] = {"row": row, "record": clip.record, "problems": clip.problems}
@@ -189,13 +187,13 @@ class _Draft:
         clips = self.trials.join(records).iloc[usable].reset_index(drop=True)
         clips = clips[[name for name in (*CLIP_COLUMNS, *EXTRA_COLUMNS) if name in clips]]
         clips = clips.astype({"has_audio": bool, "has_video": bool})
-        for file in map(self._file, self.arrays):
+        for file in self.arrays.values():
             _keep_rows(file, self.folder / "store" / file.name, usable, len(entries))
         content = clips.drop(columns=["video_path", "audio_path"]).to_csv(index=False, lineterminator="\n")
         content = json.dumps([FORMAT, self.plan["settings"]]) + content
         manifest = {
             "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:12],
-            "arrays": self.arrays,
+            "arrays": {modality: file.stem for modality, file in self.arrays.items()},
             "plan": self.plan,
             **({"names": names} if names else {}),
             "versions": {name: version(name) for name in ("av", "librosa", "facenet-pytorch", "torch", "numpy")},

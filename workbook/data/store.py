@@ -48,8 +48,8 @@ class Store:
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             clips, problems = (pd.read_parquet(path / name) for name in TABLES)
-            files = {modality: path / f"{manifest['arrays'][modality]}.npy" for modality in ("video", "audio")}
-            arrays = {modality: np.load(file, mmap_mode="r") for modality, file in files.items()}
+            names = manifest["arrays"]  # by modality
+            arrays = {modality: np.load(path / f"{name}.npy", mmap_mode="r") for modality, name in names.items()}
             for name, digest in manifest["sha256"].items():
                 if checksum(path / name) != digest:
                     raise ValueError(f"{name} is not as it was written")
