@@ -249,12 +249,11 @@ async function picture(root, scale = 2) {
   return canvas;
 }
 
+// The figure as a file, which widget.js hands out.
 async function save() {
-  const canvas = await picture(control.figure.querySelector(".avlib-figure")), link = document.createElement("a");
-  link.href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
-  link.download = isHidden(state.network.corpus, state.clip) ? `clip-${state.clip + 1}.png` : `${state.network.corpus.clips[state.clip].clip}.png`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  const { network: { corpus }, clip } = state, canvas = await picture(control.figure.querySelector(".avlib-figure"));
+  const name = isHidden(corpus, clip) ? `clip-${clip + 1}` : corpus.clips[clip].clip;
+  heard["msg:custom"]({ download: `${name}.png` }, [await new Promise((done) => canvas.toBlob(done))]);
 }
 
 // ---- start -----------------------------------------------------------------------------------------------------------

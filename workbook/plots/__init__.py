@@ -1,8 +1,8 @@
 """Every figure of the workbook, by one name: `plots.faces`, `plots.attention_over_clip`, `plots.confusions`, ...
 
-A function that draws one panel takes `ax` (None = new axes) and returns it. A function that arranges several panels
-returns the Figure, closed for pyplot, so that a notebook shows it once, as the last expression of its cell. Clips have
-seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the time axis counts.
+A function that draws one panel returns its axes; many take `ax` (None = new axes). A function that arranges several
+panels returns the Figure, closed for pyplot, so that a notebook shows it once, as the last expression of its cell.
+Clips have seconds, features only places: `clock=plots.SECONDS` or `clock=plots.PLACE` says which the time axis counts.
 """
 # ruff: noqa: F401
 

@@ -130,16 +130,15 @@ def _vector(ax: Axes, vector: np.ndarray, frames: list[str], even: float) -> Non
     bold_title(ax, "vector: the sum of each column", VIDEO)
 
 
-def exchange_sketches(names: list[str] | None = None) -> Figure:
-    """What crosses between the branches, and where: a sketch for each fusion, those of CROSSES by default."""
-    names = names or list(CROSSES)
-    figure = new_figure(1.25 * -(-len(names) // 2), WIDTH)
-    panels = figure.subplots(-(-len(names) // 2), 2, squeeze=False).flat
-    for ax in panels:
+def exchange_sketches() -> Figure:
+    """What crosses between the branches, and where: a sketch for each fusion of CROSSES."""
+    rows = -(-len(CROSSES) // 2)
+    figure = new_figure(1.25 * rows, WIDTH)
+    for ax in figure.subplots(rows, 2).flat:
         ax.set_axis_off()
-    for ax, name in zip(figure.axes, names, strict=False):
+    for ax, name in zip(figure.axes, CROSSES, strict=False):
         _sketch(ax, name)
-    places = "; ".join(f"{name}, {place_of(name).replace('_', ' ')}: {CROSSES[name]}" for name in names)
+    places = "; ".join(f"{name}, {place_of(name).replace('_', ' ')}: {words}" for name, words in CROSSES.items())
     figure.words = f"What crosses between the branches. {places}."
     return figure
 

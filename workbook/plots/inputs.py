@@ -126,12 +126,12 @@ def contact_sheet(video: np.ndarray, rows: np.ndarray) -> Figure:
     return figure
 
 
-def frame(image: np.ndarray, box: np.ndarray, ax: Axes | None = None) -> Axes:
+def frame(image: np.ndarray, box: np.ndarray) -> Axes:
     """A whole frame with a box around its face.
 
     image : (H, W, 3) uint8 RGB        box : left, top, right, bottom in pixels, all NaN where there is no face
     """
-    ax = tidy_axes(ax, 5, 5 * len(image) / image.shape[1])
+    ax = tidy_axes(None, 5, 5 * len(image) / image.shape[1])
     ax.imshow(image)
     left, top, right, bottom = box
     ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=VIDEO, linewidth=2.5))

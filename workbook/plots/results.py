@@ -54,12 +54,7 @@ def per_emotion(table: pd.DataFrame, ax: Axes | None = None, label: str = "emoti
     return ax
 
 
-def conditions(
-    table: pd.DataFrame,
-    reachable: dict[str, float] | None = None,
-    chance: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+def conditions(table: pd.DataFrame, reachable: dict[str, float] | None = None, chance: float | None = None) -> Axes:
     """Accuracy with both modalities and with one missing, without and with modality dropout.
 
     table : columns dropout, condition (AV, A, V, M, A noise, V noise), accuracy (percent). Bars stand in the order of
@@ -68,7 +63,7 @@ def conditions(
     reachable : the best accuracy that a condition admits, percent; "without an exchange" is one for AV, too
     chance : percent
     """
-    ax = tidy_axes(ax, WIDTH, 3.6)
+    ax = tidy_axes(None, WIDTH, 3.6)
     groups, kinds = conditions_of(table["condition"]), list(dict.fromkeys(table["dropout"]))
     accuracies = table.groupby(["dropout", "condition"]).accuracy.agg(["mean", "min", "max"])
     tints, width = np.linspace(0.4, 1, len(kinds)) if len(kinds) > 1 else [1.0], 0.78 / len(kinds)
