@@ -113,21 +113,16 @@ def attention_by_hand(similarity: np.ndarray, weights: np.ndarray, vector: np.nd
         cells(right, pd.DataFrame(weights[head], audio, frames), VIDEO, 10, vmax=1, fmt=".2f")
         bold_title(left, f"similarity{of_head}", INK)
         bold_title(right, f"softmax: rows sum to 1{of_head}", INK)
-    panels[-1, 0].set_axis_off()
-    _vector(panels[-1, 1], vector, frames, even=Tq / Tk)
-    received = ", ".join(f"{name} {value:.2f}" for name, value in zip(frames, vector, strict=True))
-    figure.words = f"Attention by hand, {H} heads. Attention vector: {received}; even is {Tq / Tk:.2f}."
-    return figure
-
-
-def _vector(ax: Axes, vector: np.ndarray, frames: list[str], even: float) -> None:
-    ax.bar(frames, vector, color=VIDEO, width=0.7)
-    for place, value in enumerate(vector):
-        ax.text(place, value, f"{value:.2f}", ha="center", va="bottom", fontsize=10, color=INK)
+    (empty, ax), even = panels[-1], Tq / Tk
+    empty.set_axis_off()
+    ax.bar_label(ax.bar(frames, vector, color=VIDEO, width=0.7), fmt="%.2f", fontsize=10, color=INK)
     ax.axhline(even, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.text(len(vector) - 0.55, even, "even", fontsize=9, color=INK, va="center", path_effects=HALO)
-    ax.set(ylim=(0, 1.25 * max(vector.max(), even)), xlim=(-0.5, len(vector) - 0.1))
+    ax.text(Tk - 0.55, even, "even", fontsize=9, color=INK, va="center", path_effects=HALO)
+    ax.set(ylim=(0, 1.25 * max(vector.max(), even)), xlim=(-0.5, Tk - 0.1))
     bold_title(ax, "vector: the sum of each column", VIDEO)
+    received = ", ".join(f"{name} {value:.2f}" for name, value in zip(frames, vector, strict=True))
+    figure.words = f"Attention by hand, {H} heads. Attention vector: {received}; even is {even:.2f}."
+    return figure
 
 
 def exchange_sketches() -> Figure:
