@@ -164,11 +164,7 @@ def dropout_variants(audio: np.ndarray, video: np.ndarray, names: list[str], clo
     audio, video = np.asarray(audio), np.asarray(video)
     pictures = video.ndim == 5
     row = min(0.6 * WIDTH / min(video.shape[1], 8), 1.2) + 0.1 if pictures else 0.9  # inches
-    height = len(names) * row + 0.7
-    figure = new_figure(height, layout=None)
-    panels = figure.subplots(len(names), 2, width_ratios=[1, 2.6 if pictures else 1], squeeze=False)
-    edges = {"left": 0.14, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.45 / height}
-    figure.subplots_adjust(**edges, wspace=0.03 if pictures else 0.1, hspace=0.1)
+    figure, panels = grid(len(names), 2, len(names) * row + 0.7, width_ratios=[1, 2.6 if pictures else 1])
     _feature_variants(panels[:, 0], audio, "audio", clock)
     if pictures:
         chosen = np.linspace(0, video.shape[1] - 1, min(video.shape[1], 8)).round().astype(int)
