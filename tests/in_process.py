@@ -6,14 +6,17 @@ test_browser.py run the same notebooks in kernels.
 
 import contextlib
 import os
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbformat.v4 import new_output
 from papermill.engines import Engine, papermill_engines
 from traitlets.config import Config
 
+from workbook.plots import marks
 from workbook.sweep.kernels import ENGINE
 
 
@@ -27,6 +30,7 @@ class InProcess(Engine):
         for index, cell in enumerate(nb_man.nb.cells):
             nb_man.cell_start(cell, index)
             if cell.cell_type == "code":
+                shell.displayhook.write_format_data = partial(_keep_texts, cell)
                 with capture_output():
                     result = shell.run_cell(cell.source)
                 result.raise_error()
@@ -34,10 +38,19 @@ class InProcess(Engine):
         plt.close("all")  # as they are when a kernel ends
 
 
+def _keep_texts(cell, data, metadata) -> None:
+    """Keeps a cell's last expression as its output, but for pictures."""
+    cell.outputs = [new_output("display_data", {kind: text for kind, text in data.items() if isinstance(text, str)})]
+
+
 @contextlib.contextmanager
 def without_kernels():
-    """Papermill runs notebooks in this process within this block, and one process prepares clips."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Papermill runs notebooks in this process within this block, and one process prepares clips.
+
+    Figures have few pixels: to draw them is a third of the time.
+    """
+    with pytest.MonkeyPatch.context() as patch, plt.rc_context({"figure.dpi": 40}):
+        patch.setattr(marks, "DPI", 40)
         patch.setattr(os, "cpu_count", lambda: 1)  # each process more imports for seconds
         for engine in (None, ENGINE):
             patch.setitem(papermill_engines._engines, engine, InProcess)

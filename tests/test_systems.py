@@ -31,7 +31,7 @@ def folders(small_toy, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("systems")
     small_mosei = outputs / "mosei_senti_data.pkl"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mosei, "VIDEOS", {"train": 30, "valid": 10, "test": 10})
+        patch.setattr(mosei, "VIDEOS", {"train": 20, "valid": 6, "test": 6})
         mosei.make_pickle(small_mosei)
 
     @cache
@@ -61,7 +61,7 @@ def test_every_system_trains_is_evaluated_shows_its_attention_and_comes_back(fol
         assert not (folder / "attention.ipynb").exists()
         return
     for name in ("attention-clip.png", "attention-maps.png", "attention-by-emotion.png"):
-        assert (folder / "figures" / name).stat().st_size > 5000
+        assert (folder / "figures" / name).stat().st_size > 2000
     received = np.load(folder / "attention.npz")
     looked_at = {"tav": {"audio"}, "tva": {"video"}}.get(fusion, {"audio", "video"})
     assert {"audio", "video"} & set(received.files) == looked_at
@@ -93,7 +93,7 @@ def test_a_system_that_attends_is_asked_whether_its_answers_depend_on_it(folders
     assert {"agreement", "shuffled", "changed", "cue", "differences"} <= set(found)
     assert set(found["sentences"]) == {"order", "agreement", "shuffled", "changed", "needed", "cue"}
     for name in ("", "-agreement", "-shuffled", "-changed", "-runs"):
-        assert (folder / "figures" / f"faithfulness{name}.png").stat().st_size > 5000
+        assert (folder / "figures" / f"faithfulness{name}.png").stat().st_size > 2000
 
 
 def test_without_attention_there_is_nothing_to_ask(folders):

@@ -104,11 +104,11 @@ def test_a_sweep_that_is_terminated_while_it_prepares_clips_goes_on_with_those_i
 
 def test_a_run_that_hangs_is_ended_while_the_others_go_on_and_is_done_by_the_next_call(grid, quiet, tmp_path):
     root, file = tmp_path / "runs", grid()
-    with start(file, "--jobs", "2", "--limit-minutes", "0.75") as command:
+    with start(file, "--jobs", "2", "--limit-minutes", "0.5") as command:
         kernel, hit = kernel_at_work(root)
         os.kill(kernel, signal.SIGSTOP)  # it neither computes nor answers
         output = command.communicate()[0]
-    reason = "stopped after 0.75 minutes, the limit of --limit-minutes"
+    reason = "stopped after 0.5 minutes, the limit of --limit-minutes"
     assert command.returncode == 1 and output.splitlines()[-1] == f"{hit}: {reason}" and is_gone(kernel)
     assert {*states(root).values()} == {"done", f"failed: {reason}"} and not is_claimed(hit)
     pd.testing.assert_frame_equal(finish(file), quiet)

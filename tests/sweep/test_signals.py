@@ -29,7 +29,7 @@ AVLIB = [sys.executable, "-c", "from workbook.cli import main; main()"]
 LINE = "Error: interrupted; the same command goes on where it stopped"
 MARK = "AVLIB_TEST_MARK"  # a variable that all processes of a command inherit
 SIGNALS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL") if hasattr(signal, name)]
-QUICK = {("run", "SIGTERM"), ("report", "SIGTERM"), ("report", "SIGHUP"), ("report", "SIGKILL"), ("table", "SIGINT")}
+QUICK = {("run", "SIGTERM"), ("report", "SIGHUP"), ("report", "SIGKILL"), ("table", "SIGINT")}
 pty = pytest.importorskip("pty", reason="this system has no terminals that a test can close")
 
 

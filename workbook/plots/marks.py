@@ -18,6 +18,7 @@ from workbook.plots.style import INK, QUIET, WIDTH, text_colour
 from workbook.text import in_figure
 
 FEWEST_ACTORS = 8  # an interval of fewer is of one fold, or of very few people
+DPI = 150  # of saved figures
 MOST_BARS = 30  # steps; of more, a line
 
 
@@ -76,10 +77,10 @@ def tidy_axes(ax: Axes | None, width: float = WIDTH, height: float = 2.0) -> Axe
 
 
 def save(figure: Figure | Axes, path: str | Path) -> Path:
-    """The path of the saved figure (150 dots per inch, tight). A failed write leaves the old file."""
+    """The path of the saved figure (DPI, tight). A failed write leaves the old file."""
     path = Path(path)
     with atomic_write(path) as temporary:
-        figure.figure.savefig(temporary, dpi=150, bbox_inches="tight", facecolor="white")
+        figure.figure.savefig(temporary, dpi=DPI, bbox_inches="tight", facecolor="white")
     return path
 
 
