@@ -21,26 +21,17 @@ from workbook.toy.voice import PROSODIES, STEPS_PER_SECOND, Voice, speak
 # The expression and the prosody of each emotion. Emotions that people confuse share one: in a face calm and neutral,
 # fearful and surprised, disgust and angry; in a voice, which tells arousal better than pleasure, calm and sad, fearful
 # and angry, surprised and happy. No two emotions share both.
-FACE_GROUPS = {
-    "neutral": "rest",
-    "calm": "rest",
-    "happy": "smile",
-    "sad": "droop",
-    "angry": "frown",
-    "disgust": "frown",
-    "fearful": "wide",
-    "surprised": "wide",
+CUES = {
+    "neutral": ("rest", "plain"),
+    "calm": ("rest", "soft"),
+    "happy": ("smile", "bright"),
+    "sad": ("droop", "soft"),
+    "angry": ("frown", "loud"),
+    "fearful": ("wide", "loud"),
+    "disgust": ("frown", "harsh"),
+    "surprised": ("wide", "bright"),
 }
-VOICE_GROUPS = {
-    "neutral": "plain",
-    "calm": "soft",
-    "sad": "soft",
-    "angry": "loud",
-    "fearful": "loud",
-    "happy": "bright",
-    "surprised": "bright",
-    "disgust": "harsh",
-}
+FACE_GROUPS, VOICE_GROUPS = ({emotion: cues[side] for emotion, cues in CUES.items()} for side in (0, 1))
 
 VERSION = 2  # of faces and voices; a change makes another corpus
 MAX_TAKES = 4  # neutral has two statements, two repetitions and one intensity
@@ -59,7 +50,7 @@ def reachable(classes: int = 0) -> dict[str, dict[str, float]]:
     """
     emotions = EMOTIONS[-classes:]
     groups = {
-        "AV": {(FACE_GROUPS[emotion], VOICE_GROUPS[emotion]) for emotion in emotions},
+        "AV": {CUES[emotion] for emotion in emotions},
         "A": {VOICE_GROUPS[emotion] for emotion in emotions},
         "V": {FACE_GROUPS[emotion] for emotion in emotions},
     }
@@ -85,7 +76,7 @@ class Clip(Take):
 
         face_shows and voice_shows are False where the cue is the resting face or the plain voice.
         """
-        face_group, voice_group = FACE_GROUPS[self.emotion], VOICE_GROUPS[self.emotion]
+        face_group, voice_group = CUES[self.emotion]
         return {
             "emotion": self.emotion,
             "face_group": face_group,
