@@ -1,4 +1,4 @@
-"""What happens to some clips in the processes that prepare them, for test_workers.py.
+"""What happens to some clips in the processes that prepare them, for test_prepare.py.
 
 It is a module of its own, and imports little: each of these processes imports it.
 """
