@@ -9,7 +9,7 @@ and compute in float32, also on a GPU: in bfloat16, gradients do not add up. The
 them: leaves of the graph, which an in-place ReLU must not change.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ def integrated_gradients(
     target : the output that the scores speak for: a class, (N,) classes, or 0 for a score of sentiment
     `mult` gives a step of exact zeros no position. With baseline zeros its output jumps there, and no gradient sees it.
     """
-    start = _start(net, audio, video, target, baseline)
+    start = _Start(net, audio, video, target, baseline)
     gradients = start.gradients(steps)
     scores = {name: part.movedim(TIME[name], 1).flatten(2).sum(dim=2).cpu().numpy() for name, part in gradients.items()}
     return Attribution(scores.get("audio"), scores.get("video"), start.change())
@@ -103,7 +103,7 @@ def branches(
         branches meet in a sum, as in a network without exchange and with a linear classifier.
     A modality that the network does not read has 0. Arguments as in `integrated_gradients`
     """
-    start = _start(net, audio, video, target, baseline, after_stage1=True)
+    start = _Start(net, audio, video, target, baseline, after_stage1=True)
     totals = {name: part.flatten(1).sum(dim=1).double().cpu().numpy() for name, part in start.gradients(steps).items()}
     change, together = start.change(), 0.0
     if len(totals) == 2:
@@ -152,14 +152,26 @@ def _with_answers(net: AudiovisualNet, clips: Clips, baseline: Baselines) -> Ite
         yield (behind, audio, video, target, described), sign.numpy()
 
 
-@dataclass(frozen=True)
 class _Start:
-    """Where captum begins in a network: the values of N clips there, those of the baseline, and the rest of the net."""
+    """Where captum begins in a network: at the descriptors of N clips and a baseline, or behind stage 1."""
 
-    outputs: Callable[..., torch.Tensor]  # from values (B, ...) of each modality to outputs (B, outputs)
-    clips: Values  # (N, ...)
-    baseline: Values  # (1, ...)
-    targets: torch.Tensor  # (N,) an output for each clip
+    @memory_kept()
+    @torch.no_grad()
+    def __init__(self, net: AudiovisualNet, audio, video, target, baseline: Baselines, after_stage1: bool = False):
+        self.net, self.after_stage1 = net.eval(), after_stage1
+        self.clips, self.baseline = self._values(audio, video), self._values(baseline.audio, baseline.video)
+        self.targets = torch.as_tensor(target, device=audio.device).expand(len(audio))  # an output for each clip
+
+    def _values(self, audio: torch.Tensor, video: torch.Tensor) -> Values:
+        sides = audio, describe(self.net, video)
+        sides = self.net.encode(*sides) if self.after_stage1 else sides
+        return {name: side for name, side in zip(TIME, sides, strict=True) if name in self.net.fusion.modalities}
+
+    def outputs(self, *values: torch.Tensor) -> torch.Tensor:
+        """The outputs (B, outputs) of the rest of the network, from the values (B, ...) of each modality."""
+        copies = {name: value.clone() for name, value in zip(self.clips, values, strict=True)}
+        sides = copies.get("audio"), copies.get("video")
+        return self.net.fuse(*(sides if self.after_stage1 else self.net.encode(*sides))).logits
 
     def gradients(self, steps: int) -> Values:
         """The integrated gradients (N, ...) of each modality."""
@@ -177,27 +189,6 @@ class _Start:
         values = [self.baseline[name].expand_as(own) if name == without else own for name, own in self.clips.items()]
         change = self.outputs(*values) - self.outputs(*self.baseline.values())
         return change.gather(1, self.targets[:, None])[:, 0].cpu().numpy()
-
-
-@memory_kept()
-@torch.no_grad()
-def _start(net: AudiovisualNet, audio, video, target, baseline: Baselines, after_stage1: bool = False) -> _Start:
-    """The network from the descriptors or the outputs of stage 1 on, in eval mode."""
-    net.eval()
-    modalities = [name for name in TIME if name in net.fusion.modalities]
-
-    def outputs(*values: torch.Tensor) -> torch.Tensor:
-        copies = {name: value.clone() for name, value in zip(modalities, values, strict=True)}
-        sides = copies.get("audio"), copies.get("video")
-        return net.fuse(*(sides if after_stage1 else net.encode(*sides))).logits
-
-    def values_at(audio: torch.Tensor, video: torch.Tensor) -> Values:
-        sides = audio, describe(net, video)
-        sides = dict(zip(TIME, net.encode(*sides) if after_stage1 else sides, strict=True))
-        return {name: sides[name] for name in modalities}
-
-    targets = torch.as_tensor(target, device=audio.device).expand(len(audio))
-    return _Start(outputs, values_at(audio, video), values_at(baseline.audio, baseline.video), targets)
 
 
 @memory_kept()
