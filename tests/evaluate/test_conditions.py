@@ -189,12 +189,14 @@ def test_the_surface_has_each_pair_and_says_where_sound_is_ahead(heard, monkeypa
     net.frame_network.register_forward_hook(lambda module, inputs, output: described.append(len(output)))
     rows = predictions(net, heard, asked, fold=0, seed=1)
     assert described == [TILE] * 3, "the 16 frames of 8 clips, dark ones once for all sounds, and a black one"
-    table = STUDIES["surface"].table({"mine": rows}, asked)
+    rng = np.random.default_rng(0)
+    guesses = rows.assign(label=0, p0=rng.random(len(rows)), p1=rng.random(len(rows)))
+    table = STUDIES["surface"].table({"mine": guesses}, asked)
     cells = select(table, measure="ahead")
     assert {*zip(cells["snr"], cells["picture"], strict=True)} == {*product((np.inf, 0), ("AV", "dark 50 %"))}
     of_sound = select(table, measure="accuracy", sound="white noise at 0 dB", picture="all video gone")["value"].iloc[0]
     of_picture = select(table, measure="accuracy", sound="all audio gone", picture="dark 50 %")["value"].iloc[0]
-    assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture)
+    assert select(cells, snr=0, picture="dark 50 %")["value"].iloc[0] == pytest.approx(of_sound - of_picture) != 0
     whole = predictions(net, heard, [Intact()], fold=0, seed=1)
     np.testing.assert_allclose(rows[rows["condition"] == "AV"]["p0"], whole["p0"], atol=1e-6)
     assert "the accuracy of mine" in STUDIES["surface"].sentence(table)

@@ -140,9 +140,9 @@ def test_where_half_a_modality_harms_the_other_alone_is_better_from_there_on(cli
     rights = pd.DataFrame([[1, 1, 0, 1], [1, 0, 0, 0]], columns=names)
     measure = loss.better_alone(names, shares, "100", fewest=0.5)
     sums = measure.columns(rights).sum(axis=0)  # 2 1 0 1 1: equal to the end at 50 %, below it from there on
-    assert measure.score(sums) == pytest.approx(50)
-    assert measure.score(np.array([[2, 1.5, 0.5, 1, 1], [3, 2, 1, 0, 0]])) == pytest.approx([70, 100])
-    assert loss.better_alone(names, shares, "100").score(sums) == 100, "one clip says nothing"
+    assert measure.of(sums) == pytest.approx(50)
+    assert measure.of(np.array([[2, 1.5, 0.5, 1, 1], [3, 2, 1, 0, 0]])) == pytest.approx([70, 100])
+    assert loss.better_alone(names, shares, "100").of(sums) == 100, "one clip says nothing"
 
 
 def test_a_modality_of_one_step_has_no_half(clips):

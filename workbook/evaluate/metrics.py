@@ -25,6 +25,11 @@ class Metric(NamedTuple):
     score: Callable[[np.ndarray], np.ndarray]  # (..., S) sums -> (...) the metric; NaN where no clip counts
     limits: tuple[float, float] = (0, 100)  # the lowest and the highest value there is
 
+    @np.errstate(invalid="ignore", divide="ignore")
+    def of(self, sums: np.ndarray) -> np.ndarray:
+        """The metric of sums, without numpy's warnings of 0 / 0."""
+        return self.score(sums)
+
 
 def mean_of(values: Callable[[pd.DataFrame], np.ndarray], scale: float = 100, limits=(0, 100)) -> Metric:
     """The mean over clips of values (N,), times a scale, as in percent; a clip with NaN does not count."""
@@ -90,7 +95,7 @@ def _by_class(classes: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]], 
 
 def _mean_recall(sums: np.ndarray) -> np.ndarray:
     right, clips, _ = np.split(sums, 3, axis=-1)
-    return 100 * np.nanmean(np.where(clips > 0, right / np.where(clips > 0, clips, 1), np.nan), axis=-1)
+    return 100 * np.nanmean(right / clips, axis=-1)
 
 
 def _f1(sums: np.ndarray, weigh_answers: bool = False) -> np.ndarray:
@@ -143,8 +148,7 @@ def right(table: pd.DataFrame) -> np.ndarray:
 
 def scores(rows: pd.DataFrame) -> dict[str, float]:
     """All metrics of rows of one condition, by name; in percent except mae and correlation."""
-    with np.errstate(invalid="ignore"):
-        return {name: float(own.score(own.columns(rows).sum(axis=0))) for name, own in metrics_of(rows).items()}
+    return {name: float(own.of(own.columns(rows).sum(axis=0))) for name, own in metrics_of(rows).items()}
 
 
 def metrics(predictions: pd.DataFrame) -> dict:

@@ -109,16 +109,14 @@ def with_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _value(parts: Sequence[pd.DataFrame], metric: Metric) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(metric.score(_by_unit(parts, metric, "actor").sum(axis=1)).mean())
+    return float(metric.of(_by_unit(parts, metric, "actor").sum(axis=1)).mean())
 
 
 def _without_each(parts: Sequence[pd.DataFrame], metric: Metric, unit: str) -> np.ndarray:
     """The metric (U,) without each fold, actor or seed; NaN where nothing is left."""
     sums = _by_unit(parts, metric, unit)
     left = np.round(sums.sum(axis=1, keepdims=True) - sums, 9)  # what is empty is 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return metric.score(left).mean(axis=0)
+    return metric.of(left).mean(axis=0)
 
 
 def _error(without_each: np.ndarray) -> tuple[float, int]:
@@ -219,8 +217,7 @@ def _p_of_swaps(sides: list, metric: Metric, resamples: int, seed: int) -> float
         return 1.0
 
     def difference(index, other, axis=-1):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = [metric.score(sums[:, chosen].sum(axis=-2)).mean(axis=0) for chosen in (index, other)]
+        values = [metric.of(sums[:, chosen].sum(axis=-2)).mean(axis=0) for chosen in (index, other)]
         return np.round(np.subtract(*values), 9)  # equal sums stay equal
 
     swaps = {"permutation_type": "samples", "n_resamples": resamples, "batch": BATCH, "vectorized": True}

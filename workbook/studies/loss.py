@@ -77,8 +77,7 @@ def better_alone(names: Sequence[str], shares: np.ndarray, alone: str, fewest: f
         at = below.argmax(axis=-1)[..., None]
         before, after = (np.take_along_axis(ahead, np.maximum(at - k, 0), -1)[..., 0] for k in (1, 0))
         start, end = shares[np.maximum(at - 1, 0)][..., 0], shares[at][..., 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cross = np.where(at[..., 0] > 0, start + (end - start) * np.maximum(before, 0) / (before - after), 0.0)
+        cross = np.where(at[..., 0] > 0, start + (end - start) * np.maximum(before, 0) / (before - after), 0.0)
         return 100 * np.where(below.any(axis=-1), cross, 1.0)
 
     return Metric(columns, score)
