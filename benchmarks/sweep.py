@@ -14,8 +14,9 @@ import numpy as np
 
 from benchmarks.timing import aim
 from workbook import InputError
+from workbook.cli import engine_of
 from workbook.sweep.grid import plan
-from workbook.sweep.sweep import Sweep, engine_of
+from workbook.sweep.sweep import Sweep
 
 RUNS = 200
 AIM = 2  # seconds of overhead

@@ -33,10 +33,11 @@ def data(fingerprint):
 
 def run_smoke(corpus: Path, outputs: Path, notebooks: tuple[str, ...], **parameters) -> Path:
     """The run folder of the smoke settings, some of them changed, after these notebooks."""
+    from workbook.run.parameters import Parameters
     from workbook.sweep.notebooks import run_pipeline
 
     given = SMOKE | {"data_root": str(corpus), "outputs_root": str(outputs)} | parameters
-    return run_pipeline(given, notebooks)
+    return run_pipeline(Parameters(**given), notebooks)
 
 
 def clips_from_files(corpus: Path, folder: Path, count: int) -> Clips:

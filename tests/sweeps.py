@@ -78,7 +78,12 @@ def times_done(root: Path) -> dict[str, int]:
 
 def finished_run(root, accuracy, seconds=90, **values):
     """The folder of an evaluated run with these accuracies of AV, A and V."""
-    with start_run(Parameters(outputs_root=str(root), **values), data("abc")) as run:
+    return finished(Parameters(outputs_root=str(root), **values), accuracy, seconds)
+
+
+def finished(config, accuracy, seconds=90):
+    """The folder of the run of these parameters, with these accuracies of AV, A and V."""
+    with start_run(config, data("abc")) as run:
         pass
     note(run.folder, seconds={"train": seconds, "evaluate": 30})
     conditions = {name: {"accuracy": value} for name, value in accuracy.items()}

@@ -21,6 +21,7 @@ from avlib import FUSIONS
 from workbook import DATA, ROOT, InputError, load_run
 from workbook.data.datasets import Corpus
 from workbook.evaluate.metrics import metrics
+from workbook.run.parameters import Parameters
 from workbook.sweep.notebooks import run_pipeline
 from workbook.train.batches import splits
 
@@ -155,7 +156,7 @@ def test_a_missing_store_of_real_data_is_one_sentence_that_names_the_command(tmp
     (tmp_path / "real").mkdir()
     given = {"dataset": "ravdess", "data_root": str(tmp_path / "real"), "outputs_root": str(tmp_path / "runs")}
     with pytest.raises(InputError, match=r"make it with: papermill notebooks/preprocess.ipynb .* -p dataset ravdess"):
-        run_pipeline(given, notebooks=["train"])
+        run_pipeline(Parameters(**given), notebooks=["train"])
 
 
 @pytest.mark.parametrize("kept, has", [("03-*", (True, False)), ("01-*", (True, True)), ("cut short", (True, True))])

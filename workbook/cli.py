@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ def run(file: Path, extra: tuple, jobs: int | None, engine: str, dry_run: bool, 
     has failed goes on where it stopped. The same command may run several times at once, also on several machines.
     """
     from workbook.sweep.grid import plan, read_grids, read_values
-    from workbook.sweep.sweep import Sweep, engine_of, listing
+    from workbook.sweep.notebooks import listing
+    from workbook.sweep.sweep import Sweep
 
     runs = plan(read_grids(file), read_values(extra), is_here=engine == "local")
     if dry_run:
@@ -114,6 +115,23 @@ def run(file: Path, extra: tuple, jobs: int | None, engine: str, dry_run: bool, 
     if failed := [f"{outcome.folder}: {outcome.reason}" for outcome in outcomes if outcome.state == "failed"]:
         heading = f"{len(failed)} of {len(runs)} runs failed; the same command tries them again:"
         raise Ended("\n".join([heading, *failed]), 1)
+
+
+def engine_of(name: str, **ray_options: Any) -> AbstractContextManager:
+    """A block with the engine of this name, local or ray.
+
+    ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connect`; None = its default
+    """
+    options = {option: value for option, value in ray_options.items() if value is not None}
+    if name == "ray":
+        from workbook.sweep.ray_engine import connect
+
+        return connect(**options)
+    if options:
+        raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
+    from workbook.sweep.sweep import Local
+
+    return nullcontext(Local())
 
 
 def _show_results(folders: list[Path]) -> None:

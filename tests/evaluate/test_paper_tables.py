@@ -40,10 +40,7 @@ def planned(file, root) -> list[Parameters]:
     grids = yaml.safe_load(file.read_text())
     (root / "mosei_senti_data.pkl").touch()
     (root / "03-01-01-01-01-01-01.wav").touch()
-    return [
-        Parameters(**run)
-        for run in plan([grid | {"data_root": str(root), "outputs_root": str(root)} for grid in grids])
-    ]
+    return plan([grid | {"data_root": str(root), "outputs_root": str(root)} for grid in grids])
 
 
 def described(table: str, system: str) -> dict:

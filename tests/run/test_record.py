@@ -17,7 +17,7 @@ from workbook.run.reopen import find_run, open_trained, trained_runs
 from workbook.run.report import sections
 from workbook.run.results import all_runs, comparison, result_table
 from workbook.run.run_folder import check_same_run
-from workbook.sweep.sweep import listing
+from workbook.sweep.notebooks import listing
 
 DEEP = "[" * 100_000
 VALUES = {  # in place of the value with this name; dots lead into it
@@ -132,11 +132,8 @@ def test_a_damaged_log_or_history_stops_nobody(good, damaged, tmp_path):
         (damaged / name).write_bytes(b"epoch\n\xff\n")
     (damaged / "run.json").unlink()
     assert all_runs(tmp_path).set_index("folder")["state"][str(good)] == "done"
-    assert (
-        listing([{"outputs_root": str(tmp_path), "seed": 2}], jobs=1)
-        .splitlines()[0]
-        .endswith("evaluate, attention to be done")
-    )
+    lines = listing([Parameters(outputs_root=str(tmp_path), seed=2)], jobs=1).splitlines()
+    assert lines[0].endswith("evaluate, attention to be done")
 
 
 def test_a_run_of_a_fusion_that_a_notebook_defines_is_listed_elsewhere(good, tmp_path):

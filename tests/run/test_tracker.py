@@ -74,7 +74,7 @@ def train(config, *epochs):
 def test_mlflow_has_the_parameters_the_epochs_and_the_results_of_a_run(root, features):
     grid = {"dataset": "features", "data_root": str(features), "fusion": "audio", "dropout": "none", "device": "cpu"}
     with without_kernels():
-        folder = run_pipeline(grid | {"epochs": 3, "outputs_root": str(root), "tracker": "mlflow"})
+        folder = run_pipeline(Parameters(**grid, epochs=3, outputs_root=str(root), tracker="mlflow"))
     (run,) = found(folder)
     assert run.info.status == "FINISHED" and run.info.run_name == "/".join(folder.parts[-2:])
     assert run.data.params["fusion"] == "audio" and run.data.params.keys() == Parameters.model_fields.keys()

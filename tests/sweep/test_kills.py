@@ -18,7 +18,6 @@ from test_media import tone
 import workbook
 from workbook.data.window import SAMPLE_RATE
 from workbook.run.claim import FILE, PIPELINE, is_claimed
-from workbook.run.parameters import Parameters
 from workbook.run.record import LOG, run_folders
 from workbook.sweep.grid import plan, read_grids
 from workbook.sweep.sweep import Sweep
@@ -117,7 +116,7 @@ def test_a_run_that_hangs_is_ended_while_the_others_go_on_and_is_done_by_the_nex
 
 def test_a_full_disk_fails_one_run_and_once_there_is_room_it_goes_on(grid, quiet, tmp_path):
     file = grid()
-    full = Parameters(**plan(read_grids(file))[1]).folder
+    full = plan(read_grids(file))[1].folder
     full.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", full], capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from workbook import InputError
 from workbook.cli import main
+from workbook.run.parameters import Parameters
 from workbook.sweep import notebooks as pipeline
 from workbook.sweep.notebooks import Lines, RunFailed, run_pipeline
 
@@ -35,6 +36,12 @@ def book(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def config(book):
+    """Makes parameters of a run that is kept in that folder."""
+    return lambda **values: Parameters(outputs_root=str(book / "runs"), **values)
+
+
 def test_lines_are_passed_on_whole_and_a_bar_moves_in_the_terminal_alone():
     lines, terminal = [], io.StringIO()
     stream = Lines(lines.append, terminal)
@@ -51,7 +58,7 @@ def test_lines_are_passed_on_whole_and_a_bar_moves_in_the_terminal_alone():
     assert "\x1b" not in terminal.getvalue()
 
 
-def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(book, monkeypatch):
+def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(book, config, monkeypatch):
     other = book / "jupyter" / "kernels" / "python3"
     other.mkdir(parents=True)
     spec = {"argv": ["/usr/bin/false", "{connection_file}"], "display_name": "other", "language": "python"}
@@ -62,11 +69,7 @@ def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(book,
                    "raise InputError('one sentence')", "print('never')")  # fmt: skip
     lines = []
     with pytest.raises(InputError, match=r"^one sentence$"):
-        run_pipeline(
-            {"fusion": "it", "fold": "2", "seed": 3, "outputs_root": str(book / "runs")},
-            notebooks=("first", "second"),
-            echo=lines.append,
-        )
+        run_pipeline(config(fusion="it", fold="2", seed=3), notebooks=("first", "second"), echo=lines.append)
     folder = book / "runs/toy/it1-softhard/fold2-seed3"
     assert [line for line in lines if line.startswith("  ")] == [f"  {sys.executable} it 2", "  second"]
     assert {path.name for path in folder.iterdir()} == {"first.ipynb", "second.ipynb"}, "kept to be looked at"
@@ -74,20 +77,20 @@ def test_a_notebook_runs_in_this_interpreter_whatever_kernel_is_registered(book,
     assert "seed" not in injected, "a notebook gets the parameters that it declares"
 
 
-def test_a_notebook_that_breaks_says_where(book):
+def test_a_notebook_that_breaks_says_where(book, config):
     write_notebook(book / "notebooks" / "train.ipynb", "total = 3", "total / 0")
     with pytest.raises(RunFailed, match=r"^train.ipynb stopped in cell \[4\] with ZeroDivisionError: .*train.ipynb$"):
-        run_pipeline({"outputs_root": str(book / "runs")}, notebooks=("train",))
+        run_pipeline(config(), notebooks=("train",))
 
 
-def test_nothing_is_written_where_a_run_may_not_start(book):
-    with pytest.raises(InputError, match="fold is 9"):
-        run_pipeline({"fold": 9, "outputs_root": str(book / "runs")}, notebooks=("train",))
+def test_nothing_is_written_where_a_run_may_not_start(book, config):
+    with pytest.raises(InputError, match="pretrained is /nowhere, which is no file or folder"):
+        run_pipeline(config(pretrained="/nowhere"), notebooks=("train",))
     assert not (book / "runs").exists()
 
 
 @pytest.mark.parametrize("place", [os.link, os.symlink])
-def test_a_run_never_writes_over_a_source_notebook_or_through_a_link(book, place):
+def test_a_run_never_writes_over_a_source_notebook_or_through_a_link(book, config, place):
     source = book / "notebooks" / "train.ipynb"
     write_notebook(source, "1 + 1")
     before = source.read_bytes()
@@ -95,7 +98,7 @@ def test_a_run_never_writes_over_a_source_notebook_or_through_a_link(book, place
     folder.mkdir(parents=True)
     place(source, folder / "train.ipynb"), place(source, folder / "run.log")
     with pytest.raises(InputError, match=r"train.ipynb is (a link|an input of this command)"):
-        run_pipeline({"outputs_root": str(book / "runs")}, notebooks=("train",))
+        run_pipeline(config(), notebooks=("train",))
     assert source.read_bytes() == before
 
 

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from contextlib import closing
 from itertools import product
 from pathlib import Path
@@ -16,7 +15,7 @@ import soundfile
 import torch
 from in_process import without_kernels
 from nbformat.v4 import new_code_cell, new_notebook
-from sweeps import finished_run, start, table, times_done, wait_for
+from sweeps import finished, finished_run, start, table, times_done, wait_for
 from test_media import tone
 
 from workbook import ROOT
@@ -24,16 +23,14 @@ from workbook.data.datasets import Corpus
 from workbook.data.prepare import prepare_all
 from workbook.data.window import SAMPLE_RATE
 from workbook.run.claim import PIPELINE, claim
-from workbook.run.parameters import Parameters
 from workbook.run.record import note, now, run_folders
 from workbook.run.reopen import trained_runs
 from workbook.run.results import all_runs
 from workbook.sweep import sweep
-from workbook.sweep.grid import expand, plan, read_grids
-from workbook.sweep.job import Outcome
+from workbook.sweep.grid import plan, read_grids
 from workbook.sweep.kernels import Kernel
-from workbook.sweep.notebooks import notebooks_left, run_pipeline
-from workbook.sweep.sweep import Local, Sweep, listing, share
+from workbook.sweep.notebooks import listing, notebooks_left, run_pipeline
+from workbook.sweep.sweep import Local, Outcome, Sweep, share
 
 
 @pytest.fixture
@@ -61,11 +58,9 @@ def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, 
 
 def test_the_last_run_of_a_file_counts_as_trained_last_whichever_ends_last(grid, tmp_path):
     runs = plan(read_grids(grid()))
-    folders = [Parameters(**values).folder for values in runs]
-    together = Sweep(runs)
-    for folder in reversed(folders):
-        values = {name: value for name, value in runs[folders.index(folder)].items() if name != "outputs_root"}
-        finished_run(tmp_path / "runs", {"AV": 50}, **values)
+    folders, together = [run.folder for run in runs], Sweep(runs)
+    for run in reversed(runs):
+        folder = finished(run, {"AV": 50})
         (folder / "model.safetensors").touch()
         note(folder, trained=now("milliseconds"))
         together._note(Outcome(folder, "done", notebooks=("train",)))
@@ -76,7 +71,7 @@ def test_the_last_run_of_a_file_counts_as_trained_last_whichever_ends_last(grid,
 
 def test_a_run_whose_record_cannot_be_written_any_more_stops_no_other(grid):
     runs = plan(read_grids(grid()))
-    together, folder = Sweep(runs), Parameters(**runs[0]).folder
+    together, folder = Sweep(runs), runs[0].folder
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("damaged")
     together._note(Outcome(folder, "done", notebooks=("train",)))
@@ -84,17 +79,16 @@ def test_a_run_whose_record_cannot_be_written_any_more_stops_no_other(grid):
 
 
 def test_runs_on_different_stores_come_side_by_side_before_runs_on_the_same_one(tmp_path):
-    runs = read_grids(ROOT / "params" / "demo.yaml")
-    together = Sweep(expand([grid | {"outputs_root": str(tmp_path)} for grid in runs]))
+    together = Sweep(plan(read_grids(ROOT / "params" / "demo.yaml"), {"outputs_root": str(tmp_path)}))
     in_file = list(together.configs)
     assert [together._next() for _ in in_file] == [in_file[place] for place in (0, 2, 1, 3)]
 
 
 def test_a_failure_stops_no_other_run(grid, tmp_path, in_this_process):
     runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
-    with np.load(runs[0]["data_root"]) as arrays:
+    with np.load(runs[0].data_root) as arrays:
         np.savez(tmp_path / "odd.npz", **{name: arrays[name][:3] for name in arrays})  # too few people for folds
-    runs[0]["data_root"] = str(tmp_path / "odd.npz")
+    runs[0] = runs[0].model_copy(update={"data_root": tmp_path / "odd.npz"})
     outcomes = Sweep(runs).run()
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     (odd,) = (run for run in all_runs(tmp_path / "runs").to_dict("records") if "odd" in run["folder"])
@@ -113,9 +107,9 @@ class Recorder(Local):
     def jobs(self, count, echo):
         return [self]
 
-    def attempt(self, values, **how):
-        self.attempts.append(time.monotonic())
-        return Outcome(Parameters(**values).folder, "complete")
+    def attempt(self, config, **how):
+        self.attempts.append(config)
+        return Outcome(config.folder, "complete")
 
     def close(self):
         pass
@@ -124,12 +118,10 @@ class Recorder(Local):
 
 
 def test_a_run_at_which_another_process_fails_meanwhile_is_not_tried_again(grid, tmp_path):
-    (values,) = plan(read_grids(grid(fusion="audio", seed=1)))
-    folder = finished_run(tmp_path / "runs", {"A": 50}, **{k: v for k, v in values.items() if k != "outputs_root"})
-    assert folder == Parameters(**values).folder
-    engine = Recorder()
-    engine.prepare, engine.close = None, lambda: None
-    together = Sweep([values], engine=engine)
+    (run,) = plan(read_grids(grid(fusion="audio", seed=1)))
+    folder, engine = finished(run, {"A": 50}), Recorder()
+    engine.prepare = None
+    together = Sweep([run], engine=engine)
     note(folder, state="failed", error="no memory", ended="2999-01-01T00:00:00+00:00")
     (outcome,) = together.run()
     assert (outcome.state, outcome.reason, engine.attempts) == ("failed", "no memory", [])
@@ -153,7 +145,7 @@ def test_an_engine_makes_missing_stores_first_and_where_that_fails_only_their_ru
 
 def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, in_this_process):
     runs = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
-    folder, lines = Parameters(**runs[0]).folder, []
+    folder, lines = runs[0].folder, []
     with claim(folder, PIPELINE):
         sweep = Sweep(runs, echo=lines.append)
         thread = threading.Thread(target=sweep.run)
@@ -162,7 +154,7 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
         run_pipeline(runs[0])
     thread.join()
     assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
-        folder: "complete", Parameters(**runs[1]).folder: "done",
+        folder: "complete", runs[1].folder: "done",
     }  # fmt: skip
 
 
@@ -185,10 +177,9 @@ def test_estimates_come_from_the_runs_that_are_like_a_planned_one(tmp_path):
 
 
 def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_process):
-    runs = plan(read_grids(grid(fusion="audio", seed=1)))
-    config = Parameters(**runs[0])
+    (config,) = plan(read_grids(grid(fusion="audio", seed=1)))
     assert notebooks_left(config) == ["train", "evaluate"]
-    Sweep(runs).run()
+    Sweep([config]).run()
     assert notebooks_left(config) == []
     (config.folder / "metrics.json").unlink()
     assert notebooks_left(config) == ["evaluate"]
@@ -216,14 +207,14 @@ def test_a_kernel_that_stays_computes_and_shows_what_a_new_one_does(grid, featur
     Corpus("features", features).open_store()
     runs = plan(read_grids(grid(fusion=["audio", "ia"], seed=1)))
     with closing(Kernel()) as kernel:
-        for values in runs:
-            run_pipeline(values, kernel=kernel)
+        for run in runs:
+            run_pipeline(run, kernel=kernel)
         process = kernel.client.km.provisioner.pid
         kernel.memory = 1  # byte, so that it is replaced
         kernel.make_ready()
         assert kernel.client.km.provisioner.pid != process and not psutil.pid_exists(process)
     for notebook in ("train", "evaluate", "attention"):
-        run_pipeline(runs[1] | {"outputs_root": str(tmp_path / "new")}, [notebook])
+        run_pipeline(runs[1].model_copy(update={"outputs_root": tmp_path / "new"}), [notebook])
     for new in (path for path in (tmp_path / "new").rglob("*") if path.is_file()):
         stayed = tmp_path / "runs" / new.relative_to(tmp_path / "new")
         if new.suffix == ".ipynb":
@@ -250,5 +241,5 @@ def test_a_kernel_that_stays_starts_processes_in_its_second_notebook_too(tmp_pat
     nbformat.write(new_notebook(cells=[new_code_cell(source)]), notebook)
     with closing(Kernel()) as kernel:
         for name in ("first", "second"):
-            kernel.execute(notebook, tmp_path / f"{name}.ipynb", {}, stdout_file=None, stderr_file=None)
+            kernel.execute(notebook, tmp_path / f"{name}.ipynb", {})
             assert nbformat.read(tmp_path / f"{name}.ipynb", 4).cells[-1].outputs[0].text == "3\n"

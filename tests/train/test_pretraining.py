@@ -318,18 +318,18 @@ def test_of_two_that_would_teach_the_same_frame_network_one_waits(config, frames
 def test_a_run_starts_from_frames_that_were_taught_and_its_sibling_shares_them(small_toy, tmp_path):
     given = SMOKE | {"data_root": str(small_toy), "outputs_root": str(tmp_path), "frame_epochs": 1}
     given |= {"pretrained": "frames", "train_vision": False}
-    lines = []
+    config, lines = Parameters(**given), []
     with without_kernels():
-        first = notebooks.run_pipeline(given, ("pretrain", "train"))
-        second = notebooks.run_pipeline(given | {"dropout": "none"}, ("pretrain",), echo=lines.append)
-    weights = Parameters(**given).starts_from
+        first = notebooks.run_pipeline(config, ("pretrain", "train"))
+        second = notebooks.run_pipeline(Parameters(**given | {"dropout": "none"}), ("pretrain",), echo=lines.append)
+    weights = config.starts_from
     assert weights.parents[2] == tmp_path / "toy" and lines == [f"pretrain: left out, since {weights} is there"]
     assert (first / "pretrain.ipynb").exists() and not (second / "pretrain.ipynb").exists()
     taught, run = load_file(weights), load_file(first / "model.safetensors")
     assert all(torch.equal(taught[name], run[name]) for name in taught if name.startswith("frame_network."))
     record = json.loads((first / "run.json").read_text())
     assert record["starts_from_sha256"] == checksum(weights)
-    assert check_same_run(Parameters(**given)).startswith("already trained")
+    assert check_same_run(config).startswith("already trained")
     weights.write_bytes(b"another")
     with pytest.raises(InputError, match=r"holds a run with other weights \(sha256 "):
-        check_same_run(Parameters(**given))
+        check_same_run(config)

@@ -114,7 +114,8 @@ File = Annotated[str, BeforeValidator(_path_or_keyword)]  # as text
 class Parameters(BaseModel):
     """All parameters of a run. Defaults replace 0, "" and `auto`, and paths are absolute.
 
-    A 0 stays only where the dataset has no such setting. Raises InputError with one sentence on the first mistake.
+    A 0 stays only where the dataset has no such setting. `model_fields_set` has the names of the values that no default
+    replaces. Raises InputError with one sentence on the first mistake.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -158,10 +159,12 @@ class Parameters(BaseModel):
                 raise InputError(unknown(name))
             choices = KEYWORDS if name == "pretrained" else CHOICES.get(name, ())
             refuse_empty(name, value, (*choices, "") if DEFAULTS[name] == "" else choices)
+        stand_ins = _stand_ins(values)
         try:
-            super().__init__(**values | _stand_ins(values))
+            super().__init__(**values | stand_ins)
         except ValidationError as error:
             raise InputError(_sentence(error.errors()[0])) from None
+        self.model_fields_set.difference_update(stand_ins)
 
     @field_validator(*CHOICES, mode="before")
     @classmethod

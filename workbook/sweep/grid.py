@@ -52,27 +52,25 @@ def _as_list(value: Any) -> list:
 
 def plan(
     parameters: dict[str, Any] | list[dict[str, Any]], values: dict[str, Any] | None = None, *, is_here: bool = True
-) -> list[dict[str, Any]]:
+) -> list[Parameters]:
     """The runs of one or several grids; InputError where one of them cannot start. Writes nothing.
 
     A store may be missing if its corpus is there, or can be made.
     values : cut the grids, as in `cut`; runs that they make the same count once
     is_here : False = other machines execute the runs, and have devices of their own
     """
-    runs: dict[Path, dict[str, Any]] = {}
-    configs: dict[Path, Parameters] = {}
-    for run in expand(cut(_as_list(parameters), values or {})):
-        config = Parameters(**run)
+    runs: dict[Path, Parameters] = {}
+    for combination in expand(cut(_as_list(parameters), values or {})):
+        config = Parameters(**combination)
         if config.folder in runs and not values:
             raise InputError(f"the grid holds the run {config.folder} twice: remove one")
-        runs.setdefault(config.folder, run)
-        configs[config.folder] = config
+        runs.setdefault(config.folder, config)
     if not runs:
         raise InputError("the grid holds no run: one of its lists is empty")
-    for config in configs.values():
+    for config in runs.values():
         config.check_inputs(is_here=is_here)
         check_same_run(config)
-    for corpus in dict.fromkeys(config.corpus for config in configs.values()):
+    for corpus in dict.fromkeys(config.corpus for config in runs.values()):
         is_missing = not corpus.store_path.exists()  # InputError where no file of features fits
         if is_missing and corpus.record.kind == "clips" and not corpus.record.make:
             corpus.find_clips()  # InputError where there are none to make it of

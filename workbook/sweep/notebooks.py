@@ -1,11 +1,12 @@
-"""Executes the notebooks of a run, in order, into its folder."""
+"""The notebooks of a run: executed in order into its folder, which are left, and how long they take."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from time import monotonic
-from typing import Any, TextIO
+from typing import TextIO
 
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -17,13 +18,15 @@ from workbook.files import check_outputs, writing
 from workbook.run.claim import Claimed
 from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
-from workbook.run.record import note, read_record
+from workbook.run.record import Record, epochs_done, note, read_record, run_folders
 from workbook.run.run_folder import check_same_run, difference
 from workbook.sweep.kernels import Kernel, in_threads
-from workbook.text import printable
+from workbook.text import as_time, printable
 
 NOTEBOOKS = ("preprocess", "pretrain", "train", "evaluate", "attention")
 RESULT = {"train": "model.safetensors", "evaluate": "metrics.json"}  # the file that shows a notebook was executed
+LIKE = {"dataset", "image_size", "frames", "vision", "train_vision", "dropout"}  # they decide most of a run's time
+SAMPLE = 20  # an estimate is the median of the last runs, this many
 
 Echo = Callable[[str], None]
 
@@ -60,7 +63,7 @@ class Lines:
 
 
 def run_pipeline(
-    parameters: dict[str, Any],
+    config: Parameters,
     notebooks: Sequence[str] = NOTEBOOKS,
     echo: Echo = lambda line: None,
     *,
@@ -70,15 +73,13 @@ def run_pipeline(
 ) -> Path:
     """Executes the notebooks of one run in order; returns its folder, which has them with their outputs.
 
-    parameters : without lists; the others have their defaults
     echo : gets each line that a notebook prints, at once      terminal : shows progress bars while they change
     kernel : stays for further runs; None = one for this run alone
     minutes : limit for all notebooks together, 0 = none
     Notes in run.json which notebooks were executed, and the seconds of each.
-    Raises InputError, before it writes anything, for a parameter that does not fit, and where a notebook refuses its
-    input; RunFailed where a notebook fails. The cells executed until then are kept.
+    Raises InputError, before it writes anything, where an input is missing, and where a notebook refuses its input;
+    RunFailed where a notebook fails. The cells executed until then are kept.
     """
-    config = Parameters(**parameters)
     config.check_inputs()
     check_same_run(config)
     folder, seconds = config.folder, {}
@@ -92,7 +93,7 @@ def run_pipeline(
             source, output, start = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb", monotonic()
             echo(f"{name}: {output}")
             declared = papermill.inspect_notebook(source).keys()
-            values = config.model_dump(mode="json", include=declared & parameters.keys())
+            values = config.model_dump(mode="json", include=declared & config.model_fields_set)
             values |= {"run": str(folder)} if "run" in declared else {}
             with (
                 closing(Lines(echo, terminal)) as stdout,
@@ -138,9 +139,8 @@ def execute_report(outputs_root: Path) -> Path:
     sections(outputs_root)
     source, output = ROOT / "notebooks" / "report.ipynb", outputs_root / "report" / "report.ipynb"
     output.parent.mkdir(exist_ok=True)
-    streams = dict.fromkeys(("stdout_file", "stderr_file"))
     with closing(Kernel()) as kernel, _errors_as_sentences(source, output):
-        task = partial(kernel.execute, source, output, {"outputs_root": str(outputs_root)}, **streams)
+        task = partial(kernel.execute, source, output, {"outputs_root": str(outputs_root)})
         in_threads([task], kernel.kill)
     return output
 
@@ -167,3 +167,42 @@ def _reason_to_skip(notebook: str, config: Parameters) -> str:
     if notebook == "attention" and not FUSIONS[config.fusion].widths:
         return f"fusion {config.fusion} has no attention"
     return ""
+
+
+def listing(runs: list[Parameters], jobs: int) -> str:
+    """A line per planned run with what is to be done and about how long it takes; the last line has the sums."""
+    records, lines, times = _executed({config.outputs_root for config in runs}), [], []
+    for config in runs:
+        state, notebooks = "complete", notebooks_left(config)
+        if notebooks:
+            times.append(_seconds(config, records))
+            about = f", about {as_time(times[-1])}" if times[-1] else ""
+            state = f"{', '.join(notebooks)} to be done{about}"
+        lines.append(f"{config.folder}: {state}")
+    total = f"{len(runs)} runs, {len(times)} to be done"
+    if None in times:
+        total += "; how long they take is known once a run like each of them is done"
+    elif times:
+        total += f": about {as_time(sum(times) / jobs)} with --jobs {jobs}"
+    return "\n".join([*lines, total])
+
+
+def _executed(roots: set[Path]) -> list[Record]:
+    """The records of the runs below some folders of which `avlib run` has executed all."""
+    records = []
+    for folder in (folder for root in roots for folder in run_folders(root)):
+        with suppress(InputError):  # damaged
+            record = read_record(folder)
+            records += [record] if "evaluate" in record.notebooks and record.seconds.get("train") else []
+    return records
+
+
+def _seconds(config: Parameters, records: list[Record]) -> float | None:
+    """The seconds that a run still takes, of which those of training grow with the epochs; None = no run is like it."""
+    like = config.model_dump(mode="json", include=LIKE).items()
+    records = [record for record in records if like <= record.parameters.items()][-SAMPLE:]
+    if not records:
+        return None
+    epoch = median(record.seconds["train"] / record.parameters["epochs"] for record in records)
+    rest = median(max(0, sum(record.notebooks.values()) - record.seconds["train"]) for record in records)
+    return max(0, config.epochs - epochs_done(config.folder)) * epoch + rest

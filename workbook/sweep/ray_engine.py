@@ -19,8 +19,8 @@ import workbook
 from workbook import InputError
 from workbook.run.parameters import Parameters
 from workbook.run.record import as_sentence
-from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
 from workbook.sweep.notebooks import Echo
+from workbook.sweep.sweep import MEMORY_LEAST, Job, Outcome
 from workbook.text import one_line
 
 try:
@@ -128,6 +128,13 @@ def _prepare_shard(trials: dict[int, dict], settings: dict) -> list[tuple[int, A
     return [*prepare_all(trials, settings, 1)]
 
 
+class _Worker(Job):
+    """A `Job` whose runs get the defaults, such as the device, of its own node."""
+
+    def attempt(self, values: dict[str, Any], **settings: Any) -> Outcome:
+        return super().attempt(Parameters(**values), **settings)
+
+
 class RayJob:
     """A `Job` in a process of the cluster, with its methods. When the process dies, it gets another one.
 
@@ -140,11 +147,11 @@ class RayJob:
         self.actor, self.grace_ends = self._start(), None  # grace_ends : after stop
 
     def _start(self):
-        actor = ray.remote(Job).options(**self.needs, max_concurrency=2)  # two calls at once: attempt and stop
+        actor = ray.remote(_Worker).options(**self.needs, max_concurrency=2)  # two calls at once: attempt and stop
         return actor.remote(self.variables, MEMORY_LEAST)
 
-    def attempt(self, values: dict[str, Any], *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
-        reason = ""
+    def attempt(self, config: Parameters, *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
+        values, reason = config.model_dump(mode="json", include=config.model_fields_set), ""
         for _ in range(1 + RETRIES):
             try:
                 return ray.get(self.actor.attempt.remote(values, minutes=minutes, prepared=prepared))
@@ -154,7 +161,7 @@ class RayJob:
                     break
                 ray.kill(self.actor)
                 self.actor = self._start()
-        return Outcome(Parameters(**values).folder, "failed", reason)
+        return Outcome(config.folder, "failed", reason)
 
     def stop(self) -> None:
         """Ends the run. A job that has not even started, or does not answer in time, is ended from outside."""

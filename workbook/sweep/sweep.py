@@ -6,28 +6,125 @@ several `avlib run`, also on several machines.
 """
 
 import os
+import platform
+import shutil
 import sys
 import threading
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import psutil
 
 from workbook import InputError
+from workbook.files import atomic_write, without_links
+from workbook.run.claim import PIPELINE, Claimed, claim, is_claimed
 from workbook.run.parameters import Parameters
-from workbook.run.record import Record, as_sentence, epochs_done, note, now, read_record, run_folders
-from workbook.sweep.job import MEMORY_LEAST, Job, Outcome
-from workbook.sweep.kernels import in_threads
-from workbook.sweep.notebooks import Echo, notebooks_left
-from workbook.text import as_time
+from workbook.run.record import LOG, as_sentence, note, now, read_record
+from workbook.sweep.kernels import Kernel, in_threads
+from workbook.sweep.notebooks import Echo, RunFailed, notebooks_left, run_pipeline
+from workbook.text import as_time, printable
 
 MEMORY_SHARE = 0.5  # of the machine's memory, for the kernels of all jobs together
-LIKE = {"dataset", "image_size", "frames", "vision", "train_vision", "dropout"}  # they decide most of a run's time
-SAMPLE = 20  # an estimate is the median of the last runs, this many
+MEMORY_LEAST = 3e9  # bytes: a kernel that holds more may be replaced
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run of a sweep ended."""
+
+    folder: Path
+    state: Literal["done", "complete", "failed", "claimed"]  # complete = it was before; claimed = by another process
+    reason: str = ""  # of a failure or a claim
+    seconds: float = 0
+    notebooks: tuple[str, ...] = ()  # that it executed
+
+
+class Job:
+    """Executes one run after the other, in a kernel that stays.
+
+    variables, memory : of the kernel      echo : gets each line of the notebooks
+    terminal : shows progress bars while they change
+    """
+
+    def __init__(
+        self,
+        variables: dict[str, str] | None = None,
+        memory: float = 0,
+        echo: Echo = lambda line: None,
+        terminal: TextIO | None = None,
+    ):
+        self.kernel, self.is_stopped = Kernel(variables, memory), False
+        self.echo, self.terminal = echo, terminal
+
+    def attempt(self, config: Parameters, *, minutes: float = 0, prepared: Path | None = None) -> Outcome:
+        """Executes what a run still needs, with its folder claimed and a log in it. An error becomes the outcome.
+
+        minutes : beyond them it is ended and counts as failed; 0 = no limit
+        prepared : the folder of a run that has executed preprocess.ipynb on the same store
+        """
+        folder, self.is_stopped = config.folder, False
+        try:
+            if not notebooks_left(config):
+                return Outcome(folder, "complete")
+            with claim(folder, PIPELINE, on_loss=self.stop):
+                if is_claimed(folder):
+                    return Outcome(folder, "claimed")
+                notebooks = notebooks_left(config)  # another process may just have executed them
+                return self._execute(config, notebooks, minutes, prepared) if notebooks else Outcome(folder, "complete")
+        except Claimed:
+            return Outcome(folder, "claimed")
+        except Exception as error:
+            return Outcome(folder, "claimed" if self.is_stopped else "failed", as_sentence(error))
+
+    def _execute(self, config: Parameters, notebooks: list[str], minutes: float, prepared: Path | None) -> Outcome:
+        """Executes notebooks of a run. Its log gets each line, and how it ended; a failure is noted in run.json, too.
+
+        preprocess.ipynb is copied from the run `prepared`.
+        """
+
+        def log(line: str) -> None:
+            with suppress(OSError), open(folder / LOG, "a", encoding="utf-8", opener=without_links) as file:
+                file.write(f"{printable(line)}\n")  # a full disk hides no other error
+
+        def say(line: str) -> None:
+            self.echo(line)
+            log(line)
+
+        folder, start = config.folder, monotonic()
+        log(f"{now()}, process {os.getpid()} on {platform.node()}")
+        try:
+            if prepared and "preprocess" in notebooks:
+                notebooks.remove("preprocess")
+                with atomic_write(folder / "preprocess.ipynb") as copy:
+                    shutil.copyfile(prepared / "preprocess.ipynb", copy)
+                say(f"preprocess: copied from {prepared}, since the store is the same")
+            run_pipeline(config, notebooks, say, kernel=self.kernel, terminal=self.terminal, minutes=minutes)
+        except Exception as error:
+            if self.is_stopped:
+                log("stopped")
+            elif not isinstance(error, Claimed):
+                log(f"failed: {as_sentence(error)}")
+                with suppress(OSError, InputError):
+                    record = read_record(folder)  # refused input leaves it unchanged
+                    if isinstance(error, RunFailed) or (record and record.state == "running"):
+                        note(folder, state="failed", error=as_sentence(error), ended=now())
+            raise
+        seconds = monotonic() - start
+        log(f"done in {as_time(seconds)}")
+        return Outcome(folder, "done", seconds=seconds, notebooks=tuple(notebooks))
+
+    def stop(self) -> None:
+        """Ends the run, from any thread; it counts as no failure."""
+        self.is_stopped = True
+        self.kernel.kill()
+
+    def close(self) -> None:
+        """Ends the kernel."""
+        self.kernel.close()
 
 
 class Local:
@@ -51,40 +148,24 @@ class Local:
         return [Job(*share(job, count)) for job in range(count)]
 
 
-def engine_of(name: Literal["local", "ray"], **ray_options: Any) -> AbstractContextManager:
-    """A block with the engine of this name.
-
-    ray_options : address, cpus and gpus, as in `workbook.sweep.ray_engine.connect`; None = its default
-    """
-    options = {option: value for option, value in ray_options.items() if value is not None}
-    if name == "ray":
-        from workbook.sweep.ray_engine import connect
-
-        return connect(**options)
-    if options:
-        raise InputError("--address, --cpus-per-run and --gpus-per-run are options of --engine ray: add it")
-    return nullcontext(Local())
-
-
 class Sweep:
     """Executes the runs of a grid.
 
-    runs : the parameters of each, from `workbook.sweep.grid.plan`      jobs : runs at once, None = as many as fit
+    runs : from `workbook.sweep.grid.plan`      jobs : runs at once, None = as many as fit
     engine : such as `Local()`, which None stands for      minutes : limit for each run, 0 = none
     echo : gets a line whenever a run ends; with one job, also what its notebooks print
     """
 
     def __init__(
         self,
-        runs: list[dict[str, Any]],
+        runs: list[Parameters],
         *,
         jobs: int | None = None,
         engine: Any = None,
         minutes: float = 0,
         echo: Echo = lambda line: None,
     ):
-        self.configs = {config.folder: config for config in (Parameters(**values) for values in runs)}
-        self.values = dict(zip(self.configs, runs, strict=True))
+        self.configs = {config.folder: config for config in runs}
         self.minutes, self.echo, self.engine = minutes, echo, engine or Local()
         self.count = min(jobs or self.engine.room(), len(runs))
         self.stores = {folder: config.corpus.store_path for folder, config in self.configs.items()}
@@ -129,7 +210,7 @@ class Sweep:
         with closing(job):
             while folder := self._next():
                 outcome = self._failed_elsewhere(folder) or job.attempt(
-                    self.values[folder], minutes=self.minutes, prepared=self._prepared(folder)
+                    self.configs[folder], minutes=self.minutes, prepared=self._prepared(folder)
                 )
                 with self.lock:
                     self._note(outcome)
@@ -226,46 +307,3 @@ def gpus() -> list[str]:
     count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(count)) if visible is None else visible.split(",")
     return [*names][:count]  # CUDA stops at the first that does not exist, such as -1
-
-
-def listing(runs: list[dict[str, Any]], jobs: int) -> str:
-    """A line per planned run with what is to be done and about how long it takes; the last line has the sums.
-
-    runs : the parameters of each, from `workbook.sweep.grid.plan`
-    """
-    configs = [Parameters(**values) for values in runs]
-    records, lines, times = _executed({config.outputs_root for config in configs}), [], []
-    for config in configs:
-        state, notebooks = "complete", notebooks_left(config)
-        if notebooks:
-            times.append(_seconds(config, records))
-            about = f", about {as_time(times[-1])}" if times[-1] else ""
-            state = f"{', '.join(notebooks)} to be done{about}"
-        lines.append(f"{config.folder}: {state}")
-    total = f"{len(configs)} runs, {len(times)} to be done"
-    if None in times:
-        total += "; how long they take is known once a run like each of them is done"
-    elif times:
-        total += f": about {as_time(sum(times) / jobs)} with --jobs {jobs}"
-    return "\n".join([*lines, total])
-
-
-def _executed(roots: set[Path]) -> list[Record]:
-    """The records of the runs below some folders of which `avlib run` has executed all."""
-    records = []
-    for folder in (folder for root in roots for folder in run_folders(root)):
-        with suppress(InputError):  # damaged
-            record = read_record(folder)
-            records += [record] if "evaluate" in record.notebooks and record.seconds.get("train") else []
-    return records
-
-
-def _seconds(config: Parameters, records: list[Record]) -> float | None:
-    """The seconds that a run still takes, of which those of training grow with the epochs; None = no run is like it."""
-    like = config.model_dump(mode="json", include=LIKE).items()
-    records = [record for record in records if like <= record.parameters.items()][-SAMPLE:]
-    if not records:
-        return None
-    epoch = median(record.seconds["train"] / record.parameters["epochs"] for record in records)
-    rest = median(max(0, sum(record.notebooks.values()) - record.seconds["train"]) for record in records)
-    return max(0, config.epochs - epochs_done(config.folder)) * epoch + rest
