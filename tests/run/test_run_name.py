@@ -5,7 +5,7 @@ import re
 import pytest
 
 from workbook.run.parameters import NAMES, Parameters, usual_values
-from workbook.run.run_name import UNNAMED, path_of_run
+from workbook.run.run_name import UNNAMED, RunName
 
 # For each parameter that a name tells apart: two values, and what else has to be given with them.
 PAIRS = {
@@ -93,7 +93,7 @@ def test_a_file_is_named_by_its_stem_and_by_where_it_lies(folder):
 
 def test_names_that_differ_in_odd_characters_alone_stay_apart():
     usual = usual_values("toy", "ia")
-    one, two = (path_of_run(usual | {"vision": f"timm:hf{mark}x/y"}, usual) for mark in ":_")
+    one, two = (RunName(usual | {"vision": f"timm:hf{mark}x/y"}, usual).folder() for mark in ":_")
     assert one != two and len(one.parts) == 3
-    long = path_of_run(usual | {"data_root": f"/{'long' * 60} name\n.npz"}, usual)
+    long = RunName(usual | {"data_root": f"/{'long' * 60} name\n.npz"}, usual).folder()
     assert max(map(len, long.parts)) < 80 and str(long).isprintable() and " " not in str(long)

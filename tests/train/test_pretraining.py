@@ -20,9 +20,8 @@ from workbook.data.datasets import DATASETS
 from workbook.data.folds import split_rows
 from workbook.evaluate.sentences import recognised
 from workbook.files import checksum
-from workbook.run.frame_network_folder import checkpoint, frames_to_teach, start_pretraining, unfinished
 from workbook.run.parameters import Parameters
-from workbook.run.run_folder import check_same_run
+from workbook.run.run_folder import check_same_run, checkpoint, frames_to_teach, start_pretraining, unfinished
 from workbook.sweep import notebooks
 from workbook.train import pretraining
 from workbook.train.pretraining import (

@@ -32,7 +32,7 @@ from avlib.fusion import FUSIONS, check_dense_head, check_even_attention, check_
 from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, Corpus
 from workbook.data.folds import FOLDS, fold_range
-from workbook.run.run_name import frame_network_path, path_of_run
+from workbook.run.run_name import RunName
 from workbook.text import in_markdown, papermill_command
 
 OWN_FUSIONS = ROOT / "notebooks" / "my_fusions.py"
@@ -233,9 +233,13 @@ class Parameters(BaseModel):
         return self.model_dump(include=names)
 
     @property
+    def _name(self) -> RunName:
+        return RunName(self.model_dump(), usual_values(self.dataset, self.fusion))
+
+    @property
     def folder(self) -> Path:
         """The run folder, below outputs_root."""
-        return self.outputs_root / path_of_run(self.model_dump(), usual_values(self.dataset, self.fusion))
+        return self.outputs_root / self._name.folder()
 
     @property
     def corpus(self) -> Corpus:
@@ -257,8 +261,7 @@ class Parameters(BaseModel):
     @property
     def frame_network_folder(self) -> Path:
         """Where pretrain.ipynb keeps the frame network; runs with the same frames share it."""
-        values, usual = self.model_dump(), usual_values(self.dataset, self.fusion)
-        return self.outputs_root / frame_network_path(values, usual, of_images=self.images is not None)
+        return self.outputs_root / self._name.frame_network(of_images=self.images is not None)
 
     @property
     def starts_from(self) -> Path | None:

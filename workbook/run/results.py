@@ -16,7 +16,7 @@ from workbook.files import write_table
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.record import LOG, Record, read_metrics, read_predictions, read_record
-from workbook.run.run_name import UNNAMED, system_and_settings, tags_of
+from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 from workbook.text import in_figure, printable
 
@@ -159,12 +159,12 @@ def _record_row(folder: Path, record: Record, has_scores: bool) -> dict[str, Any
 
 def _names(parameters: dict[str, Any]) -> dict[str, str]:
     """The columns data, system (as the paper's tables name it, such as `IA1 dense`) and settings."""
-    fusion, usual = parameters["fusion"], usual_values(parameters["dataset"], parameters["fusion"])
-    (first, *tags), settings = system_and_settings(parameters, usual)
-    data = tags_of(parameters, usual).get("data_root", "")
+    fusion = parameters["fusion"]
+    name = RunName(parameters, usual_values(parameters["dataset"], fusion))
+    (first, *tags), data = name.system, name.tags.get("data_root", "")
     has_heads = fusion not in FUSIONS or bool(FUSIONS[fusion].widths)  # of another session's fusion nothing is known
     of_system = [tag for tag in tags if tag == "dense" or tag in CHOICES["audio_features"]]
-    settings = [tag for tag in (*tags, *settings) if tag not in (*of_system, data)]
+    settings = [tag for tag in (*tags, *name.settings) if tag not in (*of_system, data)]
     system = " ".join([first.upper() if has_heads else fusion, *of_system])
     return {"data": data, "system": system, "settings": " ".join(settings)}
 

@@ -1,4 +1,7 @@
-"""The run folder: the stages of a run, its files, and whether two runs are the same."""
+"""The folder of a run: its stages, its files, and whether two runs are the same; and that of a taught frame network.
+
+pretrain.ipynb teaches the frame network, and all runs with the same frames share it: it lies beside the run folders.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -6,19 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from avlib.dropout import LEARNED
 from workbook import InputError
-from workbook.files import checksum, write_json, write_table
+from workbook.data.store import Store
+from workbook.files import checksum, folder_lock, write_json, write_table
+from workbook.progress import TrainingBar
 from workbook.run.claim import claim
 from workbook.run.parameters import Parameters
-from workbook.run.record import Record, as_sentence, epochs_done, now, provenance, read_record
-from workbook.run.run_name import UNNAMED
+from workbook.run.record import Made, Record, as_sentence, epochs_done, now, provenance, read_record
+from workbook.run.run_name import OF_FRAMES, OF_IMAGES, UNNAMED
 from workbook.run.tracker import MlflowCopy, copy_in
-
-if TYPE_CHECKING:
-    from workbook.data.store import Store
+from workbook.train import pretraining
+from workbook.train.batches import Clips, task_and_labels
 
 ARTEFACTS = (  # in the order of removal: if it is interrupted, the next run finds no record and removes the rest
     *("run.json", "checkpoint.pt", "model.safetensors", "history.csv", "predictions.parquet", "metrics.json"),
@@ -27,10 +33,8 @@ ARTEFACTS = (  # in the order of removal: if it is interrupted, the next run fin
 MAY_CHANGE = (*UNNAMED, "data_root")  # parameters that may change within a run
 
 
-def network_settings(config: Parameters, store: "Store") -> dict[str, Any]:
+def network_settings(config: Parameters, store: Store) -> dict[str, Any]:
     """The arguments of `build_model` for a run: its system, in the sizes of the data."""
-    from workbook.train.batches import task_and_labels
-
     frames = store.video.ndim == 5
     task, _ = task_and_labels(store, config.classes)
     return {
@@ -119,20 +123,18 @@ class Run:
 
 
 @contextmanager
-def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
+def start_run(config: Parameters, store: Store) -> Iterator[Run]:
     """A block in which this process trains the run of these parameters, as in `Run.stage`.
 
     If `resume` is true and the folder holds the same run, training continues it. Otherwise the folder is cleared first.
     Raises InputError where the folder holds another run or is in use, and where training is interrupted.
     """
-    from workbook.train.batches import task_and_labels
-
     folder = config.folder
-    with interruptible(folder, config.epochs), claim(folder):
+    with _interruptible(folder, config.epochs), claim(folder):
         check_same_run(config, store.fingerprint)
         old = read_record(folder) if config.resume else None
         if old is None:
-            clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
+            _clear(folder, ARTEFACTS)  # without a record, nobody knows whose checkpoint it is
         record = Record(
             parameters=config.model_dump(mode="json"),
             network=network_settings(config, store),
@@ -149,7 +151,7 @@ def start_run(config: Parameters, store: "Store") -> Iterator[Run]:
 
 
 @contextmanager
-def interruptible(folder: Path, epochs: int) -> Iterator[None]:
+def _interruptible(folder: Path, epochs: int) -> Iterator[None]:
     """A block that trains. Raises InputError where it is interrupted, with the epochs that are done."""
     try:
         yield
@@ -201,10 +203,118 @@ def _checksum_of_start(config: Parameters) -> str | None:
     return checksum(start) if start and start.exists() else None
 
 
-def clear(folder: Path, names: tuple[str, ...]) -> None:
+def _clear(folder: Path, names: tuple[str, ...]) -> None:
     """Removes files and folders in a folder, in the order of these names."""
     for path in (folder / name for name in names):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+class Pretraining(Made):
+    """The content of pretrained.json."""
+
+    FILE = "pretrained.json"
+    REPAIR = "delete the folder, or set resume = False"
+
+    parameters: dict[str, str | int | float | bool]
+    labels: list[str]  # what the frames show
+    frames: int
+    fingerprint: str  # of the data
+    seconds: float = 0.0
+    sha256: str | None = None  # of model.safetensors; None = not finished
+
+
+def frames_to_teach(config: Parameters) -> dict[str, Clips]:
+    """The frames, or images, to teach the frame network on: {"train", "validation"}, as clips of one frame.
+
+    They are the dataset's frames unless `pretrained` is a folder of images, which may have a split "test". Raises
+    InputError where there are none.
+    """
+    if config.images:
+        scratch = config.frame_network_folder.parent
+        clips = pretraining.image_clips(config.images, config.image_size, config.seed, config.device, scratch)
+    elif config.starts_from and not config.teaches_frames:
+        raise InputError(f"pretrained is {config.pretrained}: give frames, or a folder of face images, to teach on")
+    else:
+        store = config.corpus.open_store()
+        names = pretraining.frame_names(config.corpus, store)
+        clips = pretraining.frame_clips(store, names, config.fold, config.fold_scheme, config.device)
+    return pretraining.weigh_classes(clips) if config.class_weights else clips
+
+
+@contextmanager
+def start_pretraining(config: Parameters, frames: dict[str, Clips]) -> Iterator[Path]:
+    """A block in which this process alone teaches the frame network of a run; gives its folder.
+
+    Waits for another process in such a block. If `resume` is true, an interrupted pretraining goes on.
+    Raises InputError where the folder holds one of other data, and where pretraining is interrupted.
+    """
+    folder, start = config.frame_network_folder, monotonic()
+    with folder_lock(folder):
+        clips, names = frames["train"], OF_IMAGES if config.images else OF_FRAMES
+        record = Pretraining.read(folder) if config.resume else None
+        if record is None:
+            _clear(folder, (Pretraining.FILE, "history.csv", "model.safetensors", "checkpoint.pt", "recalls.csv"))
+            record = Pretraining(
+                parameters=config.model_dump(mode="json", include=set(names)),
+                labels=list(clips.task.names),
+                frames=len(clips),
+                fingerprint=clips.store.fingerprint,
+                **provenance(config.device),
+            )
+        elif record.fingerprint != clips.store.fingerprint:
+            message = f"{folder} holds a frame network taught with other data (fingerprint {record.fingerprint})"
+            raise InputError(f"{message}: give another outputs_root to keep it, or set resume = False to start over")
+        try:
+            record.write(folder)
+            with _interruptible(folder, config.frame_epochs):
+                yield folder
+            record.sha256 = checksum(folder / "model.safetensors")
+        finally:
+            record.seconds = round(record.seconds + monotonic() - start, 1)
+            record.write(folder)
+
+
+def teach_missing(config: Parameters) -> None:
+    """Teaches the frame network of a run where it is missing or unfinished, with the steps of pretrain.ipynb."""
+    if not config.teaches_frames or not unfinished(config):
+        return
+    frames, bar = frames_to_teach(config), TrainingBar(config.frame_epochs)
+    torch.manual_seed(config.seed)
+    net = pretraining.FrameClassifier(config.vision, config.image_size, frames["train"].task.outputs)
+    with start_pretraining(config, frames) as folder:
+        settings = {"epochs": config.frame_epochs, "seed": config.seed, "progress": bar.batch}
+        for row in pretraining.teach(net, frames, folder, **settings):
+            bar.epoch(row)
+
+
+def checkpoint(config: Parameters, fingerprint: str) -> Path | str:
+    """The file whose weights training starts from, "" for fresh weights.
+
+    fingerprint : of the store that the run trains on
+    Raises InputError where pretrain.ipynb has still to make it, or has made it of other data, with its command.
+    """
+    if config.teaches_frames and (reason := unfinished(config, fingerprint)):
+        command = config.command("pretrain", (*OF_FRAMES, "pretrained", "outputs_root"))
+        raise InputError(f"{config.starts_from} {reason}; make it with: {command}")
+    return config.starts_from or ""
+
+
+def unfinished(config: Parameters, fingerprint: str | None = None) -> str:
+    """Why the frame network of a run cannot be used yet, as the end of a sentence; "" where it can.
+
+    fingerprint : of the data; None = do not compare the data
+    """
+    folder = config.frame_network_folder
+    record = Pretraining.read(folder)
+    if not record or not (folder / "model.safetensors").exists():
+        return "is missing"
+    if not record.sha256:
+        return f"was taught for {epochs_done(folder)} of {config.frame_epochs} epochs"
+    if config.images:
+        fingerprint = pretraining.images_fingerprint(config.images)
+    if fingerprint and record.fingerprint != fingerprint:
+        return f"was taught on other data (fingerprint {record.fingerprint}, not {fingerprint}; add -p resume False)"
+    return ""

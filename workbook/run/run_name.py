@@ -22,43 +22,41 @@ WORDS |= {"class_weights": "weighted", "even_attention": "even"}
 LONGEST = 24  # characters kept of the name of a file or folder
 
 
-def path_of_run(values: dict[str, Any], usual: dict[str, Any]) -> Path:
-    """The folder of a run, relative to outputs_root; `usual` has the default of each parameter."""
-    system, settings = system_and_settings(values, usual)
-    return Path(values["dataset"], "-".join([*system, values["dropout"], *settings]), _split(values, usual))
+class RunName:
+    """The parts of a run's name.
 
-
-def system_and_settings(values: dict[str, Any], usual: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Parts of a run's name: of its system, such as ia1, dense; of all else that is no default, such as epochs20."""
-    tags = tags_of(values, usual)
-    system = [f"{values['fusion']}{values['heads']}", *(tags[name] for name in SYSTEM if name in tags)]
-    return system, [tag for name, tag in tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)]
-
-
-def frame_network_path(values: dict[str, Any], usual: dict[str, Any], of_images: bool) -> Path:
-    """The folder of a run's taught frame network, relative to outputs_root.
-
-    of_images : True = taught on the folder of images in `pretrained`, whatever the dataset
+    values, usual : of each parameter the value and the default
+    tags : for each value that is no default      system : such as ia1, dense      settings : the rest, such as epochs20
     """
-    tags = tags_of(values, usual)
-    vision = f"pretrained-{_tag('vision', values['vision'])}"
-    if of_images:
-        settings = [_tag(name, values[name]) for name in ("pretrained", "image_size", "frame_epochs")]
-        settings += [tags["class_weights"]] if "class_weights" in tags else []
-        return Path("images", "-".join([vision, *settings]), f"seed{values['seed']}")
-    settings = [tag for name, tag in tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
-    return Path(values["dataset"], "-".join([vision, *settings]), _split(values, usual))
 
+    def __init__(self, values: dict[str, Any], usual: dict[str, Any]):
+        self.values = values
+        self.tags = {name: _tag(name, values[name]) for name in usual if str(values[name]) != str(usual[name])}
+        system = [self.tags[name] for name in SYSTEM if name in self.tags]
+        self.system = [f"{values['fusion']}{values['heads']}", *system]
+        self.settings = [tag for name, tag in self.tags.items() if name not in (*UNNAMED, *SYSTEM, *PLACED)]
 
-def tags_of(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, str]:
-    """The part of the name for each value that is not the default."""
-    return {name: _tag(name, values[name]) for name in usual if str(values[name]) != str(usual[name])}
+    def folder(self) -> Path:
+        """The folder of the run, relative to outputs_root."""
+        return self._path([*self.system, self.values["dropout"], *self.settings])
 
+    def frame_network(self, of_images: bool) -> Path:
+        """The folder of the run's taught frame network, relative to outputs_root.
 
-def _split(values: dict[str, Any], usual: dict[str, Any]) -> str:
-    """The last part of a name, such as `fold0-seed1`."""
-    scheme = "" if values["fold_scheme"] == usual["fold_scheme"] else f"{values['fold_scheme']}-"
-    return f"{scheme}fold{values['fold']}-seed{values['seed']}"
+        of_images : True = taught on the folder of images in `pretrained`, whatever the dataset
+        """
+        vision = f"pretrained-{_tag('vision', self.values['vision'])}"
+        if of_images:
+            settings = [_tag(name, self.values[name]) for name in ("pretrained", "image_size", "frame_epochs")]
+            settings += [self.tags["class_weights"]] if "class_weights" in self.tags else []
+            return Path("images", "-".join([vision, *settings]), f"seed{self.values['seed']}")
+        settings = [tag for name, tag in self.tags.items() if name in OF_FRAMES and name not in ("vision", *PLACED)]
+        return self._path([vision, *settings])
+
+    def _path(self, parts: list[str]) -> Path:
+        scheme = f"{self.values['fold_scheme']}-" if "fold_scheme" in self.tags else ""
+        split = f"{scheme}fold{self.values['fold']}-seed{self.values['seed']}"
+        return Path(self.values["dataset"], "-".join(parts), split)
 
 
 def _tag(name: str, value: Any) -> str:

@@ -21,10 +21,10 @@ from workbook.data.folds import FOLDS
 from workbook.evaluate.conditions import Condition, Intact, paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
-from workbook.run.frame_network_folder import checkpoint, teach_missing
 from workbook.run.parameters import Parameters
 from workbook.run.record import read_predictions
 from workbook.run.reopen import TrainedRun, build_network, clips_of
+from workbook.run.run_folder import checkpoint, teach_missing
 from workbook.train.batches import Clips, task_and_labels
 from workbook.train.pretraining import load_pretrained
 from workbook.train.training import Progress, fit, validate

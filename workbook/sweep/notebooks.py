@@ -16,10 +16,9 @@ from workbook import ROOT, InputError
 from workbook.data.datasets import DATASETS
 from workbook.files import check_outputs, writing
 from workbook.run.claim import Claimed
-from workbook.run.frame_network_folder import unfinished
 from workbook.run.parameters import Parameters
 from workbook.run.record import Record, epochs_done, note, read_record, run_folders
-from workbook.run.run_folder import check_same_run, difference
+from workbook.run.run_folder import check_same_run, difference, unfinished
 from workbook.sweep.kernels import Kernel, in_threads
 from workbook.text import as_time, printable
 
