@@ -155,7 +155,7 @@ def test_a_folder_without_a_trained_run_is_refused(config, tmp_path, monkeypatch
     with pytest.raises(InputError, match="does not hold the model") as refused:
         load_run(run.folder)
     assert "\n" not in str(refused.value) and "train it again" in str(refused.value)
-    monkeypatch.setattr("avlib.weights.read_weights", Mock(side_effect=MemoryError()))  # an error without a text
+    monkeypatch.setattr("workbook.run.reopen.read_weights", Mock(side_effect=MemoryError()))  # an error without a text
     with pytest.raises(InputError, match="does not hold the model"):
         load_run(run.folder)
 

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from workbook import DATA, InputError
 from workbook.attention.truth import clip_with_most_cues, cues_by_clip
-from workbook.evaluate.conditions import paper_conditions
 from workbook.explore.page import PageCorpus, choose_clips, write_page
-from workbook.explore.probe import Subject
 from workbook.run.reopen import TrainedRun, clips_key, from_here, names_of, open_trained
 
 
@@ -38,10 +36,7 @@ def write_page_of(folders: Sequence[str | Path], clips: int, target: Path) -> No
 def _corpus(runs: list[TrainedRun], name: str, names: dict[Path, str], clips: int) -> PageCorpus:
     test = max((run.test for run in runs), key=lambda test: len(test.modalities))
     cues = cues_by_clip(test.table, runs[0].truth)
-    networks = {}
-    for run in runs:
-        conditions = paper_conditions(run.parameters.dropout)[:3]
-        networks[names[run.folder]] = Subject(run.network, conditions=conditions, about=run.card.about())
+    networks = {names[run.folder]: run.subject() for run in runs}
     return PageCorpus(name, networks, test, choose_clips(test, clip_with_most_cues(test.table, cues), clips), cues)
 
 

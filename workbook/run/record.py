@@ -7,8 +7,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import pandas as pd
+import torch
 from annotated_types import BaseMetadata
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -18,9 +20,6 @@ from workbook.files import write_json
 from workbook.run.claim import is_claimed
 from workbook.run.parameters import CHOICES, DEFAULTS, FIELDS, not_a_choice
 from workbook.text import one_line
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOG = "run.log"  # what `avlib run` and the notebooks print
 LIBRARIES = ("avlib", "torch", "torchvision", "timm", "numpy", "pandas", "librosa", "av")
@@ -167,10 +166,8 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
     return {name: {key: value for key, value in row.items() if value is not None} for name, row in scores.items()}
 
 
-def read_predictions(folder: Path) -> "pd.DataFrame":
+def read_predictions(folder: Path) -> pd.DataFrame:
     """The predictions of a run. Raises InputError where they are missing or damaged."""
-    import pandas as pd
-
     path = folder / "predictions.parquet"
     with suppress(OSError, ValueError):
         table = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
@@ -212,8 +209,6 @@ def provenance(device: str) -> dict[str, Any]:
 
     The device is the name of the GPU, or of the processor with the number of threads that torch uses.
     """
-    import torch
-
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     name = torch.cuda.get_device_name() if device == "cuda" else processor
     return {"versions": versions(), "git": git_commit(), "device": name}

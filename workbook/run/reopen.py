@@ -4,29 +4,32 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+from torch import nn
+
 import workbook
+from avlib.fusion import FUSIONS
+from avlib.model import build_model
+from avlib.weights import read_weights
 from workbook import InputError
 from workbook.data.datasets import DATASETS
-from workbook.run.parameters import CHOICES, NAMES, OWN_FUSIONS, Parameters, absolute_path, refuse_empty
+from workbook.data.store import Store
+from workbook.run.parameters import NAMES, OWN_FUSIONS, Parameters, absolute_path, refuse_empty
 from workbook.run.record import Record, epochs_done, read_metrics, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
 from workbook.run.tracker import copy_in
+from workbook.task import Task
 from workbook.text import in_markdown, one_line, papermill_command
+from workbook.train.batches import Clips, splits
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import nn
-
-    from workbook.data.store import Store
+if TYPE_CHECKING:  # they import scipy and libraries for media
     from workbook.explore.probe import Subject
     from workbook.predict.prediction import ModelCard
-    from workbook.task import Task
-    from workbook.train.batches import Clips
 
 LISTED = 8  # trained runs that a sentence names
 
@@ -38,12 +41,12 @@ class TrainedRun(Run):
     parameters: Parameters
 
     @cached_property
-    def network(self) -> "nn.Module":
+    def network(self) -> nn.Module:
         """The trained network in eval mode, on the device of the parameters."""
         return load_run(self.folder).to(self.parameters.device)
 
     @cached_property
-    def store(self) -> "Store":
+    def store(self) -> Store:
         """The data that the run was trained on. Raises InputError where they are missing or have changed."""
         store = self.parameters.corpus.open_store()
         own = self.record.fingerprint = self.record.fingerprint or store.fingerprint  # an imported one takes its first
@@ -53,7 +56,7 @@ class TrainedRun(Run):
         return store
 
     @cached_property
-    def _splits(self) -> "dict[str, Clips]":
+    def _splits(self) -> dict[str, Clips]:
         splits = clips_of(self.parameters, self.store)
         if not self.record.imported:
             clips = splits["train"].table.drop_duplicates("clip")  # protocol authors has some of them twice
@@ -62,34 +65,72 @@ class TrainedRun(Run):
         return splits
 
     @property
-    def train(self) -> "Clips":
+    def train(self) -> Clips:
         """The training clips of its fold."""
         return self._splits["train"]
 
     @property
-    def validation(self) -> "Clips":
+    def validation(self) -> Clips:
         """The validation clips of its fold."""
         return self._splits["validation"]
 
     @property
-    def test(self) -> "Clips":
+    def test(self) -> Clips:
         """The test clips of its fold."""
         return self._splits["test"]
 
     @property
-    def task(self) -> "Task":
+    def task(self) -> Task:
         """The task that the network was trained for."""
         return self.test.task
 
     @cached_property
-    def truth(self) -> "pd.DataFrame | None":
+    def truth(self) -> pd.DataFrame | None:
         """The known truth of each clip of a toy dataset, indexed by its name; None for a real dataset."""
         return self.parameters.corpus.truth()
 
     @property
     def card(self) -> "ModelCard":
-        """What its network says about itself."""
-        return model_card(self.folder, self.record)
+        """What its network says about itself, from its record, its metrics and, for intervals, its predictions."""
+        from workbook.predict.prediction import MEANING, ModelCard
+
+        record, metrics = self.record, read_metrics(self.folder)
+        dataset = DATASETS[record.parameters["dataset"]]
+        scores = {name: metrics[name] for name in MEANING if name in metrics}
+        reach, testers = {}, 0
+        if scores:
+            from workbook.evaluate.statistics import intervals
+
+            with suppress(InputError):  # the predictions are gone
+                rows = intervals({"": read_predictions(self.folder)}, conditions=[*scores])
+                testers = int(rows["actors"].max())
+                reach = {row.condition: (row.low, row.high) for row in rows.dropna().itertuples()}
+        origin = f"It was imported from {record.imported.file}. {record.describe_origin()}" if record.imported else ""
+        return ModelCard(
+            corpus=dataset.title,
+            is_toy=dataset.make is not None,
+            labels=tuple(record.labels),
+            dropout=record.parameters["dropout"],
+            accuracy={name: row["accuracy"] for name, row in scores.items()},
+            clips={name: row["clips"] for name, row in scores.items()},
+            knows_people=record.parameters["fold_scheme"] == "clips",
+            intervals=reach,
+            testers=testers,
+            is_score=record.network["classes"] == 1,
+            is_acted=dataset.is_acted,
+            material=record.material,
+            imported=origin,
+        )
+
+    def subject(self) -> "Subject":
+        """Its network for the explorer, with what it has answered and what it says about itself."""
+        from workbook.evaluate.conditions import paper_conditions
+        from workbook.explore.probe import Subject
+
+        has_predictions = (self.folder / "predictions.parquet").exists()
+        predictions = read_predictions(self.folder) if has_predictions else None
+        conditions = paper_conditions(self.record.parameters["dropout"])[:3]
+        return Subject(self.network, predictions, conditions, self.card.about())
 
     def __repr__(self) -> str:
         return f"{self.folder}\n{self._origin}\n{self._shown}"
@@ -173,7 +214,7 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     record = read_record(folder)
     if data_root == "" and os.path.exists(record.parameters["data_root"]):
         data_root = record.parameters["data_root"]  # else it was trained elsewhere; the fingerprint shows other data
-    if (fusion := record.parameters["fusion"]) not in CHOICES["fusion"]:
+    if (fusion := record.parameters["fusion"]) not in FUSIONS:
         raise InputError(f"{folder} has fusion '{fusion}', which nobody has defined here: define it in {OWN_FUSIONS}")
     parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
@@ -182,30 +223,22 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     return TrainedRun(folder=folder, record=record, copy=copy, parameters=parameters)
 
 
-def clips_of(config: Parameters, store: "Store") -> "dict[str, Clips]":
+def clips_of(config: Parameters, store: Store) -> dict[str, Clips]:
     """The clips of the three splits of a run's fold: {"train", "validation", "test"}."""
-    from avlib.fusion import FUSIONS
-    from workbook.train.batches import splits
-
     modalities = FUSIONS[config.fusion].modalities
     return splits(store, config.fold, config.classes, modalities, config.device, fold_scheme=config.fold_scheme)
 
 
-def build_network(config: Parameters, store: "Store") -> "nn.Module":
+def build_network(config: Parameters, store: Store) -> nn.Module:
     """The network of a run, in the sizes of its data, with fresh weights."""
-    from avlib.model import build_model
-
     return build_model(**network_settings(config, store))
 
 
-def load_run(folder: str | Path) -> "nn.Module":
+def load_run(folder: str | Path) -> nn.Module:
     """The trained network of a run folder, in eval mode on the CPU; a relative path starts at the workbook.
 
     Raises InputError where the folder is missing or holds no trained run.
     """
-    from avlib.model import build_model
-    from avlib.weights import read_weights
-
     folder = absolute_path("run", folder)
     record = _record_with_weights(folder)
     if record is None:
@@ -219,62 +252,18 @@ def load_run(folder: str | Path) -> "nn.Module":
     return network.eval()
 
 
-def model_card(folder: Path, record: Record) -> "ModelCard":
-    """What the network of a run says about itself, from its record, its metrics and, for intervals, its predictions."""
-    from workbook.predict.prediction import MEANING, ModelCard
-
-    parameters, metrics = record.parameters, read_metrics(folder)
-    dataset = DATASETS[parameters["dataset"]]
-    scores = {name: metrics[name] for name in MEANING if name in metrics}
-    reach, testers = {}, 0
-    if scores:
-        from workbook.evaluate.statistics import intervals
-
-        with suppress(InputError):  # the predictions are gone
-            rows = intervals({"": read_predictions(folder)}, conditions=[*scores])
-            testers = int(rows["actors"].max())
-            reach = {row.condition: (row.low, row.high) for row in rows.dropna().itertuples()}
-    origin = f"It was imported from {record.imported.file}. {record.describe_origin()}" if record.imported else ""
-    return ModelCard(
-        corpus=dataset.title,
-        is_toy=dataset.make is not None,
-        labels=tuple(record.labels),
-        dropout=parameters["dropout"],
-        accuracy={name: row["accuracy"] for name, row in scores.items()},
-        clips={name: row["clips"] for name, row in scores.items()},
-        knows_people=parameters["fold_scheme"] == "clips",
-        intervals=reach,
-        testers=testers,
-        is_score=record.network["classes"] == 1,
-        is_acted=dataset.is_acted,
-        material=record.material,
-        imported=origin,
-    )
-
-
 def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     """The trained runs beside this one that are tested with the same clips, by name; its own first.
 
     Each is opened when it is called, without its data.
     """
-    from workbook.evaluate.conditions import paper_conditions
-    from workbook.explore.probe import Subject
-
-    def open_subject(folder: Path, record: Record) -> Subject:
-        network = run.network if folder == own else load_run(folder).to(run.parameters.device)
-        predictions = read_predictions(folder) if (folder / "predictions.parquet").exists() else None
-        conditions = paper_conditions(record.parameters["dropout"])[:3]
-        return Subject(network, predictions, conditions, model_card(folder, record).about())
-
-    own = run.folder
-    records = {own: run.record}
-    for folder in sorted(path.parent for path in own.parents[1].glob("*/*/model.safetensors")):
+    openers = {run.folder: run.subject}
+    for folder in sorted(path.parent for path in run.folder.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
             if record and record.trained and clips_key(record) == clips_key(run.record):
-                records[folder] = record
-    openers = [partial(open_subject, *item) for item in records.items()]
-    return dict(zip(names_of([*records]), openers, strict=True))
+                openers.setdefault(folder, lambda folder=folder: open_trained(folder, run.parameters.device).subject())
+    return dict(zip(names_of([*openers]), openers.values(), strict=True))
 
 
 def clips_key(record: Record) -> tuple:
