@@ -1,7 +1,8 @@
-"""The list of all runs, their result table, and the comparison."""
+"""The list of all runs, their result table, and what they show beside each other."""
 
 import json
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,19 +11,23 @@ from drawn_predictions import predictions
 from smoke_runs import data
 from sweeps import finished_run
 
-from workbook import InputError
+from workbook import InputError, plots
 from workbook.cli import main
 from workbook.files import write_json
 from workbook.run.parameters import Parameters
 from workbook.run.results import (
+    EXCHANGES,
     accuracies,
     all_runs,
     comparison,
     dropout_pair,
     dropout_sentence,
+    even_sentence,
+    exchange_table,
     lifts_of_runs,
     result_table,
     runs_in,
+    trained_both_ways,
     where,
 )
 from workbook.run.run_folder import start_run
@@ -210,3 +215,67 @@ def test_what_others_wrote_into_a_run_is_text_in_the_terminal(tmp_path):
     for command in (["runs"], ["table"], ["runs", "--where", "AV > '\x1b[2J'"], ["report"]):
         shown = CliRunner().invoke(main, [*command[:1], str(tmp_path), *command[1:]]).output
         assert shown and not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", shown), command
+
+
+@pytest.fixture
+def both_ways(tmp_path):
+    """A run whose system has predictions of three seeds, and two of them with even attention."""
+    for even, seeds, right in ((False, (1, 2, 3), 1.0), (True, (2, 3), 0.5)):
+        for seed in seeds:
+            config = Parameters(outputs_root=str(tmp_path), dropout="none", seed=seed, even_attention=even)
+            config.folder.mkdir(parents=True)
+            drawn = predictions((right, 0.3, 0.3), seed=seed, clips=32)
+            drawn.to_parquet(config.folder / "predictions.parquet")
+    parameters = Parameters(outputs_root=str(tmp_path), dropout="none", seed=1)
+    return SimpleNamespace(parameters=parameters, folder=parameters.folder)
+
+
+def test_the_two_trainings_are_compared_where_both_have_the_same_seeds(both_ways):
+    sides = trained_both_ways(both_ways)
+    assert {name: set(table["seed"]) for name, table in sides.items()} == {"learnt": {2, 3}, "even": {2, 3}}
+    right = sides["even"].query("condition == 'AV'").eval("(p1 > p0) == (label == 1)").mean()
+    sentence = even_sentence(both_ways)
+    assert f"**{100 - 100 * right:+.1f} points**" in sentence
+    assert f"100.0 % are right with it, {100 * right:.1f} % after training" in sentence and "(2 of each)" in sentence
+
+
+def test_without_a_training_with_even_attention_the_sentence_says_how_to_make_one(both_ways):
+    parameters = both_ways.parameters.model_copy(update={"heads": 4})
+    alone = SimpleNamespace(parameters=parameters, folder=both_ways.folder)
+    assert even_sentence(alone).endswith("train it with `-p even_attention true`.")
+
+
+@pytest.fixture
+def exchanges(tmp_path):
+    """Runs of two corpora; some do not count: with dropout, with even attention, and of one branch."""
+    about = {"dataset": "toy_speaker_features", "dropout": "none"}
+    for fusion, scores in {"ia": (99, 97), "concat": (30, 34), "film": (100, 98)}.items():
+        for seed, score in enumerate(scores):
+            finished_run(tmp_path, {"AV": score}, fusion=fusion, seed=seed, **about)
+    finished_run(tmp_path, {"AV": 100}, fusion="concat", dataset="toy_mosei", dropout="none")
+    finished_run(tmp_path, {"AV": 1}, fusion="ia", even_attention=True, **about)
+    finished_run(tmp_path, {"AV": 2}, fusion="film", balanced=True, **about)
+    finished_run(tmp_path, {"AV": 3}, fusion="ia", dataset="toy_speaker_features", dropout="soft")
+    finished_run(tmp_path, {"AV": 4}, fusion="video", **about)
+    write_json(tmp_path / "times.json", {"ratio": {"ia": {"median": 1.5}, "film": {"median": 1.25}}})
+    return exchange_table(all_runs(tmp_path), tmp_path / "times.json")
+
+
+def test_each_fusion_has_a_row_per_corpus_with_what_it_buys_and_costs(exchanges):
+    rows = exchanges.set_index(["corpus", "fusion"])
+    speaker, mosei = "toy speakers' features", "toy MOSEI"
+    assert list(rows.index) == [(speaker, "concat"), (speaker, "film"), (speaker, "ia"), (mosei, "concat")]
+    assert rows.loc[(speaker, "ia"), ["value", "low", "high", "runs"]].tolist() == [98, 97, 99, 2]
+    assert rows["kind"].tolist() == [*EXCHANGES, EXCHANGES[0]]
+    exchange = {"film": 128 * 128 + 128 + 64 * 256 + 256, "ia": 128 * 128 + 64 * 128 + 64 * 64 + 128 * 64, "concat": 0}
+    assert all(row.weights == exchange[row.fusion] for row in exchanges.itertuples())
+    assert rows["time"].tolist() == [1.0, 1.25, 1.5, 1.0]
+
+
+def test_the_figure_has_a_panel_per_corpus_and_two_of_costs(exchanges):
+    first, second, weights, time = plots.exchanges(exchanges, {"toy MOSEI": 50}).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["concat", "film", "ia"]
+    assert first.collections[-1].get_offsets()[:, 0].tolist() == [32, 99, 98]
+    assert [bar.get_width() for bar in time.patches] == [1.0, 1.25, 1.5]
+    assert weights.patches[2].get_width() == pytest.approx(36.864)
+    assert second.lines[0].get_xdata()[0] == 50

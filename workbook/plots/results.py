@@ -147,7 +147,7 @@ def sentiment(table: pd.DataFrame) -> Figure:
 def exchanges(table: pd.DataFrame, chance: dict[str, float] | None = None) -> Figure:
     """A row per fusion, a panel per corpus: AV as the mean over runs and their range; beside it weights and time.
 
-    table : as `workbook.run.exchanges.exchange_table`      chance : a line at this percentage, by corpus
+    table : as `workbook.run.results.exchange_table`      chance : a line at this percentage, by corpus
     """
     order = table["kind"].map(list(EXCHANGES).index).argsort(kind="stable")
     fusions = table.iloc[order].drop_duplicates("fusion")

@@ -1,4 +1,4 @@
-"""The results of many runs: one list of all runs, the table of their results, and the figure that compares them."""
+"""The results of many runs: one list of all, the table of their results, and what runs show beside each other."""
 
 import ast
 from collections.abc import Iterable
@@ -9,13 +9,15 @@ import pandas as pd
 
 from avlib.dropout import DROPOUTS
 from avlib.fusion import FUSIONS
+from avlib.model import build_model, count_parameters
 from workbook import OUTPUTS, InputError
 from workbook.data.datasets import DATASETS
 from workbook.evaluate.metrics import best_reachable
-from workbook.files import write_table
+from workbook.files import read_json, write_table
 from workbook.run.claim import PIPELINE, is_claimed
 from workbook.run.parameters import CHOICES, NAMES, usual_values
 from workbook.run.record import LOG, Record, read_metrics, read_predictions, read_record
+from workbook.run.reopen import TrainedRun
 from workbook.run.run_name import UNNAMED, RunName
 from workbook.task import AVERAGED
 from workbook.text import in_figure, printable
@@ -34,6 +36,7 @@ SYNTAX = (  # of a condition on runs
     "Expression BoolOp And Or UnaryOp Not USub Name Load Constant List Tuple Compare Eq NotEq Lt LtE Gt GtE In NotIn"
 )
 PARTS = tuple(getattr(ast, name) for name in SYNTAX.split())
+EXCHANGES = ("no exchange", "exchange without attention", "attention")  # in the order of their figure
 MOST_BARS = 6  # in a group of the comparison's figure; more runs become a coloured table
 
 
@@ -116,15 +119,21 @@ def result_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=empty)
 
 
+def as_text(table: pd.DataFrame) -> str:
+    """The table in aligned columns, one decimal (errors: three), empty where there is no value."""
+    texts = {}
+    for name, column in table.items():
+        number = "{:.3f}" if name in ERRORS else "{:.1f}"
+        texts[name] = [number.format(value) if isinstance(value, float) else printable(value) for value in column]
+    return pd.DataFrame(texts).where(table.notna().to_numpy(), "").to_string(index=False)
+
+
 def _row(folder: Path) -> dict[str, Any]:
     """The row of a folder, whatever it holds; {} where it holds no run."""
     place = {"folder": str(folder), "dataset": folder.parents[1].name, "system": folder.parent.name}
     try:
         if record := read_record(folder):
-            scores = {}
-            for name, values in read_metrics(folder).items():
-                scores |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
-            return _record_row(folder, record, has_scores=bool(scores)) | scores
+            return _record_row(folder, record)
     except InputError as error:
         return place | {"state": f"damaged: {error}"}
     log = folder / LOG  # the run has ended, or is at work, before training
@@ -135,26 +144,27 @@ def _row(folder: Path) -> dict[str, Any]:
     return place | {"state": "running" if is_claimed(folder, PIPELINE) else state}
 
 
-def _record_row(folder: Path, record: Record, has_scores: bool) -> dict[str, Any]:
-    """The part of a row that run.json holds."""
-    state, seconds, git = record.describe_state(folder), sum(record.seconds.values()), record.git
-    row = {name: record.parameters[name] for name in PARAMETERS} | _names(record.parameters) | record.unknown
-    row |= {
+def _record_row(folder: Path, record: Record) -> dict[str, Any]:
+    """The row of a run that has a record."""
+    metrics, state, git, origin = read_metrics(folder), record.describe_state(folder), record.git, record.imported
+    if state == "done" and not metrics:
+        state = "imported, not evaluated" if origin else "trained, not evaluated"
+    seconds, names = sum(record.seconds.values()), _names(record.parameters)
+    if origin:
+        names["settings"] = " ".join([names["settings"], "imported", *(f"{name}-assumed" for name in origin.assumed)])
+    row = {name: record.parameters[name] for name in PARAMETERS} | names | record.unknown
+    for name, values in metrics.items():
+        row |= {name: values.get("accuracy"), f"MAE {name}": values.get("mae")}
+    return row | {
         "state": state,
         "folder": str(folder),
         "labels": tuple(record.labels),
         "seconds": seconds,
-        "minutes": seconds / 60,
+        "minutes": None if origin else seconds / 60,
         "device": record.device,
         "fingerprint": record.fingerprint,
         "commit": git["commit"][:7] + "+" * git["dirty"] if git else "",
     }
-    if state == "done" and not has_scores:
-        row["state"] = "imported, not evaluated" if record.imported else "trained, not evaluated"
-    if record.imported:
-        assumed = [f"{name}-assumed" for name in record.imported.assumed]
-        row |= {"minutes": None, "settings": " ".join([row["settings"], "imported", *assumed])}
-    return row
 
 
 def _names(parameters: dict[str, Any]) -> dict[str, str]:
@@ -197,6 +207,15 @@ def draw_comparison(runs: pd.DataFrame) -> "Axes":
         heading = f"{heading}: {', '.join(runs['system'].unique())}"
     ax.figure.suptitle(in_figure(heading))
     return ax
+
+
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns dropout, condition, accuracy; of several systems or settings, `dropout` names all that differs."""
+    names = [name for name in ("data", "system", "settings", "dropout") if name in table and table[name].nunique() > 1]
+    if names not in ([], ["dropout"]):
+        labels = table[names].agg(" ".join, axis=1).str.split().str.join(" ")
+        table = table.assign(dropout=labels.where(labels != "", table["dropout"]))
+    return table.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
 
 
 def dropout_pair(folder: Path) -> pd.DataFrame:
@@ -242,19 +261,61 @@ def lifts_of_runs(outputs_root: Path) -> pd.DataFrame:
     return pd.concat(tables).sort_values("lift", ascending=False, ignore_index=True)
 
 
-def accuracies(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns dropout, condition, accuracy; of several systems or settings, `dropout` names all that differs."""
-    names = [name for name in ("data", "system", "settings", "dropout") if name in table and table[name].nunique() > 1]
-    if names not in ([], ["dropout"]):
-        labels = table[names].agg(" ".join, axis=1).str.split().str.join(" ")
-        table = table.assign(dropout=labels.where(labels != "", table["dropout"]))
-    return table.melt("dropout", CONDITIONS, var_name="condition", value_name="accuracy").dropna()
+def trained_both_ways(run: TrainedRun) -> dict[str, pd.DataFrame]:
+    """Predictions of the run's system with learnt and with even attention, of the folds and seeds that both have.
+
+    Empty where there are none. The runs with even attention lie beside the run's own, as `avlib run` puts them.
+    """
+    folders = {}
+    for name, even in {"learnt": False, "even": True}.items():
+        config = run.parameters.model_copy(update={"even_attention": even})
+        system = run.folder.parents[1] / config.folder.parent.name
+        folders[name] = {path.parent.name: path.parent for path in sorted(system.glob("*/predictions.parquet"))}
+    shared = {name: int(name.rpartition("-seed")[2]) for name in folders["learnt"] if name in folders["even"]}
+    return {
+        side: pd.concat([read_predictions(own[name]).assign(seed=seed) for name, seed in shared.items()])
+        for side, own in folders.items()
+        if shared
+    }
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """The table in aligned columns, one decimal (errors: three), empty where there is no value."""
-    texts = {}
-    for name, column in table.items():
-        number = "{:.3f}" if name in ERRORS else "{:.1f}"
-        texts[name] = [number.format(value) if isinstance(value, float) else printable(value) for value in column]
-    return pd.DataFrame(texts).where(table.notna().to_numpy(), "").to_string(index=False)
+def even_sentence(run: TrainedRun) -> str:
+    """What learnt attention adds in AV to a training with even attention, in Markdown; else how to train one."""
+    from workbook.evaluate.statistics import differences, intervals
+
+    sides = trained_both_ways(run)
+    if not sides:
+        return "No run beside this one was trained with even attention: train it with `-p even_attention true`."
+    values = intervals(sides, conditions=["AV"]).set_index("system")["value"]
+    row = differences(sides, conditions=["AV"]).iloc[0]
+    reach = f" ({row.low:+.1f} to {row.high:+.1f})" if pd.notna(row.low) else ""
+    trainings = sides["even"][["fold", "seed"]].drop_duplicates()
+    return (
+        f"**{row.difference:+.1f} points**{reach} by learnt attention: {values['learnt']:.1f} % are right with it, "
+        f"{values['even']:.1f} % after training with even attention ({len(trainings)} of each)."
+    )
+
+
+def exchange_table(runs: pd.DataFrame, benchmark: Path | str) -> pd.DataFrame:
+    """A row per corpus and fusion of both branches, of runs that learnt without modality dropout.
+
+    runs : as `all_runs`      benchmark : what `python -m benchmarks exchanges --out FILE` wrote
+    Columns: corpus, kind (of EXCHANGES), fusion; value, low, high: mean and range of AV over the runs, in percent;
+    runs; weights: how many more than concat has; time: of a training step, in multiples of concat's.
+    """
+    times = {name: ratio["median"] for name, ratio in read_json(Path(benchmark))["ratio"].items()}
+    runs = evaluated(runs)
+    plain = (runs["dropout"] == "none") & ~runs["even_attention"].eq(True) & ~runs["balanced"].eq(True)
+    both = runs["fusion"].map(lambda name: name in FUSIONS and len(FUSIONS[name].modalities) == 2)
+    rows = []
+    for (dataset, fusion), own in runs[plain & both].groupby(["dataset", "fusion"]):
+        score = {"value": own["AV"].mean(), "low": own["AV"].min(), "high": own["AV"].max(), "runs": len(own)}
+        cost = {"weights": _weights(fusion) - _weights("concat"), "time": times.get(fusion, 1.0)}
+        kind = EXCHANGES[2] if FUSIONS[fusion].widths else EXCHANGES[fusion != "concat"]
+        rows.append({"corpus": DATASETS[dataset].title, "kind": kind, "fusion": fusion, **score, **cost})
+    order = {"corpus": [DATASETS[name].title for name in DATASETS], "kind": EXCHANGES, "fusion": [*FUSIONS]}
+    return pd.DataFrame(rows).sort_values([*order], key=lambda c: c.map(list(order[c.name]).index), ignore_index=True)
+
+
+def _weights(fusion: str) -> int:
+    return sum(count_parameters(build_model(fusion, video_channels=1)).values())
