@@ -154,6 +154,12 @@ MAKERS = {
 }
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no folder that takes no file")
+def test_a_folder_that_takes_no_file_is_refused_and_not_waited_for():
+    with pytest.raises(FileNotFoundError), folder_lock(Path("/proc/page")):
+        pytest.fail("nothing can be locked there")
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_what_is_no_file_is_no_lock_and_its_target_stays(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)

@@ -196,6 +196,7 @@ def folder_lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        Path(lock.lock_file).touch()  # raises where no file can be made, such as in /proc: there is nobody to wait for
         log.info("another process is at work on %s: waiting for it", path)
         lock.acquire()
     except OSError as error:

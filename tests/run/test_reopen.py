@@ -190,3 +190,19 @@ def test_a_run_of_ones_own_fusion_is_opened_evaluated_and_explored_once_its_file
     assert set(table["condition"]) == {"AV", "A", "V"}
     assert network_diagram(run.network, *run.test[torch.arange(1)][:2]).words.endswith("clip: 256; classifier: 3")
     assert Explorer(subjects(run), run.test).names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("import torch\n\nFUSIONS['gate'] = 3\n", "line 3: NameError: name 'FUSIONS' is not defined"),
+        ("import torch\nclass Gate(\n", "line 2: SyntaxError: "),
+        ("from avlib import build_model\nbuild_model('gate')\n", "line 2: ValueError: fusion is 'gate'"),
+    ],
+)
+def test_a_mistake_in_the_file_of_ones_own_fusions_is_a_sentence_with_its_line(text, place, tmp_path):
+    file = tmp_path / "my_fusions.py"
+    file.write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_own_fusions(file)
+    assert str(refused.value).startswith(f"{file}, {place}") and "\n" not in str(refused.value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -59,6 +60,7 @@ class PageServer(ThreadingHTTPServer):
     """A server of a folder's files; port : 0 = any that is free"""
 
     request_queue_size = 256  # viewers who come in the same moment
+    allow_reuse_address = sys.platform != "win32"  # there it would share the port of another server
 
     def __init__(self, folder: Path, ip: str = "127.0.0.1", port: int = 0):
         super().__init__((ip, port), partial(_FileHandler, directory=str(folder)))

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from reprlib import Repr
 from runpy import run_path
+from traceback import extract_tb
 from typing import Annotated, Any
 
 from pydantic import (
@@ -33,15 +34,24 @@ from workbook import DATA, OUTPUTS, ROOT, InputError
 from workbook.data.datasets import DATASETS, Corpus
 from workbook.data.folds import FOLDS, fold_range
 from workbook.run.run_name import RunName
-from workbook.text import in_markdown, papermill_command
+from workbook.text import in_markdown, one_line, papermill_command
 
 OWN_FUSIONS = ROOT / "notebooks" / "my_fusions.py"
 
 
 def read_own_fusions(path: Path = OWN_FUSIONS) -> None:
-    """Executes the reader's own file of fusions, where there is one: it adds entries to `FUSIONS`."""
-    if path.exists():
+    """Executes the reader's own file of fusions, where there is one: it adds entries to `FUSIONS`.
+
+    Raises InputError where it fails, with its line.
+    """
+    if not path.exists():
+        return
+    try:
         run_path(str(path))
+    except Exception as error:  # of any kind: a reader wrote the file
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = lines[-1] if lines else getattr(error, "lineno", "?")  # of a file that cannot be parsed
+        raise InputError(f"{path}, line {line}: {type(error).__name__}: {one_line(error)}") from error
 
 
 read_own_fusions()  # so that every notebook and command can open what another one has trained
