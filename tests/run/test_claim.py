@@ -54,6 +54,18 @@ def busy(tmp_path):
         process.kill()
 
 
+def refuses(folder, message="in use by process") -> bool:
+    """Whether the folder cannot be claimed, with this message."""
+    with pytest.raises(InputError, match=message), claim(folder):
+        pytest.fail("two processes in one folder")
+    return True
+
+
+def can_be_claimed(folder) -> bool:
+    with claim(folder):
+        return json.loads((folder / FILE).read_text())["pid"] == os.getpid()
+
+
 def of_another_host(folder, seconds_silent):
     """Leaves the claim of a process on another computer, last renewed so many seconds ago."""
     folder.mkdir()
@@ -64,9 +76,7 @@ def of_another_host(folder, seconds_silent):
 
 def test_a_second_process_is_told_at_once_who_is_at_work(busy, tmp_path):
     start = time.monotonic()
-    message = f"in use by process {busy.pid} on {platform.node()} since 20"
-    with pytest.raises(InputError, match=message), claim(tmp_path / "run"):
-        pytest.fail("two processes in one folder")
+    assert refuses(tmp_path / "run", f"in use by process {busy.pid} on {platform.node()} since 20")
     assert time.monotonic() - start < 1 and is_claimed(tmp_path / "run")
 
 
@@ -74,45 +84,36 @@ def test_the_claim_of_a_killed_process_is_free_at_once(busy, tmp_path):
     busy.send_signal(signal.SIGKILL)
     busy.wait()
     assert (tmp_path / "run" / FILE).exists() and not is_claimed(tmp_path / "run")
-    with claim(tmp_path / "run"):
-        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+    assert can_be_claimed(tmp_path / "run")
 
 
 def test_a_suspended_process_keeps_its_claim_however_long_it_is_silent(busy, tmp_path):
     busy.send_signal(signal.SIGSTOP)
     os.utime(tmp_path / "run" / FILE, (1, 1))
-    with pytest.raises(InputError, match="in use"), claim(tmp_path / "run"):
-        pass
+    assert refuses(tmp_path / "run")
 
 
 def test_a_process_on_another_computer_counts_as_dead_after_a_silence(tmp_path):
     of_another_host(tmp_path / "fresh", claims.SILENCE / 2)
-    message = "in use by process 12 on lab3 since 2026-01-02 03:04 UTC"
-    with pytest.raises(InputError, match=message), claim(tmp_path / "fresh"):
-        pytest.fail("two processes in one folder")
+    assert refuses(tmp_path / "fresh", "in use by process 12 on lab3 since 2026-01-02 03:04 UTC")
     of_another_host(tmp_path / "silent", claims.SILENCE + 5)
-    with claim(tmp_path / "silent"):
-        assert json.loads((tmp_path / "silent" / FILE).read_text())["pid"] == os.getpid()
+    assert can_be_claimed(tmp_path / "silent")
 
 
 def test_a_torn_record_of_an_owner_is_still_a_claim(tmp_path):
     (tmp_path / FILE).write_text('{"since": 3')
-    with pytest.raises(InputError, match="is in use by process"), claim(tmp_path):
-        pytest.fail("two processes in one folder")
+    assert refuses(tmp_path)
 
 
 def test_a_claim_that_is_dated_in_the_future_holds_nobody_up(tmp_path):
     of_another_host(tmp_path / "run", -3600)
-    assert not is_claimed(tmp_path / "run")
-    with claim(tmp_path / "run"):
-        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+    assert not is_claimed(tmp_path / "run") and can_be_claimed(tmp_path / "run")
 
 
 def test_a_claim_does_not_depend_on_the_clock_of_this_computer(tmp_path, monkeypatch):
     of_another_host(tmp_path / "run", 0)
     monkeypatch.setattr(time, "time", lambda: 10**10)  # centuries fast
-    with pytest.raises(InputError, match="in use by process 12 on lab3"), claim(tmp_path / "run"):
-        pytest.fail("two processes in one folder")
+    assert refuses(tmp_path / "run", "in use by process 12 on lab3")
 
 
 def test_where_a_file_system_has_no_locks_a_claim_holds_until_it_is_silent(busy, tmp_path, monkeypatch):
@@ -120,13 +121,11 @@ def test_where_a_file_system_has_no_locks_a_claim_holds_until_it_is_silent(busy,
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(claims.FileLock, "acquire", without_locks)
-    with pytest.raises(InputError, match=f"in use by process {busy.pid}"), claim(tmp_path / "run"):
-        pytest.fail("two processes in one folder")
+    assert refuses(tmp_path / "run", f"in use by process {busy.pid}")
     busy.kill()
     assert is_claimed(tmp_path / "run")
     os.utime(tmp_path / "run" / FILE, (1, 1))
-    with claim(tmp_path / "run"):
-        assert json.loads((tmp_path / "run" / FILE).read_text())["pid"] == os.getpid()
+    assert can_be_claimed(tmp_path / "run")
 
 
 def test_of_processes_that_race_for_a_dead_claim_one_wins(tmp_path):

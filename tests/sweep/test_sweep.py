@@ -158,14 +158,6 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
     }  # fmt: skip
 
 
-def test_a_dry_run_lists_what_is_to_be_done_and_makes_nothing(grid, in_this_process):
-    (outcome,) = Sweep(plan(read_grids(grid(fusion="audio", seed=1)))).run()
-    output = listing(plan(read_grids(grid(fusion="audio", seed=[1, 2], epochs=[2]))), jobs=2).splitlines()
-    assert output[0] == f"{outcome.folder}: complete"
-    assert output[1].startswith(f"{outcome.folder.with_name('fold0-seed2')}: train, evaluate to be done, about ")
-    assert not outcome.folder.with_name("fold0-seed2").exists()
-
-
 def test_estimates_come_from_the_runs_that_are_like_a_planned_one(tmp_path):
     for seed, (dropout, seconds) in enumerate([("none", 10), ("none", 30), ("softhard", 50)]):
         folder = finished_run(tmp_path, {"AV": 50}, seconds, dropout=dropout, seed=seed, epochs=10)
@@ -176,16 +168,18 @@ def test_estimates_come_from_the_runs_that_are_like_a_planned_one(tmp_path):
     assert lines[2] == "2 runs, 2 to be done: about 74 s with --jobs 2"
 
 
-def test_what_another_notebook_needs_is_done_and_nothing_else(grid, in_this_process):
-    (config,) = plan(read_grids(grid(fusion="audio", seed=1)))
+def test_what_is_left_of_a_run_is_listed_and_done_and_nothing_else(grid, in_this_process):
+    config, other = plan(read_grids(grid(fusion="audio", seed=[1, 2])))
     assert notebooks_left(config) == ["train", "evaluate"]
     Sweep([config]).run()
     assert notebooks_left(config) == []
+    lines = listing([config, other], jobs=2).splitlines()
+    assert lines[0] == f"{config.folder}: complete" and not other.folder.exists()
+    assert lines[1].startswith(f"{other.folder}: train, evaluate to be done, about ")
     (config.folder / "metrics.json").unlink()
     assert notebooks_left(config) == ["evaluate"]
-    assert notebooks_left(config.model_copy(update={"resume": False})) == ["train", "evaluate"]
-    changed = config.model_copy(update={"epochs": 3})
-    assert notebooks_left(changed) == ["train", "evaluate"]
+    for change in ({"resume": False}, {"epochs": 3}):
+        assert notebooks_left(config.model_copy(update=change)) == ["train", "evaluate"]
 
 
 def test_cores_and_memory_are_divided_among_the_jobs(monkeypatch):

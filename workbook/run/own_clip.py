@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from workbook import InputError
 from workbook.data.window import WINDOW
 from workbook.files import check_outputs, path_of, write_json, write_text
+from workbook.predict.prediction import Prediction, Predictor
 from workbook.run.parameters import absolute_path
 from workbook.run.record import read_predictions
+from workbook.run.reopen import TrainedRun
 
-if TYPE_CHECKING:
-    from workbook.predict.prediction import Prediction, Predictor
+if TYPE_CHECKING:  # it imports widgets
     from workbook.predict.upload import Upload
-    from workbook.run.reopen import TrainedRun
 
 
-def predictor_of(run: "TrainedRun") -> "Predictor":
+def predictor_of(run: TrainedRun) -> Predictor:
     """The network of a run, ready for clips of your own. The data of the run are not read.
 
     Raises InputError where it was trained on features.
     """
-    from workbook.predict.prediction import Predictor
-
     config = run.parameters
     if config.corpus.record.kind == "features":
         raise InputError(f"{run.folder} has learnt from features alone: give a run of a dataset of clips")
@@ -39,7 +37,7 @@ class Clip(NamedTuple):
     name: str = ""  # in the corpus of a run; "" = a clip of your own
 
 
-def choose_clip(run: "TrainedRun", clip: str = "", sound: str = "") -> Clip:
+def choose_clip(run: TrainedRun, clip: str = "", sound: str = "") -> Clip:
     """Your own clip; without one, the first test clip of the run's corpus that has both sound and picture.
 
     Relative paths start at the workbook. Raises InputError where the corpus or its files are no longer there.
@@ -54,7 +52,7 @@ def choose_clip(run: "TrainedRun", clip: str = "", sound: str = "") -> Clip:
     return Clip(path_of(first["video_path"]), path_of(first["audio_path"]), first["clip"])
 
 
-def upload_button(predictor: "Predictor", hop: float = WINDOW / 2) -> "Upload":
+def upload_button(predictor: Predictor, hop: float = WINDOW / 2) -> "Upload":
     """A button that shows the answer to a file from the reader's own computer; hop : as in `read_windows`."""
     from workbook.plots import probabilities
     from workbook.predict.upload import Upload
@@ -67,18 +65,17 @@ def upload_button(predictor: "Predictor", hop: float = WINDOW / 2) -> "Upload":
     return Upload(answer, asks=predictor.card.is_toy)
 
 
-def evaluation_sentence(run: "TrainedRun", prediction: "Prediction", clip: Clip) -> str:
+def evaluation_sentence(run: TrainedRun, prediction: Prediction, clip: Clip) -> str:
     """How far the middle window is from evaluation's numbers, in Markdown."""
     if not clip.name or not (run.folder / "predictions.parquet").exists():
         return "Evaluation has no numbers of this clip."
     table = read_predictions(run.folder)
-    return (
-        f"**{prediction.difference(table[table['clip'] == clip.name]):.1e}** is the largest difference to evaluation."
-    )
+    largest = prediction.difference(table[table["clip"] == clip.name])
+    return f"**{largest:.1e}** is the largest difference to evaluation."
 
 
 def write_prediction(
-    prediction: "Prediction", html: Path | None = None, json: Path | None = None, inputs: Iterable[Path | str] = ()
+    prediction: Prediction, html: Path | None = None, json: Path | None = None, inputs: Iterable[Path | str] = ()
 ) -> str:
     """The answer in words, and in files: remarks, one line per condition and, of several windows, one per window.
 

@@ -135,7 +135,7 @@ class Parameters(BaseModel):
         "", description='where the corpus is: a folder, or a file of features; "": data/<dataset>'
     )
     fusion: str = Field("ia", description="how the branches meet, or one branch alone")
-    heads: Whole = Field(1, ge=1, validate_default=True, description="in each cross-attention; mult has 5")
+    heads: Whole = Field(1, ge=1, description="in each cross-attention; mult has 5")
     dense_head: bool = Field(False, description="two more layers before the classifier, as in MULT")
     even_attention: bool = Field(False, description="attention that stays even: was it needed?")
     pretrained: File = Field("", description="none, frames (by pretrain.ipynb), a checkpoint, a folder of face images")
@@ -341,25 +341,23 @@ def _why_no_gpu() -> str:
     return ""
 
 
-def _of_dataset(dataset: str, fusion: str) -> dict[str, Any]:
-    """What 0, "" and `auto` stand for, by name."""
-    usual = DATASETS.get(dataset, DATASETS[DEFAULTS["dataset"]]).defaults  # an unknown one is refused later
-    if fusion in FUSIONS and "video" not in FUSIONS[fusion].modalities:
-        usual = usual | {"pretrained": "none"}  # there is no frame network
-    return usual | {"data_root": DATA / dataset, "outputs_root": OUTPUTS, "device": _device()}
-
-
 def usual_values(dataset: str, fusion: str) -> dict[str, Any]:
-    """The default of each parameter."""
-    heads = check_heads(fusion, DEFAULTS["heads"]) if fusion in FUSIONS else DEFAULTS["heads"]
-    return DEFAULTS | {"heads": heads} | _of_dataset(dataset, fusion)
+    """The default of each parameter; an unknown dataset or fusion is refused later."""
+    usual = DATASETS.get(dataset, DATASETS[DEFAULTS["dataset"]]).defaults
+    usual = usual | {"data_root": DATA / dataset, "outputs_root": OUTPUTS, "device": _device()}
+    if fusion in FUSIONS:
+        usual["heads"] = check_heads(fusion, DEFAULTS["heads"])
+        if "video" not in FUSIONS[fusion].modalities:
+            usual["pretrained"] = "none"  # there is no frame network
+    return DEFAULTS | usual
 
 
 def _stand_ins(values: dict[str, Any]) -> dict[str, Any]:
     """The defaults that replace every 0, "", `auto` and missing value."""
     texts = {name: value if isinstance(value, str) else show(value) for name, value in values.items()}
-    usual = _of_dataset(*(texts.get(name, DEFAULTS[name]) for name in ("dataset", "fusion")))
-    return {name: value for name, value in usual.items() if texts.get(name, "") in ("", "0", "0.0", "auto")}
+    usual = usual_values(*(texts.get(name, DEFAULTS[name]) for name in ("dataset", "fusion")))
+    replaced = {name for name in NAMES if texts.get(name, "") in ("", "0", "0.0", "auto")}
+    return {name: usual[name] for name in NAMES if name in replaced and usual[name] != DEFAULTS[name]}
 
 
 def allowed(name: str) -> str:

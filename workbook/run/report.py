@@ -65,7 +65,6 @@ class Section:
 
     @property
     def folds(self) -> int:
-        """The number of folds of the fold scheme."""
         return FOLDS[self.fold_scheme]
 
     @property
@@ -76,7 +75,6 @@ class Section:
 
     @property
     def details(self) -> str:
-        """The fold scheme and the settings."""
         return f"fold scheme {self.fold_scheme}; {self.settings or 'default settings'}"
 
     @property
@@ -92,7 +90,6 @@ class Section:
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """The claims that its systems can answer."""
         return (AUDIO,) if self.is_audio else (*CLAIMS, SAMPLED)
 
     def tables(self, baselines: Systems | None = None) -> dict[str, pd.DataFrame]:

@@ -3,7 +3,7 @@
 Those two are deliberately selected on the test set.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from avlib.model import AudiovisualNet
 from workbook import InputError
 from workbook.data.datasets import Corpus
 from workbook.data.folds import FOLDS
-from workbook.evaluate.conditions import Condition, Intact, paper_conditions
+from workbook.evaluate.conditions import Intact, paper_conditions
 from workbook.evaluate.evaluation import predict
 from workbook.evaluate.protocol import RUNGS
 from workbook.run.parameters import Parameters
@@ -47,10 +47,10 @@ class SmallRun:
         labels = task_and_labels(store, self.config.classes)[1]
         return Clips(store, np.arange(len(store)), labels, test.task, test.device, test.modalities, test.scales)
 
-    def predict(self, clips: Clips | None = None, conditions: Sequence[Condition] = (Intact(),)) -> pd.DataFrame:
+    def predict(self, clips: Clips | None = None) -> pd.DataFrame:
         """The predictions of some clips, by default of the test clips, as `evaluation.predict` and with the seed."""
         fold, seed, clips = self.config.fold, self.config.seed, clips or self.clips["test"]
-        return predict(self.network, clips, conditions, fold=fold, seed=seed).assign(seed=seed)
+        return predict(self.network, clips, [Intact()], fold=fold, seed=seed).assign(seed=seed)
 
 
 def train_small(config: Parameters, choose_on: Literal["validation", "test"] = "validation") -> SmallRun:
