@@ -25,9 +25,9 @@ COPY = """
 import sys
 from pathlib import Path
 from workbook.run.record import read_record
-from workbook.run.tracker import copy_in
+from workbook.run.tracker import MlflowCopy
 folder = Path(sys.argv[1])
-copy_in("mlflow", folder).update(read_record(folder))
+MlflowCopy(folder).update(read_record(folder))
 """
 
 

@@ -22,7 +22,6 @@ from workbook.run.parameters import NAMES, OWN_FUSIONS, Parameters, absolute_pat
 from workbook.run.record import Record, epochs_done, read_metrics, read_predictions, read_record, run_folders
 from workbook.run.run_folder import Run, network_settings
 from workbook.run.run_name import OF_STORE
-from workbook.run.tracker import copy_in
 from workbook.task import Task
 from workbook.text import in_markdown, one_line, papermill_command
 from workbook.train.batches import Clips, splits
@@ -219,8 +218,7 @@ def open_trained(folder: str | Path = "", device: str = "auto", data_root: str |
     parameters = Parameters(**record.parameters | {"device": device, "data_root": data_root})
     parameters.check_device()
     parameters = parameters.model_copy(update={name: text for name, text in record.unknown.items() if text})
-    copy = copy_in(parameters.tracker, folder)
-    return TrainedRun(folder=folder, record=record, copy=copy, parameters=parameters)
+    return TrainedRun(folder=folder, record=record, parameters=parameters)
 
 
 def clips_of(config: Parameters, store: Store) -> dict[str, Clips]:

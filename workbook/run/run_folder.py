@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,7 +23,7 @@ from workbook.run.claim import claim
 from workbook.run.parameters import Parameters
 from workbook.run.record import Made, Record, as_sentence, epochs_done, now, provenance, read_record
 from workbook.run.run_name import OF_FRAMES, OF_IMAGES, UNNAMED
-from workbook.run.tracker import MlflowCopy, copy_in
+from workbook.run.tracker import MlflowCopy
 from workbook.train import pretraining
 from workbook.train.batches import Clips, task_and_labels
 
@@ -57,7 +58,11 @@ class Run:
 
     folder: Path
     record: Record = field(repr=False)
-    copy: MlflowCopy | None = field(default=None, repr=False, compare=False)  # of the run, in a tracker
+
+    @cached_property
+    def copy(self) -> MlflowCopy | None:
+        """Its copy in a tracker; None for none."""
+        return MlflowCopy(self.folder) if self.record.parameters["tracker"] == "mlflow" else None
 
     def save(self, name: str, content: Any) -> Any:
         """Writes a figure (.png), a table (.parquet or .csv) or data (.json) into the run folder, whole or not at all.
@@ -145,7 +150,7 @@ def start_run(config: Parameters, store: Store) -> Iterator[Run]:
             seconds=old.seconds if old else {},
             **provenance(config.device),
         )
-        run = Run(folder, record, copy_in(config.tracker, folder))
+        run = Run(folder, record)
         with run._record_stage("train"):
             yield run
 

@@ -111,8 +111,3 @@ class MlflowCopy:
             self.client.set_tag(self.run_id, "error", record.error or "")
             change = self.client.update_run if status == "RUNNING" else self.client.set_terminated
             change(self.run_id, status)
-
-
-def copy_in(tracker: str, folder: Path) -> MlflowCopy | None:
-    """The copy of a run in a tracker, None for none."""
-    return MlflowCopy(folder) if tracker == "mlflow" else None
