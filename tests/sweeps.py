@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from smoke_runs import data
 
@@ -63,6 +65,24 @@ def kernel_at_work(root: Path, fits=lambda process: True) -> tuple[int, Path]:
                 pass
 
     return wait_for(look)
+
+
+def stop(command: subprocess.Popen, root: Path, number: signal.Signals) -> Path:
+    """Ends a command whose only run trains for 20 epochs, with a signal; its folder, a run that goes on."""
+    kernel, folder = kernel_at_work(root)
+    wait_for(lambda: (folder / "history.csv").exists())
+    command.send_signal(number)
+    output = command.communicate()[0]
+    assert command.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped"), output
+    assert is_gone(kernel) and (folder / LOG).read_text().endswith("\nstopped\n")
+    assert states(root) == {str(folder): "interrupted"}
+    assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
+    return folder
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended."""
+    return not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
 
 
 def states(root: Path) -> dict[str, str]:

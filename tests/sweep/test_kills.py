@@ -7,12 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import soundfile
 import yaml
 from in_process import without_kernels
-from sweeps import kernel_at_work, start, states, table, times_done, wait_for
+from sweeps import is_gone, kernel_at_work, start, states, stop, table, times_done, wait_for
 from test_media import tone
 
 import workbook
@@ -31,10 +30,6 @@ def finish(file: Path) -> pd.DataFrame:
         outcomes = Sweep(plan(read_grids(file))).run()
     assert {outcome.state for outcome in outcomes} <= {"done", "complete"}
     return table(outcome.folder for outcome in outcomes)
-
-
-def is_gone(process: int) -> bool:
-    return not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
 
 
 def test_after_a_killed_kernel_and_a_killed_command_the_table_is_as_if_nothing_had_been(grid, quiet, tmp_path):
@@ -70,14 +65,8 @@ def test_two_commands_on_one_computer_or_two_do_each_run_once(grid, quiet, tmp_p
 @pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_ctrl_c_and_a_closed_terminal_end_the_kernels_and_leave_runs_that_go_on(grid, tmp_path, name):
     file = grid(fusion="audio", seed=1, epochs=20)
-    with start(file) as process:
-        kernel, folder = kernel_at_work(tmp_path / "runs")
-        wait_for(lambda: (folder / "history.csv").exists())
-        process.send_signal(getattr(signal, name))
-        output = process.communicate()[0]
-    assert process.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped")
-    assert is_gone(kernel) and "failed" not in (folder / LOG).read_text()
-    assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
+    with start(file) as command:
+        folder = stop(command, tmp_path / "runs", getattr(signal, name))
     finish(file)
     assert len(pd.read_csv(folder / "history.csv")) == 20
 

@@ -17,7 +17,6 @@ from workbook.sweep import notebooks as pipeline
 from workbook.sweep.notebooks import Lines, RunFailed, run_pipeline
 
 PARAMETERS = 'fusion: str = "ia"\nfold: int = 0\noutputs_root: str = ""'
-GUARD = "from workbook.run import configure\n\nconfig = configure(globals())"
 
 
 def write_notebook(path, *cells):
@@ -100,21 +99,6 @@ def test_a_run_never_writes_over_a_source_notebook_or_through_a_link(book, confi
     with pytest.raises(InputError, match=r"train.ipynb is (a link|an input of this command)"):
         run_pipeline(config(), notebooks=("train",))
     assert source.read_bytes() == before
-
-
-def test_papermill_stops_at_a_misspelt_parameter_with_one_sentence_and_no_run_folder(tmp_path):
-    write_notebook(
-        tmp_path / "guard.ipynb",
-        GUARD,
-        "from workbook.run.run_folder import start_run\nstart_run(config, 0).__enter__()",
-    )
-    command = [sys.executable, "-m", "papermill", "guard.ipynb", "out.ipynb", "-p", "outputs_root", f"{tmp_path}/runs"]
-    ended = subprocess.run([*command, "-p", "fuson", "ia"], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode != 0
-    last = [line for line in ended.stderr.splitlines() if line.strip()][-2:]
-    assert last[0].startswith("Exception encountered at")
-    assert last[1] == "InputError: unknown parameter 'fuson': did you mean 'fusion'?"
-    assert not (tmp_path / "runs").exists()
 
 
 def test_the_command_starts_without_importing_torch_or_papermill():

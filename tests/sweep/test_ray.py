@@ -10,7 +10,7 @@ import pandas as pd
 import psutil
 import pytest
 from click.testing import CliRunner
-from sweeps import kernel_at_work, start, states, table, times_done, wait_for
+from sweeps import kernel_at_work, start, stop, table, times_done, wait_for
 
 from workbook.cli import main
 from workbook.data.build import build_store
@@ -85,14 +85,7 @@ def test_a_stopped_command_ends_its_jobs_and_its_runs_go_on(by, cluster, grid, t
     file = grid(fusion="audio", seed=1, epochs=20)
     options = ("--engine", "ray", "--address", cluster.address)
     with start(file, *options) as command:
-        kernel, folder = kernel_at_work(tmp_path / "runs")
-        wait_for(lambda: (folder / "history.csv").exists())
-        command.send_signal(by)
-        output = command.communicate()[0]
-    assert command.returncode == 130 and output.splitlines()[-1].endswith("goes on where it stopped"), output
-    assert not parents(kernel) and (folder / LOG).read_text().endswith("\nstopped\n")
-    assert states(tmp_path / "runs") == {str(folder): "interrupted"}
-    assert 0 < len(pd.read_csv(folder / "history.csv")) < 20
+        folder = stop(command, tmp_path / "runs", by)
     with start(file, *options) as command:
         output = command.communicate()[0]
     assert command.returncode == 0 and "1 of 1 done" in output, output
