@@ -15,30 +15,25 @@ from in_process import without_kernels
 from IPython.display import HTML, Markdown
 from pandas.io.formats.style import Styler
 from scipy.io import wavfile
-from smoke_runs import data
+from sweeps import finished_run
 
 from workbook import ROOT, InputError
 from workbook.cli import main
 from workbook.data.features import read_npz
 from workbook.data.ravdess import EMOTIONS
 from workbook.evaluate.classifiers import NAMES
-from workbook.files import write_json
 from workbook.run import report as report_module
-from workbook.run.parameters import Parameters
 from workbook.run.record import note
 from workbook.run.report import Report, section_baselines, sections
-from workbook.run.run_folder import start_run
 
 
 def evaluated(root, table, **values):
     """The folder of an evaluated run with these predictions. Other audio features have a store of their own."""
-    with start_run(Parameters(outputs_root=str(root), **values), data(values.get("audio_features", "abcd"))) as run:
-        pass
+    folder = finished_run(root, {"AV": 50.0}, **values)
     labels = {"labels": list(EMOTIONS)} if values.get("dataset") == "features" else {}
-    note(run.folder, seconds={"train": 60, "evaluate": 1}, **labels)
-    table.to_parquet(run.folder / "predictions.parquet")
-    write_json(run.folder / "metrics.json", {"conditions": {"AV": {"accuracy": 50.0}}, "M": {"accuracy": 50.0}})
-    return run.folder
+    note(folder, fingerprint=values.get("audio_features", "abcd"), **labels)
+    table.to_parquet(folder / "predictions.parquet")
+    return folder
 
 
 @pytest.fixture
@@ -57,12 +52,9 @@ def test_real_data_features_and_toys_stand_in_sections_of_their_own(corpora, tmp
         evaluated(root, predictions((1, 0.5, 0.5)), dropout="none", **values)
     evaluated(root, predictions((1, 0.5, 0.5)), dropout="none", epochs=7, **corpora["ravdess"])
     found = sections(root)
-    assert [(s.origin, s.dataset, s.paper) for s in found] == [
-        ("real", "ravdess", "ravdess"),
-        ("real", "ravdess", "ravdess"),
-        ("real", "features", "ravdess"),
-        ("toy", "toy", ""),
-    ]
+    ravdess = ("real", "ravdess", "ravdess")
+    others = [("real", "features", "ravdess"), ("toy", "toy", "")]
+    assert [(s.origin, s.dataset, s.paper) for s in found] == [ravdess, ravdess, *others]
     assert sorted(s.settings for s in found if s.dataset == "ravdess") == ["", "epochs7"]
     assert found[2].heading == "REAL DATA: features in units.npz (not the paper's input)"
     assert len({s.name for s in found}) == 4 and all("/" not in s.name for s in found)
@@ -110,12 +102,8 @@ def of_page():
 def test_the_report_from_python_runs_as_the_page_has_it(corpora, tmp_path, capsys):
     evaluated(tmp_path / "outputs", predictions((1, 0.5, 0.5)), dropout="none", **corpora["units"])
     evaluated(tmp_path / "outputs", predictions((1, 0.9, 0.5)), dropout="softhard", **corpora["units"])
-    exec(
-        of_page()[0].replace(
-            "from workbook import OUTPUTS", f"from pathlib import Path; OUTPUTS = Path('{tmp_path}/outputs')"
-        ),
-        {},
-    )
+    outputs = f"from pathlib import Path; OUTPUTS = Path('{tmp_path}/outputs')"
+    exec(of_page()[0].replace("from workbook import OUTPUTS", outputs), {})
     printed = capsys.readouterr().out
     assert "REAL DATA: features in units.npz" in printed and "**softhard saves A and V**" in printed
 
@@ -131,20 +119,12 @@ def test_the_script_of_the_page_makes_features_that_a_run_reads(tmp_path, monkey
         units = pd.DataFrame(np.arange(70.0).reshape(2, 35), columns=names)  # OpenFace has a space there
         units.assign(success=[1, 0]).to_csv(tmp_path / f"openface/01-{trial}.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    script = (
-        of_page()[1].replace('"data/ravdess"', f'"{tmp_path}/ravdess"').replace("preprocess()", "preprocess(workers=1)")
-    )
-    exec(script, {"__name__": "__main__"})
+    script = of_page()[1].replace('"data/ravdess"', f'"{tmp_path}/ravdess"')
+    exec(script.replace("preprocess()", "preprocess(workers=1)"), {"__name__": "__main__"})
     features = read_npz(tmp_path / "ravdess_units.npz")
     assert features.audio.shape == (3, 10, 39) and features.video.shape == (3, 1, 35)
     assert features.video[0, 0].tolist() == list(range(35))  # the frame without a face is left out
     assert features.clips["actor"].tolist() == [5, 6, 7] and features.names == ["angry", "happy", "sad"]
-
-
-def report(root, out):
-    with without_kernels():
-        given = {"outputs_root": str(root), "resamples": 99}
-        papermill.execute_notebook(ROOT / "notebooks/report.ipynb", out, given, progress_bar=False)
 
 
 def test_the_notebook_reports_on_all_kinds_of_runs_and_leaves_their_files(corpora, tmp_path):
@@ -153,14 +133,15 @@ def test_the_notebook_reports_on_all_kinds_of_runs_and_leaves_their_files(corpor
         for dropout, rights in (("none", (0.8, 0.2, 0.2)), ("softhard", (0.8, 0.6, 0.6)), ("sampled", (0.8, 0.5, 0.5))):
             given = {"dropout": dropout, "fold": fold}
             evaluated(root, predictions(rights, (fold,), fold), **given, **corpora["units"])
-        evaluated(
-            root, predictions((0.7, 0.5, 0.5), (fold,)), dropout="softhard", fusion="lt", fold=fold, **corpora["units"]
-        )
+        late = {"fusion": "lt", "dropout": "softhard", "fold": fold}
+        evaluated(root, predictions((0.7, 0.5, 0.5), (fold,)), **late, **corpora["units"])
         for features in ("mfcc", "chroma"):
             alone = {"fusion": "audio", "dropout": "none", "audio_features": features, "fold": fold}
             evaluated(root, predictions((0.6, 0.6), (fold,), conditions=("AV", "A")), **alone, **corpora["ravdess"])
     evaluated(root, predictions((1, 0.5, 0.5)), dropout="none", **corpora["toy"])
-    report(root, tmp_path / "out.ipynb")
+    with without_kernels():
+        given = {"outputs_root": str(root), "resamples": 99}
+        papermill.execute_notebook(ROOT / "notebooks/report.ipynb", None, given, progress_bar=False)
     files = {path.name for path in root.glob("report/features-*/*")}
     assert files >= {"table-II.csv", "table-II-accuracy.md", "table-II-accuracy.tex", "slopes-II.png", "heatmap-II.png"}
     assert files >= {"pairs.csv", "pairs.png", "claims.csv", "claims.md"}
