@@ -12,14 +12,10 @@ def progress_bar(total: int, label: str, **settings: Any) -> tqdm:
 
     label : the text before the bar      settings : others of tqdm
     """
-    if _in_notebook():  # the terminal behind it may have no width at all
-        settings |= {"file": sys.stdout, "ncols": 100}
-    return tqdm(total=total, desc=label, **settings)
-
-
-def _in_notebook() -> bool:
     shell = sys.modules.get("IPython")  # a notebook's kernel has imported it
-    return shell is not None and shell.get_ipython() is not None
+    if shell and shell.get_ipython():
+        settings |= {"file": sys.stdout, "ncols": 100}  # the terminal behind it may have no width at all
+    return tqdm(total=total, desc=label, **settings)
 
 
 class TrainingBar:

@@ -95,9 +95,8 @@ def test_evaluate_and_predict_say_of_real_clips_what_the_authors_code_said(syste
     path, out = shared / f"parity/real/authors_{system}.pth", tmp_path / "run"
     avlib("import", path, "--out", out, "--heads", system[2:], "--data-root", root)
     run = open_trained(out, device="cpu")
-    assert run.parameters.fusion == system[:2] and list(run.test.table["clip"]) == [
-        name[3:] for name in theirs["clips"]
-    ]
+    assert run.parameters.fusion == system[:2]
+    assert list(run.test.table["clip"]) == [name[3:] for name in theirs["clips"]]
     names = {"AV": "logits", "A": "logits_audio_only", "V": "logits_video_only"}
     expected = {condition: theirs[f"{system}/{name}"] for condition, name in names.items()}
     for condition, values in logits(run.network, run.test, paper_conditions("none")[:3], seed=1).items():
@@ -139,9 +138,8 @@ def test_weights_of_a_run_become_a_run_that_every_notebook_reads(weights, smoke,
     assert read_record(out).imported.assumed == ["heads", "protocol", "fold_scheme", "fold", "audio_features"]
     assert read_record(out).fingerprint == "" and read_record(out).network == read_record(smoke).network
     with without_kernels():
-        papermill.execute_notebook(
-            ROOT / "notebooks/evaluate.ipynb", None, parameters={"run": str(out), "device": "cpu"}, progress_bar=False
-        )
+        run = {"run": str(out), "device": "cpu"}
+        papermill.execute_notebook(ROOT / "notebooks/evaluate.ipynb", None, run, progress_bar=False)
     ours, theirs = (pd.read_parquet(folder / "predictions.parquet") for folder in (out, smoke))
     pd.testing.assert_frame_equal(ours, theirs, atol=2e-6)  # the kernel may have had another number of threads
     record = read_record(out)

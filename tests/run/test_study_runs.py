@@ -44,10 +44,8 @@ def runs(folders):
 
 def test_runs_in_one_folder_are_folds_of_one_system_named_by_what_differs(folders, runs):
     assert {name: len(found) for name, found in runs.items()} == {"ia1 none": 2, "ia1 softhard": 1}
-    pattern = folders[0].parent / "fold*-seed1"
-    assert [run.folder for run in open_systems([pattern], device="cpu")[folders[0].parent.name.replace("-", " ")]] == [
-        *folders[:2]
-    ]
+    ((name, matching),) = open_systems([folders[0].parent / "fold*-seed1"], device="cpu").items()
+    assert name == folders[0].parent.name.replace("-", " ") and [run.folder for run in matching] == folders[:2]
     with pytest.raises(InputError, match="is no run: give the folder of a trained run, or a pattern"):
         open_systems([folders[0].parent / "fold7*"])
 
@@ -109,9 +107,8 @@ def result(**columns):
 
 def test_the_curve_of_graded_loss_has_its_ring_where_the_other_modality_alone_is_better():
     about = {"system": "mine", "modality": "audio", "where": "end"}
-    points = [
-        result(**about, share=share, measure="accuracy", value=value) for share, value in ((0, 90), (50, 30), (100, 50))
-    ]
+    shares = {0: 90, 50: 30, 100: 50}
+    points = [result(**about, share=share, measure="accuracy", value=value) for share, value in shares.items()]
     points.append(result(**about, share=np.nan, measure="better alone", value=25.0))
     (ax,) = plots.study_loss(pd.DataFrame(points)).axes
     curve, ring = ax.lines[0], ax.lines[-1]

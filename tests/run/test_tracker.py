@@ -81,9 +81,7 @@ def test_mlflow_has_the_parameters_the_epochs_and_the_results_of_a_run(root, fea
     history, results = pd.read_csv(folder / "history.csv"), pd.read_json(folder / "metrics.json")
     client = mlflow.MlflowClient(f"sqlite:///{root / STORE}")
     steps = client.get_metric_history(run.info.run_id, "validation_loss")
-    assert [(step.step, step.value) for step in steps] == [
-        *zip(history["epoch"], history["validation_loss"], strict=True)
-    ]
+    assert {step.step: step.value for step in steps} == history.set_index("epoch")["validation_loss"].to_dict()
     assert run.data.metrics["accuracy A"] == results["conditions"]["A"]["accuracy"]
 
 

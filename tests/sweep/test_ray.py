@@ -116,9 +116,8 @@ def test_an_address_where_no_cluster_answers_is_a_sentence(address, grid, tmp_pa
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = address.replace("something else", f"127.0.0.1:{server.getsockname()[1]}")
         ended = CliRunner().invoke(main, ["run", str(grid()), "--engine", "ray", "--address", address])
-    assert ended.exit_code == 2 and ended.output.startswith(
-        f"Error: no Ray cluster answers at {address}: give host:port"
-    )
+    sentence = f"Error: no Ray cluster answers at {address}: give host:port"
+    assert ended.exit_code == 2 and ended.output.startswith(sentence)
     assert ended.output.count("\n") == 1 and not (tmp_path / "runs").exists()
 
 

@@ -44,9 +44,8 @@ def test_a_sweep_does_every_run_once_and_the_next_one_does_nothing(grid, quiet, 
     ended = start(grid(), "--jobs", "2")
     output = ended.communicate()[0]
     assert ended.returncode == 0, output
-    assert "(4 of 4 done)" in output and output.splitlines()[-1] == str(
-        tmp_path / "runs" / "features" / "comparison.png"
-    )
+    assert "(4 of 4 done)" in output
+    assert output.splitlines()[-1] == str(tmp_path / "runs" / "features" / "comparison.png")
     assert [*times_done(tmp_path / "runs").values()] == [1] * 4
     pd.testing.assert_frame_equal(table(run_folders(tmp_path / "runs")), quiet)
     records = {folder: (folder / "run.json").read_bytes() for folder in run_folders(tmp_path / "runs")}
@@ -153,9 +152,8 @@ def test_a_run_that_somebody_has_claimed_is_waited_for_and_not_done_twice(grid, 
         wait_for(lambda: f"{folder}: waiting for another process that has it" in lines)
         run_pipeline(runs[0])
     thread.join()
-    assert {outcome.folder: outcome.state for outcome in sweep.outcomes.values()} == {
-        folder: "complete", runs[1].folder: "done",
-    }  # fmt: skip
+    states = {outcome.folder: outcome.state for outcome in sweep.outcomes.values()}
+    assert states == {folder: "complete", runs[1].folder: "done"}
 
 
 def test_estimates_come_from_the_runs_that_are_like_a_planned_one(tmp_path):

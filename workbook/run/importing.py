@@ -131,11 +131,10 @@ def _parameters(path: Path, system: dict[str, Any], values: dict[str, Any]) -> P
 def _labels(config: Parameters, outputs: int) -> list[str]:
     """The labels of the run: of its dataset or, where that has none, of its files."""
     labels = config.corpus.record.names[-outputs:]
+    has = len(labels)
     if not labels:
         task, _ = task_and_labels(config.corpus.open_store())
         labels, has = task.names, task.outputs
-    else:
-        has = len(labels)
     if has != outputs:
         raise InputError(f"the network has {outputs} outputs, but {config.dataset} has {has} labels: give its own data")
     return list(labels)

@@ -15,6 +15,7 @@ from runpy import run_path
 from traceback import extract_tb
 from typing import Annotated, Any
 
+import torch
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -324,21 +325,16 @@ def _why_no_gpu() -> str:
 
     A GPU runs what is compiled for its major version up to its minor one, or for any earlier version as PTX.
     """
-    import torch
-
     if not torch.cuda.is_available():
         return "PyTorch finds no CUDA device here"
-    major, minor = torch.cuda.get_device_capability()
-    compiled = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
+    names, (major, minor) = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+    compiled = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in names]
     versions = [(arch[1], int(arch[2]), int(arch[3])) for arch in compiled if arch]  # AMD's names have another form
-    if versions and not any(
-        (kind == "compute" or own == major) and (own, least) <= (major, minor) for kind, own, least in versions
-    ):
-        name = torch.cuda.get_device_name()
-        return (
-            f"this PyTorch is not compiled for {name} (sm_{major}{minor}; only {' '.join(torch.cuda.get_arch_list())})"
-        )
-    return ""
+    for kind, own, least in versions:
+        if (kind == "compute" or own == major) and (own, least) <= (major, minor):
+            return ""
+    reason = f"not compiled for {torch.cuda.get_device_name()} (sm_{major}{minor}; only {' '.join(names)})"
+    return f"this PyTorch is {reason}" if versions else ""
 
 
 def usual_values(dataset: str, fusion: str) -> dict[str, Any]:

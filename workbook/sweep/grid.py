@@ -35,10 +35,9 @@ def cut(grids: list[dict[str, Any]], values: dict[str, Any]) -> list[dict[str, A
     smaller = [dict(grid) for grid in grids]
     for name, value in values.items():
         listed = [_as_list(grid.get(name, [])) for grid in grids]
+        new = [each for each in _as_list(value) if not any(each in own for own in listed)]
         for grid, own in zip(smaller, listed, strict=True):
-            grid[name] = [
-                value for value in _as_list(value) if value in own or not any(value in part for part in listed)
-            ]
+            grid[name] = [each for each in _as_list(value) if each in own or each in new]
     smaller = [grid for grid in smaller if all(grid[name] for name in values)]
     if not smaller:
         together = " and ".join(f"{name} {value}" for name, value in values.items())

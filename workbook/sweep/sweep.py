@@ -209,9 +209,8 @@ class Sweep:
         """One thread: a run after the other, until none is left."""
         with closing(job):
             while folder := self._next():
-                outcome = self._failed_elsewhere(folder) or job.attempt(
-                    self.configs[folder], minutes=self.minutes, prepared=self._prepared(folder)
-                )
+                how = {"minutes": self.minutes, "prepared": self._prepared(folder)}
+                outcome = self._failed_elsewhere(folder) or job.attempt(self.configs[folder], **how)
                 with self.lock:
                     self._note(outcome)
                 if outcome.state == "claimed":
