@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 import pandas as pd
-from IPython.core.pylabtools import print_figure
-from matplotlib.figure import Figure
 
 from avlib.model import AudiovisualNet
 from workbook import InputError
@@ -19,6 +16,9 @@ from workbook.evaluate.evaluation import predict
 from workbook.predict.windows import Windows, read_windows
 from workbook.task import Classification
 from workbook.train.batches import Clips
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ASK = "Ask for it with `anyway`, to see how sure a network can be of what it has never seen."
 TOY = (
@@ -168,8 +168,11 @@ class Prediction:
             ],
         }
 
-    def as_page(self, figure: Figure) -> str:
+    def as_page(self, figure: "Figure") -> str:
         """An HTML file that needs no other: what to know first, sentences, the figure, every window."""
+        import jinja2
+        from IPython.core.pylabtools import print_figure  # takes half a second, and few want a page
+
         environment = jinja2.Environment(loader=jinja2.PackageLoader("workbook", "predict"), autoescape=True)
         return environment.get_template("page.html").render(
             record=self.as_record(),
