@@ -157,7 +157,7 @@ const FRAME = `
 <div class="avlib-figure" data-lm-suppress-shortcuts="true"><div class="heading" aria-live="polite"></div>
   <div class="time" tabindex="0" role="application"
     aria-label="Clip over time. Arrows move the cursor, Space plays, Shift and arrows mask audio, Alt and arrows video, Delete unmasks.">
-    <canvas></canvas><svg class="marks"></svg><svg class="cursor"><line stroke="${CURSOR}" stroke-width="2"/></svg>
+    <canvas></canvas><svg class="marks"></svg><svg class="cursor"></svg>
   </div>
   <div class="answers"><svg class="bars" role="img"></svg>
     <div class="maps" role="img"><canvas></canvas><svg class="marks"></svg><svg class="cursor"></svg></div>
@@ -191,7 +191,7 @@ export default {
   render({ model, el }) {
     el.innerHTML = FRAME;
     const find = (selector) => el.querySelector(selector);
-    const root = find(".avlib-figure"), time = find(".time"), cursor = find(".time .cursor line"), audio = new Audio();
+    const root = find(".avlib-figure"), time = find(".time"), audio = new Audio();
     const pictures = new Map();  // bytes -> picture
     let layout, unit = 1, boxes = [], turn = 0, position = 0, drag = null, loaded = null;
     const clock = () => model.get("view").clock;
@@ -267,7 +267,7 @@ export default {
       position = Math.min(Math.max(0, seconds), length);
       if (!layout) return;
       const x = layout.at(position);
-      for (const [name, value] of Object.entries({ x1: x, x2: x, y1: 0, y2: layout.height - 28 })) cursor.setAttribute(name, value);
+      find(".time .cursor").innerHTML = line(x, 0, x, layout.height - 28, { stroke: CURSOR, "stroke-width": 2 });
       find(".maps .cursor").innerHTML = boxes.map(({ left, top, width, height }) => {
         const x = left + (position / length) * width, y = top + height - (position / length) * height, look = { stroke: CURSOR };
         return line(x, top, x, top + height, look) + line(left, y, left + width, y, look);
