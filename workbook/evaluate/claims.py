@@ -28,7 +28,7 @@ from workbook.evaluate.statistics import (
 
 MOST = 1000  # folds or actors; above it a sentence says only "more"
 HOLDS, OPPOSITE, OPEN = "holds", "does not hold", "cannot be told apart"
-PRINTED_NAME = {ours: printed for printed, ours in SYSTEMS["II"].items()}
+PRINTED_NAME = SYSTEMS["II"]
 Pair = tuple[tuple[str, str], tuple[str, str]]  # two systems, each with its dropout
 
 
@@ -43,7 +43,7 @@ class Claim(NamedTuple):
 
 
 def _dropouts(first: str, second: str) -> tuple[Pair, ...]:
-    return tuple(((system, first), (system, second)) for system in SYSTEMS["II"].values())
+    return tuple(((system, first), (system, second)) for system in PRINTED_NAME)
 
 
 CLAIMS = (

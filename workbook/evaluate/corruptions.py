@@ -5,7 +5,6 @@ Pictures are changed by torchvision's v2 transforms. The three noises are made h
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,11 +44,7 @@ def babble(clips: Clips, place: int, length: int, rng: np.random.Generator) -> n
     return sum(voice / max(np.sqrt(np.mean(voice**2)), 1e-9) for voice in voices)
 
 
-NOISES: dict[str, Callable[[Clips, int, int, np.random.Generator], np.ndarray]] = {
-    "white": white,
-    "babble": babble,
-    "hum": hum,
-}
+NOISES = {noise.__name__: noise for noise in (white, babble, hum)}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import pandas as pd
 from workbook.evaluate.statistics import CONDITIONS, intervals
 from workbook.text import in_latex, in_markdown
 
-# Our name of each printed system. The paper's have one head where their name has no number; those of Table III have
-# MULT's dense layers, and MULT itself, which Table III prints as MLT, has 5 heads.
+# The printed name of each of our systems. Printed ones have one head where their name has no number; those of Table III
+# have MULT's dense layers, and MULT itself, which Table III prints as MLT, has 5 heads.
 SYSTEMS = {
     "II": {name: name for name in ("LT1", "LT4", "IT1", "IT4", "IA1", "IA4")}
-    | {name: f"{name}1" for name in ("TAV", "TVA", "MLT")},
-    "III": {name: f"{name} dense" for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT": "MULT5"},
+    | {f"{name}1": name for name in ("TAV", "TVA", "MLT")},
+    "III": {f"{name} dense": name for name in ("IT1", "IT4", "IA1", "IA4")} | {"MULT5": "MULT"},
 }
 FILE = Path(__file__).with_name("paper_tables.csv")
 DROPOUT_ORDER = ("none", "softhard", "noise", "sampled", "learned", "hard", "soft", "unknown")  # first the paper's
@@ -57,7 +57,7 @@ def contradictions() -> pd.DataFrame:
 
 def in_order(systems: Systems) -> Systems:
     """The same systems in the order of the paper's tables: by dropout, then by name, others last."""
-    names = [*SYSTEMS["II"].values(), *SYSTEMS["III"].values(), *sorted({name for name, _ in systems})]
+    names = [*SYSTEMS["II"], *SYSTEMS["III"], *sorted({name for name, _ in systems})]
     return dict(sorted(systems.items(), key=lambda item: (DROPOUT_ORDER.index(item[0][1]), names.index(item[0][0]))))
 
 
@@ -81,9 +81,8 @@ def table_cells(scores: pd.DataFrame, table: str = "II", dataset: str = "") -> p
     Columns: metric, dropout, system (as printed); value, low, high, actors, clips, folds, seeds of ours, NaN without a
     run; paper, NaN where nothing is printed.
     """
-    names = {ours: printed for printed, ours in SYSTEMS[table].items()}
-    ours = scores.assign(system=scores["system"].map(lambda name: names.get(name, name)))
-    systems = [*dict.fromkeys([*SYSTEMS[table], *ours["system"]])]
+    ours = scores.assign(system=scores["system"].replace(SYSTEMS[table]))
+    systems = [*dict.fromkeys([*SYSTEMS[table].values(), *ours["system"]])]
     order = {"metric": ("accuracy", "mae"), "dropout": DROPOUT_ORDER, "system": systems, "condition": CONDITIONS}
     ours = ours.sort_values(KEYS, key=lambda column: column.map(order[column.name].index), ignore_index=True)
     printed = paper_tables().query("table == @table and dataset == @dataset").rename(columns={"value": "paper"})
