@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from avlib.attention import attention_vector
 from avlib.model import AudiovisualNet
 from workbook import InputError
-from workbook.attention.vectors import MAP_ONTO
 from workbook.data.window import HOP, N_MFCC, SAMPLE_RATE
-from workbook.explore.probe import POINTS, Probe, under_each
+from workbook.explore.probe import POINTS, Probe, answers
 from workbook.files import atomic_write
 from workbook.train.descriptors import behind_frames
 
@@ -48,12 +46,7 @@ class Sound(nn.Module):
 
 
 class Answers(nn.Module):
-    """A network behind its frames: the outputs (K, outputs) under K conditions, then attention under the first one.
-
-    Attention is maps (H, Tq, Tk) by direction, and vectors (T,) by modality, as `attention.vectors.relative_vectors`.
-
-    audio : (1, C, Ta)      video : descriptors (1, Tv, C)
-    """
+    """A network behind its frames: what `probe.answers` returns of audio (1, C, Ta) and descriptors (1, Tv, C)."""
 
     def __init__(self, probe: Probe):
         super().__init__()
@@ -61,21 +54,7 @@ class Answers(nn.Module):
         self.stand_ins = [probe.stand_ins(condition) for condition in probe.conditions]
 
     def forward(self, audio: torch.Tensor, video: torch.Tensor) -> Tensors:
-        return tuple(self.named(audio, video).values())
-
-    def named(self, audio: torch.Tensor, video: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The results by name."""
-        output = self.net.fuse(*self.net.encode(*under_each(self.stand_ins, audio, video)))
-        outputs = torch.stack(list(self.task.columns(output.logits).values()), dim=1)
-        attention = {name: weights[:1] for name, weights in output.attention.items()}
-        for name, direction in MAP_ONTO.items():
-            if name in attention:
-                attention[name] = attention[name] / attention[name].mean(dim=1)
-            elif direction in attention:
-                visible = (attention[direction] > 0).any(dim=1, keepdim=True)
-                even = attention_vector(visible / visible.sum(dim=-1, keepdim=True))
-                attention[name] = attention_vector(attention[direction]) / even
-        return {"outputs": outputs} | {name: weights[0] for name, weights in attention.items()}
+        return tuple(answers(self.net, self.task, self.stand_ins, audio, video).values())
 
 
 class Descriptors(nn.Module):

@@ -180,9 +180,6 @@ class _Export:
         probe, clip = Probe(subject.net, self.inputs, subject.conditions), self.corpus.chosen[0]
         net, answer = behind_frames(probe.net), probe.answer(clip, INTACT)
         inputs = {"audio": self.audio, "video": probe.descriptors(clip, INTACT)}
-        answers = Answers(probe)
-        with torch.no_grad():
-            outputs = list(answers.named(*inputs.values()))
         record = {
             "name": name,
             "about": " ".join(subject.about),
@@ -194,7 +191,8 @@ class _Export:
             "gradients": None,
         }
         # Both graphs hold the descriptor of a black frame, so they hang on the frame network, too.
-        record["answers"] = self._graph(f"answers {probe.conditions}", probe.net, lambda: answers, inputs, outputs)
+        kind, outputs = f"answers {probe.conditions}", ["outputs", *answer.maps, *answer.vectors]
+        record["answers"] = self._graph(kind, probe.net, lambda: Answers(probe), inputs, outputs)
         if self.clock is SECONDS and probe.reads_video:
             kind = f"frames, learned stand-ins {net.learned_stand_ins}"
             make, frames = lambda: Descriptors(probe.net), {"frames": self.video}

@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from avlib.attention import attention_vector
 from avlib.model import AudiovisualNet, precision
 from workbook.attention.truth import inside
-from workbook.attention.vectors import map_name, maps_and_vectors, relative_vectors, step_times
+from workbook.attention.vectors import MAP_ONTO, map_name, step_times
 from workbook.data.media import read_audio
 from workbook.data.window import SAMPLE_RATE, cut_window, span_of
 from workbook.evaluate.baselines import Baselines
 from workbook.evaluate.conditions import Condition, Context, paper_conditions, shifted_audio
-from workbook.task import Sentiment
+from workbook.task import Sentiment, Task
 from workbook.text import in_markdown
 from workbook.train.batches import Clips
 from workbook.train.descriptors import TILE, behind_frames, describe, describe_black
@@ -36,6 +37,7 @@ CACHED = 64  # answers
 DESCRIBED = 256  # descriptions of a clip's frames, 60 kB each: enough for all places of two sliders
 PIECE = TILE  # frames described at a time: a step of the explorer waits for one piece at most; fewer take as long
 Span = tuple[float, float]
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -205,18 +207,14 @@ class Probe:
         """The network's answer about a changed clip; conditions whose modalities the clip lacks are left out."""
         row = self.inputs.table.loc[clip]
         conditions = [each for each in self.conditions if all(row[f"has_{name}"] for name in each.needs)]
+        stand_ins, clips = map(self.stand_ins, conditions), self.inputs.clips
         with torch.inference_mode(), precision(self.device):
             inputs = self.inputs.audio(clip, change), self.descriptors(clip, change)
-            output = self.net.fuse(*self.net.encode(*under_each(map(self.stand_ins, conditions), *inputs)))
-        columns = self.inputs.clips.task.columns(output.logits.float().cpu()).values()
-        outputs = torch.stack(list(columns), dim=1).numpy()
-        attention = {name: weights[:1].float().cpu().numpy() for name, weights in output.attention.items()}
-        return Answer(
-            {condition.name: row for condition, row in zip(conditions, outputs, strict=True)},
-            {name: maps[0] for name, maps in maps_and_vectors(attention)[0].items()},
-            {name: vectors[0] for name, vectors in relative_vectors(attention).items()},
-            step_times(self.inputs.clips.store, attention),
-        )
+            results = answers(self.net, clips.task, stand_ins, *inputs)
+        arrays = {name: values.cpu().numpy() for name, values in results.items()}
+        outputs = {condition.name: row for condition, row in zip(conditions, arrays.pop("outputs"), strict=True)}
+        maps = {name: arrays.pop(name) for name in list(arrays) if "_to_" in name}
+        return Answer(outputs, maps, vectors=arrays, times=step_times(clips.store, maps | arrays))
 
     def _attribution(self, clip: str, change: Change) -> dict[str, np.ndarray]:
         """Integrated gradients of the answer, from zeros among descriptors: by modality a score (T,) for each step."""
@@ -260,7 +258,7 @@ class Probe:
             yield pieces[start]
 
     @torch.inference_mode(False)
-    def _stand_ins(self, condition: Condition) -> dict[str, torch.Tensor]:
+    def _stand_ins(self, condition: Condition) -> Tensors:
         """What a condition puts in place of a modality: audio (1, C, Ta), descriptors (1, Tv, C), or none."""
         generator = torch.Generator(self.device).manual_seed(SEED)
         inputs = [torch.ones_like(values) for values in self.inputs.clips[torch.tensor([0])][:2]]
@@ -274,12 +272,27 @@ class Probe:
         return stand_ins
 
 
-def under_each(
-    stand_ins: Iterable[dict[str, torch.Tensor]], audio: torch.Tensor, video: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip's audio (K, C, Ta) and descriptors (K, Tv, C) under K conditions; stand_ins : as `Probe.stand_ins`"""
+def answers(
+    net: AudiovisualNet, task: Task, stand_ins: Iterable[Tensors], audio: torch.Tensor, video: torch.Tensor
+) -> Tensors:
+    """By name the outputs (K, outputs) under K conditions, then, under the first, maps (H, Tq, Tk) and vectors (T,).
+
+    stand_ins : as `Probe.stand_ins`      audio : (1, C, Ta)      video : descriptors (1, Tv, C)
+    Vectors are in multiples of even attention, as `attention.vectors.relative_vectors` computes them of many clips.
+    """
     clips = [{"audio": audio, "video": video} | changed for changed in stand_ins]
-    return torch.cat([clip["audio"] for clip in clips]), torch.cat([clip["video"] for clip in clips])
+    output = net.fuse(*net.encode(*(torch.cat([clip[name] for clip in clips]) for name in ("audio", "video"))))
+    outputs = torch.stack(list(task.columns(output.logits.float()).values()), dim=1)
+    attention, vectors = {name: weights[:1].float() for name, weights in output.attention.items()}, {}
+    for name, direction in MAP_ONTO.items():
+        if name in attention:
+            vectors[name] = attention[name][0] / attention[name].mean()
+        elif direction in attention:
+            visible = (attention[direction] > 0).any(dim=1, keepdim=True)
+            even = attention_vector(visible / visible.sum(dim=-1, keepdim=True))
+            vectors[name] = (attention_vector(attention[direction]) / even)[0]
+    maps = {name: weights[0] for name, weights in attention.items() if "_to_" in name}
+    return {"outputs": outputs} | maps | vectors
 
 
 def changes_in_words(change: Change, unit: str, voice: str = "") -> list[str]:
