@@ -286,13 +286,6 @@ def test_faces_that_lie_or_change_are_doubted(person):
     assert doubts(other, times) == ["At 2.0 s the face changes all at once: perhaps a cut, or another person."]
 
 
-def test_a_recording_of_the_webcam_is_answered_as_a_film(film, predictor):
-    upload = upload_button(predictor)
-    upload.anyway.value = True
-    upload.webcam._handle_custom_msg({"name": "webcam.webm"}, [memoryview(film.read_bytes())])
-    assert "from sound and picture" in upload.message.value
-
-
 @pytest.mark.parametrize(
     ("html", "json", "sentence"),
     [
@@ -332,14 +325,14 @@ def test_a_run_of_features_cannot_answer_and_one_whose_corpus_is_gone_can(smoke,
         predictor_of(replace(run, parameters=Parameters(dataset="mosei")))
 
 
-def test_the_button_shows_the_answer_to_a_file_or_why_there_is_none(film, predictor):
+def test_the_buttons_show_the_answer_to_a_file_and_to_a_recording_or_why_there_is_none(film, predictor):
     spy = Mock(wraps=predictor, card=predictor.card)
     upload = upload_button(spy)
     given = {"name": "<me>.mp4", "type": "video/mp4", "size": 1, "last_modified": 0}
     upload._on_file({"new": ({**given, "content": memoryview(film.read_bytes())},)})
     assert "No answer is shown" in upload.message.value and not upload.anyway.value
     upload.anyway.value = True
-    upload._on_file({"new": ({**given, "content": memoryview(film.read_bytes())},)})
+    upload.webcam._handle_custom_msg({"name": "webcam.webm"}, [memoryview(film.read_bytes())])
     assert "from sound and picture" in upload.message.value and bytes(upload.picture.value).startswith(b"\x89PNG")
     assert not spy.call_args.args[0].exists(), "nothing is left of the file"
     upload._on_file({"new": ({**given, "content": memoryview(b"")},)})
