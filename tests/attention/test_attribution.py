@@ -46,21 +46,26 @@ class Product(Fusion):
 
 
 @torch.no_grad()
-def by_hand(monkeypatch, entry=Fusion):
-    """A net in which class HEARD is the mean over time of the sound's first channel, SEEN that of the picture's.
+def set_by_hand(net, channels):
+    """The net with other weights: a class is the mean over time of one channel, channels : {class: channel}.
 
     Convolutions pass the first channel's positive values on; pooling in time lets a value last a step longer.
     """
-    monkeypatch.setitem(FUSIONS, "known", entry)
-    net = build_model("known", classes=3, audio_channels=CA, video_channels=CV).eval()
-    for part in (net.audio, net.video):
-        for module in part.modules():
-            if isinstance(module, nn.Conv1d):
-                nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
-                module.weight[0, 0, 1] = 1
+    for module in [*net.audio.modules(), *net.video.modules()]:
+        if isinstance(module, nn.Conv1d):
+            nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
+            module.weight[0, 0, 1] = 1
     nn.init.zeros_(net.classifier.weight), nn.init.zeros_(net.classifier.bias)
-    net.classifier.weight[HEARD, 0] = net.classifier.weight[SEEN, STAGE2[0]] = 1
-    return net
+    for number, channel in channels.items():
+        net.classifier.weight[number, channel] = 1
+    return net.eval()
+
+
+def by_hand(monkeypatch, entry=Fusion):
+    """A net in which class HEARD is the mean over time of the sound's first channel, SEEN that of the picture's."""
+    monkeypatch.setitem(FUSIONS, "known", entry)
+    net = build_model("known", classes=3, audio_channels=CA, video_channels=CV)
+    return set_by_hand(net, {HEARD: 0, SEEN: STAGE2[0]})
 
 
 def zeros(audio, video):
@@ -209,16 +214,10 @@ def test_the_mean_is_over_steps_and_over_the_clips_that_have_the_modality(three)
 def test_grad_cam_is_bright_where_the_network_looks():
     """A frame network that averages red in squares of 8 pixels; a network of pictures alone adds the squares up."""
     torch.manual_seed(0)
-    net = build_model("video", classes=3, video_channels=CV)
+    net = set_by_hand(build_model("video", classes=3, video_channels=CV), {1: 0})
     squares = nn.Conv2d(3, CV, 8, stride=8, bias=False)
     with torch.no_grad():
         squares.weight.zero_()[0, 0] = 1 / 64
-        for module in net.video.modules():
-            if isinstance(module, nn.Conv1d):
-                nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
-                module.weight[0, 0, 1] = 1
-        nn.init.zeros_(net.classifier.weight)
-        net.classifier.weight[1, 0] = 1
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     net.frame_network = nn.Sequential(squares, nn.BatchNorm2d(CV), nn.ReLU(inplace=True), pool).eval()
     audio, video = torch.zeros(N, CA, TA), torch.zeros(N, 3, 3, S, S)

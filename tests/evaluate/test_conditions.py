@@ -42,8 +42,7 @@ def applied(condition, clips):
     """The whole of the clips before and after a condition."""
     chosen = torch.arange(len(clips))
     audio, video, _ = clips[chosen]
-    context = Context(clips, chosen, torch.Generator().manual_seed(0))
-    return (audio, video), condition(audio, video, context)
+    return (audio, video), condition(audio, video, Context(clips, chosen, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize("by, expected", [(0.1, 3), (-0.1, -3), (0, 0), (2, 29)])
@@ -126,10 +125,6 @@ def test_a_clip_without_sound_stops_no_study_and_counts_in_none(small_toy, tmp_p
     assert shifted[1].to_dict() == pytest.approx(shifted[0].drop(clips.table["clip"][3]).to_dict(), abs=1e-6)
 
 
-def context(clips):
-    return Context(clips, torch.arange(len(clips)), torch.Generator().manual_seed(7))
-
-
 @pytest.mark.parametrize("kind", NOISES)
 @pytest.mark.parametrize("snr", [-10, 20])
 def test_the_snr_measured_on_the_output_is_the_one_asked_for(kind, snr, heard):
@@ -149,13 +144,12 @@ def test_white_noise_hum_and_babble_are_what_they_are_called(heard):
     assert sorted(hertz[np.argsort(power["hum"])[-6:]]) == [50, 100, 150, 200, 250, 300]
     alone = heard.where(heard.table["actor"] == heard.table["actor"][0])
     with pytest.raises(InputError, match="babble needs other people's voices, and all clips are of actor"):
-        Noisy("babble", 0)(*heard[torch.arange(1)][:2], context(alone))
+        applied(Noisy("babble", 0), alone)
 
 
 @pytest.mark.parametrize("picture", [Blurred(5), Dark(50), Coarse(4), Covered(50)], ids=lambda one: one.name)
 def test_a_picture_keeps_its_shape_and_its_sound_and_loses_what_it_should(picture, heard):
-    audio, video, _ = heard[torch.arange(len(heard))]
-    same, worse = picture(audio, video, context(heard))
+    (audio, video), (same, worse) = applied(picture, heard)
     assert same is audio and worse.shape == video.shape and worse.min() >= 0 and worse.max() <= 1
     fine = video.diff(dim=-1).abs().mean()
     lost = {
@@ -172,8 +166,7 @@ def test_a_picture_of_ones_own_is_one_method_and_meets_any_sound(heard):
     page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").split("## A condition of your own")[1]
     names = {}
     exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], names)
-    audio, video, _ = heard[torch.arange(len(heard))]
-    same, mirrored = names["Mirrored"](100)(audio, video, context(heard))
+    (audio, video), (same, mirrored) = applied(names["Mirrored"](100), heard)
     assert same is audio and torch.equal(mirrored, video.flip(-1))
     rows = predictions(build_model("ia", image_size=64), heard, names["conditions"], fold=0, seed=1)
     assert list(rows["condition"].unique()) == ["mirrored 100 %", "babble noise at 5 dB and mirrored 100 %"]

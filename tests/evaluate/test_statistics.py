@@ -47,9 +47,9 @@ def people(rng, actors=24, clips=60, ahead=(0.0,)) -> list[pd.DataFrame]:
     return [answers(rng.random((actors, clips)) < np.clip(ease + more, 0, 1)[:, None]) for more in ahead]
 
 
-def own_accuracies(table: pd.DataFrame) -> np.ndarray:
-    """The accuracy of each actor, in percent."""
-    return (table.p0 > 0.5).eq(table.label == 0).groupby(table.actor).mean().to_numpy() * 100
+def own_accuracies(table: pd.DataFrame, by: str = "actor") -> np.ndarray:
+    """The accuracy of each actor, or fold, in percent."""
+    return (table.p0 > 0.5).eq(table.label == 0).groupby(table[by]).mean().to_numpy() * 100
 
 
 def three_conditions(rng, actors=7, clips=11, classes=3) -> pd.DataFrame:
@@ -115,15 +115,10 @@ def test_values_are_the_metrics_of_each_condition_and_m(metric, rng):
     assert (found.actors == 7).all() and (found.folds == 2).all() and (found.clips == 77).all()
 
 
-def own_folds(table: pd.DataFrame) -> np.ndarray:
-    """The accuracy of each fold, in percent."""
-    return (table.p0 > 0.5).eq(table.label == 0).groupby(table.fold).mean().to_numpy() * 100
-
-
-@pytest.mark.parametrize("folds, units", [(1, own_accuracies), (5, own_folds)])
-def test_an_interval_is_students_over_folds_or_over_the_actors_of_one(folds, units, rng):
+@pytest.mark.parametrize("folds, unit", [(1, "actor"), (5, "fold")])
+def test_an_interval_is_students_over_folds_or_over_the_actors_of_one(folds, unit, rng):
     (table,) = people(rng, actors=4 * folds)
-    values = units(table)
+    values = own_accuracies(table, unit)
     student = t.interval(0.95, len(values) - 1, values.mean(), sem(values))
     found = intervals({"ours": table}, conditions=AV).iloc[0]
     assert (found.low, found.high) == pytest.approx(student)
@@ -185,7 +180,7 @@ def test_p_of_several_folds_is_that_of_their_paired_t_test():
     rng = np.random.default_rng(5)
     one, two = people(rng, ahead=(0.04, 0.0))
     row = differences({"a": one, "b": two}, conditions=AV).iloc[0]
-    student = ttest_rel(own_folds(one), own_folds(two))
+    student = ttest_rel(own_accuracies(one, "fold"), own_accuracies(two, "fold"))
     assert (row["unit"], row["units"]) == ("fold", 6) and row["p"] == pytest.approx(student.pvalue)
     assert row["effect"] == pytest.approx(student.statistic / math.sqrt(6))
     assert (row["low"], row["high"]) == pytest.approx(tuple(student.confidence_interval()))
