@@ -20,10 +20,7 @@ ORDERS = {  # label -> column to sort by, the largest first
     "lost most without sound": "lost_without_audio",
     "lost most without picture": "lost_without_video",
 }
-SLIDER = {
-    "style": {"description_width": "108px"},
-    "layout": {"width": "auto", "min_width": "270px", "flex": "1 1 0"},
-}
+SLIDER = {"style": {"description_width": "108px"}, "layout": {"width": "auto", "min_width": "270px", "flex": "1 1 0"}}
 
 
 def dropdown(name: str, options: list, share: int = 1) -> widgets.Dropdown:

@@ -16,12 +16,13 @@ from workbook.plots.style import AROUND, AUDIO, COLOUR, HALO, INK, QUIET, SHADE,
 from workbook.text import in_figure
 
 FACE = 1.6  # inches of a face, at most
+Arrays = dict[str, np.ndarray]  # by modality, or by direction
 Attribution = dict[str, dict[str, np.ndarray | None]]  # method -> modality -> a score for each input step
 
 
 def attention_over_clip(
-    vectors: dict[str, np.ndarray],
-    times: dict[str, np.ndarray],
+    vectors: Arrays,
+    times: Arrays,
     video: np.ndarray,
     audio: np.ndarray,
     cues: dict[str, tuple[float, float]] | None = None,
@@ -75,7 +76,7 @@ def attention_over_clip(
 
 
 def panel_heights(
-    vectors: dict[str, np.ndarray], video: np.ndarray, attribution: Attribution | None, face: float
+    vectors: Arrays, video: np.ndarray, attribution: Attribution | None, face: float
 ) -> dict[tuple[str, str], float]:
     """The panels over a clip from top to bottom, (modality, attention | a method of attribution | input), in inches.
 
@@ -120,7 +121,7 @@ def _mark_cue(panels: list[Axes], span: tuple[float, float] | None) -> None:
 
 def attention_map(
     weights: np.ndarray,
-    times: dict[str, np.ndarray],
+    times: Arrays,
     direction: str,
     ax: Axes | None = None,
     reach: float | None = None,
@@ -158,12 +159,7 @@ def map_reach(weights: np.ndarray) -> float:
     return max(np.nanmax(multiples_of_even(weights)) - 1, 1)
 
 
-def attention_maps(
-    attention: dict[str, np.ndarray],
-    times: dict[str, np.ndarray],
-    title: str | None = None,
-    clock: Clock = SECONDS,
-) -> Figure:
+def attention_maps(attention: Arrays, times: Arrays, title: str | None = None, clock: Clock = SECONDS) -> Figure:
     """The attention maps of one clip: a row per direction, a column per head, one colour scale and bar for each row.
 
     attention : {"video_to_audio": (H, Ta, Tv), "audio_to_video": (H, Tv, Ta)}, one or more, self-attention such as
@@ -187,9 +183,7 @@ def attention_maps(
     return figure
 
 
-def attention_by_emotion(
-    means: dict[str, pd.DataFrame], times: dict[str, np.ndarray], clock: Clock = SECONDS
-) -> Figure:
+def attention_by_emotion(means: dict[str, pd.DataFrame], times: Arrays, clock: Clock = SECONDS) -> Figure:
     """The mean attention vector of every emotion, a panel per modality, white where attention is even.
 
     means : {"video": (E, Tv), "audio": (E, Ta)}, one or both, in multiples of even attention, a row per emotion
