@@ -194,7 +194,7 @@ def test_intervals_stand_at_their_values_in_the_row_of_their_system():
     systems = pd.DataFrame(rows, columns=["system", "condition", "value", "low", "high", "actors"])
     ax = plots.system_intervals(systems, chance=12.5)
     assert whiskers(ax) == ([(58, 71), (60, 63), (31, 46)], [False, True, False])
-    points = {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
+    points = {group.get_label(): np.array(group.get_offsets()) for group in ax.collections}
     assert points["AV  both"].round().tolist() == [[64, 0], [62, 1]] and points["V  video alone"][:, 0].tolist() == [38]
     assert labels(ax.get_yticklabels()) == ["IA1", "LT1"] and ax.texts[0].get_text() == " chance 12.5"
     assert ax.get_xlabel().endswith(f"dotted: fewer than {FEWEST_ACTORS} actors")

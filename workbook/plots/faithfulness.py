@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbook.plots.marks import band, bold_title, grid, legend_around, name_rows, whiskers
+from workbook.plots.marks import band, bold_title, dots, grid, legend_around, name_rows
 from workbook.plots.style import COLOUR, INK, QUIET, SHADE, WIDTH
 
 ORDERS = {  # colour, line and mark of each order of importance
@@ -49,8 +49,7 @@ def deletion_curves(table: pd.DataFrame, areas: pd.DataFrame, score: str = "prob
 def _dots(ax: Axes, rows: pd.DataFrame, names: list[str], colours: list[str]) -> None:
     """Draws a dot and its interval (columns mean, low, high) for every row, under its name."""
     ax.axvline(0, color=QUIET, linewidth=0.8)
-    whiskers(ax, rows, range(len(rows)), colours, width=2)
-    ax.scatter(rows["mean"], range(len(rows)), color=colours, s=25, zorder=3)
+    dots(ax, rows, range(len(rows)), colours, "mean")
     name_rows(ax, names)
 
 
@@ -109,8 +108,7 @@ def areas_of_runs(table: pd.DataFrame) -> Figure:
         for number, order in enumerate(orders):
             rows, (colour, _, mark) = table[(table["modality"] == modality) & (table["order"] == order)], ORDERS[order]
             heights = [runs.index(run) + (number - (len(orders) - 1) / 2) * 0.25 for run in rows["run"]]
-            whiskers(ax, rows, heights, colour, width=1.5)
-            ax.plot(rows["between"], heights, mark, color=colour, markersize=4.5, label=order)
+            dots(ax, rows, heights, colour, "between", marker=mark, label=order)
         name_rows(ax, runs)
         ax.set_xlabel("area between (0 = random)", fontsize=9)
     legend_around(figure, "upper center", handles=figure.axes[0].get_legend_handles_labels()[0])

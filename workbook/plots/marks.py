@@ -84,17 +84,21 @@ def save(figure: Figure | Axes, path: str | Path) -> Path:
     return path
 
 
-def whiskers(
-    ax: Axes, table: pd.DataFrame, places: Sequence[float], colour, vertical: bool = False, width: float = 1.6, **look
-) -> None:
+def whiskers(ax: Axes, table: pd.DataFrame, places: Sequence[float], colour, vertical: bool = False, **look) -> None:
     """Draws the interval of each row (columns low and high) as a line at its place on the other axis.
 
     Where the table has a column actors, intervals of fewer than FEWEST_ACTORS are dotted.
     """
     few = table["actors"] < FEWEST_ACTORS if "actors" in table else np.zeros(len(table), dtype=bool)
     draw = ax.vlines if vertical else ax.hlines
-    look = {"color": colour, "linewidth": width, "linestyles": np.where(few, ":", "-").tolist()} | look
-    draw(places, table["low"], table["high"], **look)
+    usual = {"color": colour, "linewidth": 1.6, "linestyles": np.where(few, ":", "-").tolist()}
+    draw(places, table["low"], table["high"], **usual | look)
+
+
+def dots(ax: Axes, table: pd.DataFrame, places: Sequence[float], colour, column: str = "value", **look) -> None:
+    """Draws a dot for each row at its place on the y axis, and its interval as `whiskers`; look : of the dots."""
+    whiskers(ax, table, places, colour)
+    ax.scatter(table[column], places, **{"color": colour, "s": 25, "zorder": 3} | look)
 
 
 def band(ax: Axes, x: Sequence[float], table: pd.DataFrame, column: str, colour, alpha: float, **line) -> None:

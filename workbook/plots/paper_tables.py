@@ -66,7 +66,7 @@ def _slope_panel(ax: Axes, cells: pd.DataFrame, column: str, numbers: bool) -> N
         colour, x = condition_style(condition)[0], np.array([0.0, 1.0]) + 0.05 * (place - 1)
         ax.plot(x, rows[column], "o-", color=colour, markersize=4, linewidth=1.6)
         if column == "value":
-            whiskers(ax, rows, x, colour, vertical=True, width=1.2, alpha=0.7)
+            whiskers(ax, rows, x, colour, vertical=True, linewidth=1.2, alpha=0.7)
     for x, dropout, side in ((-0.12, "none", "right"), (1.12, "softhard", "left")) if numbers else ():
         rows, below = cells[cells["dropout"] == dropout].set_index("condition")[column], -np.inf
         for condition, value in rows.sort_values(kind="stable").dropna().items():

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from avlib.dropout import DROPOUTS
-from workbook.plots.marks import bold_title, cells, grid, legend_above, legend_around, name_rows, tidy_axes, whiskers
+from workbook.plots.marks import bold_title, cells, dots, grid, legend_above, legend_around, name_rows, tidy_axes
 from workbook.plots.style import HALO, INK, NAVY, QUIET, WIDTH, condition_style, conditions_of
 from workbook.text import in_figure
 
@@ -159,8 +159,7 @@ def exchanges(table: pd.DataFrame, chance: dict[str, float] | None = None) -> Fi
     for ax, corpus in zip(panels, corpora, strict=True):
         rows = table[table["corpus"] == corpus]
         own, colours = rows["fusion"].map(places), rows["kind"].map(EXCHANGES)
-        whiskers(ax, rows, own, colours)
-        ax.scatter(rows["value"], own, 5.5**2, color=colours, zorder=3)
+        dots(ax, rows, own, colours)
         if chance and corpus in chance:
             ax.axvline(chance[corpus], color=INK, linewidth=0.7, linestyle=":")
         ax.set_title(corpus, fontsize=10, loc="left")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workbook.evaluate.statistics import ALPHA
-from workbook.plots.marks import FEWEST_ACTORS, cells, grid, legend_above, name_rows, tidy_axes, whiskers
+from workbook.plots.marks import FEWEST_ACTORS, cells, dots, grid, legend_above, name_rows, tidy_axes, whiskers
 from workbook.plots.style import HALO, INK, QUIET, WIDTH, condition_style, text_colour
 
 
@@ -23,8 +23,7 @@ def system_intervals(table: pd.DataFrame, chance: float | None = None) -> Axes:
         below = (place - (len(conditions) - 1) / 2) / (len(conditions) + 1)
         heights = [systems.index(name) + below for name in rows["system"]]
         colour, name = condition_style(condition)
-        whiskers(ax, rows, heights, colour)
-        ax.plot(rows["value"], heights, "o", color=colour, markersize=4.5, label=name)
+        dots(ax, rows, heights, colour, label=name)
     if chance is not None:
         ax.axvline(chance, color=INK, linewidth=0.7)
         ax.text(chance, len(systems) - 0.45, f" chance {chance:g}", fontsize=8, color=INK, va="bottom")
@@ -43,8 +42,7 @@ def differences(table: pd.DataFrame) -> Axes:
     several, places = table["condition"].nunique() > 1, range(len(table))
     colours = [condition_style(name)[0] for name in table["condition"]]
     fills = np.where(table["p_holm"] < ALPHA, colours, "white")
-    whiskers(ax, table, places, colours)
-    ax.scatter(table["difference"], places, 5.5**2, color=fills, edgecolors=colours, linewidths=1, zorder=3)
+    dots(ax, table, places, colours, "difference", color=fills, edgecolors=colours, linewidths=1)
     ax.axvline(0, color=INK, linewidth=0.7, zorder=0)
     name_rows(ax, [f"{row.first} less {row.second}" + f"   {row.condition}" * several for row in table.itertuples()])
     ax.set_xlabel(f"points, with 95 % intervals; filled: p < 0.05 after Holm{_warning(table)}", fontsize=9)

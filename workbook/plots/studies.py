@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from workbook.evaluate.conditions import PLACES
-from workbook.plots.marks import band, cells, colour_bar, grid, legend_around, name_rows, tidy_axes, whiskers
+from workbook.plots.marks import band, cells, colour_bar, dots, grid, legend_around, name_rows, tidy_axes
 from workbook.plots.style import AUDIO, COLOUR, INK, NAVY, QUIET, VIDEO, WIDTH, text_colour
 
 SYSTEMS = (INK, "#d1495b", "#8f6bb3", "#7f9c3b", "#56b4e9", "#a0785a")  # none of them means a modality
@@ -178,8 +178,7 @@ def study_credit(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
         sound, picture, together = (wide.loc[name].reindex(keys) for name in ("sound", "picture", "together"))
         ax.barh(heights - 0.28, sound["value"], color=AUDIO, height=0.26)
         ax.barh(heights, picture["value"], color=VIDEO, height=0.26)
-        whiskers(ax, together, heights + 0.28, INK, width=1)
-        ax.plot(together["value"], heights + 0.28, "D", color="white", markeredgecolor=INK, markersize=4)
+        dots(ax, together, heights + 0.28, INK, marker="D", color="white", edgecolors=INK)
         ax.axvline(0, color=INK, linewidth=0.7)
         name_rows(ax, ["all clips", *(names[int(group)] if names else group for _, group in keys[1:])])
         ax.set(xlim=(-105, 105), xlabel="points of accuracy")
@@ -206,8 +205,7 @@ def study_stand_ins(table: pd.DataFrame) -> Figure:
             for number, (system, colour) in enumerate(colours.items()):
                 own = replaced[replaced.system == system]
                 heights = [fills.index(fill) + 0.16 * (number - (len(colours) - 1) / 2) for fill in own.fill]
-                whiskers(ax, own, heights, colour, width=1.2)
-                ax.plot(own.value, heights, "o", color=colour, markersize=4.5)
+                dots(ax, own, heights, colour)
                 intact = table[(table.system == system) & (table.share == 0)].value
                 ax.axvline(intact.iloc[0], color=colour, linewidth=0.8, linestyle=":")
             name_rows(ax, fills)
