@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from runpy import run_path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from smoke_runs import SMOKE
 from sweeps import RUN
 
 import workbook
+from workbook.run import app
 
 SITE = '''
 import builtins
@@ -79,3 +81,10 @@ def test_a_grid_from_clips_to_attention_runs_side_by_side_on_any_system(elsewher
     for record in (tmp_path / "runs").rglob("run.json"):
         executed = json.loads(record.read_text())["notebooks"]
         assert {"train", "evaluate", "attention"} <= executed.keys()
+
+
+@pytest.mark.parametrize(("system", "shares"), [("win32", False), ("linux", True)])
+def test_the_server_of_a_page_takes_no_port_of_another_one(system, shares, monkeypatch):
+    """On Windows, SO_REUSEADDR lets two servers share a port; elsewhere it frees that of one that has just ended."""
+    monkeypatch.setattr(sys, "platform", system)
+    assert bool(run_path(app.__file__)["PageServer"].allow_reuse_address) is shares
