@@ -289,7 +289,7 @@ class Parameters(BaseModel):
 
     def command(self, notebook: str, names: Iterable[str]) -> str:
         """The command that runs a notebook with those of the named parameters that are not defaults."""
-        return papermill_command(notebook, {name: self.changes[name] for name in self.changes if name in names})
+        return papermill_command(notebook, {name: value for name, value in self.changes.items() if name in names})
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<14} {value}" for name, value in self.changes.items()) or "all parameters: default"
