@@ -42,7 +42,7 @@ def start(file: Path, *options: str, where: list[str] | None = None) -> subproce
     return subprocess.Popen([*(where or []), *RUN, str(file), *options], env=environment, **pipes)
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=300):
     """The result of a function, as soon as it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

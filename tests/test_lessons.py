@@ -125,10 +125,15 @@ def test_a_lesson_has_two_exercises_a_guess_and_solutions_apart(path):
             assert "..." in cell.source and "..." not in solutions(path)[cell.id]
 
 
-RUNNABLE = [path for path in LESSONS if DEMO.exists() or "outputs/" not in cells(path, "code")[0].source]
+OF_DEMO = [path for path in LESSONS if "outputs/" in cells(path, "code")[0].source]  # they read a trained run
+RUNNABLE = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in OF_DEMO))
+    for path in LESSONS
+    if path not in OF_DEMO or DEMO.exists()
+]
 
 
-@named(RUNNABLE)  # those that read a trained run: once `make demo` has been run here
+@pytest.mark.parametrize("path", RUNNABLE)
 def test_a_lesson_runs_unsolved_and_solved(path, tmp_path):
     exercises = sum(map(is_exercise, cells(path, "code")))
     with without_kernels(), mock.patch.dict(FUSIONS):
@@ -137,7 +142,7 @@ def test_a_lesson_runs_unsolved_and_solved(path, tmp_path):
 
 
 @pytest.mark.slow
-@named(RUNNABLE)
+@pytest.mark.parametrize("path", RUNNABLE)
 def test_a_lesson_at_its_real_settings_takes_a_processor_at_most_two_minutes(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell("import time\n\ntime.process_time()"))

@@ -125,8 +125,7 @@ def address(site):
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
 def test_the_site_fits_the_screen_follows_its_colours_and_finds_words_without_internet(address, width, scheme):
     from playwright.sync_api import sync_playwright
 
