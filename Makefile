@@ -23,7 +23,7 @@ demo: $(SET_UP)  ## two toy corpora: with and without attention, without and wit
 test: $(SET_UP)
 	python -m ruff check .
 	python -m ruff format --check .
-	python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 fuzz: $(SET_UP)  ## 3000 damaged files: each has to be read or to end as a sentence
 	OMP_NUM_THREADS=1 python tests/fuzz.py --seed 0 --count 250
