@@ -148,5 +148,5 @@ def test_damaged_predictions_are_one_line(good, form):
         path.write_text("PAR1 or not")
     elif form == "another table":
         pd.DataFrame({"clip": ["a"], "p0": [1.0]}).to_parquet(path)
-    with pytest.raises(InputError, match=r"predictions.parquet is missing or damaged: train and evaluate the run$"):
+    with pytest.raises(InputError, match=r"predictions.parquet is missing or damaged: evaluate.ipynb makes it$"):
         read_predictions(good)

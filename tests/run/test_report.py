@@ -87,7 +87,7 @@ def test_no_run_and_a_lost_file_are_one_sentence_each(corpora, tmp_path):
         sections(tmp_path)
     folder = evaluated(tmp_path, predictions((1, 1, 1)), dropout="none", **corpora["toy"])
     (folder / "predictions.parquet").write_bytes(b"lost")
-    with pytest.raises(InputError, match=r"predictions\.parquet is missing or damaged: train and evaluate the run"):
+    with pytest.raises(InputError, match=r"predictions\.parquet is missing or damaged: evaluate.ipynb makes it"):
         sections(tmp_path)
     ended = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
     assert ended.exit_code == 2 and "no evaluated run" in ended.output and not (tmp_path / "nothing").exists()

@@ -173,7 +173,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
         table = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
         if {"clip", "actor", "fold", "condition", "label"} <= {*table}:
             return table
-    raise InputError(f"{path} is missing or damaged: train and evaluate the run")
+    raise InputError(f"{path} is missing or damaged: evaluate.ipynb makes it")
 
 
 def epochs_done(folder: Path) -> int:
