@@ -112,12 +112,23 @@ def relative_vectors(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     Where keys are hidden from some queries, as in MULT, even attention goes to the steps that many queries see.
     tensors : as in `maps_and_vectors`; a vector of the network's own has no hidden keys
     """
-    maps, vectors = maps_and_vectors(tensors)
-    even = {name: vector.mean(axis=1, keepdims=True) for name, vector in vectors.items()}
-    for name in vectors.keys() - tensors.keys():  # a key is hidden from a query where all maps are 0
-        visible = (maps[MAP_ONTO[name]] > 0).any(axis=(0, 1), keepdims=True)  # (1, 1, Tq, T)
-        even[name] = attention_vector(torch.from_numpy(visible / visible.sum(axis=-1, keepdims=True))).numpy()
-    return {name: vector / even[name] for name, vector in vectors.items()}
+    vectors = {}
+    for name, direction in MAP_ONTO.items():
+        if name in tensors:
+            vectors[name] = tensors[name] / tensors[name].mean(axis=1, keepdims=True)
+        elif direction in tensors:
+            vectors[name] = relative_vector(torch.from_numpy(tensors[direction])).numpy()
+    return vectors
+
+
+def relative_vector(maps: torch.Tensor) -> torch.Tensor:
+    """The attention vector (N, Tk) of maps (N, H, Tq, Tk), in multiples of even attention.
+
+    A key is hidden from a query where all maps are 0.
+    """
+    visible = (maps > 0).flatten(0, 1).any(dim=0).double()  # (Tq, Tk)
+    even = visible / visible.sum(dim=-1, keepdim=True)
+    return attention_vector(maps) / attention_vector(even[None, None])
 
 
 def concentration(maps: np.ndarray) -> np.ndarray:

@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avlib.attention import attention_vector
 from avlib.model import AudiovisualNet, precision
 from workbook.attention.truth import inside
-from workbook.attention.vectors import MAP_ONTO, map_name, step_times
+from workbook.attention.vectors import MAP_ONTO, map_name, relative_vector, step_times
 from workbook.data.media import read_audio
 from workbook.data.window import SAMPLE_RATE, cut_window, span_of
 from workbook.evaluate.baselines import Baselines
@@ -278,7 +277,7 @@ def answers(
     """By name the outputs (K, outputs) under K conditions, then, under the first, maps (H, Tq, Tk) and vectors (T,).
 
     stand_ins : as `Probe.stand_ins`      audio : (1, C, Ta)      video : descriptors (1, Tv, C)
-    Vectors are in multiples of even attention, as `attention.vectors.relative_vectors` computes them of many clips.
+    Vectors are in multiples of even attention.
     """
     clips = [{"audio": audio, "video": video} | changed for changed in stand_ins]
     output = net.fuse(*net.encode(*(torch.cat([clip[name] for clip in clips]) for name in ("audio", "video"))))
@@ -288,9 +287,7 @@ def answers(
         if name in attention:
             vectors[name] = attention[name][0] / attention[name].mean()
         elif direction in attention:
-            visible = (attention[direction] > 0).any(dim=1, keepdim=True)
-            even = attention_vector(visible / visible.sum(dim=-1, keepdim=True))
-            vectors[name] = (attention_vector(attention[direction]) / even)[0]
+            vectors[name] = relative_vector(attention[direction])[0].float()
     maps = {name: weights[0] for name, weights in attention.items() if "_to_" in name}
     return {"outputs": outputs} | maps | vectors
 
