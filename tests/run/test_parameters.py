@@ -69,6 +69,7 @@ def test_text_and_whole_floats_are_taken_for_the_numbers_they_hold():
         ({"classes": 9}, "classes is 9, which toy does not have: choose 8 or 7"),
         ({"fold": 9}, "fold is 9; it must be a whole number from 0 to 4 in fold_scheme 'paper'"),
         ({"heads": "four"}, "heads is 'four'; it should be a valid integer"),
+        ({"fusion": "mult", "heads": 0}, "heads is 0; it should be greater than or equal to 1"),
         ({"heads": 3}, "heads is 3, which does not divide the attention width of fusion 'ia'"),
         ({"epochs": True}, "epochs is True; it should be a number, without a 0 in front"),
         ({"learning_rate": "00.1"}, "learning_rate is 00.1; it should be a number, without a 0 in front"),

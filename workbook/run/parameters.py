@@ -352,8 +352,9 @@ def _stand_ins(values: dict[str, Any]) -> dict[str, Any]:
     """The defaults that replace every 0, "", `auto` and missing value."""
     texts = {name: value if isinstance(value, str) else show(value) for name, value in values.items()}
     usual = usual_values(*(texts.get(name, DEFAULTS[name]) for name in ("dataset", "fusion")))
-    replaced = {name for name in NAMES if texts.get(name, "") in ("", "0", "0.0", "auto")}
-    return {name: usual[name] for name in NAMES if name in replaced and usual[name] != DEFAULTS[name]}
+    signs = ("", "0", "0.0", "auto")
+    replaced = [name for name in NAMES if name not in texts or {texts[name], str(DEFAULTS[name])} <= {*signs}]
+    return {name: usual[name] for name in replaced if usual[name] != DEFAULTS[name]}
 
 
 def allowed(name: str) -> str:
