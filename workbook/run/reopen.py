@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,14 +122,12 @@ class TrainedRun(Run):
         )
 
     def subject(self) -> "Subject":
-        """Its network for the explorer, with what it has answered and what it says about itself."""
+        """Its network for the explorer, with what it says about itself."""
         from workbook.evaluate.conditions import paper_conditions
         from workbook.explore.probe import Subject
 
-        has_predictions = (self.folder / "predictions.parquet").exists()
-        predictions = read_predictions(self.folder) if has_predictions else None
         conditions = paper_conditions(self.record.parameters["dropout"])[:3]
-        return Subject(self.network, predictions, conditions, self.card.about())
+        return Subject(self.network, conditions=conditions, about=self.card.about())
 
     def __repr__(self) -> str:
         return f"{self.folder}\n{self._origin}\n{self._shown}"
@@ -253,14 +251,19 @@ def load_run(folder: str | Path) -> nn.Module:
 def subjects(run: TrainedRun) -> "dict[str, Callable[[], Subject]]":
     """The trained runs beside this one that are tested with the same clips, by name; its own first.
 
-    Each is opened when it is called, without its data.
+    Each is opened when it is called, with its answers and without its data.
     """
-    openers = {run.folder: run.subject}
+
+    def answered(trained: TrainedRun) -> "Subject":
+        is_evaluated = (trained.folder / "predictions.parquet").exists()
+        return replace(trained.subject(), predictions=read_predictions(trained.folder) if is_evaluated else None)
+
+    openers = {run.folder: lambda: answered(run)}
     for folder in sorted(path.parent for path in run.folder.parents[1].glob("*/*/model.safetensors")):
         with suppress(InputError):  # damaged
             record = read_record(folder)
             if record and record.trained and clips_key(record) == clips_key(run.record):
-                openers.setdefault(folder, lambda folder=folder: open_trained(folder, run.parameters.device).subject())
+                openers.setdefault(folder, lambda folder=folder: answered(open_trained(folder, run.parameters.device)))
     return dict(zip(names_of([*openers]), openers.values(), strict=True))
 
 
